@@ -1,0 +1,3 @@
+"""fnac: an ONNX-graph-level network adaptation compiler (FNA++)."""
+
+__version__ = "0.1.0"

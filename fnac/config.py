@@ -1,0 +1,177 @@
+"""Settings: frozen dataclasses filled from recipe, file, ``--set`` and options, in that order.
+
+A configuration is a mapping of sections (``expand``, ``search``, ``derive``, ``tune``, ...); each
+section fills one settings class. What was resolved is written to ``config.yaml`` of the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fnac.errors import UsageError
+
+Section = dict[str, Any]
+Config = dict[str, Section]
+T = TypeVar("T")
+
+
+def read_yaml(path: Path) -> Config:
+    """Read a configuration file: a mapping of sections.
+
+    Raises UsageError naming the file and what is wrong.
+    """
+    import yaml
+
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); give a YAML file") from error
+    try:
+        loaded = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        words = " ".join(str(error).split())
+        raise UsageError(f"{path}: is not YAML: {words}") from error
+    if not isinstance(loaded, dict):
+        raise UsageError(f"{path}: a mapping of sections was wanted, {_kind(loaded)} was found")
+    return {str(k): dict(v) if isinstance(v, dict) else {"": v} for k, v in loaded.items()}
+
+
+def parse_assignment(text: str) -> tuple[str, str, Any]:
+    """Read ``section.key=value`` (value as YAML) of ``--set``; raises UsageError."""
+    import yaml
+
+    path, equals, value = text.partition("=")
+    section, dot, key = path.strip().partition(".")
+    if not equals or not dot or not key:
+        raise UsageError(f"--set {text}: section.key=value was wanted, e.g. --set tune.epochs=12")
+    try:
+        return section, key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text}: {value!r} is not a YAML value") from error
+
+
+def gather(
+    *,
+    recipe: Config | None = None,
+    file: Path | None = None,
+    assignments: Sequence[str] = (),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Config:
+    """Merge the sources of settings; later ones win; options that are None are not given."""
+    merged: Config = {}
+    sources: list[Mapping[str, Mapping[str, Any]]] = [recipe or {}]
+    if file is not None:
+        sources.append(read_yaml(file))
+    for text in assignments:
+        section, key, value = parse_assignment(text)
+        sources.append({section: {key: value}})
+    sources.append(options or {})
+    for source in sources:
+        for section, values in source.items():
+            given = {k.replace("-", "_"): v for k, v in values.items() if v is not None}
+            merged.setdefault(section, {}).update(given)
+    return merged
+
+
+def build(kind: type[T], section: Mapping[str, Any], where: str) -> T:
+    """Fill the settings class ``kind`` from ``section``.
+
+    Raises UsageError naming ``where.key``, what was found and what is wanted.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {f.name for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in section.items():
+        if key not in fields:
+            known = ", ".join(sorted(fields))
+            raise UsageError(f"{where}.{key}: no such setting; known: {known}")
+        values[key] = convert(value, hints[key], f"{where}.{key}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def convert(value: Any, wanted: Any, where: str) -> Any:
+    """Turn a YAML value into the annotated type; raises UsageError."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        for option in arguments:
+            try:
+                return convert(value, option, where)
+            except UsageError:
+                continue
+        raise _wrong(where, value, wanted)
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise UsageError(f"{where}: {value!r} was found; one of {', '.join(map(str, arguments))}")
+    if origin is tuple:
+        items = value if isinstance(value, list | tuple) else [value]
+        inner = arguments[0] if arguments else Any
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(convert(v, inner, where) for v in items)
+        if len(items) != len(arguments):
+            raise _wrong(where, value, wanted)
+        return tuple(convert(v, a, where) for v, a in zip(items, arguments, strict=True))
+    if wanted in (Any, dict) or origin in (dict, list):
+        return value
+    if wanted is Path and isinstance(value, str | Path):
+        return Path(value)
+    if wanted is bool and isinstance(value, bool):
+        return value
+    if wanted is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if wanted is float and isinstance(value, str):
+        try:
+            return float(value)  # YAML reads 1e-3 as text
+        except ValueError:
+            raise _wrong(where, value, wanted) from None
+    if wanted is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    if value is None and wanted is type(None):
+        return None
+    if isinstance(wanted, type) and isinstance(value, wanted):
+        return value
+    raise _wrong(where, value, wanted)
+
+
+def as_plain(value: Any) -> Any:
+    """Return settings as plain YAML/JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): as_plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read ``HxW`` (or ``N`` for a square) in pixels; raises UsageError."""
+    parts = text.lower().split("x")
+    if len(parts) == 1:
+        parts = parts * 2
+    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+        raise UsageError(f"--size {text}: HxW was wanted, e.g. 512x1024")
+    return int(parts[0]), int(parts[1])
+
+
+def _wrong(where: str, value: Any, wanted: Any) -> UsageError:
+    name = getattr(wanted, "__name__", str(wanted)) if isinstance(wanted, type) else str(wanted)
+    return UsageError(f"{where}: {_kind(value)} {value!r} was found; {name} is wanted")
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

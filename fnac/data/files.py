@@ -1,0 +1,213 @@
+"""Pictures and masks in files: decoding, and the check that names the first broken one."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fnac.errors import DataError
+
+from .labels import LabelTable
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
+MASK_MODES = ("L", "P", "1", "I", "I;16")
+
+# What Pillow raises on files that are no pictures, or broken ones.
+_BROKEN = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture, its mask, and how the mask's ids are read."""
+
+    image: Path
+    mask: Path
+    labels: LabelTable
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Decode a picture into uint8 (H, W, 3), RGB; raises DataError."""
+    try:
+        with Image.open(path) as file:
+            return np.array(file.convert("RGB"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; wanted a picture; check the path") from None
+    except _BROKEN as error:
+        raise _undecodable(path, error) from error
+
+
+def read_mask(path: Path) -> npt.NDArray[np.generic]:
+    """Decode a mask into the ids it stores, (H, W) of an integer type; raises DataError.
+
+    Palette pictures give the index, not the colour.
+    """
+    try:
+        with Image.open(path) as file:
+            if file.mode not in MASK_MODES:
+                raise DataError(
+                    f"{path}: colour mask (mode {file.mode}); wanted one channel of label ids "
+                    "(8-bit grey or palette); convert colours to ids"
+                )
+            mask = np.array(file)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; wanted a mask; check the path") from None
+    except _BROKEN as error:
+        raise _undecodable(path, error) from error
+    return mask.astype(np.uint8) if mask.dtype == np.bool_ else mask
+
+
+def check_pair(pair: Pair) -> str | None:
+    """Say what is wrong with a pair in one sentence, or None.
+
+    The picture's header and container are read (checksums of PNG, end marker of JPEG), not its
+    pixels; the mask is decoded, because its ids have to be seen.
+    """
+    if not pair.image.is_file():
+        return f"{pair.image}: no such file; wanted a picture; add it, or take it off the list"
+    if not pair.mask.is_file():
+        return (
+            f"{pair.mask}: no such file; wanted the mask of {pair.image.name}; "
+            "add it, or remove the picture"
+        )
+    try:
+        width, height = _verify_picture(pair.image)
+        mask = read_mask(pair.mask)
+    except DataError as error:
+        return str(error)
+    except _BROKEN as error:
+        return str(_undecodable(pair.image, error))
+    if mask.shape != (height, width):
+        return (
+            f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]} pixels; wanted {width}x{height} as "
+            f"{pair.image.name}; export the mask at the picture's size"
+        )
+    wrong = pair.labels.first_wrong(mask)
+    if wrong is not None:
+        return (
+            f"{pair.mask}: label id {wrong}; wanted {pair.labels.wanted}; "
+            "correct the mask, or the list of classes"
+        )
+    return None
+
+
+def check_pairs(pairs: Sequence[Pair]) -> None:
+    """Check every pair, in order, on a few threads; DataError says what is wrong with the first."""
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="fnac-check") as pool:
+        for start in range(0, len(pairs), 64):
+            for problem in pool.map(check_pair, pairs[start : start + 64]):
+                if problem is not None:
+                    raise DataError(problem)
+
+
+@dataclass(frozen=True)
+class FileDataset:
+    """One split of pictures and masks in files."""
+
+    pairs: tuple[Pair, ...]
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Decode one sample: image uint8 (3, H, W), mask uint8 (H, W)."""
+        pair = self.pairs[index]
+        image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
+        mask = torch.from_numpy(pair.labels.apply(read_mask(pair.mask)))
+        return image, mask
+
+    def id(self, index: int) -> str:
+        """Return the picture's file name without its suffix."""
+        return self.pairs[index].image.stem
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through the samples in order."""
+        return (self[i] for i in range(len(self)))
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A data set whose splits are lists of files."""
+
+    name: str
+    root: Path
+    classes: list[str]
+    pairs: Mapping[str, tuple[Pair, ...]]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have pictures."""
+        return tuple(name for name, pairs in self.pairs.items() if pairs)
+
+    def split(self, name: str) -> FileDataset:
+        """Return one split; DataError where there is none of this name."""
+        if not self.pairs.get(name):
+            found = ", ".join(self.splits) or "no split at all"
+            raise DataError(
+                f"{self.root} ({self.name}): found {found}; wanted pictures for '{name}'; "
+                f"add them as the {self.name} reader expects (docs: data)"
+            )
+        return FileDataset(self.pairs[name])
+
+    def check(self, splits: Sequence[str] | None = None) -> None:
+        """Look at every file of these splits (default all); DataError names the first broken."""
+        for name in self.splits if splits is None else splits:
+            check_pairs(self.split(name).pairs)
+
+
+def list_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """List the files of a folder by stem, sorted; DataError where two share a stem."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+            if path.stem in found:
+                raise DataError(
+                    f"{path}: {found[path.stem].name} has the same name; wanted one picture a "
+                    "name, because masks are found by it; remove one of them"
+                )
+            found[path.stem] = path
+    return found
+
+
+def require_folder(folder: Path, what: str) -> None:
+    """Raise DataError unless ``folder`` is there."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; wanted {what}; check the path in --data")
+
+
+def _verify_picture(path: Path) -> tuple[int, int]:
+    """Read header and container; return (width, height)."""
+    with Image.open(path) as file:
+        size, kind = file.size, file.format
+        if kind == "PNG":
+            file.verify()  # checksums of all chunks, without inflating them
+            return size
+        if kind != "JPEG" or not _ends_well(path):
+            file.load()  # a JPEG without its end marker, or another format: decode to know
+    return size
+
+
+def _ends_well(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(-min(2, path.stat().st_size), os.SEEK_END)
+        return stream.read() == b"\xff\xd9"
+
+
+def _undecodable(path: Path, error: BaseException) -> DataError:
+    if path.is_file() and path.stat().st_size == 0:
+        return DataError(f"{path}: empty file; wanted a picture; copy it again")
+    reason = "not a picture" if "cannot identify" in str(error) else str(error).rstrip(".")
+    return DataError(f"{path}: cannot be decoded ({reason}); wanted a whole picture; copy it again")

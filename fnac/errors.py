@@ -1,0 +1,47 @@
+"""What can go wrong in the product, and the exit code of each (DESIGN.md sec. 8).
+
+FnacError                    1
+├── UsageError               2  an option, a configuration key or a budget that cannot be met
+├── UnsupportedGraphError    3  (passes) this graph is not supported
+├── PassFailedError          4  (passes) a pass failed
+├── OutputsDifferError       5  (passes) outputs differ
+├── DataError                6  a file of the data set is missing, broken or out of range
+└── TrainingError            6  training could not go on (loss not finite, checkpoint unusable)
+"""
+
+from __future__ import annotations
+
+from fnac.passes.errors import (
+    FnacError,
+    OutputsDifferError,
+    PassFailedError,
+    UnsupportedGraphError,
+)
+
+__all__ = [
+    "DataError",
+    "FnacError",
+    "OutputsDifferError",
+    "PassFailedError",
+    "TrainingError",
+    "UnsupportedGraphError",
+    "UsageError",
+]
+
+
+class UsageError(FnacError):
+    """The command line, a configuration file or a budget asks for something impossible."""
+
+    exit_code = 2
+
+
+class DataError(FnacError):
+    """The data set is not what its reader expects; names the first broken file."""
+
+    exit_code = 6
+
+
+class TrainingError(FnacError):
+    """Training cannot go on: a loss that is not finite, a checkpoint that does not fit."""
+
+    exit_code = 6

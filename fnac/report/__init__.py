@@ -1,0 +1,18 @@
+"""What a person sees of a run: `report.html`, its pictures, and the tables of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["write_report"]
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write `report.html` and `pictures/*.png` into a run folder; returns the page's path.
+
+    Whatever the run has not produced yet is shown as "not run yet". Raises UsageError if the
+    folder is no run folder. Matplotlib and onnx are loaded only here, torch never.
+    """
+    from fnac.report.page import write_page
+
+    return write_page(Path(run_folder))

@@ -1,0 +1,194 @@
+"""Read a run folder (DESIGN sec. 7): any of its files may be missing, none may stop the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fnac.errors import UsageError
+from fnac.report.network import Network, read_manifest, read_network
+
+T = TypeVar("T")
+
+ONNX_FILES = ("seed.onnx", "super.onnx", "target.onnx", "model.onnx")
+KNOWN = (
+    "config.yaml", "env.json", "ledger.json", "arch.json", "profile.json", "results.json",
+    "search", "tune", *ONNX_FILES,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The columns of a metrics CSV: numbers, None where a cell is blank; text in `words`."""
+
+    numbers: Mapping[str, list[float | None]]
+    words: Mapping[str, list[str]]
+    rows: int
+
+    def points(self, x: str, y: str, **where: str) -> tuple[list[float], list[float]]:
+        """Pairs of two columns where both are there, and where `where`'s columns say so."""
+        xs, ys = self.numbers.get(x, []), self.numbers.get(y, [])
+        pairs = [
+            (a, b)
+            for row, (a, b) in enumerate(zip(xs, ys))
+            if a is not None
+            and b is not None
+            and all(self.words[key][row] == word for key, word in where.items())
+        ]
+        return [a for a, _ in pairs], [b for _, b in pairs]
+
+    def last(self, column: str) -> float | None:
+        """The last value of a column; None if it has none."""
+        return next((v for v in reversed(self.numbers.get(column, [])) if v is not None), None)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a run left so far; None where a part is absent or not readable (see `problems`)."""
+
+    path: Path
+    config_text: str | None
+    config: Mapping[str, Any]
+    env: Any
+    results: Mapping[str, Any]
+    profile: Mapping[str, Any]
+    arch: tuple[str, ...] | None
+    arch_file: Mapping[str, Any]
+    ledger: tuple[Mapping[str, Any], ...] | None
+    network: Network | None
+    manifest: Mapping[str, Any]
+    search: Curve | None
+    alphas: Mapping[str, Mapping[str, float]] | None
+    tune: Curve | None
+    predictions: tuple[Path, ...]
+    problems: tuple[str, ...]
+
+
+def read_run_folder(path: Path) -> RunFolder:
+    """Read a run folder; raises UsageError if it is none (no such folder, or no file of a run)."""
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such folder; wanted a run folder (runs/NAME)")
+    if not any((path / name).exists() for name in KNOWN):
+        raise UsageError(
+            f"{path}: none of the files of a run is here ({', '.join(KNOWN[:4])}, ...); "
+            "wanted a folder that `fnac adapt`, `search` or `tune` wrote"
+        )
+    problems: list[str] = []
+
+    def part(name: str, read: Callable[[Path], T]) -> T | None:
+        """Read one file; a broken one is named among the problems."""
+        file = path / name
+        if not file.exists():
+            return None
+        try:
+            return read(file)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{name}: not readable ({error})")
+            return None
+
+    network = part("super.onnx", read_network)
+    manifest: Mapping[str, Any] = network.manifest if network else {}
+    for name in ("model.onnx", "target.onnx", "seed.onnx"):
+        manifest = manifest or part(name, read_manifest) or {}
+    arch_file = part("arch.json", _read_arch)
+    arch = None if arch_file is None else arch_file[0]
+    if arch is not None and network is not None:
+        wrong = network.problem_with(arch)
+        if wrong:
+            problems.append(f"arch.json: does not fit super.onnx ({wrong})")
+            arch = None
+    return RunFolder(
+        path=path,
+        config_text=part("config.yaml", lambda file: file.read_text(encoding="utf-8")),
+        config=part("config.yaml", _read_yaml) or {},
+        env=part("env.json", _read_json),
+        results=part("results.json", _read_mapping) or {},
+        profile=part("profile.json", _read_mapping) or {},
+        arch=arch,
+        arch_file={} if arch_file is None else arch_file[1],
+        ledger=part("ledger.json", _read_ledger),
+        network=network,
+        manifest=manifest,
+        search=part("search/metrics.csv", lambda file: _read_curve(file, ("phase", "kind"))),
+        alphas=part("search/alphas.csv", _read_final_alphas),
+        tune=part("tune/metrics.csv", lambda file: _read_curve(file, ())),
+        predictions=tuple(sorted((path / "pictures").glob("prediction_*.png"))),
+        problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+def _read_json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _read_mapping(file: Path) -> Mapping[str, Any]:
+    content = _read_json(file)
+    if not isinstance(content, dict):
+        raise ValueError(f"found a {type(content).__name__}; wanted a JSON object")
+    return content
+
+
+def _read_yaml(file: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {error}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _read_arch(file: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """Both spellings: a list of {"name", "choice"}, or of choices in network order."""
+    content = _read_mapping(file)
+    layers = content["layers"]
+    choices = tuple(str(x["choice"]) if isinstance(x, dict) else str(x) for x in layers)
+    return choices, content
+
+
+def _read_ledger(file: Path) -> tuple[Mapping[str, Any], ...]:
+    content = _read_json(file)
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise ValueError("wanted a list of entries, one a pass")
+    return tuple(content)
+
+
+def _read_curve(file: Path, words: tuple[str, ...]) -> Curve:
+    """Read a metrics CSV; a last line cut short by a killed run counts as blank cells."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        rows = list(reader)
+        columns = list(reader.fieldnames or [])
+    return Curve(
+        numbers={
+            column: [_number(row.get(column)) for row in rows]
+            for column in columns
+            if column not in words
+        },
+        words={column: [row.get(column) or "" for row in rows] for column in words},
+        rows=len(rows),
+    )
+
+
+def _read_final_alphas(file: Path) -> Mapping[str, Mapping[str, float]]:
+    """Probabilities at the last step logged: layer -> candidate -> probability."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = [(row, _number(row.get("probability"))) for row in csv.DictReader(stream)]
+    complete = [(row, number) for row, number in rows if number is not None]
+    final: dict[str, dict[str, float]] = {}
+    for row, probability in complete:  # later steps overwrite earlier ones
+        final.setdefault(row["layer"], {})[row["candidate"]] = probability
+    return final
+
+
+def _number(cell: str | None) -> float | None:
+    """A cell as a number; None if blank, cut short or not finite."""
+    try:
+        value = float(cell or "")
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None

@@ -1,0 +1,76 @@
+"""Is the search worth believing? What went wrong with the alphas, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fnac.search.budget import say
+from fnac.search.costs import SKIP, SpaceCosts
+
+FLAT = 0.95  # mean entropy, as a share of the greatest possible, above which nothing was decided
+SKIPPED = 0.75  # share of the skippable layers that lean to skip, above which the search collapsed
+OFF_BUDGET = 0.03  # distance of the expected cost from the budget, as a share of it
+
+
+def normalised_entropy(probabilities: Sequence[np.ndarray]) -> list[float]:
+    """Return each layer's entropy over that of a uniform choice: 1 undecided, 0 decided."""
+    shares = []
+    for row in probabilities:
+        p = np.asarray(row, dtype=np.float64)
+        if len(p) > 1:
+            entropy = -float(np.sum(p * np.log(np.maximum(p, 1e-300))))
+            shares.append(entropy / float(np.log(len(p))))
+        else:
+            shares.append(0.0)
+    return shares
+
+
+def mean_entropy(probabilities: Sequence[np.ndarray]) -> float:
+    """Return the mean normalised entropy over the layers that have a choice."""
+    shares = [
+        share
+        for share, row in zip(normalised_entropy(probabilities), probabilities, strict=True)
+        if len(row) > 1
+    ]
+    return float(np.mean(shares)) if shares else 0.0
+
+
+def search_warnings(
+    probabilities: Sequence[np.ndarray], space: SpaceCosts, budget: int | None
+) -> list[str]:
+    """Say what is wrong with the outcome of a search; an empty list if nothing is.
+
+    probabilities  softmax(alpha) of every layer; budget: whole network, in the unit of ``space``
+    """
+    found: list[str] = []
+    entropy = mean_entropy(probabilities)
+    if entropy > FLAT:
+        found.append(
+            f"the alphas stayed flat: their entropy is {entropy:.1%} of an even choice, so the "
+            "choice says little about the task; search for more epochs or raise the alphas' "
+            "learning rate"
+        )
+    skippable = [
+        (row, layer.candidates.index(SKIP))
+        for row, layer in zip(probabilities, space.layers, strict=True)
+        if SKIP in layer.candidates
+    ]
+    skipped = sum(int(np.argmax(row)) == skip for row, skip in skippable)
+    if len(skippable) > 1 and skipped > SKIPPED * len(skippable):
+        found.append(
+            f"the search collapsed into skips: {skipped} of {len(skippable)} layers that may be "
+            "skipped lean to skip; lower lambda, raise the budget or search for more epochs"
+        )
+    if budget is not None:
+        expected = space.expected([list(map(float, row)) for row in probabilities])
+        reachable = min(budget, space.greatest())
+        if abs(expected - reachable) > OFF_BUDGET * reachable:
+            side = "below" if expected < reachable else "above"
+            found.append(
+                f"the expected cost ended {abs(expected / reachable - 1):.1%} {side} the budget "
+                f"({say(expected, space.unit)}; wanted {say(reachable, space.unit)}); give the "
+                "search more alpha steps or leave lambda to be steered"
+            )
+    return found

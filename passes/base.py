@@ -1,0 +1,91 @@
+"""What a pass is: frozen arguments, a decision for each node it looks at, a report of them all."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import enum
+from collections.abc import Iterator
+from typing import ClassVar
+
+import onnx_graphsurgeon as gs
+
+from .graph import Graph
+
+
+class Keeps(enum.Flag):
+    """What a pass promises not to change; the manager checks it after every run."""
+
+    NOTHING = 0
+    INTERFACE = enum.auto()  # the names, dtypes and shapes of the graph's inputs and outputs
+    OUTPUTS = enum.auto()  # the numbers the graph computes
+
+
+@dataclasses.dataclass(frozen=True)
+class Rewrote:
+    """The pass changed this node; ``what`` says how, in five words or fewer."""
+
+    what: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """The node looked like a match and was left as it is; ``why`` completes "because ..."."""
+
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Every decision of one run, by node name, in graph order.
+
+    ``initializers`` says what became of stored tensors the pass touched, by their new name:
+    copied, cropped, padded, collected or fresh, and from where.
+    """
+
+    rewrote: dict[str, str] = dataclasses.field(default_factory=dict)
+    left: dict[str, str] = dataclasses.field(default_factory=dict)
+    initializers: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def note(self, name: str, decision: Rewrote | Left | None) -> None:
+        """Write down one decision about the node ``name``."""
+        match decision:
+            case Rewrote(what):
+                self.rewrote[name] = what
+            case Left(why):
+                self.left[name] = why
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass(abc.ABC):
+    """One rewrite of an ONNX graph; a subclass's fields are its arguments on the command line.
+
+    A node-wise pass defines :meth:`visit`; a pass about regions or the whole graph defines
+    :meth:`run`. Either way it takes a complete network and leaves one.
+    """
+
+    name: ClassVar[str]
+    keeps: ClassVar[Keeps]
+
+    def visit(self, node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
+        """Rewrite ``node`` in place, or say why not; ``None``: no business with it."""
+        raise TypeError(f"{type(self).__name__} defines neither visit nor run")
+
+    def run(self, graph: Graph) -> Report:
+        """Visit every node once, in graph order. Changes ``graph`` in place."""
+        report = Report()
+        for node in list(graph.nodes):
+            name = node.name
+            report.note(name, self.visit(node, graph, report))
+        if report.rewrote:
+            graph.cleanup()
+        return report
+
+    def must_equal_before(self, after: Graph) -> Iterator[tuple[str, Graph]]:
+        """Yield (what it is, graph) that must compute what the graph before the pass computed.
+
+        By default the result itself, when the pass keeps outputs. A pass whose result is a
+        generalisation of its input (a super network) yields the settings that lead back to it.
+        """
+        if Keeps.OUTPUTS in self.keeps:
+            yield "the result", after

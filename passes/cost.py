@@ -1,0 +1,189 @@
+"""What a network costs: multiply-adds (MAdds = MACs = FLOPs/2), parameters, memory, per node.
+
+Two conventions, by name:
+
+``exact``  multiply-adds of Conv, ConvTranspose (at its input positions), Gemm and MatMul; nothing
+           for biases, normalisation, activations or resampling. The same before and after BN
+           folding.
+``paper``  the counting of the FNA++ tables: Conv as above plus one per output value where the Conv
+           has a bias initializer; ConvTranspose charged at output positions; Gemm and MatMul as
+           above plus their bias. Count before BN is folded: folding adds biases.
+
+Parameters are weights, biases, BN gamma and beta (not the statistics); a tensor shared by several
+nodes counts once as parameters (for its first node) and once per node as MAdds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from .errors import UnsupportedGraphError
+from .graph import Graph, Shape
+
+CONVENTIONS = ("exact", "paper")
+FLOATS = (np.float16, np.float32, np.float64)
+BN_STATISTICS = (3, 4)  # inputs of BatchNormalization that are not parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeCost:
+    """One node's share: multiply-adds, parameters (elements), output shape and its bytes."""
+
+    name: str
+    op: str
+    madds: int
+    params: int
+    output_shape: tuple[int, ...]
+    activation_bytes: int
+    part: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """The cost of a network at one input size, batch 1, under one convention."""
+
+    convention: str
+    size: tuple[int, int] | None
+    nodes: tuple[NodeCost, ...]
+
+    @property
+    def madds(self) -> int:
+        """Multiply-adds of the whole network."""
+        return sum(node.madds for node in self.nodes)
+
+    @property
+    def params(self) -> int:
+        """Parameters of the whole network; shared tensors once."""
+        return sum(node.params for node in self.nodes)
+
+    def by(self, key: str) -> dict[str, tuple[int, int]]:
+        """Sum (madds, params) by ``op`` or ``part``, largest first."""
+        sums: dict[str, tuple[int, int]] = {}
+        for node in self.nodes:
+            group = str(getattr(node, key))
+            madds, params = sums.get(group, (0, 0))
+            sums[group] = (madds + node.madds, params + node.params)
+        return dict(sorted(sums.items(), key=lambda item: -item[1][0]))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``fnac profile --json`` prints."""
+        return {
+            "convention": self.convention,
+            "size": list(self.size) if self.size else None,
+            "params": self.params,
+            "madds": self.madds,
+            "nodes": [dataclasses.asdict(node) for node in self.nodes],
+        }
+
+
+def profile(graph: Graph, size: Sequence[int] | None = None, convention: str = "exact") -> Profile:
+    """Count every node of ``graph`` for a batch of one.
+
+    size        (H, W) of the image inputs; default: the file's, else its manifest's
+    convention  ``exact`` or ``paper``
+
+    Raises UnsupportedGraphError naming the first node whose shape is not known in numbers.
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(f"convention {convention!r}; known: {', '.join(CONVENTIONS)}")
+    at = tuple(size) if size else graph.image_size()
+    shapes = graph.infer_shapes(at, batch=1)
+    params = owned_parameters(graph.nodes)
+    nodes = []
+    for node in graph.nodes:
+        out = node.outputs[0] if node.outputs else None
+        out_shape = shapes.get(out.name, ()) if out is not None else ()
+        madds = node_madds(node, shapes, convention)
+        known = tuple(d for d in out_shape if isinstance(d, int))
+        nodes.append(
+            NodeCost(
+                name=node.name,
+                op=node.op,
+                madds=madds,
+                params=params[id(node)],
+                output_shape=known,
+                activation_bytes=4 * math.prod(known) if known else 0,
+                part=node.metadata.get("fnac.part", "backbone"),
+            )
+        )
+    return Profile(convention, (int(at[0]), int(at[1])) if at else None, tuple(nodes))
+
+
+def owned_parameters(nodes: Iterable[gs.Node]) -> dict[int, int]:
+    """Return id of node -> parameters in the tensors that it is the first to read."""
+    seen: set[int] = set()
+    result: dict[int, int] = {}
+    for node in nodes:
+        result[id(node)] = 0
+        for index, tensor in enumerate(node.inputs):
+            if not isinstance(tensor, gs.Constant) or id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            if is_parameter(node, index, tensor):
+                result[id(node)] += math.prod(tensor.shape)
+    return result
+
+
+def is_parameter(node: gs.Node, index: int, tensor: gs.Constant) -> bool:
+    """Say whether input ``index`` of ``node`` holds trainable numbers."""
+    if node.op in ("Resize", "Upsample", "Clip", "Pad", "Dropout", "Range", "Tile", "TopK"):
+        return False
+    if node.op == "BatchNormalization" and index in BN_STATISTICS:
+        return False
+    if node.op in ("DequantizeLinear", "ConvInteger", "QLinearConv"):
+        return index == 0
+    return tensor.dtype in FLOATS and math.prod(tensor.shape) > 1
+
+
+def node_madds(node: gs.Node, shapes: dict[str, Shape], convention: str = "exact") -> int:
+    """Multiply-adds of one node, from the shapes of its tensors.
+
+    Raises UnsupportedGraphError if a shape that counts is not known in numbers.
+    """
+    match node.op:
+        case "Conv":
+            weight = _numbers(node, node.inputs[1], shapes)
+            out = _numbers(node, node.outputs[0], shapes)
+            madds = math.prod(weight[1:]) * math.prod(out)
+            return madds + (math.prod(out) if convention == "paper" and _bias(node, 2) else 0)
+        case "ConvTranspose":
+            weight = _numbers(node, node.inputs[1], shapes)
+            out = _numbers(node, node.outputs[0], shapes)
+            if convention == "exact":
+                image = _numbers(node, node.inputs[0], shapes)
+                return math.prod(weight[1:]) * math.prod(image)
+            group = node.attrs.get("group", 1)
+            madds = math.prod(weight[2:]) * weight[0] // group * math.prod(out)
+            return madds + (math.prod(out) if _bias(node, 2) else 0)
+        case "Gemm":
+            a = _numbers(node, node.inputs[0], shapes)
+            out = _numbers(node, node.outputs[0], shapes)
+            inner = a[0] if node.attrs.get("transA", 0) else a[1]
+            madds = inner * math.prod(out)
+            return madds + (math.prod(out) if convention == "paper" and _bias(node, 2) else 0)
+        case "MatMul":
+            a = _numbers(node, node.inputs[0], shapes)
+            out = _numbers(node, node.outputs[0], shapes)
+            return a[-1] * math.prod(out)
+    return 0
+
+
+def _bias(node: gs.Node, index: int) -> bool:
+    return len(node.inputs) > index and isinstance(node.inputs[index], gs.Constant)
+
+
+def _numbers(node: gs.Node, tensor: gs.Tensor, shapes: dict[str, Shape]) -> tuple[int, ...]:
+    shape = shapes.get(tensor.name)
+    if shape is None or any(not isinstance(d, int) for d in shape):
+        found = "unknown" if shape is None else "x".join(str(d) for d in shape)
+        raise UnsupportedGraphError(
+            f"{node.name} ({node.op}): the shape of {tensor.name} is {found}; "
+            "numbers are needed to count; give the input size with --size HxW"
+        )
+    return tuple(int(d) for d in shape if d is not None)

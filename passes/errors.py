@@ -1,0 +1,38 @@
+"""What can go wrong in the compiler.
+
+FnacError                   1  anything fnac says about itself; never raised bare
+├── UnsupportedGraphError   3  this file or graph is not something fnac can work on
+├── PassFailedError         4  a pass broke its word: its graph does not check or does not run
+└── OutputsDifferError      5  a pass that keeps outputs changed them, or two files differ
+
+The number is the exit code of the command line (DESIGN.md sec. 8); ``fnac.errors`` adds the
+errors of the product. A message says where, what was found, what was wanted and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FnacError(Exception):
+    """Base of every error that fnac raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UnsupportedGraphError(FnacError):
+    """The file is not an ONNX network, or not one this pass or stage can work on."""
+
+    exit_code = 3
+
+
+class PassFailedError(FnacError):
+    """A pass left a graph that does not check, infer or run."""
+
+    exit_code = 4
+
+
+class OutputsDifferError(FnacError):
+    """The outputs of two graphs that must compute the same function differ."""
+
+    exit_code = 5

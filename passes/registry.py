@@ -1,0 +1,120 @@
+"""Every pass by its name on the command line; modules are imported when a name is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+import typing
+from typing import Any
+
+from .base import Pass
+from .errors import FnacError
+
+# name -> module:attribute; the attribute is a Pass class, or a tuple of passes (a pipeline)
+PASSES: dict[str, str] = {
+    "attach-head": "attach_head:AttachHead",
+    "attach-postprocess": "attach_postprocess:AttachPostprocess",
+    "choose": "choose:Choose",
+    "clean": "clean:Clean",
+    "cut-classifier": "cut_classifier:CutClassifier",
+    "fold-batchnorm": "fold_batchnorm:FoldBatchNorm",
+    "group-conv": "group_conv:GroupConv",
+    "grow-depth": "grow_depth:GrowDepth",
+    "grow-width": "grow_width:GrowWidth",
+    "mix": "mix:Mix",
+    "normalize": "normalize:PIPELINE",
+    "restore-batchnorm": "restore_batchnorm:RestoreBatchNorm",
+    "set-output-stride": "output_stride:SetOutputStride",
+    "widen-kernel": "widen_kernel:WidenKernel",
+}
+
+_ITEM = re.compile(r"\s*([a-z0-9-]+)\s*(?:\{([^{}]*)\})?\s*")
+
+
+class PipelineError(FnacError):
+    """The text of a pipeline names an unknown pass or argument."""
+
+    exit_code = 2
+
+
+def resolve(name: str) -> type[Pass] | tuple[Pass, ...]:
+    """Return the pass class (or pipeline of passes) called ``name``.
+
+    Raises PipelineError listing the known names.
+    """
+    if name not in PASSES:
+        raise PipelineError(f"no pass is called {name!r}; known: {', '.join(sorted(PASSES))}")
+    module, attribute = PASSES[name].split(":")
+    found: type[Pass] | tuple[Pass, ...] = getattr(
+        importlib.import_module(f".{module}", __package__), attribute
+    )
+    return found
+
+
+def parse_pipeline(text: str) -> list[Pass]:
+    """Read ``name,name{argument=value,...}`` into passes, in order.
+
+    Raises PipelineError saying what is wrong and what is known.
+    """
+    passes: list[Pass] = []
+    position = 0
+    while position < len(text):
+        match = _ITEM.match(text, position)
+        end = match.end() if match else position
+        if not match or (end < len(text) and text[end] != ","):
+            raise PipelineError(
+                f"pipeline {text!r}: cannot read {text[position:]!r}; "
+                "write name,name{argument=value}"
+            )
+        name, arguments = match.groups()
+        found = resolve(name)
+        if isinstance(found, tuple):
+            if arguments:
+                raise PipelineError(f"{name}: takes no arguments; it stands for several passes")
+            passes.extend(found)
+        else:
+            passes.append(make(found, arguments or ""))
+        position = end + 1
+    if not passes:
+        raise PipelineError("the pipeline is empty; write name,name{argument=value}")
+    return passes
+
+
+def make(kind: type[Pass], arguments: str) -> Pass:
+    """Build a pass from ``key=value,key=value``; lists are written ``3+5+7``."""
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}
+    types = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in arguments.split(","))):
+        key, equals, value = item.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or key not in fields:
+            known = ", ".join(fields) or "none"
+            raise PipelineError(f"{kind.name}: no argument {item!r}; arguments: {known}")
+        values[key] = _convert(kind.name, key, value.strip(), types[key])
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise PipelineError(f"{kind.name}: {error}") from error
+
+
+def _convert(owner: str, key: str, value: str, wanted: Any) -> Any:
+    options = [t for t in (typing.get_args(wanted) or (wanted,)) if t is not type(None)]
+    if typing.get_origin(wanted) is tuple:
+        inner = typing.get_args(wanted)[0]
+        return tuple(_convert(owner, key, part, inner) for part in value.split("+") if part)
+    for kind in options:
+        if typing.get_origin(kind) is tuple:
+            return _convert(owner, key, value, kind)
+        if kind is bool and value.lower() in ("true", "false", "yes", "no", "1", "0"):
+            return value.lower() in ("true", "yes", "1")
+        if kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+        if kind is str:
+            return value
+    names = " or ".join(getattr(t, "__name__", str(t)) for t in options)
+    raise PipelineError(f"{owner}: {key}={value!r} was given; {names} is wanted")
