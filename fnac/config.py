@@ -140,7 +140,7 @@ def convert(value: Any, wanted: Any, where: str) -> Any:
         return str(value)
     if value is None and wanted is type(None):
         return None
-    if isinstance(wanted, type) and isinstance(value, wanted):
+    if isinstance(wanted, type) and isinstance(value, wanted) and not isinstance(value, bool):
         return value
     raise _wrong(where, value, wanted)
 

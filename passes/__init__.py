@@ -1,0 +1,1 @@
+"""The compiler: passes from ONNX to ONNX, their manager, verifier and costs. No torch."""

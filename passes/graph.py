@@ -351,15 +351,8 @@ class Graph:
 
         Raises UnsupportedGraphError if ONNX cannot infer the graph.
         """
-        skeleton = self.skeleton(size, batch)
-        try:
-            inferred = onnx.shape_inference.infer_shapes(
-                skeleton, check_type=True, strict_mode=True, data_prop=True
-            )
-        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-            raise UnsupportedGraphError(f"shapes cannot be inferred: {_one_line(error)}") from error
+        g = self._inferred(size, batch).graph
         result: dict[str, Shape] = {}
-        g = inferred.graph
         for value in [*g.input, *g.value_info, *g.output]:
             if value.type.tensor_type.HasField("shape"):
                 result[value.name] = _dims(value)
@@ -367,6 +360,29 @@ class Graph:
         for constant in self.constants():
             result[constant.name] = tuple(constant.shape)
         return result
+
+    def check(self) -> None:
+        """Raise UnsupportedGraphError unless ONNX's checker and shape inference accept the graph.
+
+        The graph must be sorted; weights are left out, so the cost does not grow with them.
+        """
+        try:
+            onnx.checker.check_model(self._inferred())
+        except onnx.checker.ValidationError as error:
+            raise UnsupportedGraphError(
+                f"the graph is not valid ONNX: {_one_line(error)}"
+            ) from error
+
+    def _inferred(
+        self, size: Sequence[int] | None = None, batch: int | None = None
+    ) -> onnx.ModelProto:
+        skeleton = self.skeleton(size, batch)
+        try:
+            return onnx.shape_inference.infer_shapes(
+                skeleton, check_type=True, strict_mode=True, data_prop=True
+            )
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+            raise UnsupportedGraphError(f"shapes cannot be inferred: {_one_line(error)}") from error
 
     def skeleton(
         self, size: Sequence[int] | None = None, batch: int | None = None

@@ -190,7 +190,7 @@ def test_budgets_refer_to_the_whole_seed(space: SpaceCosts) -> None:
     assert space.seed_total() == 1000 + 600 + 310
     assert resolve_budget(None, space) == 1910
     assert parse_budget("0.9x").resolve(space) == 1719
-    assert parse_budget("50%", "params").resolve(space_costs(manifest(), "params")) == 11
+    assert parse_budget("70%", "params").resolve(space_costs(manifest(), "params")) == 16
     assert space.least() == 1300
 
 

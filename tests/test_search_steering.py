@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -79,14 +80,13 @@ def expected(space: SpaceCosts, alphas: list[torch.Tensor]) -> float:
     return space.expected([row.tolist() for row in softmax_rows([a.detach() for a in alphas])])
 
 
-@pytest.mark.parametrize("steps", [40, 176, 3000])
-@pytest.mark.parametrize("share", [0.6, 0.8, 1.0, 1.15])
-@pytest.mark.parametrize("bias", [-2.0, 0.0, 2.0])
+CASES = [*itertools.product([40, 176], [0.6, 0.8, 1.0, 1.15], [-2.0, 0.0, 2.0]), (2000, 0.6, 2.0)]
+
+
+@pytest.mark.parametrize(("steps", "share", "bias"), CASES)
 def test_the_expected_cost_ends_within_3_percent_of_the_budget(
     steps: int, share: float, bias: float
 ) -> None:
-    if steps == 3000 and (bias == 0.0 or share in (0.8, 1.0)):
-        pytest.skip("the corners are enough for the long run")
     space = mobile_space()
     budget = int(share * space.seed_total())
     assert space.least() < budget < space.greatest()
@@ -94,8 +94,7 @@ def test_the_expected_cost_ends_within_3_percent_of_the_budget(
     assert expected(space, alphas) == pytest.approx(budget, rel=0.03)
 
 
-@pytest.mark.parametrize("share", [0.6, 1.0])
-def test_lambda_takes_the_sign_that_the_budget_needs(share: float) -> None:
+def test_lambda_takes_the_sign_that_the_budget_needs() -> None:
     space = mobile_space()
     uniform = space.expected([[1 / len(row.costs)] * len(row.costs) for row in space.layers])
     for budget, sign in ((0.7 * uniform, 1), (1.3 * uniform, -1)):

@@ -24,7 +24,7 @@ CLASSES = [
 # Ids of cityscapesScripts (helpers/labels.py) in the order of CLASSES; all others are ignored.
 TRAINED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 LABEL_IDS = LabelTable(
-    {i: IGNORE for i in (*range(34), 255)} | {k: v for v, k in enumerate(TRAINED_IDS)}
+    dict.fromkeys((*range(34), 255), IGNORE) | {k: v for v, k in enumerate(TRAINED_IDS)}
 )
 TRAIN_IDS = plain_labels(len(CLASSES))
 

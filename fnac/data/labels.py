@@ -50,7 +50,7 @@ class LabelTable:
 def plain_labels(classes: int, ignore: Iterable[int] = (IGNORE,)) -> LabelTable:
     """Keep ids 0..classes-1 as they are; ``ignore`` ids become 255."""
     mapping = {i: i for i in range(classes)}
-    mapping.update({i: IGNORE for i in ignore})
+    mapping.update(dict.fromkeys(ignore, IGNORE))
     return LabelTable(mapping)
 
 

@@ -63,6 +63,8 @@ def _paint(texture: Texture, top: int, bottom: int, left: int, right: int) -> Fl
     cos, sin = np.float32(texture.cos / texture.period), np.float32(texture.sin / texture.period)
     u, v = x * cos + y * sin, y * cos - x * sin
     on: Bools
+    a: npt.NDArray[np.floating]
+    b: npt.NDArray[np.floating]
     if texture.pattern == "stripes":
         on = _odd(u)
     elif texture.pattern == "checks":
@@ -112,9 +114,7 @@ def _steps(cells: int, length: int) -> tuple[npt.NDArray[np.int64], Floats]:
     return whole, (at - whole).astype(np.float32)
 
 
-def _develop(
-    scene: Scene, image: Floats, generator: np.random.Generator
-) -> npt.NDArray[np.uint8]:
+def _develop(scene: Scene, image: Floats, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Apply light, a slight blur and grain, in place; return uint8."""
     gain, across, down = (np.float32(part) for part in scene.light)
     x = np.linspace(-1, 1, scene.width, dtype=np.float32)

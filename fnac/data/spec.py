@@ -71,14 +71,11 @@ def _open_yaml(path: Path, seed: int) -> DataSource:
     return _open(reader, content, path.parent, seed, str(path))
 
 
-def _open(
-    name: str, options: Mapping[str, Any], base: Path, seed: int, where: str
-) -> DataSource:
+def _open(name: str, options: Mapping[str, Any], base: Path, seed: int, where: str) -> DataSource:
     unknown = sorted(str(key) for key in options if key not in _KEYS[name])
     if unknown:
-        raise UsageError(
-            f"{where}: unknown key {', '.join(unknown)}; {name} knows {', '.join(sorted(_KEYS[name]))}"
-        )
+        known = ", ".join(sorted(_KEYS[name]))
+        raise UsageError(f"{where}: unknown key {', '.join(unknown)}; {name} knows {known}")
     options = dict(options)
     if name == "scenes":
         options.setdefault("seed", seed)

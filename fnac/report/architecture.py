@@ -23,11 +23,11 @@ FIXED_FILL = "#ced4da"
 HEAD_FILL = "#cdb4db"
 EXPANSION_HEIGHTS = {1: 24.0, 3: 40.0, 6: 64.0}
 
-BLOCK_WIDTH = 38.0
-BLOCK_GAP = 6.0
-STAGE_GAP = 14.0
+BLOCK_WIDTH = 34.0
+BLOCK_GAP = 4.0
+STAGE_GAP = 12.0
 ROW_HEIGHT = 118.0
-TITLE_WIDTH = 84.0
+TITLE_WIDTH = 80.0
 MARGIN = 12.0
 HEADER = 20.0
 LEGEND = 34.0
@@ -90,9 +90,7 @@ def draw_architectures(network: Network, rows: Sequence[tuple[str, Sequence[str]
             Line(TITLE_WIDTH, middle, width - MARGIN - BLOCK_WIDTH, middle),
         ]
         for frame in frames:
-            shapes.append(
-                Box(frame.x, middle - 53, frame.width, 104, outline=0.7, dashed=True)
-            )
+            shapes.append(Box(frame.x, middle - 53, frame.width, 104, outline=0.7, dashed=True))
         for column in columns:
             first_row = rows[0][1]
             shapes += _block(network, column, choices, first_row, middle)
@@ -103,8 +101,9 @@ def draw_architectures(network: Network, rows: Sequence[tuple[str, Sequence[str]
     height = HEADER + ROW_HEIGHT * len(rows) + LEGEND
     shapes += _legend(height - LEGEND / 2)
     titles = " and ".join(title for title, _ in rows)
-    return Drawing(max(width, 560.0), height, f"Architecture, block by block: {titles}",
-                   tuple(shapes))
+    return Drawing(
+        max(width, 560.0), height, f"Architecture, block by block: {titles}", tuple(shapes)
+    )
 
 
 def _columns(network: Network) -> tuple[list[_Column], list[_Frame], float]:

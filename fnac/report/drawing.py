@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LABEL_ON_FILL = "#1b1f24"
 PIXELS_PER_INCH = 100.0
+DPI = 160
 POINTS_PER_PIXEL = 72.0 / PIXELS_PER_INCH
 
 
@@ -101,13 +102,13 @@ def to_figure(drawing: Drawing, *, ink: str, paper: str) -> Figure:
     from matplotlib.patches import Rectangle
 
     size = (drawing.width / PIXELS_PER_INCH, drawing.height / PIXELS_PER_INCH)
-    figure = Figure(figsize=size, facecolor=paper)
+    figure = Figure(figsize=size, dpi=DPI, facecolor=paper)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_xlim(0, drawing.width)
     axes.set_ylim(drawing.height, 0)
     axes.axis("off")
     anchors = {"middle": "center", "start": "left", "end": "right"}
-    for shape in drawing.shapes:
+    for order, shape in enumerate(drawing.shapes):  # matplotlib would put lines above boxes
         if isinstance(shape, Box):
             patch = Rectangle(
                 (shape.x, shape.y),
@@ -117,10 +118,18 @@ def to_figure(drawing: Drawing, *, ink: str, paper: str) -> Figure:
                 edgecolor=ink if shape.outline else "none",
                 linewidth=shape.outline * POINTS_PER_PIXEL,
                 linestyle=(0, (4, 3)) if shape.dashed else "-",
+                zorder=order,
             )
             axes.add_patch(patch)
         elif isinstance(shape, Line):
-            axes.plot([shape.x1, shape.x2], [shape.y1, shape.y2], color=ink, alpha=0.5, lw=0.7)
+            axes.plot(
+                [shape.x1, shape.x2],
+                [shape.y1, shape.y2],
+                color=ink,
+                alpha=0.5,
+                lw=0.7,
+                zorder=order,
+            )
         else:
             axes.text(
                 shape.x,
@@ -131,6 +140,7 @@ def to_figure(drawing: Drawing, *, ink: str, paper: str) -> Figure:
                 fontweight="bold" if shape.bold else "normal",
                 ha=anchors[shape.anchor],
                 va="center",
+                zorder=order,
             )
     return figure
 

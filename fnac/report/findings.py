@@ -16,6 +16,7 @@ from fnac.report.text import human
 
 FLAT = 0.95  # of the entropy of uniform alphas
 LEAST_USE = 0.95  # of the budget
+SKIPPED = 0.75  # of the layers that can be skipped
 STEERED = 0.03  # how far the expected cost may end from the budget
 
 
@@ -56,8 +57,8 @@ def _flat_alphas(alphas: Mapping[str, Mapping[str, float]] | None) -> list[tuple
         (
             "flat",
             f"The alphas stayed flat: their entropy ended at {entropy:.3f}, of {flat:.3f} for a "
-            "uniform choice. The data hardly spoke; mostly the cost decided. Search longer or raise "
-            "the learning rate of the alphas.",
+            "uniform choice. The data hardly spoke; mostly the cost decided. Search longer or "
+            "raise the learning rate of the alphas.",
         )
     ]
 
@@ -69,7 +70,7 @@ def _skip_collapse(run: RunFolder) -> list[tuple[str, str]]:
     could = [i for i, layer in enumerate(network.layers) if "skip" in layer.candidates]
     skipped = sum(arch[i] == "skip" for i in could)
     before = sum(network.seed_choices[i] == "skip" for i in could)
-    if skipped <= before or 2 * skipped < len(could):
+    if skipped <= before or skipped < SKIPPED * len(could):
         return []
     return [
         (
@@ -88,11 +89,12 @@ def _budget(run: RunFolder) -> list[tuple[str, str]]:
     found = []
     expected = run.search.last("expected_madds")
     if expected is not None and abs(expected - budget) > STEERED * budget:
+        side = "above" if expected > budget else "below"
         found.append(
             (
                 "expected cost",
-                f"The expected cost ended at {human(expected)} MAdds, {abs(expected / budget - 1):.0%} "
-                f"{'above' if expected > budget else 'below'} the budget of {human(budget)}: "
+                f"The expected cost ended at {human(expected)} MAdds, "
+                f"{abs(expected / budget - 1):.0%} {side} the budget of {human(budget)}: "
                 "the search was not steered to its budget.",
             )
         )
@@ -125,27 +127,9 @@ def target_madds(run: RunFolder, network: Network | None) -> int | None:
 
 
 def _ledger(run: RunFolder) -> list[str]:
-    """Passes whose promise was not kept, or not checked."""
-    found = []
-    unverified = []
-    for entry in run.ledger or ():
-        name = str(entry.get("pass", "?"))
-        drift, tolerance = entry.get("max_abs_diff"), entry.get("tolerance")
-        if keeps_outputs(entry):
-            numbers = isinstance(drift, (int, float)) and isinstance(tolerance, (int, float))
-            if numbers and drift > tolerance:
-                found.append(
-                    f"Pass {name} promises to keep the outputs, but they moved by {drift:.3g} "
-                    f"(tolerance {tolerance:.3g})."
-                )
-            elif drift is None:
-                unverified.append(name)
-    if unverified:
-        names = ", ".join(dict.fromkeys(unverified))
-        found.append(f"Not verified: {names} promised to keep the outputs and nobody checked.")
-    return found
-
-
-def keeps_outputs(entry: Mapping[str, object]) -> bool:
-    """Whether the pass of a ledger entry promises the same outputs."""
-    return "outputs" in str(entry.get("keeps", ""))
+    """Passes that nobody held to their promise."""
+    ledger = run.ledger or ()
+    names = [str(entry.get("pass")) for entry in ledger if entry.get("verdict") == "unverified"]
+    if not names:
+        return []
+    return [f"Not verified (run with --no-verify): {', '.join(dict.fromkeys(names))}."]

@@ -7,14 +7,13 @@ strides, dilations, widths and the fixed blocks are read off its nodes (`fnac.la
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import onnx
+    from fnac.passes.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -94,18 +93,19 @@ class Network:
 def read_manifest(path: Path) -> dict[str, Any]:
     """Read the manifest of an ONNX file; {} if it has none.
 
-    Raises OSError, ValueError or onnx's DecodeError (a ValueError) for a file that is not ONNX.
+    Raises OSError, or UnsupportedGraphError for a file that is not ONNX.
     """
-    return _manifest_of(_load(path))
+    from fnac.passes.graph import Graph
+
+    return Graph.load(path).manifest
 
 
 def read_network(path: Path) -> Network:
     """Read a super network from its file; raises ValueError if its manifest has no layers."""
-    model = _load(path)
-    manifest = _manifest_of(model)
-    network = from_manifest(manifest)
-    weights = {initializer.name: tuple(initializer.dims) for initializer in model.graph.initializer}
-    return _with_geometry(network, _convolutions(model.graph, weights))
+    from fnac.passes.graph import Graph
+
+    graph = Graph.load(path)
+    return _with_geometry(from_manifest(graph.manifest), _convolutions(graph))
 
 
 def from_manifest(manifest: Mapping[str, Any]) -> Network:
@@ -151,43 +151,24 @@ class _Convolution:
     outputs: int
 
 
-def _load(path: Path) -> onnx.ModelProto:
-    import onnx
-
-    return onnx.load(path, load_external_data=False)
-
-
-def _manifest_of(model: onnx.ModelProto) -> dict[str, Any]:
-    for entry in model.metadata_props:
-        if entry.key == "fnac":
-            manifest = json.loads(entry.value)
-            return manifest if isinstance(manifest, dict) else {}
-    return {}
-
-
-def _convolutions(
-    graph: onnx.GraphProto, weights: Mapping[str, tuple[int, ...]]
-) -> list[_Convolution]:
+def _convolutions(graph: Graph) -> list[_Convolution]:
     """List the backbone's convolutions in node order."""
     found = []
-    for node in graph.node:
-        metadata = {entry.key: entry.value for entry in node.metadata_props}
-        shape = weights.get(node.input[1]) if node.op_type == "Conv" else None
-        if shape is None or len(shape) != 4 or metadata.get("fnac.part") == "head":
+    for node in graph.nodes:
+        weight = node.inputs[1] if node.op == "Conv" else None
+        shape = None if weight is None else weight.shape
+        if shape is None or len(shape) != 4 or node.metadata.get("fnac.part") == "head":
             continue
-        attributes = {attribute.name: attribute for attribute in node.attribute}
-        strides = attributes["strides"].ints if "strides" in attributes else [1]
-        dilations = attributes["dilations"].ints if "dilations" in attributes else [1]
-        groups = int(attributes["group"].i) if "group" in attributes else 1
+        groups = int(node.attrs.get("group", 1))
         found.append(
             _Convolution(
-                layer=metadata.get("fnac.layer"),
-                kernel=shape[2],
-                stride=max(strides),
-                dilation=max(dilations),
+                layer=node.metadata.get("fnac.layer"),
+                kernel=int(shape[2]),
+                stride=max(node.attrs.get("strides") or [1]),
+                dilation=max(node.attrs.get("dilations") or [1]),
                 groups=groups,
-                inputs=shape[1] * groups,
-                outputs=shape[0],
+                inputs=int(shape[1]) * groups,
+                outputs=int(shape[0]),
             )
         )
     return found
@@ -216,9 +197,7 @@ def _with_geometry(network: Network, convolutions: Sequence[_Convolution]) -> Ne
     return replace(network, layers=tuple(layers), fixed=tuple(fixed))
 
 
-def _fixed_blocks(
-    convolutions: Sequence[_Convolution], *, after_layers: bool
-) -> list[FixedBlock]:
+def _fixed_blocks(convolutions: Sequence[_Convolution], *, after_layers: bool) -> list[FixedBlock]:
     """Group convolutions into blocks: [1x1 up], depthwise, 1x1 is an MBConv; others stand alone."""
     blocks: list[FixedBlock] = []
     at = 0

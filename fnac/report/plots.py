@@ -99,9 +99,8 @@ def search_pictures(curve: Curve, network: Network | None) -> list[Picture]:
 
     def entropy(axes: Axes, theme: Theme) -> None:
         axes.plot(*_thin(*curve.points("step", "entropy")), color=TARGET_COLOUR, lw=1.4)
-        if network is not None:
-            flat = sum(log(len(layer.candidates)) for layer in network.layers)
-            flat /= max(1, len(network.layers))
+        flat = _flat_entropy(curve, network)
+        if flat is not None:
             axes.axhline(flat, ls="--", lw=1, color=BUDGET_COLOUR, label="flat alphas")
             _legend(axes, theme)
         axes.set_ylabel("entropy of the alphas")
@@ -123,6 +122,14 @@ def search_pictures(curve: Curve, network: Network | None) -> list[Picture]:
         for column, name, caption, draw in panels
         if curve.last(column) is not None
     ]
+
+
+def _flat_entropy(curve: Curve, network: Network | None) -> float | None:
+    """The entropy of flat alphas, in the curve's unit: a share of 1, or nats a layer."""
+    if max((y for y in curve.points("step", "entropy")[1]), default=0.0) <= 1.0:
+        return 1.0
+    counts = [len(layer.candidates) for layer in network.layers] if network else []
+    return sum(map(log, counts)) / len(counts) if counts else None
 
 
 def tuning_pictures(curve: Curve) -> list[Picture]:
@@ -156,9 +163,7 @@ def tuning_pictures(curve: Curve) -> list[Picture]:
     ]
 
 
-def alphas_picture(
-    alphas: Mapping[str, Mapping[str, float]], run: RunFolder
-) -> Picture:
+def alphas_picture(alphas: Mapping[str, Mapping[str, float]], run: RunFolder) -> Picture:
     """Heat map of the final probabilities, layer x candidate; the target's choice is ringed."""
     layers = list(alphas)
     candidates = list(dict.fromkeys(name for row in alphas.values() for name in row))
@@ -168,7 +173,9 @@ def alphas_picture(
         choices = {layer.name: own for layer, own in zip(run.network.layers, run.arch)}
 
     def draw(axes: Axes, theme: Theme) -> None:
-        values = [[alphas[layer].get(name, float("nan")) for name in candidates] for layer in layers]
+        values = [
+            [alphas[layer].get(name, float("nan")) for name in candidates] for layer in layers
+        ]
         image = axes.imshow(values, cmap="viridis", vmin=0.0, aspect="auto")
         for row, layer in enumerate(layers):
             if choices.get(layer) in alphas[layer]:
@@ -199,7 +206,7 @@ def _chart(draw: Callable[[Axes, Theme], None], theme: Theme, height: float) -> 
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: dict[Any, Any] = {
         "font.size": 8,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -215,7 +222,7 @@ def _chart(draw: Callable[[Axes, Theme], None], theme: Theme, height: float) -> 
         "grid.linewidth": 0.6,
     }
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(4.6, height), facecolor=theme.paper, layout="constrained")
+        figure = Figure(figsize=(4.6, height), dpi=DPI, facecolor=theme.paper, layout="constrained")
         draw(figure.add_subplot(), theme)
         return _png(figure)
 
@@ -237,9 +244,7 @@ def _with_steps(draw: Callable[[Axes, Theme], None]) -> Callable[[Axes, Theme], 
     return drawn
 
 
-def _trace(
-    axes: Axes, points: tuple[list[float], list[float]], colour: str, label: str
-) -> None:
+def _trace(axes: Axes, points: tuple[list[float], list[float]], colour: str, label: str) -> None:
     """A noisy curve: faint as it is, bold as its running mean over about 3 % of it."""
     xs, ys = points
     if not xs:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fnac.errors import UsageError
+from fnac.errors import FnacError, UsageError
 from fnac.report.network import Network, read_manifest, read_network
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ def read_run_folder(path: Path) -> RunFolder:
             return None
         try:
             return read(file)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (FnacError, OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"{name}: not readable ({error})")
             return None
 

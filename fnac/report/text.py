@@ -57,8 +57,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, indent: st
     return "\n".join(line(row) for row in [list(header), rule, *cells])
 
 
-def profile_text(profile: Mapping[str, Any], *, rows: Sequence[Mapping[str, Any]] | None = None,
-                 top: int | None = None) -> str:
+def profile_text(
+    profile: Mapping[str, Any],
+    *,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+    top: int | None = None,
+) -> str:
     """Show a profile (`{"params", "madds", "nodes": [...]}`) as totals and a table.
 
     `rows` replaces the nodes by groups of them (by op, by block): mappings with `name`, `madds`,

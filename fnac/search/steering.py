@@ -28,6 +28,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fnac.search.costs import SpaceCosts
@@ -55,7 +56,8 @@ def softmax_rows(alphas: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return softmax of every row in float64."""
     rows = []
     for alpha in alphas:
-        row = np.exp(np.asarray(alpha, dtype=np.float64) - np.max(alpha))
+        row = np.asarray(alpha, dtype=np.float64)
+        row = np.exp(row - row.max())
         rows.append(row / row.sum())
     return rows
 
@@ -83,7 +85,7 @@ class Steering:
         self._ramp = max(1, round(reach * steps))
         # The dearest network needs no push: there is nothing to hold back.
         self.active = budget < space.greatest()
-        self._costs = [np.array(layer.costs, dtype=np.float64) for layer in space.layers]
+        self._costs = _matrix([layer.costs for layer in space.layers], 0.0)
 
     def target(self, step: int) -> float:
         """Return the expected cost wanted after alpha step ``step`` (from 0)."""
@@ -96,28 +98,42 @@ class Steering:
         alphas   one (n,) array per layer, after Adam's step on the task gradient
         lr       the alphas' learning rate; no alpha is pushed by more than 10 times as much
         """
-        probabilities = softmax_rows(alphas)
-        means = [float(p @ c) for p, c in zip(probabilities, self._costs, strict=True)]
-        searchable = math.fsum(means)
+        rows = _matrix(alphas, -np.inf)
+        sizes = [len(alpha) for alpha in alphas]
+
+        def costs_of(matrix: np.ndarray) -> np.ndarray:
+            weights = np.exp(matrix - matrix.max(axis=1, keepdims=True))
+            return (weights * self._costs).sum(axis=1) / weights.sum(axis=1)
+
+        means = costs_of(rows)
+        searchable = float(means.sum())
         if not self.active or searchable <= 0:
-            return Push(
-                [np.zeros(len(c)) for c in self._costs], 0.0, self.space.fixed + searchable
-            )
-        slopes = [(c - m) / (searchable * _LN10) for c, m in zip(self._costs, means, strict=True)]
-        steepest = max(float(np.abs(slope).max()) for slope in slopes)
-        limit = 10.0 / max(steepest, 1e-30)  # lr * lambda * steepest <= 10 lr
+            nothing = [np.zeros(size) for size in sizes]
+            return Push(nothing, 0.0, self.space.fixed + searchable)
+        slopes = (self._costs - means[:, None]) / (searchable * _LN10)
+        slopes[np.isneginf(rows)] = 0.0
+        # lr * |lambda| * steepest <= 10 lr
+        limit = 10.0 / max(float(np.abs(slopes).max()), 1e-30)
         wanted = self.target(step) - self.space.fixed
-
-        def landing(lambda_: float) -> float:
-            moved = softmax_rows([a - lr * lambda_ * s for a, s in zip(alphas, slopes)])
-            return math.fsum(float(p @ c) for p, c in zip(moved, self._costs))
-
-        low, high = -limit, limit  # landing(low) is the dearest, landing(high) the cheapest
+        low, high = -limit, limit  # the dearest and the cheapest landing
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            if landing(middle) > wanted:
+            if costs_of(rows - lr * middle * slopes).sum() > wanted:
                 low = middle
             else:
                 high = middle
-        shifts = [-lr * high * slope for slope in slopes]
-        return Push(shifts, high, self.space.fixed + landing(high))
+        shifts = -lr * high * slopes
+        return Push(
+            [shift[:size] for shift, size in zip(shifts, sizes)],
+            high,
+            self.space.fixed + float(costs_of(rows + shifts).sum()),
+        )
+
+
+def _matrix(rows: Sequence[ArrayLike], fill: float) -> np.ndarray:
+    """Stack rows of unequal length into one float64 matrix, filled up with ``fill``."""
+    arrays = [np.asarray(row, dtype=np.float64) for row in rows]
+    matrix = np.full((len(arrays), max(map(len, arrays))), fill)
+    for line, array in zip(matrix, arrays):
+        line[: len(array)] = array
+    return matrix

@@ -1,0 +1,1 @@
+"""Tasks: the loss, the metric and the pictures of each kind of problem."""

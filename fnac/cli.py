@@ -1,0 +1,93 @@
+"""The command line: reads words, calls a stage, tells what came of it.
+
+Contract: DESIGN.md sec. 8. Results go to stdout, everything else to stderr. Nothing heavy (torch,
+onnx, onnxruntime) is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import click
+
+import fnac
+from fnac.commands import graph as graph_commands
+from fnac.commands import stages as stage_commands
+
+
+class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to whatever stderr is now; test runners swap it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(fnac.__version__, prog_name="fnac")
+@click.option("--debug", is_flag=True, help="Show tracebacks and what every pass does.")
+@click.option("--quiet", is_flag=True, help="Say nothing but results and errors.")
+def cli(debug: bool, quiet: bool) -> None:
+    """Adapt a pre-trained CNN (an ONNX file) to a task and a compute budget.
+
+    `fnac adapt --task seg` runs the whole chain; each stage is a command of its own and leaves an
+    ONNX file: export, expand, search, derive, tune, emit.
+    """
+    level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+    handler = _ToStderr()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("fnac")
+    log.handlers[:] = [handler]
+    log.setLevel(level)
+    log.propagate = False
+
+
+for _command in [*graph_commands.COMMANDS, *stage_commands.COMMANDS]:
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code of the contract."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns the exit code (DESIGN.md sec. 8) and prints the error."""
+    from fnac.passes.errors import FnacError
+
+    debug = "--debug" in arguments
+    try:
+        code = cli.main(args=arguments, prog_name="fnac", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("fnac: interrupted", err=True)
+        return 130
+    except FnacError as error:
+        if debug:
+            raise
+        click.echo(f"fnac: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the last line of defence: a bug, exit code 1
+        if debug:
+            raise
+        words = " ".join(str(error).split())[:300]
+        click.echo(
+            f"fnac: unexpected {type(error).__name__}: {words}; this is a bug, please report it "
+            "with the output of the same command with `fnac --debug`",
+            err=True,
+        )
+        return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Batches as a function of the step: resumable, distributed, prefetched."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fnac.errors import UsageError
+
+from .source import Dataset
+from .transforms import Transform, resize_pair
+
+Batch = tuple[Tensor, Tensor]
+
+# Which stream of random numbers: the order of an epoch, a sample's transform, a split.
+_ORDER, _SAMPLE, _SPLIT = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class EpochLoader:
+    """Batches of a dataset; ``batch(step)`` depends on the settings and the step alone.
+
+    batch_size: of all ranks together; each rank gets an equal part of it.
+    seed: of the order and of every sample's transform; at least 0.
+    workers: threads that prepare batches ahead in ``iterate``; 0 = in the caller's own. Results
+        are the same with any number.
+    shuffle: a new order each epoch, the same on all ranks.
+    drop_last: leave out the short batch at the end of an epoch (needed with several ranks when
+        training: otherwise their parts differ in length).
+    """
+
+    dataset: Dataset
+    transform: Transform
+    batch_size: int
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    workers: int = 0
+    shuffle: bool = True
+    drop_last: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world_size:
+            raise UsageError(
+                f"batch size {self.batch_size}; wanted a multiple of the {self.world_size} "
+                "processes; change the batch size"
+            )
+        if self.batches_per_epoch == 0:
+            raise UsageError(
+                f"{len(self.dataset)} pictures do not fill one batch of {self.batch_size}; "
+                "choose a smaller batch size, or add pictures"
+            )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Count the steps of an epoch."""
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return whole if self.drop_last or not rest else whole + 1
+
+    def __len__(self) -> int:
+        """Count the steps of an epoch."""
+        return self.batches_per_epoch
+
+    def indices(self, step: int) -> list[int]:
+        """Return the dataset indices of this rank's part of the global batch ``step``."""
+        epoch, position = divmod(step, self.batches_per_epoch)
+        count = len(self.dataset)
+        order = _generator(self.seed, _ORDER, epoch).permutation(count) if self.shuffle else None
+        start, stop = position * self.batch_size, min(count, (position + 1) * self.batch_size)
+        whole = range(start, stop) if order is None else [int(i) for i in order[start:stop]]
+        return list(whole[self.rank :: self.world_size])
+
+    def batch(self, step: int) -> Batch:
+        """Return images float32 (n, 3, H, W) and masks int64 (n, H, W) of the global step."""
+        epoch = step // self.batches_per_epoch
+        samples = []
+        for index in self.indices(step):
+            image, mask = self.dataset[index]
+            random = _generator(self.seed, _SAMPLE, epoch, index)
+            samples.append(self.transform(image, mask, random))
+        return torch.stack([s[0] for s in samples]), torch.stack([s[1] for s in samples])
+
+    def iterate(self, start_step: int = 0, stop_step: int | None = None) -> Iterator[Batch]:
+        """Yield ``batch(start_step)``, ``batch(start_step + 1)``, ... prepared ahead.
+
+        Endless without ``stop_step`` (which is not included). Close the iterator, or let it go
+        out of scope, to end its threads; errors of a sample come out here.
+        """
+        if self.workers == 0:
+            step = start_step
+            while stop_step is None or step < stop_step:
+                yield self.batch(step)
+                step += 1
+            return
+        waiting: deque[Future[Batch]] = deque()
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="fnac-data")
+        try:
+            step = start_step
+            while waiting or stop_step is None or step < stop_step:
+                while len(waiting) <= self.workers and (stop_step is None or step < stop_step):
+                    waiting.append(pool.submit(self.batch, step))
+                    step += 1
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some samples of a dataset, by index."""
+
+    dataset: Dataset
+    chosen: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return sample ``chosen[index]`` of the dataset."""
+        return self.dataset[self.chosen[index]]
+
+    def id(self, index: int) -> str:
+        """Name the sample as the dataset does."""
+        return self.dataset.id(self.chosen[index])
+
+
+def split(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Subset, Subset]:
+    """Deal the samples into two subsets at random: ``fraction`` of them, and the rest.
+
+    For a search: weights get the first, alphas the second (50:50 for segmentation and detection,
+    80:20 for pose). Both keep the dataset's order and have at least one sample.
+    """
+    count = len(dataset)
+    if count < 2 or not 0 < fraction < 1:
+        raise UsageError(
+            f"split of {count} pictures at {fraction}; wanted at least two pictures and a "
+            "fraction between 0 and 1"
+        )
+    first = min(count - 1, max(1, round(fraction * count)))
+    order = [int(i) for i in _generator(seed, _SPLIT).permutation(count)]
+    return (
+        Subset(dataset, tuple(sorted(order[:first]))),
+        Subset(dataset, tuple(sorted(order[first:]))),
+    )
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Keeps decoded samples in memory, resized to ``size`` (H, W) first where it is given.
+
+    Worth it where the whole split fits: 4 bytes a pixel and sample. Samples are shared, so they
+    must not be changed in place (no transform here does).
+    """
+
+    dataset: Dataset
+    size: tuple[int, int] | None = None
+    _kept: dict[int, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return image uint8 (3, H, W) and mask uint8 (H, W)."""
+        sample = self._kept.get(index)
+        if sample is None:
+            image, mask = self.dataset[index]
+            if self.size is not None:
+                image, mask = resize_pair(image, mask, self.size)
+            sample = image.contiguous(), mask.contiguous()
+            self._kept[index] = sample
+        return sample
+
+    def id(self, index: int) -> str:
+        """Name the sample as the dataset does."""
+        return self.dataset.id(index)
+
+
+def _generator(*numbers: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(numbers)))

@@ -1,0 +1,132 @@
+"""How weights are trained: settings, parameter groups, learning rates as functions of the step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch.nn import Parameter
+
+from fnac.errors import UsageError
+
+HEAD_LR_MULTIPLIER = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """Settings of the weights' optimiser, shared by search and tune."""
+
+    optimizer: Literal["sgd", "rmsprop", "adam"] = "sgd"
+    """SGD with momentum, RMSprop (eps 1, as FNA++ trains SSDLite) or Adam."""
+    lr: float = 0.01
+    """Learning rate of the backbone."""
+    head_lr: float | None = None
+    """Learning rate of the head; without it ``head_lr_multiplier`` decides."""
+    head_lr_multiplier: float | None = None
+    """Learning rate of the head over that of the backbone (default 5)."""
+    momentum: float = 0.9
+    """Momentum of SGD and RMSprop."""
+    weight_decay: float = 5e-4
+    """L2 penalty."""
+    decay_bn: bool = False
+    """Apply the penalty to BN parameters and biases as well."""
+    clip: float | None = None
+    """Greatest gradient norm; none: no clipping."""
+    schedule: Literal["poly", "cosine", "step", "constant"] = "poly"
+    """How the learning rate falls over the run."""
+    poly_power: float = 0.9
+    """Exponent of ``poly``."""
+    milestones: tuple[float, ...] = ()
+    """Epochs at which ``step`` multiplies the learning rate by ``gamma``."""
+    gamma: float = 0.1
+    """Factor of ``step`` at each milestone."""
+    lr_warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly from ``lr_warmup_from``."""
+    lr_warmup_from: float = 1 / 3
+    """Share of the learning rate at the first step of its warm-up."""
+
+    def __post_init__(self) -> None:
+        if self.head_lr is not None and self.head_lr_multiplier is not None:
+            raise UsageError(
+                f"head_lr {self.head_lr:g} and head_lr_multiplier {self.head_lr_multiplier:g}: "
+                "both say the head's learning rate; give one of them"
+            )
+        if self.schedule == "step" and not self.milestones:
+            raise UsageError("schedule step: it has no milestones; give milestones in epochs")
+        if self.schedule != "step" and self.milestones:
+            raise UsageError(f"milestones: schedule {self.schedule} has none; use schedule step")
+        for name in ("lr", "head_lr", "head_lr_multiplier", "clip", "gamma", "poly_power"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{name} {value:g}: wanted a number above zero")
+        for name in ("momentum", "weight_decay", "lr_warmup_steps"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} {getattr(self, name):g}: wanted zero or more")
+
+    def resolved_head_lr(self) -> float:
+        """Return the head's learning rate at the start."""
+        if self.head_lr is not None:
+            return self.head_lr
+        return self.lr * (self.head_lr_multiplier or HEAD_LR_MULTIPLIER)
+
+    def factor(self, step: int, total: int, steps_per_epoch: int) -> float:
+        """Return what the learning rates are multiplied by at ``step`` (from 0) of ``total``."""
+        if step < self.lr_warmup_steps:
+            share = step / self.lr_warmup_steps
+            return self.lr_warmup_from + (1 - self.lr_warmup_from) * share
+        match self.schedule:
+            case "poly":
+                return float((1 - step / total) ** self.poly_power)
+            case "cosine":
+                return 0.5 * (1 + math.cos(math.pi * step / total))
+            case "step":
+                passed = sum(step >= epoch * steps_per_epoch for epoch in self.milestones)
+                return float(self.gamma**passed)
+            case _:
+                return 1.0
+
+
+def make_optimizer(
+    settings: OptimizerSettings, backbone: Sequence[Parameter], head: Sequence[Parameter]
+) -> torch.optim.Optimizer:
+    """Make the optimiser; every group remembers its own starting rate as ``base_lr``.
+
+    Vectors (BN parameters and biases) go into groups without decay unless ``decay_bn``.
+    """
+    groups = []
+    for role, parameters, lr in (
+        ("backbone", backbone, settings.lr),
+        ("head", head, settings.resolved_head_lr()),
+    ):
+        decayed = [p for p in parameters if settings.decay_bn or p.ndim > 1]
+        plain = [p for p in parameters if not settings.decay_bn and p.ndim <= 1]
+        for members, decay in ((decayed, settings.weight_decay), (plain, 0.0)):
+            if members:
+                groups.append(
+                    {
+                        "params": members,
+                        "lr": lr,
+                        "base_lr": lr,
+                        "weight_decay": decay,
+                        "role": role,
+                    }
+                )
+    match settings.optimizer:
+        case "sgd":
+            return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=settings.lr, momentum=settings.momentum, eps=1.0)
+        case _:
+            return torch.optim.Adam(groups, lr=settings.lr)
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> tuple[float, float]:
+    """Set every group to ``factor`` times its base; returns the backbone's and the head's rate."""
+    rates = {"backbone": 0.0, "head": 0.0}
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+        rates[group["role"]] = group["lr"]
+    return rates["backbone"], rates["head"]

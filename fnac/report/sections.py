@@ -1,0 +1,336 @@
+"""The parts of the report, one function each: from what a run left to HTML."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fnac.report.drawing import Drawing, to_svg
+from fnac.report.findings import target_madds, warnings_of
+from fnac.report.html import Html, details, element, join, missing, picture, raw, section, table
+from fnac.report.network import Network
+from fnac.report.plots import Picture
+from fnac.report.run_folder import RunFolder
+from fnac.report.text import MADDS_NOTE, human, percent
+
+FACTS = ("task", "data", "head", "classes", "size", "budget", "remap", "recipe", "seed")
+COUNTS = ("madds", "params")
+MOST_PREDICTIONS = 12
+KINDS = ("copied", "cropped", "padded", "collected", "fresh")
+
+
+def header(run: RunFolder) -> Html:
+    """Task, data, head, budget; then the figures that matter, seed against target."""
+    facts = [
+        element("div", join([element("dt", name), element("dd", value)], ""))
+        for name in FACTS
+        if (value := fact(run, name)) is not None
+    ]
+    parts: list[object] = [
+        element("h1", f"fnac: {run.path.resolve().name}"),
+        element("dl", join(facts), cls="facts"),
+        _cards(run),
+    ]
+    results = {name: row for name, row in run.results.items() if isinstance(row, dict)}
+    if results:
+        parts.append(_results_table(results))
+    else:
+        parts.append(missing("Results (results.json)"))
+    parts.append(element("p", f"{MADDS_NOTE}; whole network, exact counting.", cls="note"))
+    return element("header", join(parts))
+
+
+def fact(run: RunFolder, name: str) -> str | None:
+    """One setting of the run in words: from its configuration, else from the manifest."""
+    found = _look_up(run.config, name)
+    if found is None:
+        key = {"classes": "num_classes", "seed": "name"}.get(name, name)
+        found = run.manifest.get(key)
+    if isinstance(found, Mapping):
+        found = found.get("name", found.get("spec"))
+    if name == "size" and isinstance(found, (list, tuple)):
+        return "×".join(map(str, found))
+    return None if found is None or isinstance(found, (list, tuple)) else str(found)
+
+
+def warnings(run: RunFolder) -> Html:
+    """The box of warnings; nothing if there are none."""
+    found = [*warnings_of(run), *run.problems]
+    if not found:
+        return raw("")
+    items = element("ul", join([element("li", text) for text in found]))
+    box = join([element("b", "Read this first"), items])
+    return element("div", box, cls="warnings", role="note")
+
+
+def architecture(run: RunFolder, drawing: Drawing | None) -> Html:
+    """Seed and target block by block."""
+    title = "Architecture"
+    if drawing is None:
+        return section(title, missing("Super network (super.onnx)"))
+    note = (
+        "Colour: kernel; height: expansion; thin dashed outline: skip; dashed box: one stage. "
+        "S: stride, D: dilation. Hover a block for its layer and cost."
+    )
+    parts: list[object] = [element("div", raw(to_svg(drawing)), cls="wide")]
+    if run.arch is None:
+        parts.append(missing("Target (arch.json)"))
+    return section(title, *parts, element("p", note, cls="note"))
+
+
+def stages(run: RunFolder, charts: Sequence[Picture]) -> Html:
+    """MAdds of each stage: chart and table, with what is fixed and the whole."""
+    title = "MAdds by stage"
+    network = run.network
+    if network is None:
+        return section(title, missing("Super network (super.onnx)"))
+    seed = network.seed_choices
+    rows = []
+    for stage in dict.fromkeys(layer.stage for layer in network.layers):
+        costs = [network.cost(arch, stage).madds for arch in (seed, run.arch) if arch is not None]
+        rows.append(_change_row(f"stage {stage}", costs))
+    fixed = [network.fixed_madds] * (1 if run.arch is None else 2)
+    rows.append(_change_row("fixed (stem, head, ...)", fixed))
+    whole = [network.cost(arch).madds for arch in (seed, run.arch) if arch is not None]
+    rows.append(_change_row("whole network", whole))
+    heading = ["", "seed", "target", "change"] if run.arch else ["", "seed"]
+    costs_table = table(heading, rows, range(1, 4))
+    return section(title, element("div", join([*_pictures(charts), costs_table]), cls="charts"))
+
+
+def search(run: RunFolder, charts: Sequence[Picture]) -> Html:
+    """Search curves and final alphas."""
+    parts: list[object] = [_charts(charts)] if charts else []
+    if run.search is None:
+        parts.append(missing("Search (search/metrics.csv)"))
+    if run.alphas is None:
+        parts.append(missing("Alphas (search/alphas.csv)"))
+    return section("Search", *parts)
+
+
+def tuning(run: RunFolder, charts: Sequence[Picture]) -> Html:
+    """Tuning curves."""
+    if run.tune is None:
+        return section("Tuning", missing("Tuning (tune/metrics.csv)"))
+    return section("Tuning", _charts(charts))
+
+
+def predictions(run: RunFolder) -> Html:
+    """Sample predictions beside truth, as the task drew them."""
+    if not run.predictions:
+        return section("Predictions", missing("Predictions (pictures/prediction_*.png)"))
+    shown = run.predictions[:MOST_PREDICTIONS]
+    grid = element(
+        "div", join([picture(file.read_bytes(), file.stem) for file in shown]), cls="charts"
+    )
+    rest = len(run.predictions) - len(shown)
+    note = element("p", f"{rest} more in pictures/.", cls="note") if rest else raw("")
+    return section("Predictions", grid, note)
+
+
+def ledger(run: RunFolder) -> Html:
+    """What every pass did, what it left and why, and whether it kept its promise."""
+    if run.ledger is None:
+        return section("Ledger", missing("Passes (ledger.json)"))
+    rows = [_ledger_row(entry) for entry in run.ledger]
+    heading = ["pass", "arguments", "keeps", "rewrote", "left", "verdict", "max. difference", "s"]
+    parts: list[object] = [table(heading, rows, (6, 7))]
+    accounting = _accounting(run.ledger)
+    if accounting is not None:
+        parts += [element("h3", "What became of every initializer"), accounting]
+    return section("Ledger", *parts)
+
+
+def environment(run: RunFolder) -> Html:
+    """Versions, machine, resolved configuration."""
+    if run.env is None:
+        env: Html = missing("Environment (env.json)")
+    else:
+        env = element("pre", json.dumps(run.env, indent=2, ensure_ascii=False))
+    if run.config_text is None:
+        config: Html = missing("Configuration (config.yaml)")
+    else:
+        config = details("Resolved configuration", element("pre", run.config_text))
+    return section("Environment and configuration", env, config)
+
+
+def _look_up(config: Mapping[str, Any], name: str) -> Any:
+    """A key at the top of the configuration, or else in one of its sections."""
+    if config.get(name) is not None:
+        return config[name]
+    nested = (part.get(name) for part in config.values() if isinstance(part, Mapping))
+    return next((value for value in nested if value is not None), None)
+
+
+def _cards(run: RunFolder) -> Html:
+    seed, target = (_figures(run, side) for side in ("seed", "target"))
+    cards = []
+    for key in [key for key in (*target, *seed) if key not in COUNTS][:1] + list(COUNTS):
+        before, after = seed.get(key), target.get(key)
+        if after is None and before is None:
+            continue
+        shown = " → ".join(_figure(key, value) for value in (before, after) if value is not None)
+        if before is None or after is None:
+            note = "seed" if after is None else "target"
+        else:
+            note = "seed → target"
+            if key in COUNTS:
+                note += f", {percent(after, before)}"
+        body = [element("span", _spelled(key)), element("b", shown), element("span", note)]
+        cards.append(element("div", join(body), cls="card"))
+    return element("div", join(cards), cls="cards")
+
+
+def _figures(run: RunFolder, side: str) -> dict[str, float]:
+    """Metric, MAdds and params of seed or target: as measured, else from the manifest's costs."""
+    figures: dict[str, float] = {}
+    network: Network | None = run.network
+    arch = run.arch if side == "target" else (network.seed_choices if network else None)
+    if network is not None and arch is not None:
+        cost = network.cost(arch)
+        figures = {"madds": cost.madds, "params": cost.params}
+    if side == "target":
+        counted = {key: run.profile[key] for key in COUNTS if _is_number(run.profile.get(key))}
+        if target_madds(run, network) is None:
+            figures.update(counted)
+    row = run.results.get(side)
+    if isinstance(row, dict):
+        figures.update({key: value for key, value in row.items() if _is_number(value)})
+    metric = [key for key in figures if key not in COUNTS]
+    return {key: figures[key] for key in (*metric, *COUNTS) if key in figures}
+
+
+def _results_table(results: Mapping[str, Mapping[str, Any]]) -> Html:
+    keys = list(dict.fromkeys(key for row in results.values() for key in row))
+    columns = [
+        key
+        for key in keys
+        if any(not isinstance(r.get(key), (dict, list)) for r in results.values() if key in r)
+    ]
+    rows = [
+        [name.replace("_", " "), *(_figure(key, row.get(key)) for key in columns)]
+        for name, row in results.items()
+    ]
+    return table(["", *map(_spelled, columns)], rows, range(1, len(columns) + 1))
+
+
+def _spelled(key: str) -> str:
+    words = {"miou": "mIoU", "madds": "MAdds", "params": "parameters"}
+    return words.get(key, key.replace("_", " "))
+
+
+def _figure(key: str, value: Any) -> str:
+    """A count as 24.52B, any other number with two decimals."""
+    if not _is_number(value):
+        return "" if value is None or isinstance(value, (dict, list)) else str(value)
+    if key in COUNTS or isinstance(value, int):
+        return human(value)
+    return f"{value:.2f}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _change_row(name: str, costs: Sequence[int]) -> list[str]:
+    change = [percent(costs[1], costs[0])] if len(costs) == 2 else []
+    return [name, *map(human, costs), *change]
+
+
+def _charts(charts: Sequence[Picture]) -> Html:
+    return element("div", join(_pictures(charts)), cls="charts")
+
+
+def _pictures(charts: Sequence[Picture]) -> list[Html]:
+    return [picture(chart.light, chart.caption, chart.dark) for chart in charts]
+
+
+def _ledger_row(entry: Mapping[str, Any]) -> list[object]:
+    arguments = entry.get("arguments") or {}
+    written = (
+        ", ".join(f"{key}={value}" for key, value in arguments.items())
+        if isinstance(arguments, Mapping)
+        else str(arguments)
+    )
+    if len(written) > 60:
+        argument_cell: object = details(f"{written[:40]}…", element("code", written))
+    else:
+        argument_cell = element("code", written)
+    verdict = str(entry.get("verdict", ""))
+    good = {"equal": "good", "unverified": "bad"}.get(verdict, "")
+    name = element("b", entry.get("pass", ""))
+    if entry.get("stage"):
+        name = join([name, element("span", f" ({entry['stage']})", cls="note")], "")
+    return [
+        name,
+        argument_cell,
+        entry.get("keeps", ""),
+        _named(entry.get("rewrote"), "nodes"),
+        _named(entry.get("left"), "nodes"),
+        element("span", verdict, cls=good) if good else verdict,
+        _difference(entry),
+        _seconds(entry.get("seconds")),
+    ]
+
+
+def _named(decisions: object, what: str) -> Html:
+    """The number of decisions; each of them on a click, grouped by what was said."""
+    if not isinstance(decisions, Mapping) or not decisions:
+        return raw("–")
+    groups: dict[str, list[str]] = {}
+    for node, said in decisions.items():
+        groups.setdefault(str(said), []).append(str(node))
+    items = [
+        element("li", join([f"{said}: ", element("code", ", ".join(nodes))], ""))
+        for said, nodes in groups.items()
+    ]
+    return details(
+        f"{len(decisions)} {what if len(decisions) > 1 else what.removesuffix('s')}",
+        element("ul", join(items)),
+    )
+
+
+def _difference(entry: Mapping[str, Any]) -> str:
+    """Largest difference against the tolerance; the bare drift where outputs may change."""
+    found, tolerance = entry.get("max_abs_diff"), entry.get("tolerance")
+    if not isinstance(found, (int, float)):
+        return ""
+    if entry.get("verdict") == "drift" or not isinstance(tolerance, (int, float)):
+        return f"drift {found:.3g}"
+    return f"{found:.3g} (≤ {tolerance:.3g})"
+
+
+def _seconds(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, (int, float)) else ""
+
+
+def _accounting(entries: Sequence[Mapping[str, Any]]) -> Html | None:
+    """How many initializers were copied, cropped, ...; by pass, and each of them on a click."""
+    rows: list[list[object]] = []
+    for entry in entries:
+        initializers = entry.get("initializers")
+        if not isinstance(initializers, Mapping) or not initializers:
+            continue
+        counts = Counter(_kind(said) for said in initializers.values())
+        listing = table(
+            ["initializer", "what became of it"],
+            [[element("code", name), said] for name, said in initializers.items()],
+        )
+        rows.append(
+            [
+                element("b", entry.get("pass", "")),
+                *(counts.get(kind, 0) or "" for kind in (*KINDS, "other")),
+                details(f"all {len(initializers)}", listing),
+            ]
+        )
+    if not rows:
+        return None
+    return table(["pass", *KINDS, "other", "details"], rows, range(1, len(KINDS) + 2))
+
+
+def _kind(said: object) -> str:
+    """The first word of what became of an initializer, if it is one of the five."""
+    words = str(said).replace(":", " ").split()
+    return words[0] if words and words[0] in KINDS else "other"

@@ -1,0 +1,54 @@
+"""Paint label maps and lay pictures side by side."""
+
+from __future__ import annotations
+
+import colorsys
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torch import Tensor
+
+GAP_PIXELS = 4
+
+
+def palette(classes: int = 256) -> npt.NDArray[np.uint8]:
+    """Return ``classes`` well-separated colours, uint8 (classes, 3); the last of 256 is black.
+
+    Neighbouring ids are a golden angle apart in hue; id 0 is dark grey, 255 (ignore) black.
+    """
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    for i in range(1, 255):
+        hue, light, strength = (i * 0.618034) % 1, 0.42 + 0.07 * (i % 4), 0.55 + 0.15 * (i % 3)
+        colours[i] = [round(255 * c) for c in colorsys.hls_to_rgb(hue, light, strength)]
+    colours[0] = 70
+    return colours[:classes]
+
+
+def draw_panel(image: Tensor, truth: Tensor, prediction: Tensor) -> Image.Image:
+    """Lay image uint8 (3, H, W), truth and prediction (H, W) beside one another, in this order."""
+    colours = palette()
+    tiles = [
+        image.permute(1, 2, 0).numpy(),
+        colours[truth.numpy().astype(np.uint8)],
+        colours[prediction.numpy().astype(np.uint8)],
+    ]
+    return _beside(tiles)
+
+
+def write_png(path: Path, picture: Image.Image) -> None:
+    """Write a PNG whole or not at all."""
+    partial = path.with_name(f".{path.name}.part")
+    picture.save(partial, format="PNG")
+    os.replace(partial, path)
+
+
+def _beside(tiles: Sequence[npt.NDArray[np.uint8]]) -> Image.Image:
+    height, width = tiles[0].shape[:2]
+    whole = Image.new("RGB", (len(tiles) * (width + GAP_PIXELS) - GAP_PIXELS, height), "white")
+    for column, tile in enumerate(tiles):
+        whole.paste(Image.fromarray(np.ascontiguousarray(tile)), (column * (width + GAP_PIXELS), 0))
+    return whole

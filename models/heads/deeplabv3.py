@@ -1,0 +1,81 @@
+"""DeepLabv3's head with separable atrous convolutions, as in FNA++'s Tables II.
+
+Five branches on the backbone's last features (a 1x1 convolution, three separable 3x3 ones of
+growing dilation, the image's mean), concatenated, projected, classified, resized to the image.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..mbconv import initialize
+from ..to_onnx import BroadcastLike, ResizeLike
+
+WIDTH = 256
+RATES = (6, 12, 18)
+"""Dilations at output stride 16; twice that at 8."""
+
+
+def _conv_bn_relu(inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
+    return [
+        ("pw", nn.Conv2d(inputs, outputs, 1, bias=False)),
+        ("pw_bn", nn.BatchNorm2d(outputs)),
+        ("pw_act", nn.ReLU()),
+    ]
+
+
+def _named(layers: list[tuple[str, nn.Module]]) -> nn.Sequential:
+    result = nn.Sequential()
+    for name, layer in layers:
+        result.add_module(name, layer)
+    return result
+
+
+def pointwise(inputs: int, outputs: int = WIDTH) -> nn.Sequential:
+    """1x1 convolution, BN, ReLU."""
+    return _named(_conv_bn_relu(inputs, outputs))
+
+
+def separable(inputs: int, dilation: int) -> nn.Sequential:
+    """Depthwise 3x3 of this dilation, BN, ReLU, then a pointwise part."""
+    depthwise: list[tuple[str, nn.Module]] = [
+        (
+            "dw",
+            nn.Conv2d(
+                inputs, inputs, 3, padding=dilation, dilation=dilation, groups=inputs, bias=False
+            ),
+        ),
+        ("dw_bn", nn.BatchNorm2d(inputs)),
+        ("dw_act", nn.ReLU()),
+    ]
+    return _named(depthwise + _conv_bn_relu(inputs, WIDTH))
+
+
+class DeepLabV3Head(nn.Module):
+    """(N, in_channels, h, w) features and the image (N, 3, H, W) -> logits (N, classes, H, W)."""
+
+    def __init__(self, in_channels: int, num_classes: int, output_stride: int = 16) -> None:
+        super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"output stride {output_stride}: wanted 8, 16 or 32")
+        rates = [max(1, rate * 16 // output_stride) for rate in RATES]
+        self.aspp = nn.ModuleList(
+            [pointwise(in_channels), *(separable(in_channels, rate) for rate in rates)]
+        )
+        self.image_mean = nn.AdaptiveAvgPool2d(1)
+        self.image_pool = pointwise(in_channels)
+        self.spread = BroadcastLike()  # bilinear resizing of one pixel is a broadcast
+        self.project = pointwise(WIDTH * 5)
+        self.dropout = nn.Dropout(0.1)
+        self.classify = nn.Conv2d(WIDTH, num_classes, 1)
+        self.resize = ResizeLike()
+        initialize(self)
+
+    def forward(self, features: Tensor, image: Tensor) -> Tensor:
+        """Return logits at the image's size."""
+        branches = [branch(features) for branch in self.aspp]
+        pooled = self.image_pool(self.image_mean(features))
+        branches.append(self.spread(pooled, features))
+        x = self.project(torch.cat(branches, 1))
+        return self.resize(self.classify(self.dropout(x)), image)

@@ -1,0 +1,253 @@
+"""Write a torch module of ordinary layers as *trainable* ONNX, one node per layer.
+
+torch's own exporters fold BN, merge equal weights or add computed zero biases. This one traces the
+module with torch.fx and writes each layer as it stands: BN stays a node, every parameter and
+buffer stays an initializer of its own, named as in the ``state_dict``, nodes are named after the
+module (``features.3.conv.1.0``), and the batch is symbolic. Layers and functions outside the
+tables below are an error that names them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from torch import Tensor, fx, nn
+
+OPSET = 18
+IR_VERSION = 10
+
+Dims = Sequence[int | str]
+
+
+class BroadcastLike(nn.Module):
+    """Spread (N, C, 1, 1) over the height and width of ``other`` (N, *, H, W)."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return a (N, C, H, W) view."""
+        return x.expand(-1, -1, other.shape[2], other.shape[3])
+
+
+class ResizeLike(nn.Module):
+    """Resize (N, C, h, w) bilinearly to the height and width of ``other`` (N, *, H, W)."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return (N, C, H, W)."""
+        return F.interpolate(x, other.shape[2:], mode="bilinear", align_corners=False)
+
+
+class ExportError(ValueError):
+    """The module holds something this exporter does not write."""
+
+
+@dataclass
+class Writer:
+    """The graph as it grows; tensors are named after the node that computes them."""
+
+    nodes: list[NodeProto] = field(default_factory=list)
+    initializers: dict[str, TensorProto] = field(default_factory=dict)
+
+    def node(
+        self, op: str, name: str, inputs: Sequence[str], output: str | None = None, **attributes: Any
+    ) -> str:
+        """Add a node and return the name of its output."""
+        output = output or f"{name}.out"
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=name, **attributes))
+        return output
+
+    def constant(self, name: str, value: np.ndarray | Tensor) -> str:
+        """Store a weight under ``name``; the same name is stored once (a shared weight)."""
+        if name not in self.initializers:
+            array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+
+LayerWriter = Callable[[Writer, str, Any, list[str]], str]
+
+
+def _conv(w: Writer, name: str, m: nn.Conv2d, x: list[str]) -> str:
+    if m.padding_mode != "zeros" or isinstance(m.padding, str):
+        raise ExportError(f"{name} (Conv2d): padding {m.padding!r}; wanted zeros in numbers")
+    inputs = [*x, w.constant(f"{name}.weight", m.weight)]
+    if m.bias is not None:
+        inputs.append(w.constant(f"{name}.bias", m.bias))
+    return w.node(
+        "Conv",
+        name,
+        inputs,
+        kernel_shape=m.kernel_size,
+        strides=m.stride,
+        pads=[*m.padding, *m.padding],
+        dilations=m.dilation,
+        group=m.groups,
+    )
+
+
+def _batch_norm(w: Writer, name: str, m: nn.BatchNorm2d, x: list[str]) -> str:
+    names = ("weight", "bias", "running_mean", "running_var")
+    inputs = [*x, *(w.constant(f"{name}.{key}", getattr(m, key)) for key in names)]
+    momentum = 1.0 - (0.1 if m.momentum is None else m.momentum)
+    return w.node("BatchNormalization", name, inputs, epsilon=m.eps, momentum=momentum)
+
+
+def _relu6(w: Writer, name: str, m: nn.Module, x: list[str]) -> str:
+    low = w.constant(f"{name}.min", np.float32(0).reshape(()))
+    high = w.constant(f"{name}.max", np.float32(6).reshape(()))
+    return w.node("Clip", name, [*x, low, high])
+
+
+def _pool(w: Writer, name: str, m: nn.AdaptiveAvgPool2d, x: list[str]) -> str:
+    if m.output_size not in (1, (1, 1)):
+        raise ExportError(f"{name} (AdaptiveAvgPool2d): size {m.output_size}; only 1 is written")
+    return w.node("GlobalAveragePool", name, x)
+
+
+def _linear(w: Writer, name: str, m: nn.Linear, x: list[str]) -> str:
+    inputs = [*x, w.constant(f"{name}.weight", m.weight)]
+    if m.bias is not None:
+        inputs.append(w.constant(f"{name}.bias", m.bias))
+    return w.node("Gemm", name, inputs, transB=1)
+
+
+def _broadcast_like(w: Writer, name: str, m: nn.Module, x: list[str]) -> str:
+    # batch and channels as 1: Expand takes the larger of the two shapes in each dimension
+    ones = w.constant(f"{name}.ones", np.ones(2, np.int64))
+    spatial = w.node("Shape", f"{name}.size", [x[1]], start=2, end=4)
+    shape = w.node("Concat", f"{name}.shape", [ones, spatial], axis=0)
+    return w.node("Expand", name, [x[0], shape])
+
+
+def _resize_like(w: Writer, name: str, m: nn.Module, x: list[str]) -> str:
+    sizes = w.node("Shape", f"{name}.size", [x[1]], start=2, end=4)
+    return w.node(
+        "Resize",
+        name,
+        [x[0], "", "", sizes],
+        axes=[2, 3],
+        mode="linear",
+        coordinate_transformation_mode="half_pixel",
+    )
+
+
+LAYERS: dict[type[nn.Module], LayerWriter] = {
+    nn.Conv2d: _conv,
+    nn.BatchNorm2d: _batch_norm,
+    nn.ReLU6: _relu6,
+    nn.ReLU: lambda w, name, m, x: w.node("Relu", name, x),
+    nn.Dropout: lambda w, name, m, x: x[0],
+    nn.Identity: lambda w, name, m, x: x[0],
+    nn.AdaptiveAvgPool2d: _pool,
+    nn.Linear: _linear,
+    BroadcastLike: _broadcast_like,
+    ResizeLike: _resize_like,
+}
+"""What each leaf module becomes; the list holds the names of its input tensors."""
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in LAYERS
+
+
+def to_onnx(
+    module: nn.Module,
+    inputs: Mapping[str, Dims],
+    outputs: Mapping[str, Dims],
+    prefix: str = "",
+) -> onnx.ModelProto:
+    """Write ``module`` as an ONNX model (opset 18, IR 10) with trainable, named weights.
+
+    inputs, outputs   name -> dimensions, a symbolic one as text; in the module's own order
+    prefix            put before the name of every node and weight (``head.``)
+
+    Raises ExportError naming the layer or function that cannot be written.
+    """
+    traced = _Tracer().trace(module)
+    writer = Writer()
+    values: dict[fx.Node, str] = {}
+    given = iter(inputs)
+    owner = ""
+    for node in traced.nodes:
+        if node.op == "placeholder":
+            values[node] = next(given)
+        elif node.op == "call_module":
+            part = module.get_submodule(str(node.target))
+            arguments = [values[a] for a in node.args if isinstance(a, fx.Node)]
+            values[node] = LAYERS[type(part)](writer, f"{prefix}{node.target}", part, arguments)
+        elif node.op == "call_function":
+            owner = _module_path(node)
+            values[node] = _function(writer, f"{prefix}{owner}", node, values)
+        elif node.op == "output":
+            _name_outputs(writer, node.args[0], values, list(outputs))
+        else:
+            raise ExportError(f"{node.target}: {node.op} is not written; use a layer or function")
+    graph = helper.make_graph(
+        writer.nodes,
+        type(module).__name__,
+        [_value_info(name, dims) for name, dims in inputs.items()],
+        [_value_info(name, dims) for name, dims in outputs.items()],
+        initializer=list(writer.initializers.values()),
+    )
+    return helper.make_model(
+        graph,
+        producer_name="fnac",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+
+
+def _function(writer: Writer, path: str, node: fx.Node, values: dict[fx.Node, str]) -> str:
+    taken = {n.name for n in writer.nodes}
+    if node.target in (operator.add, operator.iadd, torch.add):
+        arguments = [values[a] for a in node.args if isinstance(a, fx.Node)]
+        if len(arguments) == 2:
+            return writer.node("Add", _free(f"{path}add", taken), arguments)
+    elif node.target is torch.cat:
+        parts = [values[a] for a in node.args[0]]  # type: ignore[union-attr, index]
+        axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        return writer.node("Concat", _free(f"{path}concat", taken), parts, axis=axis)
+    elif node.target is torch.flatten and node.args[1:] == (1,):
+        return writer.node("Flatten", _free(f"{path}flatten", taken), [values[node.args[0]]], axis=1)
+    raise ExportError(f"{node.name}: function {node.target} is not written to ONNX")
+
+
+def _module_path(node: fx.Node) -> str:
+    """Return the path of the module that called this function, with a dot behind it if any."""
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return ""
+    path = str(next(reversed(stack.values()))[0])
+    return f"{path}." if path else ""
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number = 1
+    while (name if number == 1 else f"{name}.{number}") in taken:
+        number += 1
+    return name if number == 1 else f"{name}.{number}"
+
+
+def _name_outputs(
+    writer: Writer, result: Any, values: dict[fx.Node, str], names: list[str]
+) -> None:
+    found = [values[n] for n in (result if isinstance(result, tuple | list) else (result,))]
+    if len(found) != len(names):
+        raise ExportError(f"the module returns {len(found)} tensors; {len(names)} were named")
+    rename = dict(zip(found, names))
+    for node in writer.nodes:
+        for i, name in enumerate(node.input):
+            node.input[i] = rename.get(name, name)
+        for i, name in enumerate(node.output):
+            node.output[i] = rename.get(name, name)
+
+
+def _value_info(name: str, dims: Dims) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims))

@@ -1,0 +1,98 @@
+"""Reading and cutting at one node: what a rewrite rule needs and GraphSurgeon does not offer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from .graph import Graph, Shape
+
+
+def stored(tensor: gs.Tensor | None) -> np.ndarray | None:
+    """Return the array of a stored tensor; None for a computed one."""
+    return tensor.values if isinstance(tensor, gs.Constant) else None
+
+
+def argument(node: gs.Node, index: int) -> gs.Tensor | None:
+    """Return input ``index`` of ``node``; None where it is left out."""
+    if index < len(node.inputs) and not node.inputs[index].is_empty():
+        return node.inputs[index]
+    return None
+
+
+def only_consumer(graph: Graph, tensor: gs.Tensor) -> gs.Node | None:
+    """Return the one node that reads ``tensor``; None if there are several or it is an output."""
+    readers = graph.consumers(tensor)
+    return readers[0] if len(readers) == 1 and not graph.is_output(tensor) else None
+
+
+def cannot_bypass(graph: Graph, node: gs.Node) -> str | None:
+    """Say why ``node`` cannot be replaced by its first input; None if it can."""
+    source, result = node.inputs[0], node.outputs[0]
+    if not graph.is_output(result):
+        return None
+    if graph.producer(source) is None:
+        return "it joins an input or a constant to the network's output"
+    if graph.is_output(source):
+        return "its input and its output are both outputs of the network"
+    return None
+
+
+def bypass(graph: Graph, node: gs.Node) -> None:
+    """Let the readers of ``node`` read its first input; see :func:`cannot_bypass`."""
+    source, result = node.inputs[0], node.outputs[0]
+    node.outputs.clear()
+    graph.replace_uses(result, source)
+
+
+def become_constant(graph: Graph, tensor: gs.Tensor, values: np.ndarray) -> gs.Constant:
+    """Replace a computed tensor by a stored one of the same name; its node ends without output."""
+    made = gs.Constant(tensor.name, np.ascontiguousarray(values).reshape(values.shape))
+    for node in list(tensor.inputs):
+        node.outputs[:] = [t for t in node.outputs if t is not tensor]
+    graph.replace_uses(tensor, made)
+    return made
+
+
+def become_output_of(node: gs.Node, tensor: gs.Tensor) -> None:
+    """Let ``node`` compute ``tensor`` in place of the node that does; node must have no output."""
+    for old in list(tensor.inputs):
+        old.outputs[:] = [t for t in old.outputs if t is not tensor]
+    node.outputs[:] = [tensor]
+
+
+def window(node: gs.Node) -> list[int] | None:
+    """Return the kernel of a convolution or pooling node, e.g. [3, 3]; None if it is not known."""
+    kernel: Any = node.attrs.get("kernel_shape")
+    if kernel is None and node.op in ("Conv", "ConvTranspose", "ConvInteger"):
+        shape = node.inputs[1].shape
+        kernel = None if shape is None else shape[2:]
+    if kernel is None or any(not isinstance(k, int | np.integer) for k in kernel):
+        return None
+    return [int(k) for k in kernel]
+
+
+def ints(node: gs.Node, name: str, default: int, count: int) -> list[int]:
+    """Return an integer list attribute such as ``strides``, or ``count`` times its default."""
+    return [int(v) for v in node.attrs.get(name) or [default] * count]
+
+
+def known(shape: Shape | None) -> tuple[int, ...] | None:
+    """Return ``shape`` if every dimension is a number, else None."""
+    if shape is None or any(not isinstance(d, int) for d in shape):
+        return None
+    return tuple(d for d in shape if isinstance(d, int))
+
+
+def elements(shape: Shape | None) -> int | None:
+    """Return the number of elements, or None if a dimension is not a number."""
+    numbers = known(shape)
+    return None if numbers is None else math.prod(numbers)
+
+
+def same_shape(a: Shape | None, b: Shape | None) -> bool:
+    """Say whether two shapes are surely equal: numbers, or the same symbol, in every dimension."""
+    return a is not None and b is not None and a == b and None not in a

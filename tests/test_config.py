@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from fnac.config import build, gather, parse_assignment, parse_size
+from fnac.errors import UsageError
+from fnac.passes.registry import PipelineError, parse_pipeline
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    epochs: int = 3
+    rate: float = 0.1
+    kind: Literal["a", "b"] = "a"
+    size: tuple[int, int] | None = None
+    kernels: tuple[int, ...] = (3,)
+    out: Path | None = None
+    quick: bool = False
+
+
+def test_later_sources_win_and_none_is_not_given(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("tune: {epochs: 5, rate: 1e-3}\n")
+    merged = gather(
+        recipe={"tune": {"epochs": 4, "kind": "b"}},
+        file=file,
+        assignments=["tune.kernels=[3, 5]"],
+        options={"tune": {"epochs": None, "size": (4, 6)}},
+    )
+    made = build(Example, merged["tune"], "tune")
+    assert made == Example(epochs=5, rate=1e-3, kind="b", size=(4, 6), kernels=(3, 5))
+
+
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        ({"epoch": 1}, r"tune\.epoch: no such setting; known: epochs, kernels"),
+        ({"epochs": "many"}, r"tune\.epochs: str 'many' was found; int is wanted"),
+        ({"epochs": True}, r"tune\.epochs: bool True was found"),
+        ({"kind": "c"}, r"tune\.kind: 'c' was found; one of a, b"),
+        ({"size": [1, 2, 3]}, r"tune\.size: list"),
+        ({"rate": "fast"}, r"tune\.rate: str 'fast' was found; float is wanted"),
+    ],
+)
+def test_a_wrong_setting_is_named(section: dict[str, object], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        build(Example, section, "tune")
+
+
+@pytest.mark.parametrize("text", ["tune", "tune=3", "epochs=3", "=3"])
+def test_set_wants_section_key_value(text: str) -> None:
+    with pytest.raises(UsageError, match=r"section\.key=value was wanted"):
+        parse_assignment(text)
+
+
+def test_a_configuration_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("- 1\n")
+    with pytest.raises(UsageError, match="a mapping of sections was wanted, list was found"):
+        gather(file=file)
+
+
+def test_sizes() -> None:
+    assert parse_size("180x240") == (180, 240)
+    assert parse_size("64") == (64, 64)
+    with pytest.raises(UsageError, match="HxW was wanted"):
+        parse_size("64x")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "the pipeline is empty"),
+        ("sparkle", "no pass is called 'sparkle'; known: .*widen-kernel"),
+        ("widen-kernel{size=3}", "widen-kernel: no argument 'size=3'; arguments: kernel"),
+        ("widen-kernel{kernel=big}", "widen-kernel: kernel='big' was given; int is wanted"),
+        ("widen-kernel{kernel=5", "cannot read"),
+        ("normalize{x=1}", "normalize: takes no arguments"),
+    ],
+)
+def test_a_wrong_pipeline_is_explained(text: str, why: str) -> None:
+    with pytest.raises(PipelineError, match=why):
+        parse_pipeline(text)
+
+
+def test_a_pipeline_is_read_in_order() -> None:
+    passes = parse_pipeline("widen-kernel{kernel=7}, clean")
+    assert [p.name for p in passes] == ["widen-kernel", "clean"]
+    assert passes[0].kernel == 7  # type: ignore[attr-defined]

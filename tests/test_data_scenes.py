@@ -1,0 +1,110 @@
+"""The built-in scenes: deterministic, disjoint, fast, and consistent with their description."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+import numpy as np
+
+from fnac.data import open_data
+from fnac.data.scene_render import fill_outline, render_scene
+from fnac.data.scenes import CLASSES, DECOYS, KINDS, describe_scene
+
+
+def test_scenes_are_the_same_everywhere() -> None:
+    digest = hashlib.sha256()
+    for number in range(20):
+        for array in render_scene(describe_scene(0, number)):
+            digest.update(array.tobytes())
+    # Changes only with the generator itself; then say so in the CHANGELOG.
+    assert digest.hexdigest()[:16] == "c4c3956e47bb91d8"
+
+
+def test_description_and_picture_agree() -> None:
+    seen = set()
+    for number in range(60):
+        scene = describe_scene(3, number, 80, 112)
+        image, mask, numbers = render_scene(scene)
+        assert image.shape == (3, 80, 112)
+        assert mask.shape == numbers.shape == (80, 112)
+        for k, item in enumerate(scene.objects, start=1):
+            at = numbers == k
+            assert (mask[at] == item.kind).all()
+            if not at.any():
+                continue
+            seen.add(item.kind)
+            rows, columns = np.nonzero(at)
+            x0, y0, x1, y1 = item.box
+            assert x0 - 1 <= columns.min() and columns.max() <= x1
+            assert y0 - 1 <= rows.min() and rows.max() <= y1
+            cx, cy = item.keypoints[0]
+            assert x0 < cx < x1 and y0 < cy < y1
+        assert ((mask > 0) == (numbers > 0)).all()
+    assert seen == set(range(1, len(CLASSES)))
+
+
+def test_classes_need_shape_and_texture() -> None:
+    shapes = [shape for _, shape, _ in KINDS]
+    textures = [texture for _, _, texture in KINDS]
+    assert len(set(shapes)) < len(KINDS)
+    assert len(set(textures)) < len(KINDS)
+    assert len({(s, t) for _, s, t in KINDS}) == len(KINDS)
+    assert not {(s, t) for _, s, t in KINDS} & set(DECOYS)
+    for shape in set(shapes):
+        assert any(decoy == shape for decoy, _ in DECOYS), shape
+
+
+def test_fill_outline_of_a_rectangle() -> None:
+    outline = np.array([(1.0, 1.0), (4.0, 1.0), (4.0, 3.0), (1.0, 3.0)])
+    inside = fill_outline(outline, 0, 4, 0, 5)
+    assert inside.astype(int).tolist() == [
+        [0, 0, 0, 0, 0],
+        [0, 1, 1, 1, 0],
+        [0, 1, 1, 1, 0],
+        [0, 0, 0, 0, 0],
+    ]
+
+
+def test_splits_are_disjoint_and_kept() -> None:
+    source = open_data("scenes:train=40,val=20,test=8,size=48x64", seed=5)
+    assert source.splits == ("train", "val", "test")
+    pictures = [
+        source.split(name)[i][0].numpy().tobytes()
+        for name, count in (("train", 40), ("val", 20), ("test", 8))
+        for i in range(count)
+    ]
+    assert len(set(pictures)) == 68
+    assert source.split("train")[0][0].shape == (3, 48, 64)
+    assert source.split("train")[3][0] is source.split("train")[3][0]
+    other = open_data("scenes:train=40,size=48x64", seed=6).split("train")
+    assert other[0][0].numpy().tobytes() not in pictures
+    assert other.id(2) == "scene-6-2"
+
+
+def test_default_is_the_built_in_scenes() -> None:
+    source = open_data(None)
+    source.check()
+    assert (source.name, source.splits, len(source.classes)) == ("scenes", ("train", "val"), 8)
+    assert len(source.split("train")) == 512
+
+
+def test_background_leaves_room_for_every_class() -> None:
+    counts = np.zeros(len(CLASSES))
+    for number in range(150):
+        counts += np.bincount(render_scene(describe_scene(0, number))[1].ravel(), minlength=8)
+    share = counts / counts.sum()
+    assert 0.6 < share[0] < 0.85
+    assert share[1:].min() > 0.015
+
+
+def test_scenes_are_fast() -> None:
+    """Three hundred a second on one core is the aim; a third of it is the alarm."""
+    render_scene(describe_scene(0, 0))
+    best = 1e9
+    for start in (0, 20, 40):
+        begin = time.perf_counter()
+        for number in range(start, start + 20):
+            render_scene(describe_scene(0, number))
+        best = min(best, (time.perf_counter() - begin) / 20)
+    assert best < 1 / 100
