@@ -1,0 +1,1 @@
+"""Networks: seeds, heads, search spaces, recipes. torch, and no graph rewriting."""

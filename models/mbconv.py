@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from .errors import ModelError
+
 
 @dataclass(frozen=True)
 class BlockSpec:
@@ -34,7 +36,7 @@ class Stage:
     stride: int = 1
 
     def parse(self) -> list[BlockSpec]:
-        """Return the blocks in order, the skipped ones left out; ValueError names a bad word."""
+        """Return the blocks in order, the skipped ones left out; ModelError names a bad word."""
         result: list[BlockSpec] = []
         for word in self.blocks.split():
             if word == "skip":
@@ -44,7 +46,7 @@ class Stage:
             elif found := re.fullmatch(r"k(\d+)e(\d+)", word):
                 result.append(BlockSpec(int(found[1]), int(found[2])))
             else:
-                raise ValueError(
+                raise ModelError(
                     f"stage {self.blocks!r}: {word!r}; wanted k<kernel>e<expansion>, skip or "
                     "x<repeats> behind a block"
                 )
@@ -70,7 +72,7 @@ class MBConvTable:
         The last convolution never shrinks below its width 1 size; ``last`` sets it outright.
         """
         if width <= 0:
-            raise ValueError(f"width {width}: wanted a number above 0")
+            raise ModelError(f"width {width}: wanted a number above 0")
         if last is None:
             last = divisible(self.last * max(1.0, width)) if self.last else 0
         stages = tuple(replace(s, channels=divisible(s.channels * width)) for s in self.stages)
@@ -178,7 +180,7 @@ class MBConvNet(nn.Module):
     ) -> None:
         super().__init__()
         if output_stride not in (8, 16, 32):
-            raise ValueError(f"output stride {output_stride}: wanted 8, 16 or 32")
+            raise ModelError(f"output stride {output_stride}: wanted 8, 16 or 32")
         self.table = table
         layers: list[nn.Module] = [ConvBNAct(3, table.stem, 3, stride=2)]
         channels, current, dilation = table.stem, 2, 1

@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, fx, nn
 
+from .errors import ModelError
+
 OPSET = 18
 IR_VERSION = 10
 
@@ -28,11 +30,11 @@ Dims = Sequence[int | str]
 
 
 class BroadcastLike(nn.Module):
-    """Spread (N, C, 1, 1) over the height and width of ``other`` (N, *, H, W)."""
+    """Spread (N, C, 1, 1) over ``other`` (N, C, H, W)."""
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Return a (N, C, H, W) view."""
-        return x.expand(-1, -1, other.shape[2], other.shape[3])
+        return x.expand_as(other)
 
 
 class ResizeLike(nn.Module):
@@ -43,7 +45,7 @@ class ResizeLike(nn.Module):
         return F.interpolate(x, other.shape[2:], mode="bilinear", align_corners=False)
 
 
-class ExportError(ValueError):
+class ExportError(ModelError):
     """The module holds something this exporter does not write."""
 
 
@@ -55,7 +57,12 @@ class Writer:
     initializers: dict[str, TensorProto] = field(default_factory=dict)
 
     def node(
-        self, op: str, name: str, inputs: Sequence[str], output: str | None = None, **attributes: Any
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[str],
+        output: str | None = None,
+        **attributes: Any,
     ) -> str:
         """Add a node and return the name of its output."""
         output = output or f"{name}.out"
@@ -99,8 +106,8 @@ def _batch_norm(w: Writer, name: str, m: nn.BatchNorm2d, x: list[str]) -> str:
 
 
 def _relu6(w: Writer, name: str, m: nn.Module, x: list[str]) -> str:
-    low = w.constant(f"{name}.min", np.float32(0).reshape(()))
-    high = w.constant(f"{name}.max", np.float32(6).reshape(()))
+    low = w.constant(f"{name}.min", np.array(0, np.float32))
+    high = w.constant(f"{name}.max", np.array(6, np.float32))
     return w.node("Clip", name, [*x, low, high])
 
 
@@ -118,11 +125,7 @@ def _linear(w: Writer, name: str, m: nn.Linear, x: list[str]) -> str:
 
 
 def _broadcast_like(w: Writer, name: str, m: nn.Module, x: list[str]) -> str:
-    # batch and channels as 1: Expand takes the larger of the two shapes in each dimension
-    ones = w.constant(f"{name}.ones", np.ones(2, np.int64))
-    spatial = w.node("Shape", f"{name}.size", [x[1]], start=2, end=4)
-    shape = w.node("Concat", f"{name}.shape", [ones, spatial], axis=0)
-    return w.node("Expand", name, [x[0], shape])
+    return w.node("Expand", name, [x[0], w.node("Shape", f"{name}.size", [x[1]])])
 
 
 def _resize_like(w: Writer, name: str, m: nn.Module, x: list[str]) -> str:
@@ -174,7 +177,6 @@ def to_onnx(
     writer = Writer()
     values: dict[fx.Node, str] = {}
     given = iter(inputs)
-    owner = ""
     for node in traced.nodes:
         if node.op == "placeholder":
             values[node] = next(given)
@@ -183,8 +185,7 @@ def to_onnx(
             arguments = [values[a] for a in node.args if isinstance(a, fx.Node)]
             values[node] = LAYERS[type(part)](writer, f"{prefix}{node.target}", part, arguments)
         elif node.op == "call_function":
-            owner = _module_path(node)
-            values[node] = _function(writer, f"{prefix}{owner}", node, values)
+            values[node] = _function(writer, f"{prefix}{_module_path(node)}", node, values)
         elif node.op == "output":
             _name_outputs(writer, node.args[0], values, list(outputs))
         else:
@@ -215,7 +216,8 @@ def _function(writer: Writer, path: str, node: fx.Node, values: dict[fx.Node, st
         axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
         return writer.node("Concat", _free(f"{path}concat", taken), parts, axis=axis)
     elif node.target is torch.flatten and node.args[1:] == (1,):
-        return writer.node("Flatten", _free(f"{path}flatten", taken), [values[node.args[0]]], axis=1)
+        source = values[node.all_input_nodes[0]]
+        return writer.node("Flatten", _free(f"{path}flatten", taken), [source], axis=1)
     raise ExportError(f"{node.name}: function {node.target} is not written to ONNX")
 
 

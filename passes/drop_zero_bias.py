@@ -33,5 +33,5 @@ class DropZeroBias(Pass):
         reader = only_consumer(graph, node.outputs[0])
         if bias is None or reader is None or reader.op != "BatchNormalization" or bias.any():
             return None
-        del node.inputs[2:]
+        node.inputs = list(node.inputs)[:2]
         return Rewrote("zero bias dropped")

@@ -45,6 +45,7 @@ class FoldShapeArithmetic(Pass):
         for node in list(graph.nodes):
             name = node.name
             report.note(name, _fold_stored(node, graph, report))
+        graph.cleanup()  # shapes are inferred of whole nodes only
         if any(node.op in ("Shape", "Size") for node in graph.nodes):
             shapes = _shapes_at_any_size(graph)
             known = propagate(graph, shapes)
@@ -150,5 +151,3 @@ def _fold_target(
     made = gs.Constant(graph.new_name(f"{node.name}.shape"), np.array(values, np.int64))
     node.inputs[1] = made
     return Rewrote(f"target {values}")
-
-

@@ -56,6 +56,7 @@ class MergePad(Pass):
         node.attrs.pop("auto_pad", None)
         node.attrs["pads"] = total
         node.inputs[0] = pad.inputs[0]
+        self.visit(node, graph, report)  # a second Pad in front of the first
         return Rewrote(f"pads {total}")
 
 

@@ -45,6 +45,7 @@ def bypass(graph: Graph, node: gs.Node) -> None:
     """Let the readers of ``node`` read its first input; see :func:`cannot_bypass`."""
     source, result = node.inputs[0], node.outputs[0]
     node.outputs.clear()
+    node.inputs.clear()
     graph.replace_uses(result, source)
 
 
@@ -52,7 +53,7 @@ def become_constant(graph: Graph, tensor: gs.Tensor, values: np.ndarray) -> gs.C
     """Replace a computed tensor by a stored one of the same name; its node ends without output."""
     made = gs.Constant(tensor.name, np.ascontiguousarray(values).reshape(values.shape))
     for node in list(tensor.inputs):
-        node.outputs[:] = [t for t in node.outputs if t is not tensor]
+        node.outputs = [t for t in node.outputs if t is not tensor]
     graph.replace_uses(tensor, made)
     return made
 
@@ -60,8 +61,8 @@ def become_constant(graph: Graph, tensor: gs.Tensor, values: np.ndarray) -> gs.C
 def become_output_of(node: gs.Node, tensor: gs.Tensor) -> None:
     """Let ``node`` compute ``tensor`` in place of the node that does; node must have no output."""
     for old in list(tensor.inputs):
-        old.outputs[:] = [t for t in old.outputs if t is not tensor]
-    node.outputs[:] = [tensor]
+        old.outputs = [t for t in old.outputs if t is not tensor]
+    node.outputs = [tensor]
 
 
 def window(node: gs.Node) -> list[int] | None:

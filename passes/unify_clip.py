@@ -37,7 +37,7 @@ class UnifyClip(Pass):
             return Left(f"operator set {graph.opset} has bounds as attributes; raise-opset first")
         source, bounds = _source(node), _bounds(node)
         if source is None or bounds is None:
-            return Left("its bounds are computed") if node.op == "Clip" else None
+            return Left("its bounds are not stored floats") if node.op == "Clip" else None
         following = only_consumer(graph, node.outputs[0])
         if following is not None and following.op in BOUNDED and _bounds(following) is not None:
             before = _source(following)
@@ -47,6 +47,7 @@ class UnifyClip(Pass):
                 merged = compose(bounds, inner)
                 _spell(following, source, merged, node, graph)
                 node.outputs.clear()
+                node.inputs.clear()
                 return Rewrote(f"merged into {following.op}")
         if bounds == (-np.inf, np.inf):
             why_not = cannot_bypass(graph, node)
@@ -85,7 +86,7 @@ def _bounds(node: gs.Node) -> Bounds | None:
         for index, open_end in ((1, -np.inf), (2, np.inf)):
             tensor = argument(node, index)
             value = np.float32(open_end) if tensor is None else stored(tensor)
-            if value is None or value.size != 1:
+            if value is None or value.size != 1 or value.dtype.kind != "f":
                 return None
             values.append(_open(float(value.reshape(())), value.dtype))
         # onnxruntime and the standard let max win where min > max
@@ -112,9 +113,7 @@ def _is_canonical(node: gs.Node, bounds: Bounds) -> bool:
     return node.op == "Clip" and bounds != (0.0, np.inf) and scalars
 
 
-def _spell(
-    node: gs.Node, source: gs.Tensor, bounds: Bounds, first: gs.Node, graph: Graph
-) -> None:
+def _spell(node: gs.Node, source: gs.Tensor, bounds: Bounds, first: gs.Node, graph: Graph) -> None:
     """Write ``node`` as Relu or Clip of ``source``; number type as in the bounds of ``first``."""
     dtype = next(
         (t.dtype for n in (node, first) for t in n.inputs[1:] if isinstance(t, gs.Constant)),
@@ -122,7 +121,7 @@ def _spell(
     )
     node.attrs.clear()
     if bounds == (0.0, np.inf):
-        node.op, node.inputs[:] = "Relu", [source]
+        node.op, node.inputs = "Relu", [source]
         return
     tensors: list[gs.Tensor] = [source]
     for word, bound in zip(("min", "max"), bounds, strict=True):
@@ -133,7 +132,7 @@ def _spell(
             tensors.append(gs.Variable.empty())
     while tensors[-1].is_empty():
         tensors.pop()
-    node.op, node.inputs[:] = "Clip", tensors
+    node.op, node.inputs = "Clip", tensors
 
 
 def _label(bounds: Bounds) -> str:

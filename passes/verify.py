@@ -160,7 +160,16 @@ def noise(graph: Graph, feed: Arrays, tensors: Sequence[str] = ()) -> dict[str, 
     for _ in range(NOISE_TRIALS):
         shaken = {name: _shake(array, rng) for name, array in feed.items()}
         model = graph.to_model()
+        # scales of a Resize are a size, not arithmetic
+        sizes = {
+            name
+            for node in model.graph.node
+            if node.op_type in ("Resize", "Upsample")
+            for name in node.input[1:]
+        }
         for stored in model.graph.initializer:
+            if stored.name in sizes:
+                continue
             if stored.data_type == onnx.TensorProto.FLOAT and np.prod(stored.dims) > 1:
                 array = onnx.numpy_helper.to_array(stored)
                 stored.CopyFrom(onnx.numpy_helper.from_array(_shake(array, rng), stored.name))

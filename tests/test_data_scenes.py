@@ -36,10 +36,13 @@ def test_description_and_picture_agree() -> None:
             seen.add(item.kind)
             rows, columns = np.nonzero(at)
             x0, y0, x1, y1 = item.box
-            assert x0 - 1 <= columns.min() and columns.max() <= x1
-            assert y0 - 1 <= rows.min() and rows.max() <= y1
+            assert x0 - 1 <= columns.min()
+            assert columns.max() <= x1
+            assert y0 - 1 <= rows.min()
+            assert rows.max() <= y1
             cx, cy = item.keypoints[0]
-            assert x0 < cx < x1 and y0 < cy < y1
+            assert x0 < cx < x1
+            assert y0 < cy < y1
         assert ((mask > 0) == (numbers > 0)).all()
     assert seen == set(range(1, len(CLASSES)))
 

@@ -122,9 +122,7 @@ def verify(
     from fnac.passes.verify import compare
     from fnac.stages.inspect import VerifySettings
 
-    config = gather(
-        file=config_file, assignments=assignments, options={"verify": {"size": size}}
-    )
+    config = gather(file=config_file, assignments=assignments, options={"verify": {"size": size}})
     settings = build(VerifySettings, config.get("verify", {}), "verify")
     found = compare(Graph.load(first), Graph.load(second), size=settings.size)
     if as_json:

@@ -117,29 +117,29 @@ class Scene:
 
 
 def describe_scene(seed: int, number: int, height: int = 96, width: int = 96) -> Scene:
-    """Draw scene ``number`` of the series ``seed``: 6 to 11 decoys and 2 to 4 objects."""
+    """Draw scene ``number`` of the series ``seed``: 4 to 7 decoys and 1 to 3 objects."""
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, number))))
     draw: Draw = generator.random
     unit = min(height, width)
     ground = (_colour(draw), _colour(draw), _colour(draw))
     light = (0.7 + 0.4 * draw(), 0.6 * draw() - 0.3, 0.6 * draw() - 0.3)
-    noise = 0.02 + 0.08 * draw()
+    noise = 0.01 + 0.05 * draw()
     objects = []
-    for _ in range(6 + int(6 * draw())):
+    for _ in range(4 + int(4 * draw())):
         shape, pattern = DECOYS[int(len(DECOYS) * draw())]
         centre = (width * draw(), height * draw())
-        radius = unit * (0.06 + 0.12 * draw())
+        radius = unit * (0.05 + 0.08 * draw())
         objects.append(_place(draw, 0, shape, pattern, centre, radius, turn=math.pi))
     taken: list[tuple[float, float, float]] = []
-    for _ in range(2 + int(3 * draw())):
+    for _ in range(1 + int(3 * draw())):
         kind = 1 + int(len(KINDS) * draw())
-        radius = unit * (0.13 + 0.13 * draw())
+        radius = unit * (0.18 + 0.12 * draw())
         spot = _free_spot(draw, taken, radius, width, height)
         if spot is None:
             continue
         taken.append((*spot, radius))
         _, shape, pattern = KINDS[kind - 1]
-        objects.append(_place(draw, kind, shape, pattern, spot, radius, turn=math.pi / 5))
+        objects.append(_place(draw, kind, shape, pattern, spot, radius, turn=math.pi / 7))
     entropy = int(generator.integers(2**31))
     return Scene(height, width, tuple(objects), light, noise, ground, entropy)
 
@@ -186,10 +186,10 @@ def _colour(draw: Draw) -> Colour:
 
 
 def _colour_pair(draw: Draw) -> tuple[Colour, Colour]:
-    """Draw two colours that differ by at least 0.25 in mean brightness, in random order."""
+    """Draw two colours that differ by about 0.35 or more in mean brightness, in random order."""
     first = _colour(draw)
     mean = (first[0] + first[1] + first[2]) / 3
-    shift = 0.25 + 0.35 * draw()
+    shift = 0.35 + 0.25 * draw()
     shift = -shift if mean > 0.5 else shift
     tint = (0.2 * draw() - 0.1, 0.2 * draw() - 0.1, 0.2 * draw() - 0.1)
     second = tuple(min(1.0, max(0.0, c + shift + t)) for c, t in zip(first, tint, strict=True))

@@ -64,6 +64,13 @@ class Scope:
         self.branches.update(".".join(pieces[:i]) for i in range(1, len(pieces)))
         return path
 
+    def finish(self) -> None:
+        """Drop what nothing reads (every imported node is pure) and check the graph."""
+        for node in reversed(list(self.graph.nodes)):
+            if not node.users and node.op not in ("placeholder", "output"):
+                self.graph.erase_node(node)
+        self.graph.lint()
+
     def _free(self, path: str) -> bool:
         pieces = path.split(".")
         above = (".".join(pieces[:i]) for i in range(1, len(pieces)))
@@ -233,8 +240,7 @@ class Builder:
         name = node.name
         if weight is not None and weight.name.endswith(".weight"):
             name = weight.name.removesuffix(".weight")
-        stem = self.scope.stem
-        return name.removeprefix(stem + ".") if stem else name
+        return self._stripped(_from_scopes(name))
 
     # ------------------------------------------------------------------ weights
 
@@ -251,6 +257,13 @@ class Builder:
     def statistics(self, value: Value | None) -> Constant | None:
         """Return a constant that a module owns as a buffer."""
         return value if isinstance(value, Constant) and not self._eager else None
+
+    def own(self, constant: Constant, path: str) -> nn.Parameter:
+        """Return a constant as the Parameter that will be at ``path``."""
+        parameter = self._weight(constant, True)
+        assert isinstance(parameter, nn.Parameter)
+        self._place(constant.name, path)
+        return parameter
 
     def _weight(self, constant: Constant, is_parameter: bool) -> torch.Tensor:
         if constant.name not in self.weights:
@@ -425,6 +438,19 @@ class Builder:
 def _component(text: str) -> str:
     clean = re.sub(r"\W", "_", text)
     return f"{clean}_" if clean in _RESERVED else clean
+
+
+def _from_scopes(name: str) -> str:
+    """Return the path in a name by torch's older exporter.
+
+    ``/features/features.1/conv/conv.0/conv.0.2/Clip`` -> ``features.1.conv.0.2``: each scope
+    repeats the one before it.
+    """
+    scopes = [s for s in name.split("/") if s]
+    if not name.startswith("/") or len(scopes) < 2:
+        return name
+    kept = [a for a, b in zip(scopes, scopes[1:]) if not b.startswith(a + ".")]
+    return ".".join(kept)
 
 
 def _slot(part: nn.Module, attribute: str) -> Any:

@@ -10,6 +10,7 @@ from fnac.report import plots, sections
 from fnac.report.architecture import draw_architectures
 from fnac.report.drawing import Drawing
 from fnac.report.html import element, join, raw
+from fnac.report.ledger import ledger
 from fnac.report.run_folder import RunFolder, read_run_folder
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def write_page(folder: Path) -> Path:
             sections.search(run, of_search),
             sections.tuning(run, of_tuning),
             sections.predictions(run),
-            sections.ledger(run),
+            ledger(run),
             sections.environment(run),
         ]
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,6 @@ from fnac.report.text import MADDS_NOTE, human, percent
 FACTS = ("task", "data", "head", "classes", "size", "budget", "remap", "recipe", "seed")
 COUNTS = ("madds", "params")
 MOST_PREDICTIONS = 12
-KINDS = ("copied", "cropped", "padded", "collected", "fresh")
 
 
 def header(run: RunFolder) -> Html:
@@ -130,19 +128,6 @@ def predictions(run: RunFolder) -> Html:
     return section("Predictions", grid, note)
 
 
-def ledger(run: RunFolder) -> Html:
-    """What every pass did, what it left and why, and whether it kept its promise."""
-    if run.ledger is None:
-        return section("Ledger", missing("Passes (ledger.json)"))
-    rows = [_ledger_row(entry) for entry in run.ledger]
-    heading = ["pass", "arguments", "keeps", "rewrote", "left", "verdict", "max. difference", "s"]
-    parts: list[object] = [table(heading, rows, (6, 7))]
-    accounting = _accounting(run.ledger)
-    if accounting is not None:
-        parts += [element("h3", "What became of every initializer"), accounting]
-    return section("Ledger", *parts)
-
-
 def environment(run: RunFolder) -> Html:
     """Versions, machine, resolved configuration."""
     if run.env is None:
@@ -245,92 +230,3 @@ def _charts(charts: Sequence[Picture]) -> Html:
 
 def _pictures(charts: Sequence[Picture]) -> list[Html]:
     return [picture(chart.light, chart.caption, chart.dark) for chart in charts]
-
-
-def _ledger_row(entry: Mapping[str, Any]) -> list[object]:
-    arguments = entry.get("arguments") or {}
-    written = (
-        ", ".join(f"{key}={value}" for key, value in arguments.items())
-        if isinstance(arguments, Mapping)
-        else str(arguments)
-    )
-    if len(written) > 60:
-        argument_cell: object = details(f"{written[:40]}…", element("code", written))
-    else:
-        argument_cell = element("code", written)
-    verdict = str(entry.get("verdict", ""))
-    good = {"equal": "good", "unverified": "bad"}.get(verdict, "")
-    name = element("b", entry.get("pass", ""))
-    if entry.get("stage"):
-        name = join([name, element("span", f" ({entry['stage']})", cls="note")], "")
-    return [
-        name,
-        argument_cell,
-        entry.get("keeps", ""),
-        _named(entry.get("rewrote"), "nodes"),
-        _named(entry.get("left"), "nodes"),
-        element("span", verdict, cls=good) if good else verdict,
-        _difference(entry),
-        _seconds(entry.get("seconds")),
-    ]
-
-
-def _named(decisions: object, what: str) -> Html:
-    """The number of decisions; each of them on a click, grouped by what was said."""
-    if not isinstance(decisions, Mapping) or not decisions:
-        return raw("–")
-    groups: dict[str, list[str]] = {}
-    for node, said in decisions.items():
-        groups.setdefault(str(said), []).append(str(node))
-    items = [
-        element("li", join([f"{said}: ", element("code", ", ".join(nodes))], ""))
-        for said, nodes in groups.items()
-    ]
-    return details(
-        f"{len(decisions)} {what if len(decisions) > 1 else what.removesuffix('s')}",
-        element("ul", join(items)),
-    )
-
-
-def _difference(entry: Mapping[str, Any]) -> str:
-    """Largest difference against the tolerance; the bare drift where outputs may change."""
-    found, tolerance = entry.get("max_abs_diff"), entry.get("tolerance")
-    if not isinstance(found, (int, float)):
-        return ""
-    if entry.get("verdict") == "drift" or not isinstance(tolerance, (int, float)):
-        return f"drift {found:.3g}"
-    return f"{found:.3g} (≤ {tolerance:.3g})"
-
-
-def _seconds(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, (int, float)) else ""
-
-
-def _accounting(entries: Sequence[Mapping[str, Any]]) -> Html | None:
-    """How many initializers were copied, cropped, ...; by pass, and each of them on a click."""
-    rows: list[list[object]] = []
-    for entry in entries:
-        initializers = entry.get("initializers")
-        if not isinstance(initializers, Mapping) or not initializers:
-            continue
-        counts = Counter(_kind(said) for said in initializers.values())
-        listing = table(
-            ["initializer", "what became of it"],
-            [[element("code", name), said] for name, said in initializers.items()],
-        )
-        rows.append(
-            [
-                element("b", entry.get("pass", "")),
-                *(counts.get(kind, 0) or "" for kind in (*KINDS, "other")),
-                details(f"all {len(initializers)}", listing),
-            ]
-        )
-    if not rows:
-        return None
-    return table(["pass", *KINDS, "other", "details"], rows, range(1, len(KINDS) + 2))
-
-
-def _kind(said: object) -> str:
-    """The first word of what became of an initializer, if it is one of the five."""
-    words = str(said).replace(":", " ").split()
-    return words[0] if words and words[0] in KINDS else "other"

@@ -63,10 +63,10 @@ def grouped(counted: Profile, graph: Graph, by: str) -> list[dict[str, Any]]:
             for node in block.nodes:
                 owner[node.name] = f"stage{s}.block{b}"
     sums: dict[str, list[int]] = {}
-    for node in counted.nodes:
-        row = sums.setdefault(owner.get(node.name, node.part), [0, 0])
-        row[0] += node.madds
-        row[1] += node.params
+    for cost in counted.nodes:
+        row = sums.setdefault(owner.get(cost.name, cost.part), [0, 0])
+        row[0] += cost.madds
+        row[1] += cost.params
     return [{"name": key, "madds": m, "params": p} for key, (m, p) in sums.items()]
 
 
@@ -94,7 +94,16 @@ class Inspection:
             for one in self.interface[side]:
                 shape = "x".join(str(d) for d in one["shape"])
                 lines.append(f"{side[:-1]:7} {one['name']}: {one['dtype']} {shape}")
-        for key in ("name", "task", "head", "num_classes", "size", "preprocessing", "remap", "arch"):
+        for key in (
+            "name",
+            "task",
+            "head",
+            "num_classes",
+            "size",
+            "preprocessing",
+            "remap",
+            "arch",
+        ):
             if self.manifest.get(key) is not None:
                 lines.append(f"{key:7} {self.manifest[key]}")
         if self.layers:

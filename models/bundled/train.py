@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,9 +96,7 @@ def augmented(images: Tensor, size: int, settings: Settings, rng: torch.Generato
         room = (1 - zoom).clamp(min=settings.shift)
         theta[:, axis, 2] = uniform(-1, 1) * room
     grid = F.affine_grid(theta, [n, 3, size, size], align_corners=False)
-    shown = F.grid_sample(
-        normalized(images), grid, padding_mode="reflection", align_corners=False
-    )
+    shown = F.grid_sample(normalized(images), grid, padding_mode="reflection", align_corners=False)
     contrast = 1 + uniform(-settings.colour, settings.colour).view(n, 1, 1, 1)
     brightness = uniform(-settings.colour, settings.colour).view(n, 1, 1, 1)
     return shown * contrast + brightness
@@ -140,8 +139,12 @@ def train(data: Path, work: Path, settings: Settings, stop_after: int | None = N
     model = build(settings, len(classes)).to(memory_format=torch.channels_last)
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others},
+    ]
     optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others}],
+        groups,
         lr=settings.learning_rate,
         momentum=settings.momentum,
         nesterov=True,

@@ -1,0 +1,1 @@
+"""Task heads, in torch and as ONNX to splice onto a backbone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..errors import ModelError
 from ..mbconv import initialize
 from ..to_onnx import BroadcastLike, ResizeLike
 
@@ -58,7 +59,7 @@ class DeepLabV3Head(nn.Module):
     def __init__(self, in_channels: int, num_classes: int, output_stride: int = 16) -> None:
         super().__init__()
         if output_stride not in (8, 16, 32):
-            raise ValueError(f"output stride {output_stride}: wanted 8, 16 or 32")
+            raise ModelError(f"output stride {output_stride}: wanted 8, 16 or 32")
         rates = [max(1, rate * 16 // output_stride) for rate in RATES]
         self.aspp = nn.ModuleList(
             [pointwise(in_channels), *(separable(in_channels, rate) for rate in rates)]
@@ -76,6 +77,6 @@ class DeepLabV3Head(nn.Module):
         """Return logits at the image's size."""
         branches = [branch(features) for branch in self.aspp]
         pooled = self.image_pool(self.image_mean(features))
-        branches.append(self.spread(pooled, features))
+        branches.append(self.spread(pooled, branches[0]))
         x = self.project(torch.cat(branches, 1))
         return self.resize(self.classify(self.dropout(x)), image)

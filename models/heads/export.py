@@ -8,6 +8,7 @@ import onnx
 import torch
 from torch import nn
 
+from ..errors import ModelError
 from ..to_onnx import to_onnx
 from .deeplabv3 import DeepLabV3Head
 
@@ -16,11 +17,11 @@ HEADS: dict[str, Callable[[int, int, int], nn.Module]] = {"deeplabv3": DeepLabV3
 
 
 def build_head(name: str, in_channels: int, num_classes: int, output_stride: int = 16) -> nn.Module:
-    """Build a head by its name; ValueError names the heads there are."""
+    """Build a head by its name; ModelError names the heads there are."""
     if name not in HEADS:
-        raise ValueError(f"head {name!r}; there are: {', '.join(HEADS)}")
+        raise ModelError(f"head {name!r}; there are: {', '.join(HEADS)}")
     if num_classes < 1:
-        raise ValueError(f"head {name}: {num_classes} classes; wanted at least 1")
+        raise ModelError(f"head {name}: {num_classes} classes; wanted at least 1")
     return HEADS[name](in_channels, num_classes, output_stride)
 
 

@@ -1,0 +1,465 @@
+"""The stages as commands, and `adapt`, which runs them all (order: fnac/flow.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fnac.commands.common import (
+    F,
+    Size,
+    configured,
+    dump_option,
+    json_option,
+    model_argument,
+    no_verify_option,
+    print_json,
+    size_option,
+)
+
+TASKS = ["seg", "det", "pose", "cls"]
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+out_file = click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write.")
+out_run = click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder.")
+data_option = click.option(
+    "--data", metavar="SPEC", help="NAME:PATH or a YAML file.  [default: built-in scenes]"
+)
+budget_options = _options(
+    click.option("--budget", help="24.2G, 0.9x, 90%, or 2.4M with --budget-of params."),
+    click.option("--budget-of", type=click.Choice(["madds", "params", "latency"])),
+)
+expand_options = _options(
+    click.option("--head", help="Head to attach.  [default: the task's own]"),
+    click.option("--classes", type=int, help="Classes, without background."),
+    click.option("--space", help="Search space: auto, a name, or a YAML file."),
+    click.option("--remap", help="Remapping strategy: fna, fna-live, net2net, random, ..."),
+    click.option("--output-stride", type=int, help="Of the backbone under a dense head: 16 or 8."),
+)
+train_options = _options(
+    click.option("--epochs", type=int),
+    click.option("--batch", type=int, help="Images a step, over all devices."),
+    click.option("--lr", type=float, help="Learning rate of the backbone."),
+    click.option("--head-lr", type=float, help="Learning rate of the head."),
+)
+device_options = _options(
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"])),
+    click.option("--precision", type=click.Choice(["32", "bf16-mixed", "16-mixed"])),
+    click.option("--seed", "random_seed", type=int, help="Random seed of the run."),
+    click.option("--workers", type=int, help="Threads that prepare batches."),
+)
+search_options = _options(
+    click.option("--alpha-grad", type=click.Choice(["all", "two-path", "gumbel"])),
+    click.option("--lambda", "lambda_", type=float, help="Fix lambda instead of steering it."),
+)
+resume_option = click.option("--resume", is_flag=True, help="Continue a run that was stopped.")
+
+
+@click.command()
+@click.argument("seed", metavar="SEED")
+@out_file
+@click.option("--weights", help="imagenet, none, or a .pth/.safetensors FILE.")
+@size_option
+@click.option("--width", type=float, help="Width multiplier.")
+@click.option("--task", type=click.Choice(TASKS), help="Attach a fresh head for this task.")
+@click.option("--head", help="Head to attach.  [default: the task's own]")
+@click.option("--classes", type=int, help="Classes, without background.")
+@click.option("--output-stride", type=int, help="Of the backbone under a dense head: 16 or 8.")
+@click.option("--random-seed", type=int, help="Random seed of whatever starts random.")
+@json_option
+@configured
+def export(
+    seed: str,
+    out: Path | None,
+    as_json: bool,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Write the known network SEED as a trainable ONNX file.
+
+    SEED is mobilenetv2 (also mobilenetv2_w0.35 and the like) or `bundled`. BN is kept, tensors are
+    named after their layers, the batch is symbolic, preprocessing is in the manifest.
+    """
+    from fnac.config import build, gather
+    from fnac.stages.export import ExportSettings, export_seed
+
+    config = gather(
+        file=config_file, assignments=assignments, options={"export": {"seed": seed, **options}}
+    )
+    graph = export_seed(build(ExportSettings, config["export"], "export"))
+    path = graph.save(out or Path(f"{seed.replace(':', '_')}.onnx"))
+    _tell(path, graph, as_json)
+
+
+@click.command()
+@model_argument
+@out_file
+@click.option("--task", type=click.Choice(TASKS), help="Cut the classifier, attach a head.")
+@expand_options
+@size_option
+@click.option("--data", metavar="SPEC", help="Pictures that restored BN is calibrated on.")
+@no_verify_option
+@dump_option
+@click.option("--ledger", type=click.Path(path_type=Path), help="Write the ledger (JSON) here.")
+@json_option
+@configured
+def expand(
+    model: Path,
+    out: Path | None,
+    no_verify: bool,
+    dump_passes: Path | None,
+    ledger: Path | None,
+    as_json: bool,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Rewrite the seed MODEL into its super network: grow, remap, mix.
+
+    Without --task the seed keeps its own head. The seed is inside its super network; that is
+    proven in onnxruntime.
+    """
+    from fnac.config import build, gather
+    from fnac.flow import run_expand
+    from fnac.runs import write_json
+    from fnac.stages.expand import ExpandSettings
+
+    data = options.pop("data")
+    config = gather(file=config_file, assignments=assignments, options={"expand": options})
+    settings = build(ExpandSettings, config["expand"], "expand")
+    graph, entries = run_expand(model, settings, data=data, verify=not no_verify, dump=dump_passes)
+    path = graph.save(out or Path("super.onnx"))
+    if ledger is not None:
+        write_json(ledger, entries)
+    _tell(path, graph, as_json)
+
+
+@click.command()
+@model_argument
+@data_option
+@out_run
+@budget_options
+@train_options
+@search_options
+@device_options
+@resume_option
+@json_option
+@configured
+def search(
+    model: Path,
+    data: str | None,
+    out: Path | None,
+    budget: str | None,
+    budget_of: str | None,
+    resume: bool,
+    as_json: bool,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Train weights and alphas of the super network MODEL in turn, towards a budget."""
+    from fnac.config import gather
+    from fnac.flow import run_search
+
+    config = gather(
+        file=config_file,
+        assignments=assignments,
+        options={
+            "adapt": {"data": data, "budget": budget, "budget_of": budget_of},
+            "search": _training(options),
+        },
+    )
+    found = run_search(model, config, out=out, resume=resume)
+    if as_json:
+        print_json(found)
+    else:
+        _print_pairs(found)
+
+
+@click.command()
+@model_argument
+@out_file
+@budget_options
+@click.option("--arch", help="arch.json, or `seed`: choose this instead of the alphas' choice.")
+@click.option(
+    "--from",
+    "weights_from",
+    type=click.Path(path_type=Path),
+    help="Collect the weights from this untrained super network instead (the ICLR variant).",
+)
+@json_option
+@configured
+def derive(
+    model: Path,
+    out: Path | None,
+    budget: str | None,
+    budget_of: str | None,
+    arch: str | None,
+    weights_from: Path | None,
+    as_json: bool,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Choose one candidate per layer of the super network MODEL, within a budget.
+
+    Writes the target and arch.json beside it. The choice is solved exactly; the target never
+    exceeds the budget.
+    """
+    from fnac.config import gather
+    from fnac.flow import run_derive
+
+    config = gather(
+        file=config_file,
+        assignments=assignments,
+        options={"adapt": {"budget": budget, "budget_of": budget_of}},
+    )
+    found = run_derive(
+        model, config, out=out or Path("target.onnx"), arch=arch, weights_from=weights_from
+    )
+    if as_json:
+        print_json(found)
+    else:
+        _print_pairs(found)
+
+
+@click.command()
+@model_argument
+@data_option
+@out_run
+@click.option("--task", type=click.Choice(TASKS), help="If the file does not say.")
+@train_options
+@device_options
+@size_option
+@resume_option
+@json_option
+@configured
+def tune(
+    model: Path,
+    data: str | None,
+    out: Path | None,
+    task: str | None,
+    resume: bool,
+    as_json: bool,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Fine-tune any ONNX network on a data set; the tuned file is RUN/target.onnx."""
+    from fnac.config import gather
+    from fnac.flow import run_tune
+
+    config = gather(
+        file=config_file,
+        assignments=assignments,
+        options={"adapt": {"data": data, "task": task}, "tune": _training(options)},
+    )
+    found = run_tune(model, config, out=out, resume=resume)
+    if as_json:
+        print_json(found)
+    else:
+        _print_pairs(found)
+
+
+@click.command()
+@model_argument
+@out_file
+@click.option("--no-postprocess", is_flag=True, help="Leave the raw output (no arg-max).")
+@no_verify_option
+@json_option
+@configured
+def emit(
+    model: Path,
+    out: Path | None,
+    no_postprocess: bool,
+    no_verify: bool,
+    as_json: bool,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Make MODEL ready for onnxruntime: fold BN, clean, arg-max inside, MAdds on every node.
+
+    Writes the file, and profile.json and profile.csv beside it.
+    """
+    from fnac.config import gather
+    from fnac.flow import run_emit
+
+    options = {"postprocess": False if no_postprocess else None}
+    config = gather(file=config_file, assignments=assignments, options={"emit": options})
+    found = run_emit(model, config, out=out or Path("model.onnx"), verify=not no_verify)
+    if as_json:
+        print_json(found)
+    else:
+        _print_pairs(found)
+
+
+@click.command("eval")
+@model_argument
+@click.option("--task", type=click.Choice(TASKS), default="seg", show_default=True)
+@data_option
+@click.option("--split", help="Split to measure on.  [default: val]")
+@size_option
+@click.option("--limit", type=int, help="Use the first N pictures only.")
+@json_option
+@configured
+def evaluate(
+    model: Path,
+    task: str,
+    data: str | None,
+    split: str | None,
+    size: Size | None,
+    limit: int | None,
+    as_json: bool,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Measure MODEL's metric in onnxruntime."""
+    from fnac.config import gather
+    from fnac.flow import run_eval
+
+    config = gather(
+        file=config_file,
+        assignments=assignments,
+        options={
+            "adapt": {"data": data, "task": task},
+            "eval": {"split": split, "size": size, "limit": limit},
+        },
+    )
+    found = run_eval(model, config)
+    if as_json:
+        print_json(found.to_json())
+        return
+    click.echo(f"{found.metric}  {found.value:.2f} on {found.images} images of {found.split}")
+    for name, value in found.per_class.items():
+        click.echo(f"  {name}: {'absent' if value is None else f'{value:.2f}'}")
+
+
+@click.command()
+@click.argument("seed", metavar="[SEED.onnx|NAME]", required=False)
+@click.option("--task", type=click.Choice(TASKS), required=True)
+@data_option
+@out_run
+@budget_options
+@click.option("--recipe", help="Settings by name (fnac/models/recipes) or a YAML file.")
+@expand_options
+@size_option
+@search_options
+@device_options
+@resume_option
+@no_verify_option
+@json_option
+@configured
+def adapt(
+    seed: str | None,
+    task: str,
+    data: str | None,
+    out: Path | None,
+    budget: str | None,
+    budget_of: str | None,
+    recipe: str | None,
+    resume: bool,
+    no_verify: bool,
+    as_json: bool,
+    config_file: Path | None,
+    assignments: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Adapt a seed to a task and a budget: expand, search, derive, tune, emit, eval, report.
+
+    Without arguments: the bundled seed, on built-in scenes. The run folder is never overwritten;
+    --resume continues one that was stopped, at whatever stage and step.
+    """
+    from fnac.config import gather
+    from fnac.flow import adapt as run
+    from fnac.flow import recipe_for
+
+    expand_keys = ("head", "classes", "space", "remap", "output_stride", "size")
+    both = {
+        "device": options["device"],
+        "precision": options["precision"],
+        "seed": options["random_seed"],
+        "workers": options["workers"],
+    }
+    config = gather(
+        recipe=recipe_for(recipe, seed=seed, task=task, data=data),
+        file=config_file,
+        assignments=assignments,
+        options={
+            "adapt": {
+                "seed": seed,
+                "task": task,
+                "data": data,
+                "budget": budget,
+                "budget_of": budget_of,
+            },
+            "expand": {key: options[key] for key in expand_keys},
+            "search": {
+                **both,
+                "alpha_grad": options["alpha_grad"],
+                "lambda_": options["lambda_"],
+                "size": options["size"],
+            },
+            "tune": {**both, "size": options["size"]},
+        },
+    )
+    result = run(config, out=out, resume=resume, verify=not no_verify)
+    if result is None:  # another process of a distributed run speaks
+        return
+    if as_json:
+        print_json(result.as_json())
+    else:
+        click.echo(result.as_text())
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def report(run: Path) -> None:
+    """Write RUN/report.html (self-contained) and its pictures."""
+    from fnac.report import write_report
+
+    click.echo(str(write_report(run)))
+
+
+def _training(options: dict[str, Any]) -> dict[str, Any]:
+    """Rename options to the keys of the settings."""
+    names = {"batch": "batch_size", "random_seed": "seed"}
+    return {names.get(key, key): value for key, value in options.items()}
+
+
+def _tell(path: Path, graph: Any, as_json: bool) -> None:
+    from fnac.passes.cost import profile
+    from fnac.report.text import human
+
+    size = graph.image_size()
+    role = graph.manifest.get("role", "")
+    counted = profile(graph, size) if size else None
+    if as_json:
+        figures = {"params": counted.params, "madds": counted.madds} if counted else {}
+        print_json({"out": str(path), "role": role, "nodes": len(graph.nodes), **figures})
+        return
+    costs = f", {human(counted.params)} params, {human(counted.madds)} MAdds" if counted else ""
+    click.echo(f"{path}: {role}, {len(graph.nodes)} nodes{costs}")
+
+
+def _print_pairs(found: dict[str, Any]) -> None:
+    for key, value in found.items():
+        if isinstance(value, list):
+            for item in value:
+                click.echo(f"{key}: {item}")
+        elif value is not None:
+            click.echo(f"{key}: {value:,}" if isinstance(value, int) else f"{key}: {value}")
+
+
+COMMANDS = [export, expand, search, derive, tune, emit, evaluate, adapt, report]

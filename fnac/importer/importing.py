@@ -1,0 +1,129 @@
+"""From an ONNX model to a torch module, and the way of the weights back into the file."""
+
+from __future__ import annotations
+
+import onnx
+from torch import fx, nn
+
+from fnac.passes.errors import UnsupportedGraphError
+
+from . import ops, registry
+from .attributes import tensor_of
+from .builder import Builder, Scope
+from .choice import ChoiceModule
+from .facts import Facts, nodes_of
+from .module import ImportedModule
+from .points import Point, find_points
+from .values import Constant
+
+__all__ = ["import_onnx", "ops"]
+
+
+def import_onnx(model: onnx.ModelProto) -> ImportedModule:
+    """Turn an ONNX network into a trainable torch module (on the CPU, in eval mode).
+
+    Every float initializer that computes becomes one Parameter, a shared one stays one;
+    BatchNormalization keeps its statistics as buffers. Local functions are inlined.
+    Raises UnsupportedGraphError naming node, operator, domain and version.
+    """
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    _check(model)
+    facts = Facts(model)
+    builder = Builder(facts)
+    scope = builder.scope
+    stored = _read_initializers(model.graph)
+    scope.values.update(stored)
+    for value in model.graph.input:
+        if value.name not in stored:
+            if value.type.WhichOneof("value") not in ("tensor_type", None):
+                raise UnsupportedGraphError(
+                    f"input {value.name!r} is a {value.type.WhichOneof('value')}; "
+                    "only tensors are supported"
+                )
+            scope.values[value.name] = scope.placeholder(value.name)
+    points = find_points(model.graph, facts)
+    inside = {key for point in points for key in point.inside}
+    by_sum = {point.output: point for point in points}
+    for node in model.graph.node:
+        point = by_sum.get(node.output[0]) if node.output else None
+        if point is not None:
+            _insert(builder, point)
+        elif id(node) not in inside or node.op_type == "Constant":
+            builder.convert(node)
+    results = [builder._lower(builder._value(o.name, "the graph's outputs")) for o in model.graph.output]
+    scope.graph.output(results[0] if len(results) == 1 else tuple(results))
+    scope.finish()
+    head = frozenset(name for name, part in builder.parts.items() if part == "head")
+    module = ImportedModule(scope.root, scope.graph, builder.places, head)
+    kept = {n for n, _ in [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]}
+    module.meta["parameter_names"] = {k: p for k, p in builder.places.items() if p in kept}
+    return module.eval()
+
+
+def _insert(builder: Builder, point: Point) -> None:
+    """Import a choice point: each candidate becomes a GraphModule of its own."""
+    outer = builder.scope
+    entry = outer.values[point.entry]
+    assert isinstance(entry, fx.Node)
+    path = outer.claim(point.name)
+    constants = {k: v for k, v in outer.values.items() if isinstance(v, Constant)}
+    paths: list[nn.Module] = []
+    for k, (region, output) in enumerate(zip(point.regions, point.outputs)):
+        if not region:
+            paths.append(nn.Identity())
+            continue
+        inner = builder.scope = Scope(f"{path}.paths.{k}.", point.name)
+        inner.values.update(constants)
+        inner.values[point.entry] = inner.placeholder("x")
+        for node in region:
+            builder.convert(node)
+        inner.graph.output(builder._lower(inner.values[output]))
+        inner.finish()
+        paths.append(fx.GraphModule(inner.root, inner.graph))
+    builder.scope = outer
+    alpha = outer.values[point.alpha]
+    assert isinstance(alpha, Constant)
+    alpha.trainable = True
+    parameter = builder.own(alpha, f"{path}.alpha")
+    outer.add(path, ChoiceModule(point.name, parameter, paths))
+    outer.values[point.output] = outer.graph.call_module(path, (entry,))
+
+
+def _read_initializers(graph: onnx.GraphProto) -> dict[str, Constant]:
+    values: dict[str, Constant] = {}
+    for proto in graph.initializer:
+        tensor = tensor_of(proto)
+        weight = tensor.is_floating_point() and tensor.numel() > 1
+        values[proto.name] = Constant(tensor, proto.name, trainable=weight, stored=True)
+    for sparse in graph.sparse_initializer:
+        raise UnsupportedGraphError(
+            f"{sparse.values.name}: a sparse initializer; dense weights are wanted; "
+            "export the network without sparsity"
+        )
+    return values
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """Refuse at once, and all together, the operators without a converter."""
+    if not model.graph.node and not model.graph.output:
+        raise UnsupportedGraphError("the model holds no graph; a network is wanted")
+    versions = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in model.opset_import}
+    nodes = list(nodes_of(model.graph))
+    used = [(n.op_type, n.domain, versions.get(_plain(n.domain), 1)) for n in nodes]
+    missing = registry.unknown(used)
+    if not missing:
+        return
+    first = next(n for n, u in zip(nodes, used) if registry.unknown([u]))
+    version = versions.get(_plain(first.domain), 1)
+    label = first.name or next(iter(first.output), first.op_type)
+    try:
+        registry.find(first.op_type, first.domain, version, label)
+    except UnsupportedGraphError as error:
+        if len(missing) == 1:
+            raise
+        raise UnsupportedGraphError(f"{error} (unsupported in all: {', '.join(missing)})") from None
+
+
+def _plain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain

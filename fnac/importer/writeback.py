@@ -1,0 +1,86 @@
+"""Put trained weights back into the ONNX model they came from."""
+
+from __future__ import annotations
+
+import onnx
+import torch
+from onnx import numpy_helper
+
+from fnac.passes.errors import PassFailedError
+
+from .attributes import array_of, dtype_of
+from .module import ImportedModule
+
+
+def write_back(module: torch.nn.Module, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of ``model`` with the module's parameters and statistics as its weights.
+
+    Names, types and order of the initializers stay. A weight that the file computes from
+    constants (Constant, DequantizeLinear, Identity) becomes an initializer of the same name in
+    place of its node. ``module`` may be wrapped (DistributedDataParallel, Fabric, compiled).
+    Raises PassFailedError if a weight has no place in the model or its shape changed.
+    """
+    source = unwrapped(module)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    stored = {t.name: t for t in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output if name}
+    replaced: set[int] = set()
+    for name in source.parameter_names:
+        tensor = source.get_tensor(name).detach()
+        if name in stored:
+            _store(stored[name], tensor)
+            continue
+        maker = makers.get(name)
+        if maker is None or len([o for o in maker.output if o]) > 1:
+            raise PassFailedError(
+                f"{name}: a weight of the module that the model does not hold; "
+                "give the model that was imported"
+            )
+        replaced.add(id(maker))
+        graph.initializer.append(numpy_helper.from_array(array_of(tensor), name))
+    if replaced:
+        kept = [n for n in graph.node if id(n) not in replaced]
+        read = {i for n in kept for i in n.input} | {o.name for o in graph.output}
+        before = {i for n in graph.node for i in n.input}
+        remaining = [
+            t for t in graph.initializer if t.name in read or t.name not in before
+        ]
+        _replace(graph.node, kept)
+        _replace(graph.initializer, remaining)
+    return result
+
+
+def unwrapped(module: torch.nn.Module) -> ImportedModule:
+    """Return the imported module inside Fabric's, DDP's or torch.compile's wrapper."""
+    inner: torch.nn.Module = module
+    while not isinstance(inner, ImportedModule):
+        for attribute in ("_orig_mod", "module", "_forward_module"):
+            wrapped = inner._modules.get(attribute) or getattr(inner, attribute, None)
+            if isinstance(wrapped, torch.nn.Module):
+                inner = wrapped
+                break
+        else:
+            raise TypeError(f"{type(module).__name__} holds no imported network")
+    return inner
+
+
+def _store(proto: onnx.TensorProto, tensor: torch.Tensor) -> None:
+    if list(tensor.shape) != list(proto.dims):
+        raise PassFailedError(
+            f"{proto.name}: shape {list(tensor.shape)} in the module, {list(proto.dims)} in the "
+            "model; give the model that was imported"
+        )
+    dtype = dtype_of(proto.data_type, proto.name)
+    fresh = numpy_helper.from_array(array_of(tensor.to(dtype)), proto.name)
+    fresh.doc_string = proto.doc_string
+    proto.CopyFrom(fresh)
+
+
+def _replace(field: object, items: list[onnx.NodeProto] | list[onnx.TensorProto]) -> None:
+    copies = [type(i)() for i in items]
+    for copy, item in zip(copies, items):
+        copy.CopyFrom(item)
+    del field[:]  # type: ignore[attr-defined]
+    field.extend(copies)  # type: ignore[attr-defined]

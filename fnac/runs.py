@@ -1,0 +1,104 @@
+"""Run folders (DESIGN.md sec. 7): claimed once, never overwritten, enough to rebuild the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import fnac
+from fnac.config import as_plain
+from fnac.errors import UsageError
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "onnx-graphsurgeon",
+    "numpy",
+    "scipy",
+    "lightning-fabric",
+    "torchmetrics",
+)
+
+
+def claim(out: Path | None, name: str) -> Path:
+    """Make and return a new run folder: ``out``, or ``runs/name``; a taken one gets a number.
+
+    A folder that exists but is empty is not taken.
+    """
+    wanted = out if out is not None else Path("runs") / name
+    folder, number = wanted, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if folder.is_dir() and not any(folder.iterdir()):
+                return folder
+            number += 1
+            folder = wanted.with_name(f"{wanted.name}{number}")
+        except OSError as error:
+            raise UsageError(
+                f"-o {wanted}: the folder cannot be made ({error.strerror}); name another"
+            ) from error
+
+
+def latest(out: Path | None, name: str) -> Path:
+    """Return the folder that ``--resume`` continues: ``out``, or the newest ``runs/name*``.
+
+    Raises UsageError if there is none.
+    """
+    if out is not None:
+        if not (out / "config.yaml").is_file():
+            raise UsageError(f"--resume: {out} holds no config.yaml; name the folder of a run")
+        return out
+    found = [p.parent for p in Path("runs").glob(f"{name}*/config.yaml")]
+    if not found:
+        raise UsageError(f"--resume: there is no runs/{name}*; name the run folder with -o")
+    return max(found, key=lambda folder: (folder / "config.yaml").stat().st_mtime_ns)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, atomically."""
+    from fnac.passes.graph import write_atomically
+
+    write_atomically(path, (json.dumps(as_plain(value), indent=1) + "\n").encode())
+
+
+def write_yaml(path: Path, value: Any) -> None:
+    """Write ``value`` as YAML, atomically."""
+    import yaml
+
+    from fnac.passes.graph import write_atomically
+
+    write_atomically(path, yaml.safe_dump(as_plain(value), sort_keys=False).encode())
+
+
+def environment() -> dict[str, Any]:
+    """Return what the result may depend on: versions, device, threads, the command."""
+    import torch
+
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    cuda = torch.cuda.is_available()
+    return {
+        "fnac": fnac.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "command": ["fnac", *sys.argv[1:]],
+    }

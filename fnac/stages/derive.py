@@ -1,0 +1,163 @@
+"""``derive``: one candidate kept per layer, within the budget; weights from the super network.
+
+Reads a super network (searched or not), leaves the target. The choice is solved exactly
+(``fnac.search.solve``) and the target's cost is counted again on its own nodes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fnac.errors import PassFailedError, UsageError
+from fnac.passes.choice import find_choice_points
+from fnac.passes.choose import Choose
+from fnac.passes.cost import profile
+from fnac.passes.graph import Graph, write_atomically
+from fnac.passes.manager import PassManager
+from fnac.search.arch import arch_content, load_arch
+from fnac.search.budget import Budget, budget_costs, say
+from fnac.search.costs import SpaceCosts, space_costs
+from fnac.search.solve import Solution, choose_architecture
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeriveSettings:
+    """Settings of the final choice."""
+
+    use_at_least: float = 0.95
+    """Share of the budget that the choice must use, where some architecture does."""
+    weights: Literal["super", "seed"] = "super"
+    """Weights of the searched super network, or remapped from the seed (FNA at ICLR 2020)."""
+    verify: bool = True
+    """Check the target after it is cut out of the super network."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.use_at_least <= 1:
+            raise UsageError(f"use_at_least {self.use_at_least:g}: wanted a share from 0 to 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class DeriveResult:
+    """The chosen architecture, its cost (of ``unit``, whole network), what is worth saying."""
+
+    output: Path
+    choices: tuple[str, ...]
+    unit: str
+    cost: int
+    budget: int | None
+    madds: int
+    params: int
+    remarks: tuple[str, ...]
+    ledger: list[dict[str, Any]]
+
+
+def derive(
+    model: Path,
+    output: Path,
+    settings: DeriveSettings,
+    *,
+    budget: Budget | None = None,
+    arch: Path | Literal["seed"] | None = None,
+    unsearched: Path | None = None,
+    arch_output: Path | None = None,
+    latency_table: Mapping[str, Any] | None = None,
+) -> DeriveResult:
+    """Choose an architecture of the super network ``model`` and write it to ``output``.
+
+    budget       the likeliest architecture that costs no more; without budget and arch, the
+                 argmax of every layer
+    arch         an architecture file, or the seed's own architecture
+    unsearched   the super network as ``expand`` left it: weights for ``weights: seed``
+    arch_output  where ``arch.json`` goes
+    raises       UsageError for an impossible budget, an unfit architecture or options that
+                 contradict each other
+    """
+    if budget is not None and arch is not None:
+        raise UsageError("--budget and --arch: the one chooses, the other is a choice; give one")
+    if (settings.weights == "seed") != (unsearched is not None):
+        raise UsageError(
+            "--from seed: wanted together with the super network as expand left it, whose weights "
+            "are remapped from the seed"
+        )
+    graph = Graph.load(model)
+    space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
+    solution, wanted = _choose(graph, space, budget, arch, settings.use_at_least)
+    madds, names = space_costs(graph.manifest), space.names(solution.arch)
+    for remark in solution.remarks:
+        logger.warning("derive: %s", remark)
+    target = graph if unsearched is None else _same_space(Graph.load(unsearched), graph, unsearched)
+    manager = PassManager(verify=settings.verify)
+    manager.run([Choose(arch=names)], target)
+    counted = profile(target)
+    _check_cost(counted.madds, madds, solution.arch)
+    target.manifest["role"] = "target"
+    target.manifest["arch"] = list(names)
+    if arch_output is not None:
+        text = json.dumps(arch_content(solution.arch, space), indent=1) + "\n"
+        write_atomically(arch_output, text.encode())
+    target.save(output)
+    logger.info(
+        "derive: %s%s", say(solution.cost, space.unit), _of(solution.cost, wanted, space.unit)
+    )
+    return DeriveResult(
+        output=output,
+        choices=names,
+        unit=space.unit,
+        cost=solution.cost,
+        budget=wanted,
+        madds=counted.madds,
+        params=counted.params,
+        remarks=solution.remarks,
+        ledger=[{**entry.as_json(), "stage": "derive"} for entry in manager.ledger],
+    )
+
+
+def _choose(
+    graph: Graph,
+    space: SpaceCosts,
+    budget: Budget | None,
+    arch: Path | Literal["seed"] | None,
+    use_at_least: float,
+) -> tuple[Solution, int | None]:
+    if arch is not None:
+        chosen = space.seed_arch() if arch == "seed" else load_arch(Path(arch), space)
+        return Solution(chosen, space.total(chosen), 0.0, floor_bound=False), None
+    wanted = None if budget is None else budget.resolve(space)
+    alphas = [np.asarray(point.alpha.values) for point in find_choice_points(graph)]
+    if [len(row) for row in alphas] != [len(layer.costs) for layer in space.layers]:
+        raise UsageError(
+            f"the graph has {len(alphas)} choice points; its manifest names {len(space.layers)} "
+            "layers with other candidates; expand the seed again"
+        )
+    return choose_architecture(alphas, space, wanted, use_at_least=use_at_least), wanted
+
+
+def _same_space(unsearched: Graph, searched: Graph, path: Path) -> Graph:
+    """Return ``unsearched`` if it offers the same candidates in the same layers."""
+    if space_costs(unsearched.manifest) != space_costs(searched.manifest):
+        raise UsageError(
+            f"--from seed: {path} has other layers or candidates than the searched super network; "
+            "give the file that the search began with"
+        )
+    return unsearched
+
+
+def _check_cost(madds: int, space: SpaceCosts, arch: tuple[int, ...]) -> None:
+    if madds != space.total(arch):
+        raise PassFailedError(
+            f"choose: the target's nodes count {madds} MAdds; the manifest of the super network "
+            f"promises {space.total(arch)} for this architecture; this is a bug of expand or choose"
+        )
+
+
+def _of(cost: int, budget: int | None, unit: str) -> str:
+    return "" if budget is None else f", {cost / budget:.1%} of the budget of {say(budget, unit)}"

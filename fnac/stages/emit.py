@@ -1,0 +1,154 @@
+"""``emit``: the finished network becomes the file that is deployed.
+
+Dropout goes, BN is folded, what only training or the exporter needed goes, labels come out if the
+task is segmentation, and every node carries its MAdds. ``profile.json`` and ``profile.csv`` lie
+beside the file and describe it; the ``paper`` figures in them are counted before BN is folded,
+since folding adds the biases that this convention counts (REFERENCE).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fnac.errors import UsageError
+from fnac.passes.attach_postprocess import AttachPostprocess
+from fnac.passes.base import Pass
+from fnac.passes.clean import Clean
+from fnac.passes.convert_float16 import ConvertFloat16
+from fnac.passes.cost import Profile, profile
+from fnac.passes.drop_identity import DropIdentity
+from fnac.passes.fold_batchnorm import FoldBatchNorm
+from fnac.passes.graph import Graph, write_atomically
+from fnac.passes.manager import PassManager
+
+logger = logging.getLogger(__name__)
+
+POSTPROCESS = {"seg": "argmax"}
+"""What is attached for a task; other tasks answer in their raw outputs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EmitSettings:
+    """How to emit. Fields are the options of ``fnac emit``.
+
+    ``no_postprocess``  leave the logits as the output
+    ``labels``          number type of the labels: ``int64`` or ``uint8``
+    ``fp16``            store and compute in float16; inputs and outputs stay float32
+    ``int8``            quantize, calibrated on pictures of ``--data``
+    ``calibration``     pictures that int8 is calibrated on
+    ``size``            (H, W) the MAdds are counted at; None: the file's own
+    ``no_verify``       skip the proof after every pass
+    """
+
+    no_postprocess: bool = False
+    labels: str = "int64"
+    fp16: bool = False
+    int8: bool = False
+    calibration: int = 100
+    size: tuple[int, int] | None = None
+    no_verify: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions."""
+        if self.fp16 and self.int8:
+            raise UsageError("--fp16 and --int8 were both given; one precision is wanted")
+        if self.labels not in ("int64", "uint8"):
+            raise UsageError(f"labels={self.labels}; int64 or uint8 is wanted")
+
+
+@dataclasses.dataclass(frozen=True)
+class EmitResult:
+    """The emitted file, what it costs and how it was made.
+
+    ``paper``   {"madds", "params"} in the paper's convention, before BN was folded
+    ``ledger``  one entry a pass, as in ``ledger.json``
+    """
+
+    path: Path
+    profile: Profile
+    paper: dict[str, int]
+    ledger: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``profile.json`` holds."""
+        return {**self.profile.as_json(), "paper": self.paper}
+
+
+def pipeline(graph: Graph, settings: EmitSettings) -> list[Pass]:
+    """Return the passes that finish ``graph``, in order."""
+    passes: list[Pass] = [
+        DropIdentity(),  # Dropout between a convolution and its BN would hide one from the other
+        FoldBatchNorm(),
+        Clean(),
+    ]
+    kind = POSTPROCESS.get(str(graph.manifest.get("task")))
+    if kind is not None and not settings.no_postprocess:
+        passes.append(AttachPostprocess(kind=kind, dtype=settings.labels))
+    if settings.fp16:
+        passes.append(ConvertFloat16())  # last: it casts whatever the outputs are by then
+    return passes
+
+
+def emit(
+    model: Path,
+    out: Path,
+    settings: EmitSettings,
+    *,
+    images: np.ndarray | None = None,
+    dump: Path | None = None,
+) -> EmitResult:
+    """Emit ``model`` as ``out``, with ``profile.json`` and ``profile.csv`` beside it.
+
+    images  (N, C, H, W) float32, preprocessed: what int8 is calibrated on
+    dump    folder that gets the graph after each pass
+
+    Raises UsageError for int8 without pictures, and what the passes raise.
+    """
+    if settings.int8 and images is None:
+        raise UsageError("--int8 needs --data SPEC: pictures to calibrate on")
+    graph = Graph.load(model)
+    graph.check_finite()
+    before = profile(graph, settings.size, "paper")
+    manager = PassManager(verify=not settings.no_verify, dump=dump)
+    manager.run(pipeline(graph, settings), graph)
+    counted = profile(graph, settings.size)
+    for node, cost in zip(graph.nodes, counted.nodes, strict=True):
+        node.metadata["fnac.madds"] = str(cost.madds)
+    graph.manifest["role"] = "model"
+    if settings.int8:
+        assert images is not None
+        from fnac.stages.quantize import quantize
+
+        graph = quantize(graph, images[: settings.calibration])
+    graph.save(out)
+    result = EmitResult(
+        path=out,
+        profile=counted,
+        paper={"madds": before.madds, "params": before.params},
+        ledger=[entry.as_json() for entry in manager.ledger],
+    )
+    write_profile(result)
+    return result
+
+
+def write_profile(result: EmitResult) -> None:
+    """Write ``profile.json`` and ``profile.csv`` beside the emitted file."""
+    text = json.dumps(result.as_json(), indent=1) + "\n"
+    write_atomically(result.path.with_name("profile.json"), text.encode())
+    table = io.StringIO()
+    columns = ["name", "op", "part", "madds", "params", "output_shape", "activation_bytes"]
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    for node in result.profile.nodes:
+        row = dataclasses.asdict(node)
+        row["output_shape"] = "x".join(str(side) for side in node.output_shape)
+        writer.writerow(row)
+    write_atomically(result.path.with_name("profile.csv"), table.getvalue().encode())

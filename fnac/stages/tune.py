@@ -1,0 +1,203 @@
+"""``tune``: parameter adaptation. Trains the weights of any ONNX network on a data set.
+
+Reads an ONNX file, leaves one with the same nodes and names and new weights. A run that was killed
+continues from its last checkpoint and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from fnac.config import as_plain
+from fnac.data.source import DataSource
+from fnac.errors import UsageError
+from fnac.importer import import_onnx, write_back
+from fnac.optimizers import OptimizerSettings
+from fnac.passes.graph import Graph
+from fnac.progress import StepProgress
+from fnac.run_log import CsvLog
+from fnac.stages.evaluate import evaluate_module
+from fnac.tasks.base import Task
+from fnac.training import (
+    BatchSettings,
+    LossTrace,
+    RuntimeSettings,
+    cached,
+    check_same_classes,
+    fingerprint,
+    load_checkpoint,
+    load_network,
+    open_fabric,
+    prepare_module,
+    same_buffers,
+    save_checkpoint,
+    seed_step,
+    training_loader,
+)
+from fnac.weight_steps import open_weight_steps, to_device
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("step", "epoch", "loss", "lr", "head_lr", "val_miou")
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
+    """Settings of parameter adaptation."""
+
+    epochs: int = 12
+    """Passes over the training set."""
+    steps: int | None = None
+    """Steps instead of epochs."""
+    eval_every: int = 1
+    """Epochs between two evaluations on the validation set; there is always one at the end."""
+    recalibrate_bn: int = 0
+    """Batches over which BN statistics are averaged anew before the first step; 0: not at all."""
+
+    def __post_init__(self) -> None:
+        OptimizerSettings.__post_init__(self)
+        BatchSettings.__post_init__(self)
+        RuntimeSettings.__post_init__(self)
+        if self.epochs < 1 or (self.steps is not None and self.steps < 1):
+            raise UsageError("epochs, steps: wanted at least 1")
+        if self.eval_every < 1:
+            raise UsageError(f"eval_every {self.eval_every}: wanted at least 1 epoch")
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneResult:
+    """Outcome of tuning: steps taken, last loss, validation metric in percent (None: no val)."""
+
+    output: Path
+    steps: int
+    loss: float
+    val: float | None
+
+
+def tune(
+    model: Path,
+    source: DataSource,
+    task: Task,
+    output: Path,
+    folder: Path,
+    settings: TuneSettings,
+    *,
+    resume: bool = False,
+) -> TuneResult:
+    """Train the network of ``model`` and write it to ``output``.
+
+    folder   gets ``last.ckpt`` and ``metrics.csv``; with ``resume`` its checkpoint is continued
+    raises   UsageError for a super network or other classes, TrainingError when training fails
+    """
+    graph = Graph.load(model)
+    check_same_classes(source.classes, graph.manifest)
+    module = import_onnx(graph.to_model())
+    if module.choice_points:
+        raise UsageError(
+            f"{model}: it is a super network ({len(module.choice_points)} choice points); derive "
+            "an architecture first (`fnac derive`)"
+        )
+    fabric = open_fabric(settings)
+    loader = training_loader(
+        source.split("train"), graph.manifest, settings, fabric, settings.seed
+    )
+    per_epoch = loader.batches_per_epoch
+    total = settings.steps or settings.epochs * per_epoch
+    plain = prepare_module(module, fabric, settings)
+    weights = open_weight_steps(
+        fabric,
+        plain,
+        module.backbone_parameters(),
+        module.head_parameters(),
+        settings,
+        task,
+        total,
+        per_epoch,
+    )
+    identity = {**as_plain(settings), "steps": total, "network": "tune"}
+    checkpoint, start, log_size = folder / "last.ckpt", 0, None
+    state: dict[str, Any] = {}
+    if resume and checkpoint.exists():
+        state = load_checkpoint(checkpoint, identity)
+        load_network(checkpoint, plain, state["network"])
+        weights.optimizer.load_state_dict(state["optimizer"])
+        start, log_size = int(state["step"]), int(state["log_size"])
+        logger.info("tune: resumed at step %d of %d", start, total)
+    elif settings.recalibrate_bn:
+        batches = loader.iterate(0, settings.recalibrate_bn)
+        recalibrate_bn(plain, (to_device(fabric, b, settings.channels_last)[0] for b in batches))
+        same_buffers(fabric, plain)
+    log = CsvLog(folder / "metrics.csv" if fabric.is_global_zero else None, COLUMNS, log_size)
+    trace = LossTrace(log)
+    trace.last = float(state.get("loss", math.nan))
+    val: float | None = state.get("val")
+    validation = source.split("val") if "val" in source.splits else None
+    if validation is not None and settings.cache:
+        validation = cached(validation, settings.whole_size(graph.manifest))
+
+    def evaluate() -> float | None:
+        if validation is None or not fabric.is_global_zero:
+            return None
+        return evaluate_module(
+            plain,
+            source,
+            size=settings.whole_size(graph.manifest),
+            manifest=graph.manifest,
+            batch_size=max(1, settings.batch_size // fabric.world_size),
+            workers=settings.workers,
+            dataset=validation,
+        ).value
+
+    with StepProgress("tune", total, start=start, shown=fabric.is_global_zero) as progress:
+        for step, batch in enumerate(loader.iterate(start, total), start):
+            seed_step(settings.seed, step, fabric.global_rank)
+            loss = weights.step(step, *to_device(fabric, batch, settings.channels_last))
+            epoch, done = step // per_epoch, step + 1
+            trace.add(loss, step=done, epoch=epoch, lr=weights.lr, head_lr=weights.head_lr)
+            epoch_over = done % per_epoch == 0
+            if done % settings.log_every == 0 or epoch_over or done == total:
+                shown = {} if val is None else {"mIoU": f"{val:.1f}"}
+                progress.figures(loss=trace.read(), **shown)
+            if done == total or (epoch_over and (epoch + 1) % settings.eval_every == 0):
+                val = evaluate()
+                if val is not None:
+                    trace.row(step=done, epoch=epoch, val_miou=val)
+            progress.advance(done)
+            if done == total or epoch_over or done % settings.checkpoint_every == 0:
+                log_bytes = trace.flush()
+                content = {
+                    "settings": fingerprint(identity),
+                    "step": done,
+                    "loss": trace.last,
+                    "val": val,
+                    "log_size": log_bytes,
+                    "network": plain.state_dict(),
+                    "optimizer": weights.optimizer.state_dict(),
+                }
+                save_checkpoint(fabric, checkpoint, content)
+    if fabric.is_global_zero:
+        tuned = Graph.from_model(write_back(module.cpu(), graph.to_model()))
+        tuned.save(output)
+    fabric.barrier()
+    return TuneResult(output, total, trace.last, val)
+
+
+def recalibrate_bn(module: nn.Module, batches: Any) -> None:
+    """Average the BN statistics of ``module`` anew over ``batches`` of images; weights stay."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over all batches
+    with torch.no_grad():
+        for images in batches:
+            module(images)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum

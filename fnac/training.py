@@ -1,0 +1,301 @@
+"""What search and tune share: devices, batches, losses that are watched, checkpoints.
+
+Everything a step draws at random comes from (seed, step, rank) or from a generator whose state is
+in the checkpoint; learning rates and batches are functions of the step. So a checkpoint of
+weights, optimisers and counters is enough to continue bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import logging
+import math
+import os
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from fnac.data.loader import Cached, EpochLoader
+from fnac.data.source import Dataset
+from fnac.data.transforms import TrainTransform
+from fnac.errors import TrainingError, UsageError
+from fnac.passes.graph import write_atomically
+from fnac.run_log import Cell, CsvLog
+from fnac.stages.evaluate import manifest_size, preprocessing
+
+CACHE_BYTES = 2 << 30
+_NO_MATTER = ("workers", "checkpoint_every", "log_every", "cache", "alphas_every")
+
+
+@dataclasses.dataclass(frozen=True)
+class RuntimeSettings:
+    """Where and how a training run computes."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """CUDA where there is one, or as said; several processes are started with torchrun."""
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    """Arithmetic of forward and backward."""
+    seed: int = 0
+    """Of order, augmentation, sampled paths and dropout."""
+    sync_bn: bool = True
+    """Compute BN statistics over all processes (CUDA only)."""
+    channels_last: bool = False
+    """Store activations pixel by pixel: faster on some devices."""
+    deterministic: bool = False
+    """Only algorithms that repeat to the bit on CUDA (the CPU's always do); slower."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints; there is one at every end of an epoch as well."""
+    log_every: int = 10
+    """Steps between two looks at the losses; every step is logged."""
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)}: wanted at least 1 step")
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed}: wanted zero or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSettings:
+    """What a training batch is made of."""
+
+    batch_size: int = 8
+    """Pictures a step, over all processes together."""
+    size: tuple[int, int] | None = None
+    """(H, W) in pixels of a whole picture at scale 1; none: the network's own size."""
+    crop: tuple[int, int] | None = None
+    """(H, W) in pixels of what is cut out for training; none: ``size``."""
+    scale: tuple[float, float] = (0.75, 2.0)
+    """Range of the random scale; [1, 1]: none."""
+    flip: bool = True
+    """Mirror half of the pictures."""
+    colour: float = 0.0
+    """Strength of random changes of colour; 0: none."""
+    workers: int = 1
+    """Threads that prepare batches ahead."""
+    cache: bool = True
+    """Keep decoded pictures in memory if all of them take less than 2 GiB."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size {self.batch_size}: wanted at least 1 picture")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise UsageError(f"scale {list(self.scale)}: wanted two factors, the smaller first")
+
+    def whole_size(self, manifest: Mapping[str, Any]) -> tuple[int, int]:
+        """Return (H, W) of a whole picture: as set, or the manifest's; UsageError without."""
+        size = self.size or manifest_size(manifest)
+        if size is None:
+            raise UsageError("size: neither set nor in the network's manifest; give --size HxW")
+        return size
+
+
+def open_fabric(settings: RuntimeSettings) -> Fabric:
+    """Start Fabric on one process, or join those that torchrun started (DDP; gloo on CPUs)."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    cuda = torch.cuda.is_available() if settings.device == "auto" else settings.device == "cuda"
+    if cuda and not torch.cuda.is_available():
+        raise UsageError("device cuda: torch sees no CUDA device; use device cpu or auto")
+    if cuda and local > torch.cuda.device_count():
+        raise UsageError(
+            f"{local} processes: torch sees {torch.cuda.device_count()} CUDA devices; start as "
+            "many, or use device cpu"
+        )
+    strategy: Any = "auto"
+    if world > 1:
+        strategy = DDPStrategy(
+            find_unused_parameters=True, process_group_backend="nccl" if cuda else "gloo"
+        )
+    fabric = Fabric(
+        accelerator="cuda" if cuda else "cpu",
+        devices=local,
+        num_nodes=world // local,
+        strategy=strategy,
+        precision="32-true" if settings.precision == "32" else settings.precision,
+    )
+    fabric.launch()
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    return fabric
+
+
+def prepare_module(module: nn.Module, fabric: Fabric, settings: RuntimeSettings) -> nn.Module:
+    """Bring ``module`` into training mode and memory format; SyncBN on several CUDA devices."""
+    module.train()
+    if settings.sync_bn and fabric.world_size > 1 and fabric.device.type == "cuda":
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    if settings.channels_last:
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed torch's global generators for one step (dropout), so that no state has to be kept."""
+    sequence = np.random.SeedSequence((seed, 0xD0, step, rank))
+    torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def training_loader(
+    dataset: Dataset,
+    manifest: Mapping[str, Any],
+    batches: BatchSettings,
+    fabric: Fabric,
+    seed: int,
+) -> EpochLoader:
+    """Return the loader of a training set, as the network's manifest wants its pictures."""
+    mean, std, color = preprocessing(manifest)
+    whole = batches.whole_size(manifest)
+    transform = TrainTransform(
+        batches.crop or whole,
+        mean,
+        std,
+        scale=batches.scale,
+        flip=batches.flip,
+        colour=batches.colour,
+        base=whole,
+        color=color,
+    )
+    fixed = whole if batches.scale == (1.0, 1.0) else None
+    return EpochLoader(
+        cached(dataset, fixed) if batches.cache else dataset,
+        transform,
+        batches.batch_size,
+        seed=seed,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        workers=batches.workers,
+    )
+
+
+def cached(dataset: Dataset, size: tuple[int, int] | None) -> Dataset:
+    """Keep ``dataset`` in memory, at ``size`` if all its pictures are used at one, if it fits."""
+    if len(dataset) == 0:
+        return dataset
+    height, width = size or dataset[0][0].shape[1:]
+    return Cached(dataset, size) if 4 * height * width * len(dataset) < CACHE_BYTES else dataset
+
+
+class LossTrace:
+    """Losses wait on the device and are read, checked and logged together every few steps.
+
+    raises   TrainingError naming the first step whose loss is not finite
+    """
+
+    def __init__(self, log: CsvLog) -> None:
+        self._log = log
+        self._losses: list[Tensor] = []
+        self._rows: list[dict[str, Cell]] = []
+        self.last = math.nan
+
+    def add(self, loss: Tensor, **cells: Cell) -> None:
+        """Remember a loss and the row that it belongs to; ``cells`` has ``step``."""
+        self._losses.append(loss.detach())
+        self._rows.append(cells)
+
+    def read(self) -> float:
+        """Read what waits, hand the rows to the log, return the last loss."""
+        if self._losses:
+            values = torch.stack([loss.float() for loss in self._losses]).tolist()
+            for row, value in zip(self._rows, values, strict=True):
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"step {row['step']}: the loss is {value}; wanted a finite number; lower "
+                        "the learning rate, clip gradients, or use precision 32"
+                    )
+                self._log.row(**row, loss=value)
+            self.last = values[-1]
+            self._losses.clear()
+            self._rows.clear()
+        return self.last
+
+    def row(self, **cells: Cell) -> None:
+        """Log a row without a loss, in order."""
+        self.read()
+        self._log.row(**cells)
+
+    def flush(self) -> int:
+        """Bring everything to disk; returns the size of the log in bytes."""
+        self.read()
+        return self._log.flush()
+
+
+def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint from the first rank; the old one stays until the new one is complete."""
+    if fabric.is_global_zero:
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        write_atomically(path, buffer.getvalue())
+    fabric.barrier()
+
+
+def load_checkpoint(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a checkpoint of a run with the same ``settings``.
+
+    raises   TrainingError when it is broken, of something else, or of other settings
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        words = str(error).split("\n")[0]
+        raise TrainingError(
+            f"{path}: not a readable checkpoint ({words}); delete it to start again"
+        ) from error
+    if not isinstance(state, dict) or "settings" not in state:
+        raise TrainingError(f"{path}: not a checkpoint of fnac; delete it to start again")
+    before, now = json.loads(state["settings"]), json.loads(fingerprint(settings))
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise TrainingError(
+                f"{path}: {key} was {before.get(key)!r} when this run began and is "
+                f"{now.get(key)!r} now; resume with the same settings, or start a new run"
+            )
+    return state
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """Return the settings that change results, as JSON."""
+    kept = {key: value for key, value in settings.items() if key not in _NO_MATTER}
+    return json.dumps(kept, sort_keys=True)
+
+
+def load_network(path: Path, module: nn.Module, state: Mapping[str, Any]) -> None:
+    """Load a checkpoint's network; TrainingError when it is of another one."""
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        words = str(error).split("\n")[0].rstrip(":")
+        raise TrainingError(
+            f"{path}: the checkpoint is of another network ({words}); resume with the file this "
+            "run began with, or start a new run"
+        ) from error
+
+
+def same_buffers(fabric: Fabric, module: nn.Module) -> None:
+    """Give every rank the first rank's buffers (BN statistics)."""
+    if fabric.world_size > 1:
+        for buffer in module.buffers():
+            buffer.copy_(fabric.broadcast(buffer, src=0))
+
+
+def check_same_classes(classes: Sequence[str], manifest: Mapping[str, Any]) -> None:
+    """Raise UsageError when the network was made for another number of classes than the data's."""
+    wanted = manifest.get("num_classes")
+    if wanted is not None and manifest.get("task") == "seg" and int(wanted) != len(classes):
+        raise UsageError(
+            f"the network puts out {wanted} classes; the data set has {len(classes)} "
+            f"({', '.join(classes[:4])}, ...); expand the seed for this data set"
+        )

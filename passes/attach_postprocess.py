@@ -1,0 +1,139 @@
+"""Attach what stands behind the network, so that the file answers in labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from .base import Keeps, Pass, Report
+from .graph import Graph, Shape
+
+KINDS = ("argmax",)
+DTYPES = {"int64": onnx.TensorProto.INT64, "uint8": onnx.TensorProto.UINT8}
+RESIZE_SINCE = 13
+
+
+@dataclasses.dataclass(frozen=True)
+class AttachPostprocess(Pass):
+    """Turn segmentation logits into labels of the image's size.
+
+    Matches  the first output of shape (N, C, H, W), float.
+    Changes  bilinear Resize to the image's height and width (half pixel centres, as in training)
+             if the logits are smaller, then ArgMax over the classes, then a Cast for uint8. Output
+             ``labels`` (N, H, W) takes the place of the logits; the manifest says
+             ``postprocess: argmax``.
+    Keeps    nothing: the interface changes on purpose. Left when there is no such output.
+    """
+
+    name: ClassVar[str] = "attach-postprocess"
+    keeps: ClassVar[Keeps] = Keeps.NOTHING
+
+    kind: str = "argmax"
+    dtype: str = "int64"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown words."""
+        if self.kind not in KINDS:
+            raise ValueError(f"kind={self.kind}; known: {', '.join(KINDS)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype={self.dtype}; known: {', '.join(DTYPES)}")
+
+    def run(self, graph: Graph) -> Report:
+        """See the class."""
+        report = Report()
+        if graph.manifest.get("postprocess") == self.kind:
+            return report
+        shapes = graph.infer_shapes(graph.image_size())
+        place = _logits(graph, shapes)
+        if isinstance(place, str):
+            report.left["graph"] = place
+            return report
+        logits = graph.outputs[place]
+        image = next(t for t in graph.inputs if t.shape is not None and len(t.shape) == 4)
+        made = _Maker(graph, logits)
+        sides = shapes[logits.name][2:]
+        current: gs.Tensor = logits
+        if sides != shapes[image.name][2:] or None in sides:
+            current = made.resize(logits, image)
+            report.rewrote[made.nodes[-1].name] = "resize to the image"
+        classes = int(np.int64(shapes[logits.name][1] or 0))
+        if self.dtype == "uint8" and classes > 256:
+            report.left["graph"] = f"{classes} classes do not fit into uint8"
+            return report
+        labels = made.add(
+            "ArgMax", [current], {"axis": 1, "keepdims": 0, "select_last_index": 0}, np.int64
+        )
+        if self.dtype != "int64":
+            labels = made.add("Cast", [labels], {"to": DTYPES[self.dtype]}, np.dtype(self.dtype))
+        labels.name = graph.new_name("labels")
+        batch, _, height, width = logits.shape if logits.shape else [None] * 4
+        if current is not logits:
+            height, width = image.shape[2:]
+        labels.shape = [batch, height, width]
+        graph.outputs[place] = labels
+        graph.insert(made.nodes, after=graph.nodes[-1])
+        graph.manifest["postprocess"] = self.kind
+        report.rewrote[made.nodes[-1].name] = "labels from logits"
+        return report
+
+
+class _Maker:
+    """Makes nodes named after the logits."""
+
+    def __init__(self, graph: Graph, logits: gs.Tensor) -> None:
+        self.graph = graph
+        self.prefix = f"{logits.name}.labels"
+        self.nodes: list[gs.Node] = []
+
+    def add(
+        self,
+        op: str,
+        inputs: list[gs.Tensor],
+        attrs: dict[str, object] | None = None,
+        dtype: object = None,
+    ) -> gs.Variable:
+        """Add one node; return its output."""
+        name = self.graph.new_name(f"{self.prefix}.{op.lower()}")
+        out = gs.Variable(self.graph.new_name(f"{name}.out"), dtype)
+        node = gs.Node(op=op, name=name, attrs=attrs or {}, inputs=inputs, outputs=[out])
+        node.metadata = {"fnac.part": "head"}
+        self.nodes.append(node)
+        return out
+
+    def resize(self, logits: gs.Tensor, image: gs.Tensor) -> gs.Variable:
+        """Return ``logits`` at the height and width of ``image``, whatever they are."""
+        front = self.add("Slice", [self.add("Shape", [logits]), *self._range(0, 2)])
+        back = self.add("Slice", [self.add("Shape", [image]), *self._range(2, 4)])
+        sizes = self.add("Concat", [front, back], {"axis": 0}, np.int64)
+        empty = gs.Variable.empty()
+        attrs: dict[str, object] = {
+            "mode": "linear",
+            "coordinate_transformation_mode": "half_pixel",
+        }
+        return self.add("Resize", [logits, empty, empty, sizes], attrs, logits.dtype)
+
+    def _range(self, start: int, end: int) -> list[gs.Constant]:
+        return [
+            gs.Constant(self.graph.new_name(f"{self.prefix}.{word}{value}"), np.array([value]))
+            for word, value in (("from", start), ("to", end), ("axis", 0))
+        ]
+
+
+def _logits(graph: Graph, shapes: dict[str, Shape]) -> int | str:
+    """Return which output holds the logits, or why none does."""
+    if not any(t.shape is not None and len(t.shape) == 4 for t in graph.inputs):
+        return "no input is an image (N, C, H, W)"
+    if graph.opset < RESIZE_SINCE:
+        return f"operator set {graph.opset} is below {RESIZE_SINCE}; raise-opset first"
+    found = []
+    for place, output in enumerate(graph.outputs):
+        shape = shapes.get(output.name, ())
+        found.append(f"{output.name} {list(shape)}")
+        kind = np.dtype(output.dtype).kind if output.dtype is not None else "f"
+        if len(shape) == 4 and kind == "f" and shape[1] != 1:
+            return place
+    return f"no output holds logits (N, C, H, W); found {', '.join(found)}"

@@ -1,0 +1,102 @@
+"""Find the blocks and stages of a network by pattern, never by name.
+
+A *block* is a single-entry single-exit region with its residual add, a *stage* is a run of blocks
+of one output stride and width. A kind of block is one function in :data:`PATTERNS`: it gets a
+convolution that may be the block's heart and returns the block, or says why it is none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import onnx_graphsurgeon as gs
+
+from .graph import Graph
+from .mbconv_pattern import match_mbconv
+from .structure import Block, Stage, Structure
+from .tensor_strides import tensor_strides
+from .units import ConvUnit, find_units, why_not_stored
+
+Pattern = Callable[[Graph, Mapping[int, ConvUnit], gs.Node], "Block | str | None"]
+
+PATTERNS: tuple[Pattern, ...] = (match_mbconv,)
+
+
+def find_blocks(graph: Graph) -> Structure:
+    """Return the stages and blocks of ``graph``, and why each other convolution is in none.
+
+    Nodes of a task's head (metadata ``fnac.part`` = ``head``) are not looked at.
+    """
+    units = find_units(graph)
+    blocks: list[Block] = []
+    left: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op != "Conv":
+            continue
+        if node.metadata.get("fnac.part") == "head":
+            left[node.name] = "it is part of the head"
+            continue
+        for pattern in PATTERNS:
+            found = pattern(graph, units, node)
+            if isinstance(found, Block):
+                why = _why_shared(found)
+                if why is None:
+                    blocks.append(found)
+                else:
+                    left[node.name] = why
+                break
+            if isinstance(found, str):
+                left[node.name] = found
+    inside = {id(node) for block in blocks for node in block.nodes}
+    for node in graph.nodes:
+        if id(node) in inside:
+            left.pop(node.name, None)
+        elif node.op == "Conv" and node.name not in left:
+            left[node.name] = _why_no_block(node)
+    strides = tensor_strides(graph)
+    return Structure(_stages(blocks, strides), left)
+
+
+def _stages(blocks: list[Block], strides: Mapping[int, float]) -> tuple[Stage, ...]:
+    runs: list[list[Block]] = []
+    for block in blocks:
+        last = runs[-1][-1] if runs else None
+        if (
+            last is not None
+            and last.output is block.entry
+            and _key(last, strides) == _key(block, strides)
+        ):
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    return tuple(
+        Stage(i, tuple(run), strides.get(id(run[0].output), 0), run[0].out_channels)
+        for i, run in enumerate(runs)
+    )
+
+
+def _key(block: Block, strides: Mapping[int, float]) -> tuple[float | None, int]:
+    return strides.get(id(block.output)), block.out_channels
+
+
+def _why_shared(block: Block) -> str | None:
+    inside = {id(node) for node in block.nodes}
+    for unit in block.units:
+        stored = [*unit.conv.inputs[1:], *(unit.bn.inputs[1:] if unit.bn is not None else ())]
+        for tensor in stored:
+            for reader in tensor.outputs:
+                if id(reader) not in inside and isinstance(tensor, gs.Constant):
+                    return f"its weights are shared with {reader.name}"
+    return None
+
+
+def _why_no_block(conv: gs.Node) -> str:
+    why = why_not_stored(conv)
+    if why is not None:
+        return why
+    window = "x".join(str(d) for d in conv.inputs[1].shape[2:])
+    return f"it is a plain {window} convolution outside of every known block"
+
+
+__all__ = ["PATTERNS", "Block", "Stage", "Structure", "find_blocks"]

@@ -1,0 +1,76 @@
+"""Widen MBConv blocks: the width level of the expansion (FNA++ Sec. 3.1.2)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+
+from .base import Keeps, Left, Pass, Report, Rewrote
+from .block_edit import rewrite_block
+from .blocks import find_blocks
+from .graph import Graph
+from .strategies import strategy
+from .structure import Block
+
+
+@dataclasses.dataclass(frozen=True)
+class GrowWidth(Pass):
+    """Give MBConv blocks ``expansion`` hidden channels per input channel.
+
+    Matches  MBConv blocks with an expansion convolution and fewer hidden channels.
+    Changes  expansion, depthwise and projection (and their BN), consistently, by ``strategy``.
+    Keeps    interface, and outputs under every strategy but ``random``: what the projection reads
+             of new channels is zero (``fna``, ``fna-live``) or shared out (``net2net``).
+
+    seed  random seed of the strategies that draw
+    """
+
+    name: ClassVar[str] = "grow-width"
+    keeps: ClassVar[Keeps] = Keeps.INTERFACE
+
+    expansion: int = 6
+    strategy: str = "fna"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown strategy."""
+        strategy(self.strategy)
+
+    def run(self, graph: Graph) -> Report:
+        """Widen every block that is narrower, in place."""
+        report = Report()
+        structure = find_blocks(graph)
+        report.left.update(structure.left)
+        for number, block in enumerate(structure.blocks):
+            rng = np.random.default_rng([self.seed, number])
+            report.note(block.node_name, self._widen(graph, block, rng, report))
+        return report
+
+    def must_equal_before(self, after: Graph) -> Iterator[tuple[str, Graph]]:
+        """Yield the result where the strategy keeps the function."""
+        if strategy(self.strategy).keeps_wider:
+            yield "the result", after
+
+    def _widen(
+        self, graph: Graph, block: Block, rng: np.random.Generator, report: Report
+    ) -> Rewrote | Left | None:
+        hidden = self.expansion * block.in_channels
+        if block.expand is None:
+            return Left("it has no expansion convolution to widen")
+        if block.hidden > hidden:
+            return Left(f"it is wider already ({block.name})")
+        if block.hidden == hidden:
+            return None
+        rewrite_block(
+            graph,
+            block,
+            kernel=block.kernel,
+            hidden=hidden,
+            how=strategy(self.strategy),
+            rng=rng,
+            initializers=report.initializers,
+        )
+        return Rewrote(f"{block.name} -> k{block.kernel}e{self.expansion}")

@@ -1,0 +1,213 @@
+"""Give a network whose BatchNormalization was folded its BatchNormalization back.
+
+Behind a convolution y = z + b (z without bias), the inserted
+
+    BN(z) = gamma * (z - mean) / sqrt(var + eps) + beta
+
+with gamma = sqrt(var + eps), mean = E[y] - b, beta = E[y] is the identity plus b for whatever
+statistics; with those of data, training mode computes nearly the same as inference, so that the
+network can be trained. With mean 0 and var 1 training mode destroys the features (cosine 0.03
+against 0.94-0.98, REFERENCE of the project's data): pictures are needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from .base import Keeps, Left, Pass, Report, Rewrote
+from .calibrate import Statistics, output_statistics, read_images, train_mode_cosines
+from .graph import Graph
+from .surgery import argument, stored
+
+WHERE = ("auto", "all")
+VARIANCE_FLOOR = 1e-8  # of dead channels, whose outputs never change
+ACTIVATIONS = (
+    "Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "HardSwish", "HardSigmoid",
+    "Sigmoid", "Mish", "Gelu", "Softplus", "Tanh", "Min", "Max", "Mul", "Swish",
+)  # fmt: skip
+LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+PREDICTIONS = ("Sigmoid", "Tanh", "Mul")  # what may stand behind a last layer, too
+POOLED = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
+OTHER_NORMS = (
+    "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization",
+    "LpNormalization", "MeanVarianceNormalization", "RMSNormalization",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoreBatchNorm(Pass):
+    """Insert BatchNormalization behind convolutions that lost it; eval mode computes the same.
+
+    Matches  Conv with a stored weight and bias that feeds an activation, a residual Add or
+             another layer. ``where=auto`` decides from the whole network whether BN was folded: it
+             has no normalisation of any kind, and it has a depthwise Conv with a bias, or a
+             residual Add of a Conv with a bias. A plain chain (SqueezeNet, VGG) never had BN, and
+             one that had (a folded VGG-BN) looks the same: force it with ``where=all``.
+    Left     squeeze-excitation and pooling branches (their input is one pixel: no statistics), the
+             last layer, convolutions without bias.
+    Changes  the bias goes into a new BatchNormalization; statistics are those of ``images``, or
+             without images the identity's (mean 0, var 1), which the report says.
+    Keeps    interface and outputs (float noise).
+
+    images   (N, C, H, W) float32, preprocessed; not an argument of the command line
+    data     path of the same as .npy, or .npz with the array ``images``
+    epsilon  of the new layers
+    """
+
+    name: ClassVar[str] = "restore-batchnorm"
+    keeps: ClassVar[Keeps] = Keeps.INTERFACE | Keeps.OUTPUTS
+
+    where: str = "auto"
+    data: str | None = None
+    epsilon: float = 1e-5
+    images: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions."""
+        if self.where not in WHERE:
+            raise ValueError(f"where={self.where}; known: {', '.join(WHERE)}")
+        if self.data is not None and self.images is not None:
+            raise ValueError("data and images were both given; one source of pictures is wanted")
+
+    def run(self, graph: Graph) -> Report:
+        """See the class. Raises UnsupportedGraphError if the pictures do not fit the network."""
+        report = Report()
+        whole = why_not_folded(graph) if self.where == "auto" else None
+        inner = _with_layers_behind(graph)
+        chosen: list[gs.Node] = []
+        for node in graph.nodes:
+            if node.op == "Conv":
+                why_not = whole or _why_left(node, graph, inner)
+                if why_not is None:
+                    chosen.append(node)
+                else:
+                    report.note(node.name, Left(why_not))
+        if not chosen:
+            return report
+        images = read_images(self.data) if self.data is not None else self.images
+        outputs = [node.outputs[0].name for node in chosen]
+        statistics = None if images is None else output_statistics(graph, outputs, images)
+        for node in chosen:
+            found = None if statistics is None else statistics[node.outputs[0].name]
+            _insert(node, graph, found, self.epsilon, report)
+        cosines = {} if images is None else train_mode_cosines(graph, outputs, images)
+        for node, output in zip(chosen, outputs, strict=True):
+            said = "identity statistics; train mode will differ"
+            if output in cosines:
+                said = f"calibrated; train mode cosine {cosines[output]:.3f}"
+            report.note(node.name, Rewrote(said))
+        return report
+
+
+def why_not_folded(graph: Graph) -> str | None:
+    """Say why the network does not look like one whose BatchNormalization was folded."""
+    for node in graph.nodes:
+        if node.op in OTHER_NORMS:
+            return f"the network normalises by itself ({node.op} {node.name})"
+    for node in graph.nodes:
+        if node.op == "Conv" and argument(node, 2) is not None and _is_depthwise(node):
+            return None
+        if node.op == "Add" and _adds_residual(node, graph):
+            return None
+    return "no depthwise or residual convolution has a bias, so BN was never there (where=all)"
+
+
+def _is_depthwise(node: gs.Node) -> bool:
+    weight = node.inputs[1]
+    group = int(node.attrs.get("group", 1))
+    return isinstance(weight, gs.Constant) and group > 1 and weight.shape[1] == 1
+
+
+def _adds_residual(node: gs.Node, graph: Graph) -> bool:
+    makers = [graph.producer(t) for t in node.inputs]
+    if any(isinstance(t, gs.Constant) for t in node.inputs):
+        return False
+    return any(m is not None and m.op == "Conv" and len(m.inputs) > 2 for m in makers)
+
+
+def _why_left(node: gs.Node, graph: Graph, inner: set[int]) -> str | None:
+    """Say why no BatchNormalization belongs behind ``node``; None if one does."""
+    if stored(node.inputs[1]) is None:
+        return "its weight is computed"
+    readers = graph.consumers(node.outputs[0])
+    if any(reader.op == "BatchNormalization" for reader in readers):
+        return "it has its BatchNormalization"
+    bias = argument(node, 2)
+    if bias is None:
+        return "it has no bias"
+    if stored(bias) is None:
+        return "its bias is computed"
+    if graph.is_output(node.outputs[0]) or not readers:
+        return "its output is an output of the network"
+    if _reads_pooled(node, graph):
+        return "its input is pooled to one pixel"
+    activated = any(r.op in ACTIVATIONS and r.op not in PREDICTIONS for r in readers)
+    if not activated and id(node) not in inner:
+        return "it is the last layer of its branch"
+    return None
+
+
+def _with_layers_behind(graph: Graph) -> set[int]:
+    """Return the ids of the nodes whose result a convolution or product reads, sooner or later."""
+    inner: set[int] = set()
+    for node in reversed(graph.nodes):
+        readers = [reader for tensor in node.outputs for reader in tensor.outputs]
+        if any(reader.op in LINEAR or id(reader) in inner for reader in readers):
+            inner.add(id(node))
+    return inner
+
+
+def _reads_pooled(node: gs.Node, graph: Graph) -> bool:
+    """Say whether only pointwise nodes and convolutions lie between a global pooling and here."""
+    current: gs.Node | None = node
+    while current is not None:
+        current = graph.producer(current.inputs[0]) if current.inputs else None
+        if current is not None and current.op in POOLED:
+            return True
+        if current is None or current.op not in (*ACTIVATIONS, "Conv", "BatchNormalization"):
+            return False
+        if current.op == "Mul" and len(current.inputs) == 2:
+            return False
+    return False
+
+
+def _insert(
+    node: gs.Node, graph: Graph, found: Statistics | None, epsilon: float, report: Report
+) -> None:
+    """Put a BatchNormalization behind ``node`` and take its bias."""
+    bias = node.inputs[2].values.astype(np.float64)
+    mean_y = bias if found is None else found.mean
+    variance = np.ones_like(bias) if found is None else np.maximum(found.variance, VARIANCE_FLOOR)
+    stored_variance = variance.astype(np.float32)
+    gamma = np.sqrt(stored_variance.astype(np.float64) + np.float64(np.float32(epsilon)))
+    values = {
+        "weight": gamma,
+        "bias": mean_y,
+        "running_mean": mean_y - bias,
+        "running_var": stored_variance,
+    }
+    dtype = node.inputs[1].dtype
+    result = node.outputs[0]
+    inner = gs.Variable(graph.new_name(f"{result.name}.conv"), result.dtype, result.shape)
+    parameters = [
+        gs.Constant(graph.new_name(f"{node.name}.bn.{word}"), array.astype(dtype))
+        for word, array in values.items()
+    ]
+    for parameter in parameters:
+        source = "identity" if found is None else "pictures"
+        report.initializers[parameter.name] = f"fresh, from the bias and {source}"
+    node.inputs = list(node.inputs)[:2]
+    node.outputs = [inner]
+    normal = gs.Node(
+        op="BatchNormalization",
+        name=graph.new_name(f"{node.name}.bn"),
+        attrs={"epsilon": float(epsilon), "momentum": 0.9},
+        inputs=[inner, *parameters],
+        outputs=[result],
+    )
+    normal.metadata = {k: v for k, v in node.metadata.items() if k == "fnac.part"}
+    graph.insert([normal], after=node)

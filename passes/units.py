@@ -1,0 +1,114 @@
+"""Convolution units: a Conv with the batch normalisation and the activation behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import onnx_graphsurgeon as gs
+
+from .graph import Graph
+
+# activations that work on each value alone, so that they do not mind how many channels there are
+ACTIVATIONS = ("Relu", "Clip", "HardSwish", "LeakyRelu", "Elu", "Sigmoid", "HardSigmoid", "Tanh")
+GATES = ("HardSigmoid", "Sigmoid", "Softplus")  # x * gate(x): hard-swish, swish
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvUnit:
+    """A convolution and what belongs to it; every inner tensor has one reader."""
+
+    conv: gs.Node
+    bn: gs.Node | None
+    act: tuple[gs.Node, ...]  # none, one node, or a gate and its Mul
+
+    @property
+    def nodes(self) -> tuple[gs.Node, ...]:
+        """The nodes of the unit in execution order."""
+        return (self.conv, *((self.bn,) if self.bn is not None else ()), *self.act)
+
+    @property
+    def input(self) -> gs.Tensor:
+        """The tensor the convolution reads."""
+        return self.conv.inputs[0]
+
+    @property
+    def output(self) -> gs.Tensor:
+        """The tensor the last node of the unit leaves."""
+        return self.nodes[-1].outputs[0]
+
+    @property
+    def weight(self) -> gs.Constant:
+        """The stored weight (out, in / group, k, k)."""
+        return self.conv.inputs[1]
+
+    @property
+    def bias(self) -> gs.Constant | None:
+        """The stored bias (out,), if there is one."""
+        inputs = self.conv.inputs
+        return inputs[2] if len(inputs) > 2 and isinstance(inputs[2], gs.Constant) else None
+
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the weight."""
+        return tuple(int(d) for d in self.weight.shape)
+
+
+def sole_reader(graph: Graph, tensor: gs.Tensor) -> gs.Node | None:
+    """Return the only node that reads ``tensor``; None if there are others or it is an output."""
+    readers = graph.consumers(tensor)
+    return readers[0] if len(readers) == 1 and not graph.is_output(tensor) else None
+
+
+def find_units(graph: Graph) -> dict[int, ConvUnit]:
+    """Return id of Conv node -> its unit, for every 2-D Conv with stored weight and bias."""
+    units = {}
+    for node in graph.nodes:
+        if node.op == "Conv" and why_not_stored(node) is None:
+            units[id(node)] = unit_of(graph, node)
+    return units
+
+
+def why_not_stored(conv: gs.Node) -> str | None:
+    """Say why the weights of ``conv`` cannot be rewritten; None if they can."""
+    for what, tensor in zip(("weight", "bias"), conv.inputs[1:3]):
+        if not isinstance(tensor, gs.Constant) and not (what == "bias" and not tensor.name):
+            return f"its {what} is computed, not stored"
+    if len(conv.inputs[1].shape) != 4:
+        return f"its kernel has {len(conv.inputs[1].shape) - 2} dimensions, not 2"
+    return None
+
+
+def unit_of(graph: Graph, conv: gs.Node) -> ConvUnit:
+    """Follow ``conv`` through its batch normalisation and activation."""
+    bn = None
+    out = conv.outputs[0]
+    reader = sole_reader(graph, out)
+    if reader is not None and _is_batchnorm(reader):
+        bn = reader
+        out = bn.outputs[0]
+    return ConvUnit(conv, bn, _activation(graph, out))
+
+
+def _is_batchnorm(node: gs.Node) -> bool:
+    return (
+        node.op == "BatchNormalization"
+        and len(node.outputs) == 1
+        and all(isinstance(t, gs.Constant) for t in node.inputs[1:])
+    )
+
+
+def _activation(graph: Graph, tensor: gs.Tensor) -> tuple[gs.Node, ...]:
+    if graph.is_output(tensor):
+        return ()
+    readers = graph.consumers(tensor)
+    if len(readers) == 1 and readers[0].op in ACTIVATIONS:
+        act = readers[0]
+        bounds_stored = all(isinstance(t, gs.Constant) or not t.name for t in act.inputs[1:])
+        return (act,) if bounds_stored else ()
+    if len(readers) == 2:
+        for gate, mul in (readers, readers[::-1]):
+            if gate.op in GATES and mul.op == "Mul":
+                other = [t for t in mul.inputs if t is not tensor]
+                if len(other) == 1 and other[0] is gate.outputs[0]:
+                    alone = sole_reader(graph, gate.outputs[0]) is mul
+                    return (gate, mul) if alone else ()
+    return ()

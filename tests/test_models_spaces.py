@@ -1,0 +1,91 @@
+"""Search spaces and recipes: what the files say, and what is wrong with a bad one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fnac.config import build
+from fnac.models.errors import ModelError, SpaceError
+from fnac.models.recipes import load_recipe, recipe_names
+from fnac.models.seeds import find_seed
+from fnac.models.spaces import load_space, space_for_task, space_names
+from fnac.search.settings import SearchSettings
+from fnac.stages.tune import TuneSettings
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [("mbconv-seg", 25), ("mbconv-det", 21), ("mbconv-pose", 21)]
+)
+def test_table_i(name: str, layers: int) -> None:
+    space = load_space(name)
+    assert space.depths is not None
+    assert sum(space.depths) == layers
+    assert space.candidates == ("k3e3", "k3e6", "k5e3", "k5e6", "k7e3", "k7e6")
+    assert space.skip
+
+
+def test_spaces_by_task() -> None:
+    assert space_names() == ["mbconv", "mbconv-det", "mbconv-pose", "mbconv-seg"]
+    assert space_for_task("seg") == load_space("mbconv-seg")
+    assert space_for_task(None).depths is None
+    with pytest.raises(SpaceError, match="task 'sing': no space is bundled for it"):
+        space_for_task("sing")
+
+
+def test_a_space_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("kernels: [3]\nexpansions: [2, 4]\nskip: false\n")
+    space = load_space(file)
+    assert (space.kernels, space.expansions, space.depths, space.skip) == (
+        (3,),
+        (2, 4),
+        None,
+        False,
+    )
+    assert space.name == str(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kernels: [3]\nexpansions: [3]\nwidths: [1]", "field 'widths' is not known; there are: d"),
+        ("kernels: [3]", "expansions not given; wanted a list of numbers"),
+        ("kernels: [4]\nexpansions: [3]", r"kernels \[4\]; wanted odd sizes"),
+        ("kernels: 3\nexpansions: [3]", "kernels 3; wanted a list of whole numbers"),
+        ("kernels: [3, 3]\nexpansions: [3]", r"kernels \[3, 3\]; wanted one or more, each once"),
+        ("kernels: [3]\nexpansions: [3]\ndepths: [0]", r"depths \[0\]; wanted 1 or more layers"),
+        ("kernels: [3]\nexpansions: [3]\nskip: maybe", "skip 'maybe'; wanted true or false"),
+        ("- 3", "list was found; wanted fields and values"),
+        ("a: [", "not a YAML file"),
+    ],
+)
+def test_a_bad_space_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(SpaceError, match=rf"bad\.yaml: {message}"):
+        load_space(file)
+
+
+def test_an_unknown_space_names_those_there_are() -> None:
+    with pytest.raises(SpaceError, match=r"space 'big': neither bundled \(mbconv, mbconv-det, "):
+        load_space("big")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_settings_of_a_recipe_are_settings(name: str) -> None:
+    recipe = load_recipe(name)
+    search = build(SearchSettings, recipe["search"], "search")
+    tune = build(TuneSettings, recipe["tune"], "tune")
+    assert (search.warmup_epochs < search.epochs, tune.batch_size > 0) == (True, True)
+    load_space(recipe["expand"]["space"])
+    find_seed(recipe["export"]["seed"])
+
+
+def test_an_unknown_recipe_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="recipe 'soup': there is none; there are: builtin-seg, "):
+        load_recipe("soup")
+    (tmp_path / "r.yaml").write_text("search: 3")
+    with pytest.raises(ModelError, match=r"r\.yaml: wanted a section of keys for each stage"):
+        load_recipe(tmp_path / "r.yaml")

@@ -1,0 +1,161 @@
+"""Weights from files: both layouts, half precision, and what does not fit."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fnac.models.errors import ModelError, WeightsError
+from fnac.models.mbconv import MOBILENETV2, backbone, mobilenetv2
+from fnac.models.seeds import find_seed
+from fnac.models.weights import (
+    load_weights,
+    published_weights,
+    read_weights,
+    torchvision_names,
+)
+
+TABLE = MOBILENETV2.scaled(0.35, 64)
+
+
+def state() -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return mobilenetv2(0.35, 10, 64).state_dict()
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}])
+def test_a_pth_file_is_read(tmp_path: Path, wrap) -> None:
+    given = {f"module.{k}": v for k, v in state().items()}
+    torch.save(wrap(given), tmp_path / "w.pth")
+    read = read_weights(tmp_path / "w.pth")
+    assert read.keys() == state().keys()
+    assert all(torch.equal(read[k], v) for k, v in state().items())
+
+
+def test_half_precision_becomes_float32(tmp_path: Path) -> None:
+    halves = {k: v.half() for k, v in state().items() if v.is_floating_point()}
+    save_file(halves, tmp_path / "w.safetensors")
+    read = read_weights(tmp_path / "w.safetensors")
+    assert {v.dtype for v in read.values()} == {torch.float32}
+    model = mobilenetv2(0.35, 10, 64)
+    assert load_weights(model, read, "w") == []  # no counters in the file: they are not missed
+    assert torch.equal(model.state_dict()["features.3.conv.1.0.weight"],
+                       halves["features.3.conv.1.0.weight"].float())  # fmt: skip
+
+
+def test_timm_names_become_torchvisions() -> None:
+    pairs = {
+        "conv_stem.weight": "features.0.0.weight",
+        "bn1.running_mean": "features.0.1.running_mean",
+        "blocks.0.0.conv_dw.weight": "features.1.conv.0.0.weight",
+        "blocks.0.0.bn1.bias": "features.1.conv.0.1.bias",
+        "blocks.0.0.conv_pw.weight": "features.1.conv.1.weight",
+        "blocks.0.0.bn2.weight": "features.1.conv.2.weight",
+        "blocks.1.0.conv_pw.weight": "features.2.conv.0.0.weight",
+        "blocks.2.1.conv_dw.weight": "features.5.conv.1.0.weight",
+        "blocks.2.1.bn2.running_var": "features.5.conv.1.1.running_var",
+        "blocks.6.0.conv_pwl.weight": "features.17.conv.2.weight",
+        "blocks.6.0.bn3.bias": "features.17.conv.3.bias",
+        "conv_head.weight": "features.18.0.weight",
+        "bn2.weight": "features.18.1.weight",
+        "classifier.weight": "classifier.1.weight",
+        "classifier.bias": "classifier.1.bias",
+    }
+    values = {name: torch.tensor(float(i)) for i, name in enumerate(pairs)}
+    renamed = torchvision_names(values, MOBILENETV2)
+    assert renamed == {pairs[name]: value for name, value in values.items()}
+    assert set(renamed) <= set(mobilenetv2().state_dict())
+    assert torchvision_names(renamed, MOBILENETV2) is renamed
+
+
+def test_missing_and_unexpected_weights_are_named() -> None:
+    broken = state()
+    del broken["features.3.conv.1.0.weight"]
+    broken["features.3.se.weight"] = torch.zeros(1)
+    with pytest.raises(
+        WeightsError,
+        match=r"^w: does not fit the network: features\.3\.conv\.1\.0\.weight missing, "
+        r"features\.3\.se\.weight unexpected; wanted torchvision's or timm's layout",
+    ):
+        load_weights(mobilenetv2(0.35, 10, 64), broken, "w")
+
+
+def test_another_width_is_named() -> None:
+    with pytest.raises(WeightsError, match=r"shape \(16, 3, 3, 3\); the network wants \(32, 3,"):
+        load_weights(mobilenetv2(1.0, 10, 64), state(), "w")
+
+
+def test_another_number_of_classes_means_a_fresh_classifier(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logging.getLogger("fnac").propagate = True
+    model = mobilenetv2(0.35, 7, 64)
+    start = model.classifier[1].weight.clone()
+    fresh = load_weights(model, state(), "w.pth")
+    assert fresh == ["classifier.1.bias", "classifier.1.weight"]
+    assert torch.equal(model.classifier[1].weight, start)
+    assert caplog.messages == [
+        "w.pth: the classifier does not fit or is not there; a fresh one is used"
+    ]
+    bare = {k: v for k, v in state().items() if not k.startswith("classifier")}
+    assert load_weights(mobilenetv2(0.35, 10, 64), bare, "w.pth") == fresh
+
+
+def test_a_backbone_takes_what_it_needs() -> None:
+    trunk = backbone(TABLE, 16)
+    given = state()
+    assert load_weights(trunk, given, "w") == []
+    assert all(torch.equal(v, given[k]) for k, v in trunk.state_dict().items())
+    bare = {k: v for k, v in given.items() if k in trunk.state_dict()}
+    assert load_weights(backbone(TABLE, 16), bare, "w") == []
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    for name in ("w.pth", "w.safetensors"):
+        (tmp_path / name).write_bytes(b"nothing of use, but more than eight bytes")
+        with pytest.raises(WeightsError, match=f"{name}: (torch cannot read|not a readable)"):
+            read_weights(tmp_path / name)
+    with pytest.raises(WeightsError, match=r"no\.pth: there is no such file; give"):
+        read_weights(tmp_path / "no.pth")
+    torch.save({"a": 1}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="no table of named tensors"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import MobileNet_V2_Weights
+
+    def offline(*arguments: object, **named: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(MobileNet_V2_Weights, "get_state_dict", offline)
+    with pytest.raises(
+        WeightsError,
+        match=r"^mobilenetv2: torchvision's ImageNet weights could not be downloaded \(<urlopen "
+        r"error Name or service not known>\); give a local copy with --weights FILE, or "
+        r"--weights none for a random start$",
+    ):
+        published_weights(MOBILENETV2)
+    with pytest.raises(WeightsError, match=r"^mobilenetv2_w0.5: no ImageNet weights are published"):
+        published_weights(MOBILENETV2.scaled(0.5))
+
+
+def test_seeds_by_name() -> None:
+    assert find_seed("mobilenetv2").table == MOBILENETV2
+    assert find_seed("mobilenetv2", 0.5) == find_seed("mobilenetv2_w0.5")
+    assert find_seed("mobilenetv2_w0.35").table.channels == 112
+    assert find_seed("bundled").weights == "bundled"
+    for name, width, message in [
+        ("vgg", None, "seed 'vgg': there is none of this name; there are: mobilenetv2, bundled"),
+        ("mobilenetv2_w0.5", 0.75, "its name says width 0.5, --width says 0.75"),
+        ("bundled", 1.0, "bundled: its width is 0.35, 1 was asked for"),
+        ("mobilenetv2", -1.0, "width -1; wanted a number above 0"),
+    ]:
+        with pytest.raises(ModelError, match=message):
+            find_seed(name, width)

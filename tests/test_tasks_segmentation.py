@@ -1,0 +1,111 @@
+"""Segmentation: the loss, the metric against a count by hand, the pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from fnac.data import open_data
+from fnac.errors import TrainingError
+from fnac.tasks.mean_iou import MeanIoU
+from fnac.tasks.panels import GAP_PIXELS, palette
+from fnac.tasks.segmentation import Segmentation
+
+TASK = Segmentation(("a", "b", "c"))
+
+
+def test_mean_iou_by_hand() -> None:
+    metric = MeanIoU(2)
+    # class 0: 2 hits, 1 predicted wrongly, 1 missed: 2 / 4; class 1: 3 hits of 3 + 1 + 1: 3 / 5
+    truth = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 255]])
+    prediction = torch.tensor([[0, 0, 1, 0, 1, 1, 1, 1]])
+    metric.update(prediction[:, :4], truth[:, :4])
+    metric.update(prediction[:, 4:], truth[:, 4:])
+    assert metric.per_class() == [50.0, 60.0]
+    assert metric.compute() == 55.0
+    prediction[0, 0] = 1
+    metric.reset()
+    metric.update(prediction, truth)
+    assert metric.compute() != 55.0
+
+
+def test_absent_classes_are_left_out() -> None:
+    metric = MeanIoU(4)
+    metric.update(torch.tensor([[0, 2, 2, 3]]), torch.tensor([[0, 2, 2, 255]]))
+    # 1 is absent; 3 is predicted only where nothing is counted
+    assert metric.per_class() == [100.0, None, 100.0, None]
+    assert metric.compute() == 100.0
+    metric.update(torch.tensor([[1]]), torch.tensor([[0]]))
+    assert metric.per_class() == [50.0, 0.0, 100.0, None]
+    assert metric.compute() == 50.0
+
+
+def test_metric_without_pixels_and_refusals() -> None:
+    metric = MeanIoU(2)
+    metric.update(torch.zeros(1, 3, dtype=torch.uint8), torch.full((1, 3), 255))
+    assert np.isnan(metric.compute())
+    with pytest.raises(ValueError, match=r"predicted class 2; wanted 0\.\.1"):
+        metric.update(torch.tensor([[2]]), torch.tensor([[0]]))
+    with pytest.raises(ValueError, match=r"predictions \(1, 2\), truth \(1, 3\)"):
+        metric.update(torch.zeros(1, 2), torch.zeros(1, 3))
+
+
+def test_loss_is_cross_entropy_over_what_counts() -> None:
+    logits = torch.randn(2, 3, 4, 5, requires_grad=True)
+    targets = torch.randint(0, 3, (2, 4, 5))
+    targets[0, :2] = 255
+    loss = TASK.loss(logits, targets)
+    wanted = functional.cross_entropy(logits, targets, ignore_index=255)
+    assert torch.allclose(loss, wanted, atol=1e-6)
+    loss.backward()
+    assert logits.grad is not None
+    assert (logits.grad[0, :, :2] == 0).all()
+    assert (TASK.loss(logits.bfloat16(), targets) - wanted).abs() < 0.05
+
+
+def test_loss_of_nothing_is_zero_and_small_outputs_are_resized() -> None:
+    nothing = torch.full((1, 4, 4), 255)
+    assert float(TASK.loss(torch.randn(1, 3, 4, 4), nothing)) == 0.0
+    logits, targets = torch.randn(1, 3, 2, 2), torch.randint(0, 3, (1, 8, 8))
+    resized = functional.interpolate(logits, (8, 8), mode="bilinear", align_corners=False)
+    assert torch.equal(TASK.loss(logits, targets), TASK.loss(resized, targets))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 8, 8), (1, 3, 8, 8), (2, 3, 8)])
+def test_outputs_that_do_not_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(TrainingError) as caught:
+        TASK.loss(torch.zeros(shape), torch.zeros(2, 8, 8, dtype=torch.int64))
+    assert str(caught.value) == (
+        f"network output: found {shape}; wanted logits (2, 3, height, width) for the 3 classes "
+        "of this data set; attach a head with these classes (fnac expand --task seg --classes)"
+    )
+
+
+def test_pictures(tmp_path: Path) -> None:
+    dataset = open_data("scenes:val=2,size=48").split("val")
+    predictions = [dataset[0][1].long(), torch.zeros(24, 24, dtype=torch.int64)]
+    task = Segmentation(tuple(open_data(None).classes))
+    paths = task.pictures(dataset, predictions, tmp_path / "pictures")
+    assert [p.name for p in paths] == [f"{i:02d}-{dataset.id(i)}.png" for i in range(2)]
+    assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == [p.name for p in paths]
+    panel = np.asarray(Image.open(paths[0]))
+    assert panel.shape == (48, 3 * 48 + 2 * GAP_PIXELS, 3)
+    step = 48 + GAP_PIXELS
+    assert np.array_equal(panel[:, :48], dataset[0][0].permute(1, 2, 0).numpy())
+    assert np.array_equal(panel[:, step : step + 48], panel[:, 2 * step :])
+    assert np.array_equal(panel[:, 2 * step :], palette()[dataset[0][1].numpy()])
+    assert np.asarray(Image.open(paths[1])).shape == (24, 3 * 24 + 2 * GAP_PIXELS, 3)
+
+
+def test_palette_colours_differ() -> None:
+    colours = palette().astype(int)
+    for classes in (8, 11, 19, 32):
+        first = colours[:classes]
+        distance = np.abs(first[:, None] - first[None]).sum(-1) + 1000 * np.eye(classes)
+        assert distance.min() > 20, classes
+    assert colours[255].tolist() == [0, 0, 0]
