@@ -135,13 +135,19 @@ def run_expand(
     count: int = 200,
 ) -> tuple[Graph, list[dict[str, Any]]]:
     """Expand ``model``; with ``data``, a restored BN is calibrated on its pictures."""
+    from fnac.stages.calibration import calibration_images
     from fnac.stages.expand import expand
 
     graph = Graph.load(model)
     manager = PassManager(verify=verify, dump=dump)
     source = _open(data, settings.task) if data else None
-    images = None if source is None else lambda g: calibration_images(source, g, count)
-    made = expand(graph, settings, manager=manager, images=images)
+
+    def images(network: Graph) -> np.ndarray:
+        assert source is not None
+        size = _image_size(network)
+        return calibration_images(source, size, network.manifest, count=count)
+
+    made = expand(graph, settings, manager=manager, images=images if source else None)
     return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
 
 
@@ -218,13 +224,27 @@ def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
     return _plain(found, ("output", "steps", "loss", "val"))
 
 
-def run_emit(model: Path, config: Config, *, out: Path, verify: bool) -> dict[str, Any]:
+def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
     """Emit ``model`` to ``out``; profile.json and profile.csv go beside it."""
+    from fnac.stages.calibration import calibration_images
     from fnac.stages.emit import EmitSettings, emit
 
-    section = {**config.get("emit", {}), "verify": verify}
-    found = emit(model, out, build(EmitSettings, section, "emit"))
-    return _plain(found, ("output", "nodes", "madds", "params", "size_bytes"))
+    settings = build(EmitSettings, config.get("emit", {}), "emit")
+    adapting = _adapt_settings(config, _task_of(model))
+    images = None
+    if settings.int8 and adapting.data:
+        graph = Graph.load(model)
+        source = _open(adapting.data, adapting.task)
+        size = _image_size(graph)
+        images = calibration_images(source, size, graph.manifest, count=settings.calibration)
+    found = emit(model, out, settings, images=images)
+    return {
+        "output": str(found.path),
+        "nodes": len(found.profile.nodes),
+        "madds": found.profile.madds,
+        "params": found.profile.params,
+        "size_bytes": out.stat().st_size,
+    }
 
 
 def run_eval(model: Path, config: Config) -> EvalResult:
@@ -432,11 +452,13 @@ class _Run:
 
         if self.path("model.onnx").exists() and self.path("profile.csv").exists():
             return
-        section = {**self._section("emit"), "verify": self.verify}
+        section = self._section("emit")
+        if not self.verify:
+            section["no_verify"] = True
         found = emit(
             self.path("target.onnx"), self.path("model.onnx"), build(EmitSettings, section, "emit")
         )
-        self._add_to_ledger(found.ledger)
+        self._add_to_ledger([{**entry, "stage": "emit"} for entry in found.ledger])
 
     def evaluate(self) -> AdaptResult:
         """Measure model.onnx in onnxruntime; write results.json and the pictures."""
@@ -483,16 +505,11 @@ class _Run:
         )
 
     def _pictures(self, settings: EvalSettings) -> None:
-        from fnac.stages.evaluate import save_pictures
+        from fnac.stages.evaluate import predict_first
 
-        save_pictures(
-            self.path("model.onnx"),
-            self.source,
-            self.path("pictures"),
-            settings.split,
-            settings.size,
-            count=PICTURES,
-        )
+        dataset = self.source.split(settings.split)
+        labels = predict_first(self.path("model.onnx"), dataset, PICTURES, settings.size)
+        _task(self.settings.task, self.source).pictures(dataset, labels, self.path("pictures"))
 
     def report(self) -> None:
         """Write report.html from what the folder holds."""
@@ -534,22 +551,11 @@ def recipe_for(name: str | None, *, seed: str | None, task: str, data: str | Non
     return recipe
 
 
-def calibration_images(source: DataSource, graph: Graph, count: int) -> np.ndarray:
-    """Return float32 (n, 3, H, W) training pictures, preprocessed as ``graph``'s manifest says."""
-    import numpy as np
-
-    from fnac.data.transforms import EvalTransform
-    from fnac.stages.evaluate import preprocessing
-
+def _image_size(graph: Graph) -> tuple[int, int]:
     size = graph.image_size()
     if size is None:
         raise UsageError("the network's image size is not known; give --size HxW")
-    mean, std, color = preprocessing(graph.manifest)
-    transform = EvalTransform(size, mean, std, color)
-    dataset = source.split("train")
-    step = max(1, len(dataset) // count)
-    chosen = range(0, len(dataset), step)[:count]
-    return np.stack([transform(*dataset[i])[0].numpy() for i in chosen])
+    return size
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,6 +32,7 @@ class StepProgress:
 
     def __init__(self, label: str, total: int, *, start: int = 0, shown: bool = True) -> None:
         self._label, self._total, self._first, self._done = label, total, start, start
+        self._said = start
         self._shown = shown
         self._figures = ""
         self._bar: Progress | None = None
@@ -65,7 +66,7 @@ class StepProgress:
         """Take the bar away; say the last figures in a line."""
         if self._bar is not None:
             self._bar.stop()
-        if kind is None and self._done > self._first:
+        if kind is None and self._done > self._said:
             self._say()
 
     def figures(self, **values: float | str) -> None:
@@ -84,7 +85,7 @@ class StepProgress:
             self._say()
 
     def _say(self) -> None:
-        self._spoke = time.monotonic()
+        self._spoke, self._said = time.monotonic(), self._done
         if not self._shown:
             return
         elapsed = self._spoke - self._started

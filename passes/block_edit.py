@@ -16,7 +16,7 @@ from .graph import Graph
 from .remap import remap_kernel
 from .strategies import BatchNorm, ConvArrays, MBConvArrays, Strategy, remap_mbconv
 from .structure import Block
-from .units import ConvUnit
+from .units import ConvUnit, constant
 
 BN_PARTS = ("gamma", "beta", "mean", "var")  # inputs 1 to 4 of BatchNormalization
 
@@ -32,7 +32,7 @@ def block_arrays(block: Block) -> MBConvArrays:
 
 def unit_arrays(unit: ConvUnit) -> ConvArrays:
     """Return the stored arrays of a convolution unit; views, not to be written to."""
-    bn = None if unit.bn is None else BatchNorm(*(t.values for t in unit.bn.inputs[1:5]))
+    bn = None if unit.bn is None else BatchNorm(*(constant(t).values for t in unit.bn.inputs[1:5]))
     bias = unit.bias
     return ConvArrays(unit.weight.values, None if bias is None else bias.values, bn)
 
@@ -75,11 +75,9 @@ def why_not_square(node: gs.Node, kernel: int | None = None) -> str | None:
     return None
 
 
-def set_kernel(
-    graph: Graph, node: gs.Node, kernel: int, initializers: dict[str, str]
-) -> None:
+def set_kernel(graph: Graph, node: gs.Node, kernel: int, initializers: dict[str, str]) -> None:
     """Crop or pad the window of a convolution about its centre, in place."""
-    old = node.inputs[1]
+    old = constant(node.inputs[1])
     group = int(node.attrs.get("group", 1))
     made = gs.Constant(graph.new_name(f"{old.name}.k{kernel}"), remap_kernel(old.values, kernel))
     what = "padded" if kernel > int(old.shape[-1]) else "cropped"
@@ -129,7 +127,7 @@ def rewrite_block(
             continue
         for slot, (name, array) in zip(_stored(unit), new.parts(), strict=True):
             node, index = slot
-            old = node.inputs[index]
+            old = constant(node.inputs[index])
             if np.array_equal(old.values, array):
                 continue
             made = gs.Constant(graph.new_name(f"{old.name}{suffix}"), array)
@@ -144,7 +142,7 @@ class Built:
     """A region that was built: its nodes in order, its output, what its initializers became."""
 
     nodes: list[gs.Node]
-    output: gs.Variable
+    output: gs.Tensor
     initializers: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -170,7 +168,9 @@ def build_twin(
         made_up = block.expand is None
         end = f".expand{suffix}" if made_up else suffix
         unit = block.expand or block.depthwise
-        conv, tensor = _build_unit(graph, unit, arrays.expand, tensor, end, "expand", account, built)
+        conv, tensor = _build_unit(
+            graph, unit, arrays.expand, tensor, end, "expand", account, built
+        )
         if made_up:
             ones = {"kernel_shape": [1, 1], "strides": [1, 1], "dilations": [1, 1]}
             conv.attrs.update({**ones, "pads": [0, 0, 0, 0], "group": 1})
@@ -246,7 +246,7 @@ def _build_unit(
     part: str,
     account: dict[str, str],
     built: Built,
-) -> tuple[gs.Node, gs.Variable]:
+) -> tuple[gs.Node, gs.Tensor]:
     """Clone the nodes of ``unit`` about new arrays; return its Conv and what the last leaves."""
     stored: dict[tuple[int, int], gs.Constant] = {}
     for (node, index), (name, array) in zip(_stored(unit), new.parts(), strict=True):

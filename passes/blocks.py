@@ -7,7 +7,6 @@ convolution that may be the block's heart and returns the block, or says why it 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 
 import onnx_graphsurgeon as gs

@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 
 from .errors import UnsupportedGraphError
 from .graph import Graph
+from .surgery import values_of
 
 MEMORY = 256 << 20  # bytes of the watched tensors that one run may hold
 LARGEST_BATCH = 32
@@ -127,7 +128,8 @@ def with_batch_statistics(graph: Graph) -> Graph:
         rank = 4
         gamma, beta = (
             gs.Constant(
-                made.new_name(f"{node.name}.{word}"), t.values.reshape([1, -1] + [1] * (rank - 2))
+                made.new_name(f"{node.name}.{word}"),
+                values_of(t).reshape([1, -1] + [1] * (rank - 2)),
             )
             for word, t in zip(("gamma", "beta"), node.inputs[1:3], strict=True)
         )

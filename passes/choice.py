@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 
 from .errors import UnsupportedGraphError
 from .graph import Graph
+from .units import constant
 
 CERTAIN = 1.0e4  # exp(-2e4) is 0 in every float type, so softmax over +-1e4 is exactly one-hot
 
@@ -111,9 +112,7 @@ def _choice_point(
         share, out = (first, second) if id(first) in order else (second, first)
         muls[order[id(share)]] = mul
         outputs[order[id(share)]] = out
-    regions = [
-        _region(graph, mul, out, place) for mul, out in zip(muls, outputs, strict=True)
-    ]
+    regions = [_region(graph, mul, out, place) for mul, out in zip(muls, outputs, strict=True)]
     softmax = split.inputs[0].inputs[0]
     entries: dict[int, gs.Tensor] = {}
     for region, out in zip(regions, outputs, strict=True):
@@ -130,7 +129,7 @@ def _choice_point(
     return ChoicePoint(
         sum=node,
         muls=muls,
-        alpha=softmax.inputs[0],
+        alpha=constant(softmax.inputs[0]),
         entry=next(iter(entries.values())),
         regions=regions,
         outputs=outputs,
@@ -138,9 +137,7 @@ def _choice_point(
     )
 
 
-def _region(
-    graph: Graph, mul: gs.Node, out: gs.Tensor, place: dict[int, int]
-) -> list[gs.Node]:
+def _region(graph: Graph, mul: gs.Node, out: gs.Tensor, place: dict[int, int]) -> list[gs.Node]:
     """Return the nodes that work for ``out`` alone, in execution order."""
     inside: dict[int, gs.Node] = {id(mul): mul}
     stack = list(out.inputs)

@@ -41,13 +41,14 @@ class ConvertFloat16(Pass):
             report.left["graph"] = why_not
             return report
         halves: dict[int, gs.Constant] = {}
-        types = graph.refresh_shapes() and dict(graph._types)
+        graph.refresh_shapes()
         for node in graph.nodes:
             full = FULL_INPUTS.get(node.op, ())
             for index, tensor in enumerate(node.inputs):
-                if isinstance(tensor, gs.Constant) and tensor.dtype == np.float32:
-                    if index not in full:
-                        node.inputs[index] = _half(tensor, halves, graph, report)
+                if not isinstance(tensor, gs.Constant) or index in full:
+                    continue
+                if tensor.dtype == np.float32:
+                    node.inputs[index] = _half(tensor, halves, graph, report)
             attribute = TYPED.get(node.op)
             if attribute and node.attrs.get(attribute) == FLOAT:
                 node.attrs[attribute] = HALF
@@ -58,7 +59,7 @@ class ConvertFloat16(Pass):
             for tensor in node.outputs:
                 if tensor.dtype == np.float32 and not graph.is_output(tensor):
                     tensor.dtype = np.dtype(np.float16)
-        _cast_ends(graph, types or {}, report)
+        _cast_ends(graph, report)
         return report
 
 
@@ -88,7 +89,7 @@ def _half(
     return halves[id(tensor)]
 
 
-def _cast_ends(graph: Graph, types: dict[str, int], report: Report) -> None:
+def _cast_ends(graph: Graph, report: Report) -> None:
     """Put the Casts behind the inputs and in front of the outputs."""
     front: list[gs.Node] = []
     for tensor in graph.inputs:
@@ -101,19 +102,19 @@ def _cast_ends(graph: Graph, types: dict[str, int], report: Report) -> None:
                     node.inputs[index] = inner
         front.append(_cast(graph, f"{tensor.name}.to_fp16", tensor, inner, HALF))
     back: list[gs.Node] = []
-    for tensor in graph.outputs:
-        if types.get(tensor.name) != FLOAT or graph.producer(tensor) is None:
+    for result in graph.outputs:
+        if graph._types.get(result.name) != FLOAT or graph.producer(result) is None:
             continue
-        maker = tensor.inputs[0]
-        inner = gs.Variable(graph.new_name(f"{tensor.name}.fp16"), np.float16, tensor.shape)
-        place = next(i for i, t in enumerate(maker.outputs) if t is tensor)
-        readers = graph.consumers(tensor)
+        maker = result.inputs[0]
+        inner = gs.Variable(graph.new_name(f"{result.name}.fp16"), np.float16, result.shape)
+        place = next(i for i, t in enumerate(maker.outputs) if t is result)
+        readers = graph.consumers(result)
         maker.outputs[place] = inner
         for node in readers:
             for index, source in enumerate(node.inputs):
-                if source is tensor:
+                if source is result:
                     node.inputs[index] = inner
-        back.append(_cast(graph, f"{tensor.name}.to_fp32", inner, tensor, FLOAT))
+        back.append(_cast(graph, f"{result.name}.to_fp32", inner, result, FLOAT))
     last = graph.nodes[-1]
     graph.insert(back, after=last)
     graph.insert(front)

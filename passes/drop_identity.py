@@ -72,6 +72,8 @@ def _nothing(node: gs.Node, shapes: dict[str, Shape], types: dict[str, int]) -> 
             return "moves nothing" if perm and list(perm) == sorted(perm) else None
         case "Concat" | "Sum" | "Min" | "Max" | "Mean" if len(node.inputs) == 1:
             return "of one tensor"
+    if node.op == "Resize" and _all_ones(stored(argument(node, 2))):
+        return "scales of one" if _only_reshapes(node) else None
     if node.op in _BY_SHAPE and same_shape(shapes.get(source.name), shapes.get(result.name)):
         return "shape does not change" if _only_reshapes(node) else None
     if node.op in _POOLS and len(node.outputs) == 1:
@@ -92,6 +94,10 @@ def _dropout(node: gs.Node) -> str | Left:
         if bool(value):
             return Left("it is in training mode")
     return "dropout of inference"
+
+
+def _all_ones(scales: np.ndarray | None) -> bool:
+    return scales is not None and scales.size > 0 and bool((scales == 1).all())
 
 
 def _only_reshapes(node: gs.Node) -> bool:

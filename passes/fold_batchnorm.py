@@ -19,7 +19,7 @@ import onnx_graphsurgeon as gs
 
 from .base import Keeps, Left, Pass, Report, Rewrote
 from .graph import Graph
-from .surgery import argument, stored
+from .surgery import argument, stored, values_of
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
 
@@ -46,20 +46,17 @@ class FoldBatchNorm(Pass):
         if why_not is not None:
             return Left(why_not)
         assert linear is not None
-        channels = node.inputs[1].values.size
+        channels = values_of(node.inputs[1]).size
         bias = _bias(linear, channels)
         if isinstance(bias, Left):
             return bias
         scale, shift = affine(node)
         weight = linear.inputs[1]
-        folded = scale_outputs(linear, weight.values.astype(np.float64), scale)
+        dtype = values_of(weight).dtype
+        folded = scale_outputs(linear, values_of(weight).astype(np.float64), scale)
         moved = bias * scale + shift
-        made = gs.Constant(
-            graph.new_name(f"{weight.name}.folded"), folded.astype(weight.values.dtype)
-        )
-        made_bias = gs.Constant(
-            graph.new_name(f"{linear.name}.bias.folded"), moved.astype(weight.values.dtype)
-        )
+        made = gs.Constant(graph.new_name(f"{weight.name}.folded"), folded.astype(dtype))
+        made_bias = gs.Constant(graph.new_name(f"{linear.name}.bias.folded"), moved.astype(dtype))
         linear.inputs = [linear.inputs[0], made, made_bias]
         linear.attrs.pop("beta", None)
         result = node.outputs[0]
@@ -73,7 +70,7 @@ class FoldBatchNorm(Pass):
 
 def affine(node: gs.Node) -> tuple[np.ndarray, np.ndarray]:
     """Return (scale, shift), float64, one of each a channel: what ``node`` does in inference."""
-    gamma, beta, mean, variance = (t.values.astype(np.float64) for t in node.inputs[1:5])
+    gamma, beta, mean, variance = (values_of(t).astype(np.float64) for t in node.inputs[1:5])
     scale = gamma / np.sqrt(variance + float(node.attrs.get("epsilon", 1e-5)))
     return scale, beta - mean * scale
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -12,7 +12,7 @@ from .base import Keeps, Left, Pass, Report, Rewrote
 from .errors import UnsupportedGraphError
 from .graph import Graph, Shape
 from .partial import Partial, numbers, propagate
-from .surgery import argument, become_constant, stored
+from .surgery import argument, become_constant, values_of
 
 LARGEST = 1 << 20  # elements of a folded result that its inputs do not already hold
 # the numbers stay the same ones, so a parameter that passes through them stays a parameter
@@ -73,10 +73,10 @@ def _fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left 
     result = node.outputs[0]
     if graph.is_output(result):
         return Left("it is an output of the network")
-    floats = [t for t in inputs if t.dtype in FLOATS and t.values.size > 1]
+    floats = [t for t in inputs if t.dtype in FLOATS and values_of(t).size > 1]
     if floats and node.op not in MOVES:
         return Left("it computes a weight from parameters")
-    arrays = {t.name: t.values for t in inputs}
+    arrays = {t.name: values_of(t) for t in inputs}
     value = evaluate(node, arrays, graph.opset)
     if value is None:
         return Left(f"{node.op} of stored tensors could not be evaluated")
@@ -95,10 +95,10 @@ def evaluate(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> np.nda
 
     try:
         runner = ReferenceEvaluator(OnnxExporter.export_node(node), opsets={"": opset})
-        value = runner.run(None, arrays)[0]
+        value: Any = runner.run(None, arrays)
     except (NotImplementedError, RuntimeError, ValueError, TypeError, IndexError, KeyError):
         return None
-    return np.asarray(value)
+    return np.asarray(value[0])
 
 
 def _shapes_at_any_size(graph: Graph) -> dict[str, Shape]:

@@ -427,10 +427,19 @@ class Graph:
     def refresh_shapes(self) -> dict[str, Shape]:
         """Infer all shapes and store them on the tensors, so that the file shows them."""
         shapes = self.infer_shapes()
+        # the symbols in which the outputs are declared are the interface; inference makes up others
+        declared = {id(t): list(t.shape) for t in self.gs.outputs if t.shape is not None}
         for node in self.gs.nodes:
             for tensor in node.outputs:
                 if isinstance(tensor, gs.Variable) and tensor.name in shapes:
-                    tensor.shape = list(shapes[tensor.name])
+                    found = list(shapes[tensor.name])
+                    said = declared.get(id(tensor))
+                    if said is not None and len(said) == len(found):
+                        found = [
+                            d if isinstance(d, int) or not isinstance(s, str) else s
+                            for d, s in zip(found, said, strict=True)
+                        ]
+                    tensor.shape = found
                     if any(d is None for d in tensor.shape):
                         tensor.shape = [
                             f"{tensor.name}.dim{i}" if d is None else d

@@ -12,7 +12,7 @@ from .block_edit import set_kernel, why_not_square
 from .graph import Graph
 from .remap import remap_groups
 from .strategies import StrategyError
-from .units import why_not_stored
+from .units import constant, why_not_stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class GroupConv(Pass):
         why = why_not_stored(node)
         if why is not None:
             return Left(why)
-        weight = node.inputs[1]
+        weight = constant(node.inputs[1])
         r, q, *window = (int(d) for d in weight.shape)
         if window == [1, 1] or (window == [self.kernel] * 2 and self.groups == 1):
             return None

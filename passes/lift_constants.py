@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from .base import Keeps, Left, Pass, Report, Rewrote
 from .graph import Graph
-from .surgery import become_constant, stored
+from .surgery import become_constant, stored, values_of
 
 LARGEST = 1 << 28  # elements; a ConstantOfShape beyond this is damage, not a weight
 
@@ -59,7 +59,7 @@ class LiftConstants(Pass):
 def _values(node: gs.Node) -> np.ndarray | Left:
     match node.op:
         case "Identity":
-            return node.inputs[0].values.copy()
+            return values_of(node.inputs[0]).copy()
         case "ConstantOfShape":
             shape = stored(node.inputs[0])
             if shape is None:

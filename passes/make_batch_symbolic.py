@@ -44,11 +44,10 @@ class MakeBatchSymbolic(Pass):
         undone = _Trial(trial, graph.infer_shapes(batch=1))
         for node in trial.nodes:
             undone.free(node)
-        for tensor in trial.inputs:
-            tensor.shape = [BATCH, *tensor.shape[1:]]
-        for tensor in trial.outputs:
-            if tensor.shape:
-                tensor.shape = [BATCH, *tensor.shape[1:]]
+        ends: list[gs.Tensor] = [*trial.inputs, *trial.outputs]
+        for end in ends:
+            if end.shape:
+                end.shape = [BATCH, *end.shape[1:]]
         why_not = _mixes_images(graph, trial)
         if why_not is not None:
             report.left[graph.inputs[0].name] = why_not

@@ -11,9 +11,7 @@ from .structure import Block
 from .units import ConvUnit, sole_reader, why_not_stored
 
 
-def match_mbconv(
-    graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node
-) -> Block | str | None:
+def match_mbconv(graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node) -> Block | str | None:
     """Return the MBConv about the depthwise Conv ``node``.
 
     1. its weight is (C, 1, k, k) in C groups, k odd, padding explicit, steps equal both ways

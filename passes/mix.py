@@ -277,9 +277,7 @@ class _Mixer:
             residual=layer.added or block.residual is not None,
         )
 
-    def _sum(
-        self, layer: Layer, outputs: list[gs.Tensor], mixed: gs.Tensor
-    ) -> list[gs.Node]:
+    def _sum(self, layer: Layer, outputs: list[gs.Tensor], mixed: gs.Tensor) -> list[gs.Node]:
         """Return the nodes of Eq. 7, from the alphas to the tensor ``mixed``."""
         name, count, dtype = layer.name, len(outputs), layer.block.depthwise.weight.dtype
         rng = np.random.default_rng([self.seed, len(self.regions)])

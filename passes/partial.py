@@ -112,14 +112,14 @@ def _gather(values: Partial, at: np.ndarray | None) -> Partial | None:
 
 
 def _slice(node: gs.Node, values: Partial, known: dict[str, Partial]) -> Partial | None:
-    bounds = [_read(argument(node, i), known) for i in (1, 2, 4)]
-    start, end = bounds[0], bounds[1]
-    step = bounds[2] if argument(node, 4) is not None else (1,)
-    for bound in (start, end, step):
+    numbers_at: list[int] = []
+    for index in (1, 2, 4):
+        tensor = argument(node, index)
+        bound: Partial | None = (1,) if index == 4 and tensor is None else _read(tensor, known)
         if bound is None or len(bound) != 1 or not isinstance(bound[0], int):
             return None
-    assert start and end and step
-    return _known(values[slice(start[0], end[0], step[0])])  # type: ignore[misc]
+        numbers_at.append(bound[0])
+    return _known(values[slice(*numbers_at)])
 
 
 def _combine(compute: Callable[[int, int], int], a: Partial, b: Partial) -> Partial | None:

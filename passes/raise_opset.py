@@ -21,7 +21,7 @@ class RaiseOpset(Pass):
 
     Matches  a network of a lower operator set. 18 is the first in which Clip, Pad, Split, Squeeze
              and every reduction but the argmax take their numbers as inputs, not attributes.
-    Changes  operators respelt (Clip bounds, Softmax of opset < 13, BatchNormalization 7 -> 15, ...).
+    Changes  operators respelt (Clip bounds, Softmax below 13, BatchNormalization 7 -> 15, ...).
              Metadata of the model and of nodes that keep their name, and the manifest, are kept.
     Keeps    interface and outputs. Left when the converter has no rule for an operator.
     """

@@ -17,15 +17,28 @@ PASSES: dict[str, str] = {
     "attach-postprocess": "attach_postprocess:AttachPostprocess",
     "choose": "choose:Choose",
     "clean": "clean:Clean",
+    "convert-float16": "convert_float16:ConvertFloat16",
     "cut-classifier": "cut_classifier:CutClassifier",
+    "dequantize-weights": "dequantize_weights:DequantizeWeights",
+    "drop-identity": "drop_identity:DropIdentity",
+    "drop-zero-bias": "drop_zero_bias:DropZeroBias",
     "fold-batchnorm": "fold_batchnorm:FoldBatchNorm",
+    "fold-shape-arithmetic": "fold_shape_arithmetic:FoldShapeArithmetic",
     "group-conv": "group_conv:GroupConv",
     "grow-depth": "grow_depth:GrowDepth",
     "grow-width": "grow_width:GrowWidth",
+    "lift-constants": "lift_constants:LiftConstants",
+    "make-batch-symbolic": "make_batch_symbolic:MakeBatchSymbolic",
+    "merge-pad": "merge_pad:MergePad",
     "mix": "mix:Mix",
     "normalize": "normalize:PIPELINE",
+    "raise-opset": "raise_opset:RaiseOpset",
+    "randomize": "randomize:Randomize",
+    "resolve-auto-pad": "resolve_auto_pad:ResolveAutoPad",
     "restore-batchnorm": "restore_batchnorm:RestoreBatchNorm",
     "set-output-stride": "output_stride:SetOutputStride",
+    "unify-clip": "unify_clip:UnifyClip",
+    "unify-linear": "unify_linear:UnifyLinear",
     "widen-kernel": "widen_kernel:WidenKernel",
 }
 
@@ -95,7 +108,7 @@ def make(kind: type[Pass], arguments: str) -> Pass:
         values[key] = _convert(kind.name, key, value.strip(), types[key])
     try:
         return kind(**values)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise PipelineError(f"{kind.name}: {error}") from error
 
 

@@ -38,7 +38,9 @@ def dilate_kernel(weight: Array, kernel: int) -> Array:
     """
     k = _odd_square(weight, kernel)
     if kernel < k or (k > 1 and (kernel - 1) % (k - 1)) or (k == 1 and kernel > 1):
-        raise ValueError(f"the taps of a {k}x{k} kernel do not spread evenly over {kernel}x{kernel}")
+        raise ValueError(
+            f"the taps of a {k}x{k} kernel do not spread evenly over {kernel}x{kernel}"
+        )
     wide = np.zeros((*weight.shape[:2], kernel, kernel), weight.dtype)
     step = (kernel - 1) // (k - 1) if k > 1 else 1
     wide[..., ::step, ::step] = weight

@@ -21,7 +21,7 @@ import onnx_graphsurgeon as gs
 from .base import Keeps, Left, Pass, Report, Rewrote
 from .calibrate import Statistics, output_statistics, read_images, train_mode_cosines
 from .graph import Graph
-from .surgery import argument, stored
+from .surgery import argument, stored, values_of
 
 WHERE = ("auto", "all")
 VARIANCE_FLOOR = 1e-8  # of dead channels, whose outputs never change
@@ -179,7 +179,7 @@ def _insert(
     node: gs.Node, graph: Graph, found: Statistics | None, epsilon: float, report: Report
 ) -> None:
     """Put a BatchNormalization behind ``node`` and take its bias."""
-    bias = node.inputs[2].values.astype(np.float64)
+    bias = values_of(node.inputs[2]).astype(np.float64)
     mean_y = bias if found is None else found.mean
     variance = np.ones_like(bias) if found is None else np.maximum(found.variance, VARIANCE_FLOOR)
     stored_variance = variance.astype(np.float32)

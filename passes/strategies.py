@@ -245,9 +245,7 @@ def _fresh(
     def conv(like: ConvArrays, shape: tuple[int, ...]) -> ConvArrays:
         dtype = like.weight.dtype
         bias = None if like.bias is None else np.zeros(shape[0], dtype)
-        return ConvArrays(
-            kaiming(shape, dtype, rng), bias, identity_batchnorm(like.bn, shape[0])
-        )
+        return ConvArrays(kaiming(shape, dtype, rng), bias, identity_batchnorm(like.bn, shape[0]))
 
     out_channels = int(seed.project.weight.shape[0])
     made = MBConvArrays(

@@ -16,6 +16,13 @@ def stored(tensor: gs.Tensor | None) -> np.ndarray | None:
     return tensor.values if isinstance(tensor, gs.Constant) else None
 
 
+def values_of(tensor: gs.Tensor) -> np.ndarray:
+    """Return the array of a tensor that is known to be stored; raises TypeError if it is not."""
+    if not isinstance(tensor, gs.Constant):
+        raise TypeError(f"{tensor.name} is computed; a stored tensor was wanted")
+    return tensor.values
+
+
 def argument(node: gs.Node, index: int) -> gs.Tensor | None:
     """Return input ``index`` of ``node``; None where it is left out."""
     if index < len(node.inputs) and not node.inputs[index].is_empty():
@@ -46,6 +53,8 @@ def bypass(graph: Graph, node: gs.Node) -> None:
     source, result = node.inputs[0], node.outputs[0]
     node.outputs.clear()
     node.inputs.clear()
+    if graph.is_output(result):
+        source.shape, source.dtype = result.shape, result.dtype
     graph.replace_uses(result, source)
 
 

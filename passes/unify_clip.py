@@ -100,7 +100,7 @@ def _bounds(node: gs.Node) -> Bounds | None:
     return (-np.inf, limit) if node.op == "Min" else (limit, np.inf)
 
 
-def _open(bound: float, dtype: np.dtype[np.generic]) -> float:
+def _open(bound: float, dtype: np.dtype) -> float:
     """Read the largest float as infinity: attribute-form Clip spells 'no bound' that way."""
     largest = float(np.finfo(dtype).max) if dtype.kind == "f" else np.inf
     return float(np.sign(bound)) * np.inf if abs(bound) >= largest else bound

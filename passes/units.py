@@ -39,7 +39,7 @@ class ConvUnit:
     @property
     def weight(self) -> gs.Constant:
         """The stored weight (out, in / group, k, k)."""
-        return self.conv.inputs[1]
+        return constant(self.conv.inputs[1])
 
     @property
     def bias(self) -> gs.Constant | None:
@@ -50,6 +50,12 @@ class ConvUnit:
     def shape(self) -> tuple[int, ...]:
         """Return the shape of the weight."""
         return tuple(int(d) for d in self.weight.shape)
+
+
+def constant(tensor: gs.Tensor) -> gs.Constant:
+    """Return ``tensor``, which the caller knows to be stored."""
+    assert isinstance(tensor, gs.Constant), tensor.name
+    return tensor
 
 
 def sole_reader(graph: Graph, tensor: gs.Tensor) -> gs.Node | None:

@@ -27,7 +27,8 @@ def graph(
     Initializers without values are filled with integers in -3..3, so that sums stay below 2**24
     and float32 is exact: a rewrite that must not change the outputs is held to equality, with no
     tolerance to hide in. ``values`` sets some by name (BatchNormalization needs a variance > 0),
-    and ``<int64[2] axes = {2, 3}>`` in the text does, too.
+    and ``<int64[2] axes = {2, 3}>`` in the text does, too. An output without a type gets the one
+    that ONNX infers. ``check=False`` lets a graph through that ONNX's checker refuses.
     """
     model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]> g {body}')
     rng = np.random.default_rng(0)
@@ -44,6 +45,10 @@ def graph(
         raise KeyError(f"no initializer is called {sorted(given)}")
     for node in model.graph.node:
         node.name = node.output[0]
+    if any(not output.type.HasField("tensor_type") for output in model.graph.output):
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        for output, known in zip(model.graph.output, inferred.graph.output, strict=True):
+            output.CopyFrom(known)
     if check:
         onnx.checker.check_model(model, full_check=True)
     return Graph.from_model(model)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from fnac.data import open_data
 from fnac.data.transforms import EvalTransform
 from fnac.errors import UnsupportedGraphError, UsageError
-from fnac.stages.evaluate import evaluate_module, evaluate_onnx
+from fnac.stages.evaluate import evaluate_module, evaluate_onnx, predict_first
 from fnac.tasks.mean_iou import MeanIoU
 
 SCENES = "scenes:train=1,val=7,size=48"
@@ -126,6 +126,18 @@ def test_a_changed_weight_changes_the_number(tmp_path: Path) -> None:
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "weight"))
     onnx.save(model, path)
     assert evaluate_onnx(path, open_data(SCENES), threads=1).value != before
+
+
+def test_predict_first_is_what_was_measured(tmp_path: Path) -> None:
+    dataset, metric = open_data(SCENES).split("val"), MeanIoU(8)
+    ids = predict_first(write_model(tmp_path / "ids.onnx", labels="ids"), dataset, 3)
+    logits = predict_first(write_model(tmp_path / "m.onnx", batch=2), dataset, 3)
+    for i, (a, b) in enumerate(zip(ids, logits, strict=True)):
+        assert a.shape == b.shape == (32, 40)
+        assert (a != b).float().mean() < 0.01
+        metric.update(b[None], EvalTransform((32, 40))(*dataset[i])[1][None])
+    assert metric.compute() == pytest.approx(by_hand(3)[0], abs=1e-3)
+    assert len(predict_first(tmp_path / "m.onnx", dataset, 20)) == 7
 
 
 def test_limit_and_size(tmp_path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fnac.config import build
+from fnac.flow import AdaptSettings
 from fnac.models.errors import ModelError, SpaceError
 from fnac.models.recipes import load_recipe, recipe_names
 from fnac.models.seeds import find_seed
 from fnac.models.spaces import load_space, space_for_task, space_names
 from fnac.search.settings import SearchSettings
+from fnac.stages.expand import ExpandSettings
+from fnac.stages.export import ExportSettings
 from fnac.stages.tune import TuneSettings
 
 
@@ -76,11 +80,17 @@ def test_an_unknown_space_names_those_there_are() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_settings_of_a_recipe_are_settings(name: str) -> None:
     recipe = load_recipe(name)
-    search = build(SearchSettings, recipe["search"], "search")
-    tune = build(TuneSettings, recipe["tune"], "tune")
-    assert (search.warmup_epochs < search.epochs, tune.batch_size > 0) == (True, True)
-    load_space(recipe["expand"]["space"])
-    find_seed(recipe["export"]["seed"])
+    kinds: dict[str, type[Any]] = {
+        "adapt": AdaptSettings,
+        "export": ExportSettings,
+        "expand": ExpandSettings,
+        "search": SearchSettings,
+        "tune": TuneSettings,
+    }
+    made = {section: build(kinds[section], values, section) for section, values in recipe.items()}
+    assert made["search"].batch_size == recipe["search"]["batch_size"]
+    load_space(made["expand"].space)
+    find_seed(made["export"].seed)
 
 
 def test_an_unknown_recipe_names_those_there_are(tmp_path: Path) -> None:

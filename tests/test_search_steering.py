@@ -110,9 +110,7 @@ def test_the_task_still_orders_the_candidates(share: float) -> None:
     alphas, merits, _ = search(space, budget, 150, noise=1.0)
     solution = choose_architecture([a.detach().numpy() for a in alphas], space, budget)
     best = choose_architecture(merits, space, budget)
-    worth = [
-        sum(float(m[a]) for m, a in zip(merits, arch)) for arch in (solution.arch, best.arch)
-    ]
+    worth = [sum(float(m[a]) for m, a in zip(merits, arch)) for arch in (solution.arch, best.arch)]
     assert worth[0] > 0.9 * worth[1]
     assert 0.95 * budget <= solution.cost <= budget
 
@@ -167,7 +165,9 @@ def test_sampling_is_repeatable_and_continues_from_its_state() -> None:
     alphas = [torch.randn(7) for _ in range(25)]
     one, two = PathSampler(3), PathSampler(3)
     torch.rand(5)  # other draws do not matter
-    assert [one.multinomial(alphas) for _ in range(5)] == [two.multinomial(alphas) for _ in range(5)]
+    assert [one.multinomial(alphas) for _ in range(5)] == [
+        two.multinomial(alphas) for _ in range(5)
+    ]
     state = one.state_dict()
     drawn = (one.uniform([7] * 25), one.pairs(alphas), one.gumbel([3, 4]))
     two = PathSampler(99)
@@ -193,7 +193,7 @@ def test_flat_alphas_are_reported() -> None:
     space = mobile_space()
     flat = softmax_rows([np.zeros(len(row.costs)) for row in space.layers])
     assert mean_entropy(flat) == pytest.approx(1.0)
-    warnings = search_warnings(flat, space, None)
+    warnings = search_warnings(flat, space, None, space.seed_arch())
     assert len(warnings) == 1
     assert warnings[0].startswith("the alphas stayed flat: their entropy is 100.0%")
 
@@ -201,15 +201,16 @@ def test_flat_alphas_are_reported() -> None:
 def test_a_collapse_into_skips_and_a_missed_budget_are_reported() -> None:
     space = mobile_space()
     skips = softmax_rows([5.0 * np.eye(len(row.costs))[-1] for row in space.layers])
-    warnings = search_warnings(skips, space, space.seed_total())
+    chosen = [int(row.argmax()) for row in skips]
+    warnings = search_warnings(skips, space, space.seed_total(), chosen)
     assert [warning.split(":")[0] for warning in warnings[:1]] == [
         "the search collapsed into skips"
     ]
-    assert "19 of 19 layers" in warnings[0]
+    assert "chosen in 19 of the 19 layers that offer it" in warnings[0]
     assert "below the budget" in warnings[1]
 
 
 def test_a_sound_search_has_no_warnings() -> None:
     space = mobile_space()
     seed = softmax_rows([8.0 * np.eye(len(row.costs))[1] for row in space.layers])
-    assert search_warnings(seed, space, space.seed_total()) == []
+    assert search_warnings(seed, space, space.seed_total(), space.seed_arch()) == []

@@ -46,7 +46,13 @@ def run(folder: Path, *, resume: bool = False, **changed: Any) -> TuneResult:
     model = target(folder / "target.onnx")
     settings = TuneSettings(**{**BASE, **changed})
     return tune(
-        model, SquaresSource(), TASK, folder / "tuned.onnx", folder / "tune", settings, resume=resume
+        model,
+        SquaresSource(),
+        TASK,
+        folder / "tuned.onnx",
+        folder / "tune",
+        settings,
+        resume=resume,
     )
 
 
@@ -57,6 +63,8 @@ def test_it_learns_and_keeps_the_graph(tmp_path: Path) -> None:
     before, after = Graph.load(tmp_path / "target.onnx"), Graph.load(result.output)
     assert [node.name for node in before.nodes] == [node.name for node in after.nodes]
     assert [c.name for c in before.constants()] == [c.name for c in after.constants()]
+    done = after.manifest.pop("tune")
+    assert (done["steps"], done["val"]) == (40, result.val)
     assert before.manifest == after.manifest
     with (tmp_path / "tune" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -148,7 +156,8 @@ def test_recalibration_is_part_of_the_run(tmp_path: Path) -> None:
     run(tmp_path / "a", steps=1, lr=1e-12)
     run(tmp_path / "b", steps=1, lr=1e-12, recalibrate_bn=3)
     a, b = (
-        {c.name: c.values for c in Graph.load(tmp_path / x / "tuned.onnx").constants()} for x in "ab"
+        {c.name: c.values for c in Graph.load(tmp_path / x / "tuned.onnx").constants()}
+        for x in "ab"
     )
     assert np.abs(a["stem_mean"]).max() < 0.5 * np.abs(b["stem_mean"]).max()
     np.testing.assert_allclose(a["stem_weight"], b["stem_weight"], atol=1e-6)

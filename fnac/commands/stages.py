@@ -277,17 +277,20 @@ def tune(
 @model_argument
 @out_file
 @click.option("--no-postprocess", is_flag=True, help="Leave the raw output (no arg-max).")
+@click.option("--fp16", is_flag=True, help="Store and compute in float16.")
+@click.option("--int8", is_flag=True, help="Quantize, calibrated on pictures of --data.")
+@click.option("--data", metavar="SPEC", help="Pictures for --int8.")
 @no_verify_option
 @json_option
 @configured
 def emit(
     model: Path,
     out: Path | None,
-    no_postprocess: bool,
-    no_verify: bool,
+    data: str | None,
     as_json: bool,
     config_file: Path | None,
     assignments: tuple[str, ...],
+    **flags: bool,
 ) -> None:
     """Make MODEL ready for onnxruntime: fold BN, clean, arg-max inside, MAdds on every node.
 
@@ -296,9 +299,13 @@ def emit(
     from fnac.config import gather
     from fnac.flow import run_emit
 
-    options = {"postprocess": False if no_postprocess else None}
-    config = gather(file=config_file, assignments=assignments, options={"emit": options})
-    found = run_emit(model, config, out=out or Path("model.onnx"), verify=not no_verify)
+    given = {key: True for key, value in flags.items() if value}
+    config = gather(
+        file=config_file,
+        assignments=assignments,
+        options={"emit": given, "adapt": {"data": data}},
+    )
+    found = run_emit(model, config, out=out or Path("model.onnx"))
     if as_json:
         print_json(found)
     else:

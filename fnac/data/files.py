@@ -158,7 +158,7 @@ class FileSource:
             found = ", ".join(self.splits) or "no split at all"
             raise DataError(
                 f"{self.root} ({self.name}): found {found}; wanted pictures for '{name}'; "
-                f"add them as the {self.name} reader expects (docs: data)"
+                f"add them as the {self.name} reader expects"
             )
         return FileDataset(self.pairs[name])
 

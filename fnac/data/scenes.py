@@ -149,7 +149,7 @@ def _free_spot(
 ) -> tuple[float, float] | None:
     """Find a centre where at most a part of an earlier object gets covered."""
     for _ in range(12):
-        x, y = width * (0.1 + 0.8 * draw()), height * (0.1 + 0.8 * draw())
+        x, y = width * (0.15 + 0.7 * draw()), height * (0.15 + 0.7 * draw())
         if all(
             (x - a) * (x - a) + (y - b) * (y - b) > 0.64 * (radius + r) * (radius + r)
             for a, b, r in taken

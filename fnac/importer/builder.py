@@ -7,6 +7,7 @@ network itself, or one path of a choice point.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -48,7 +49,12 @@ class Scope:
 
     def placeholder(self, name: str) -> fx.Node:
         """Add an input of the graph."""
-        node = self.graph.placeholder(name)
+        clean = re.sub(r"\W", "_", name)
+        if not clean.isidentifier() or keyword.iskeyword(clean):
+            clean = f"input_{clean}"
+        while any(clean == i.target for i in self.inputs):
+            clean += "_"
+        node = self.graph.placeholder(clean)
         self.inputs.append(node)
         return node
 
@@ -290,8 +296,12 @@ class Builder:
         return self.scope.attributes[key]
 
     def _stripped(self, name: str) -> str:
+        """Return a name without the layer's name, which the path above says already."""
         stem = self.scope.stem
-        return name.removeprefix(stem + ".") if stem else name
+        if not stem:
+            return name
+        inside = re.sub(rf"\.{re.escape(stem)}\.[^.]+", "", name)  # a copy's tag: .LAYER.CANDIDATE
+        return inside.removeprefix(stem + ".") or name
 
     def _dynamic(self, argument: Any) -> bool:
         if isinstance(argument, fx.Node | Host):

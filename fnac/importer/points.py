@@ -73,31 +73,32 @@ def _mixture(
     node: onnx.NodeProto, facts: Facts, stored: dict[str, onnx.TensorProto]
 ) -> tuple[list[onnx.NodeProto], list[str], onnx.NodeProto, onnx.NodeProto] | None:
     """Return (Muls, candidate outputs, Split, Softmax) if a Sum mixes under alphas, in order."""
-    rows: list[tuple[onnx.NodeProto, str]] = []
+    rows: dict[int, tuple[onnx.NodeProto, str]] = {}
     split: onnx.NodeProto | None = None
     if len(node.input) < 2:
         return None
-    for k, tensor in enumerate(node.input):
+    for tensor in node.input:
         mul = facts.producers.get(tensor)
         if mul is None or mul.op_type != "Mul":
             return None
         for a, b in (mul.input, reversed(mul.input)):
             source = facts.producers.get(b)
-            if source is not None and source.op_type == "Split" and k < len(source.output):
-                if (split is None or source is split) and source.output[k] == b:
-                    split = source
-                    rows.append((mul, a))
-                    break
+            weighs = source is not None and source.op_type == "Split"
+            if source is not None and weighs and (split is None or source is split):
+                split = source
+                rows[list(source.output).index(b)] = (mul, a)
+                break
         else:
             return None
-    if split is None or len(split.output) != len(node.input):
+    if split is None or sorted(rows) != list(range(len(split.output))):
         return None
     softmax = facts.producers.get(split.input[0])
     if softmax is None or softmax.op_type != "Softmax" or softmax.input[0] not in stored:
         return None
     if list(stored[softmax.input[0]].dims) != [len(rows)]:
         return None
-    return [m for m, _ in rows], [a for _, a in rows], split, softmax
+    ordered = [rows[k] for k in range(len(rows))]
+    return [m for m, _ in ordered], [a for _, a in ordered], split, softmax
 
 
 def _region(output: str, entry: str, facts: Facts) -> list[onnx.NodeProto]:

@@ -105,9 +105,9 @@ def _matrix(
     where = first[:, None] + taps[None, :]
     distance = (where - source[:, None]) / stretch
     value = _cubic(distance, how.cubic) if how.mode == "cubic" else _triangle(distance)
-    if how.exclude_outside or how.antialias:
+    if how.exclude_outside:
         value = torch.where((where < 0) | (where >= n), torch.zeros_like(value), value)
-        value = value / value.sum(1, keepdim=True)
+    value = value / value.sum(1, keepdim=True)
     for k in range(where.shape[1]):
         weights[rows, where[:, k].clamp(0, n - 1)] += value[:, k]
     return weights, gone

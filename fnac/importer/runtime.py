@@ -222,10 +222,12 @@ def first_extreme(x: Tensor, dim: int, *, largest: bool) -> Tensor:
     return (x == best).to(torch.uint8).argmax(dim)
 
 
-def over_trailing(x: Tensor, function: Any, axis: int) -> Tensor:
-    """Apply a function of one axis to all the axes from ``axis`` on, taken as one."""
+def over_trailing(x: Tensor, name: str, axis: int) -> Tensor:
+    """Apply softmax, log_softmax or hardmax to all the axes from ``axis`` on, taken as one."""
     flat = x.reshape(*x.shape[: axis % x.ndim], -1)
-    result: Tensor = function(flat, dim=-1)
+    if name == "hardmax":
+        return hardmax(flat, -1).reshape(x.shape)
+    result = F.softmax(flat, -1) if name == "softmax" else F.log_softmax(flat, -1)
     return result.reshape(x.shape)
 
 
@@ -322,6 +324,11 @@ def arange_of_tensors(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     """Return the numbers from start to limit by delta, in their type."""
     first, last, step = start.item(), limit.item(), delta.item()
     return torch.arange(first, last, step, dtype=start.dtype, device=start.device)
+
+
+def identity(x: Tensor, *_: Any) -> Tensor:
+    """Return x (a Dropout whose ratio only its caller knows drops nothing)."""
+    return x
 
 
 def ones_like(x: Tensor) -> Tensor:
@@ -667,10 +674,11 @@ def depth_to_space(x: Tensor, block: int) -> Tensor:
     return y.reshape(n, c // block**2, h * block, w * block)
 
 
-def space_to_depth(x: Tensor, block: int) -> Tensor:
-    """Move space into channels."""
+def space_to_depth(x: Tensor, block: int, channel_first: bool) -> Tensor:
+    """Move space into channels, which vary slower (CRD) or faster (DCR) than the places."""
     n, c, h, w = x.shape
-    y = x.reshape(n, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
+    y = x.reshape(n, c, h // block, block, w // block, block)
+    y = y.permute(0, 1, 3, 5, 2, 4) if channel_first else y.permute(0, 3, 5, 1, 2, 4)
     return y.reshape(n, c * block**2, h // block, w // block)
 
 
@@ -756,9 +764,10 @@ def reduce_log_sum_exp(x: Tensor, axes: Axes, keep: bool) -> Tensor:
     return torch.logsumexp(wide, _all(x, axes), keepdim=keep).to(x.dtype)
 
 
-def reduce_nothing(x: Tensor, function: Any) -> Tensor:
-    """Return a reduction over no axes: its element-wise part alone."""
-    y: Tensor = function(x.unsqueeze(-1), [-1], False)
+def reduce_or_nothing(x: Tensor, name: str, axes: Axes, keep: bool) -> Tensor:
+    """Return a reduction; over no axes its element-wise part alone (noop_with_empty_axes)."""
+    function: Any = globals()[name]
+    y: Tensor = function(x, axes, keep) if axes else function(x.unsqueeze(-1), [-1], False)
     return y
 
 

@@ -73,9 +73,12 @@ def _store(proto: onnx.TensorProto, tensor: torch.Tensor) -> None:
             "model; give the model that was imported"
         )
     dtype = dtype_of(proto.data_type, proto.name)
-    fresh = numpy_helper.from_array(array_of(tensor.to(dtype)), proto.name)
-    fresh.doc_string = proto.doc_string
-    proto.CopyFrom(fresh)
+    fresh = numpy_helper.from_array(array_of(tensor.to(dtype)))
+    for field in ("float_data", "double_data", "int32_data", "external_data"):
+        proto.ClearField(field)  # type: ignore[arg-type]
+    if proto.data_location == onnx.TensorProto.EXTERNAL:
+        proto.ClearField("data_location")
+    proto.raw_data = fresh.raw_data
 
 
 def _replace(field: object, items: list[onnx.NodeProto] | list[onnx.TensorProto]) -> None:

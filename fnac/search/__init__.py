@@ -1,0 +1,1 @@
+"""Architecture search: budgets, path sampling, steering to a budget, the exact final choice."""

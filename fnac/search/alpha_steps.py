@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from fnac.weight_steps import clip
 
 @dataclasses.dataclass(frozen=True)
 class AlphaOutcome:
-    """What an alpha step did: loss with cost term (on the device), lambda, expected cost after."""
+    """What an alpha step did: task loss (on the device), lambda, expected cost after."""
 
     loss: Tensor
     lambda_: float
@@ -80,10 +79,10 @@ class AlphaSteps:
             self._set_paths(step)
             self.optimizer.zero_grad(set_to_none=True)
             loss = self.task.loss(self.network(images), targets)
-            fixed = self.settings.lambda_ or 0.0
+            fixed, whole = self.settings.lambda_ or 0.0, loss
             if steering is None and fixed:
-                loss = loss + fixed * cost_term(self.alphas, self._costs)
-            self.fabric.backward(loss)
+                whole = torch.add(loss, cost_term(self.alphas, self._costs), alpha=fixed)
+            self.fabric.backward(whole)
         finally:
             for weight in self._weights:
                 weight.requires_grad_(True)
@@ -95,10 +94,8 @@ class AlphaSteps:
         push = steering.push(self.rows(), step, self.lr)
         with torch.no_grad():
             for alpha, shift in zip(self.alphas, push.shifts, strict=True):
-                alpha += torch.from_numpy(shift).to(alpha)
-        searchable = max(push.expected - self.space.fixed, 1.0)
-        cost = push.lambda_ * math.log10(searchable / 1e9)
-        return AlphaOutcome(loss.detach() + cost, push.lambda_, push.expected)
+                alpha.add_(torch.from_numpy(shift).to(alpha))
+        return AlphaOutcome(loss.detach(), push.lambda_, push.expected)
 
     def _set_paths(self, step: int) -> None:
         points = self.points

@@ -28,7 +28,7 @@ class LayerCosts:
     seed_choice: str | None = None
 
     def index(self, choice: str) -> int:
-        """Return the position of candidate ``choice``; UsageError names the layer and its choices."""
+        """Return the position of ``choice``; UsageError names the layer and what it offers."""
         try:
             return self.candidates.index(choice)
         except ValueError:
@@ -65,8 +65,8 @@ class SpaceCosts:
         missing = [layer.name for layer in self.layers if layer.seed_choice is None]
         if missing:
             raise UsageError(
-                f"layer {missing[0]}: the super network does not say which candidate is the seed's; "
-                "name an architecture with --arch FILE or a budget in absolute units"
+                f"layer {missing[0]}: the super network does not say which candidate is "
+                "the seed's; name an architecture with --arch FILE or a budget in absolute units"
             )
         return tuple(layer.index(str(layer.seed_choice)) for layer in self.layers)
 

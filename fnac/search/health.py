@@ -10,7 +10,8 @@ from fnac.search.budget import say
 from fnac.search.costs import SKIP, SpaceCosts
 
 FLAT = 0.95  # mean entropy, as a share of the greatest possible, above which nothing was decided
-SKIPPED = 0.75  # share of the skippable layers that lean to skip, above which the search collapsed
+SKIPPED = 0.6  # mean probability of skip where it is offered, above which the search collapsed
+SKIPS_CHOSEN = 0.8  # share of these layers that the choice skips, above which it did as well
 OFF_BUDGET = 0.03  # distance of the expected cost from the budget, as a share of it
 
 
@@ -38,11 +39,15 @@ def mean_entropy(probabilities: Sequence[np.ndarray]) -> float:
 
 
 def search_warnings(
-    probabilities: Sequence[np.ndarray], space: SpaceCosts, budget: int | None
+    probabilities: Sequence[np.ndarray],
+    space: SpaceCosts,
+    budget: int | None,
+    choice: Sequence[int],
 ) -> list[str]:
     """Say what is wrong with the outcome of a search; an empty list if nothing is.
 
     probabilities  softmax(alpha) of every layer; budget: whole network, in the unit of ``space``
+    choice         the candidate that was chosen in every layer
     """
     found: list[str] = []
     entropy = mean_entropy(probabilities)
@@ -53,16 +58,19 @@ def search_warnings(
             "learning rate"
         )
     skippable = [
-        (row, layer.candidates.index(SKIP))
-        for row, layer in zip(probabilities, space.layers, strict=True)
+        (float(row[layer.candidates.index(SKIP)]), layer.candidates[chosen] == SKIP)
+        for row, layer, chosen in zip(probabilities, space.layers, choice, strict=True)
         if SKIP in layer.candidates
     ]
-    skipped = sum(int(np.argmax(row)) == skip for row, skip in skippable)
-    if len(skippable) > 1 and skipped > SKIPPED * len(skippable):
-        found.append(
-            f"the search collapsed into skips: {skipped} of {len(skippable)} layers that may be "
-            "skipped lean to skip; lower lambda, raise the budget or search for more epochs"
-        )
+    if len(skippable) > 1:
+        mean = float(np.mean([p for p, _ in skippable]))
+        skips = sum(skipped for _, skipped in skippable)
+        if mean > SKIPPED or skips > SKIPS_CHOSEN * len(skippable):
+            found.append(
+                f"the search collapsed into skips: skip has a probability of {mean:.0%} on average "
+                f"and is chosen in {skips} of the {len(skippable)} layers that offer it; lower "
+                "lambda, raise the budget or search for more epochs"
+            )
     if budget is not None:
         expected = space.expected([list(map(float, row)) for row in probabilities])
         reachable = min(budget, space.greatest())

@@ -85,9 +85,7 @@ class SearchSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
         """Return the steps of a search whose weights see ``per_epoch`` batches an epoch."""
         if self.steps is not None and self.warmup_steps is not None:
             return SearchPlan(self.steps, self.warmup_steps, self.alpha_every)
-        return SearchPlan(
-            self.epochs * per_epoch, self.warmup_epochs * per_epoch, self.alpha_every
-        )
+        return SearchPlan(self.epochs * per_epoch, self.warmup_epochs * per_epoch, self.alpha_every)
 
     def resolved_alpha_lr(self, alpha_steps: int) -> float:
         """Return the alphas' learning rate: it must follow the number of their steps.

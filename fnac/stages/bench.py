@@ -1,4 +1,4 @@
-"""Latency of ONNX files in onnxruntime, measured in turn, so that ratios survive a noisy machine."""
+"""Latency of ONNX files in onnxruntime, measured in turn: ratios survive a noisy machine."""
 
 from __future__ import annotations
 
@@ -81,14 +81,8 @@ def bench(paths: Sequence[Path], settings: BenchSettings) -> BenchResult:
 
     Raises UnsupportedGraphError naming a file that onnxruntime cannot run.
     """
-    import onnxruntime as ort
+    from fnac.stages.evaluate import open_session
 
-    from fnac.stages.evaluate import providers
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    if settings.threads:
-        options.intra_op_num_threads = settings.threads
     sessions = []
     caught: tuple[type[Exception], ...] = (RuntimeError, ValueError, *ort_errors())
     for path in paths:
@@ -98,7 +92,7 @@ def bench(paths: Sequence[Path], settings: BenchSettings) -> BenchResult:
             for name, array in random_feed(graph, settings.size).items()
         }
         try:
-            session = ort.InferenceSession(str(path), options, providers=providers())
+            session = open_session(path, "auto", settings.threads or 0)
             for _ in range(max(1, settings.warmup)):
                 session.run(None, feed)
         except caught as error:

@@ -21,7 +21,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from torch import Tensor, nn
 
 from fnac.data.loader import EpochLoader
-from fnac.data.source import Dataset, DataSource
+from fnac.data.source import IGNORE, Dataset, DataSource
 from fnac.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, Triple
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.tasks.mean_iou import MeanIoU
@@ -159,6 +159,21 @@ def evaluate_module(
         module.train(training)
 
 
+def predict_first(
+    path: Path, dataset: Dataset, count: int, size: tuple[int, int] | None = None
+) -> list[Tensor]:
+    """Return the class ids (H, W) that an ONNX file gives the first ``count`` pictures."""
+    network = OnnxNetwork(path)
+    at = network.evaluation_size(size)
+    transform = EvalTransform(at, *preprocessing(network.manifest))
+    labels = []
+    for index in range(min(count, len(dataset))):
+        output = network(transform(*dataset[index])[0].unsqueeze(0))
+        classes = output.shape[1] if output.is_floating_point() else IGNORE
+        labels.append(_class_ids(output, at, classes, str(path))[0])
+    return labels
+
+
 class OnnxNetwork:
     """An ONNX file in an onnxruntime session: tensors in, first output out."""
 
@@ -166,7 +181,7 @@ class OnnxNetwork:
         if not path.is_file():
             raise UnsupportedGraphError(f"{path}: no such file; wanted an ONNX file")
         self.path = path
-        self.session = _open_session(path, device, threads)
+        self.session = open_session(path, device, threads)
         self.manifest = _read_manifest(self.session)
         inputs = self.session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
@@ -301,7 +316,12 @@ def _class_ids(output: Tensor, size: tuple[int, int], classes: int, where: str) 
     return labels.long()
 
 
-def _open_session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+def open_session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+    """Load a file on ``device`` (auto, cuda, cpu), errors only in the log; threads 0 = its choice.
+
+    Raises UnsupportedGraphError where onnxruntime refuses the file, UsageError for ``cuda``
+    without a CUDA device; where CUDA then fails it runs on the CPU, and a warning says so once.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads

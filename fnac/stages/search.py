@@ -149,7 +149,8 @@ class _Search:
             self.sampler,
             steps=self.plan.alpha_steps,
         )
-        self.start, self.steering, self.lambda_ = 0, None, settings.lambda_ or 0.0
+        self.start, self.lambda_ = 0, settings.lambda_ or 0.0
+        self.steering: Steering | None = None
         self.identity = {
             **as_plain(settings),
             "steps": self.plan.total,
@@ -310,10 +311,10 @@ class _Search:
         """Judge the outcome, say what is wrong with it, write the trained super network."""
         rows = self.alphas.rows()
         probabilities = softmax_rows(rows)
-        warnings = search_warnings(probabilities, self.space, self.budget)
         choice = choose_architecture(
             rows, self.space, self.budget, use_at_least=self.settings.use_at_least
         )
+        warnings = search_warnings(probabilities, self.space, self.budget, choice.arch)
         warnings += choice.remarks
         for warning in warnings:
             logger.warning("search: %s", warning)

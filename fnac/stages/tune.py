@@ -105,9 +105,7 @@ def tune(
             "an architecture first (`fnac derive`)"
         )
     fabric = open_fabric(settings)
-    loader = training_loader(
-        source.split("train"), graph.manifest, settings, fabric, settings.seed
-    )
+    loader = training_loader(source.split("train"), graph.manifest, settings, fabric, settings.seed)
     per_epoch = loader.batches_per_epoch
     total = settings.steps or settings.epochs * per_epoch
     plain = prepare_module(module, fabric, settings)
@@ -184,6 +182,7 @@ def tune(
                 save_checkpoint(fabric, checkpoint, content)
     if fabric.is_global_zero:
         tuned = Graph.from_model(write_back(module.cpu(), graph.to_model()))
+        tuned.manifest["tune"] = {"steps": total, "val": val}
         tuned.save(output)
     fabric.barrier()
     return TuneResult(output, total, trace.last, val)

@@ -51,9 +51,10 @@ class Segmentation:
         return MeanIoU(self.num_classes, distributed=distributed)
 
     def pictures(self, dataset: Dataset, predictions: Sequence[Tensor], folder: Path) -> list[Path]:
-        """Write ``folder/NAME.png`` for the first samples of ``dataset``, one a prediction.
+        """Write one panel a prediction: ``folder/prediction_NUMBER-NAME.png``.
 
-        predictions: class ids (H, W) each; image and truth are resized to that. Returns the paths.
+        The predictions are those of the first samples of ``dataset``: class ids (H, W) each;
+        image and truth are resized to that. Returns the paths.
         """
         folder.mkdir(parents=True, exist_ok=True)
         written = []
@@ -61,7 +62,7 @@ class Segmentation:
             image, truth = dataset[index]
             size = (int(prediction.shape[0]), int(prediction.shape[1]))
             image, truth = resize_pair(image, truth, size)
-            path = folder / f"{index:02d}-{dataset.id(index)}.png"
+            path = folder / f"prediction_{index:02d}-{dataset.id(index)}.png"
             write_png(path, draw_panel(image, truth, prediction.cpu().to(torch.uint8)))
             written.append(path)
         return written

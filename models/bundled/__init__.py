@@ -1,6 +1,7 @@
 """The seed that comes with the package: MobileNetV2 of width 0.35, pre-trained on CIFAR-10.
 
-See README.md beside this file for its accuracy and how it was made (train.py, export.py).
+See README.md beside this file for its accuracy and how it was made (train.py, then
+benchmarks/export_bundled_seed.py).
 """
 
 from __future__ import annotations

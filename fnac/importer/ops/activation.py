@@ -90,10 +90,14 @@ def leaky_relu(builder: Builder, node: Node) -> Any:
 def prelu(builder: Builder, node: Node) -> Any:
     """PRelu -> nn.PReLU for one slope a channel, else x and slope * x."""
     x, slope = node.inputs[:2]
-    own = builder.trainable(slope)
-    if own is not None and own.tensor.ndim == 1 and (builder.rank(node) or 0) == 2:
+    assert x is not None
+    own, rank = builder.trainable(slope), builder.rank(node)
+    per_channel = node.version < 7 or rank == 2 or (own is not None and own.tensor.numel() == 1)
+    if own is not None and own.tensor.ndim == 1 and per_channel:
         part = nn.PReLU(own.tensor.numel(), device="meta")
-        return builder.module(node, part, [x], {"weight": own})  # type: ignore[list-item]
+        return builder.module(node, part, [x], {"weight": own})
+    if node.version < 7 and rank is not None and rank > 2:
+        slope = builder.call(runtime.append_axes, slope, rank - 2)
     return builder.call(runtime.prelu, x, slope)
 
 
@@ -165,26 +169,26 @@ def swish(builder: Builder, node: Node) -> Any:
 @converter("Softmax", 1)
 def softmax_as_matrix(builder: Builder, node: Node) -> Any:
     """Softmax before version 13: over all the axes from ``axis`` on."""
-    return _as_matrix(builder, node, F.softmax)
+    return _as_matrix(builder, node, F.softmax, "softmax")
 
 
 @converter("LogSoftmax", 1)
 def log_softmax_as_matrix(builder: Builder, node: Node) -> Any:
     """LogSoftmax before version 13: over all the axes from ``axis`` on."""
-    return _as_matrix(builder, node, F.log_softmax)
+    return _as_matrix(builder, node, F.log_softmax, "log_softmax")
 
 
 @converter("Hardmax", 1)
 def hardmax_as_matrix(builder: Builder, node: Node) -> Any:
     """Hardmax before version 13: over all the axes from ``axis`` on."""
-    return _as_matrix(builder, node, runtime.hardmax)
+    return _as_matrix(builder, node, runtime.hardmax, "hardmax")
 
 
-def _as_matrix(builder: Builder, node: Node, function: Callable[..., Any]) -> Any:
+def _as_matrix(builder: Builder, node: Node, function: Callable[..., Any], name: str) -> Any:
     axis, rank = node.get("axis", 1), builder.rank(node)
     if rank is not None and axis % rank == rank - 1:
         return builder.call(function, node.inputs[0], dim=-1)
-    return builder.call(runtime.over_trailing, node.inputs[0], function, axis)
+    return builder.call(runtime.over_trailing, node.inputs[0], name, axis)
 
 
 @converter("Softmax", 13)

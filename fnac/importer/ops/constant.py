@@ -10,7 +10,7 @@ import torch
 from fnac.passes.errors import UnsupportedGraphError
 
 from .. import runtime
-from ..attributes import dtype_of, tensor_of
+from ..attributes import dtype_of, shortest, tensor_of
 from ..builder import Builder
 from ..registry import converter
 from ..values import Host, Node
@@ -74,8 +74,12 @@ def dropout_by_attribute(builder: Builder, node: Node) -> Any:
 @converter("Dropout", 12)
 def dropout(builder: Builder, node: Node) -> Any:
     """Dropout: active in train mode, whatever the file's training_mode says."""
-    ratio = builder.known(node, 1, "the ratio of Dropout")
-    return _dropout(builder, node, ratio[0] if ratio else 0.5)
+    ratio = node.input(1)
+    known = builder.static(ratio)
+    if ratio is not None and known is None:
+        y = builder.call(runtime.identity, node.inputs[0], ratio)
+        return (y, builder.call(runtime.ones_like, y)) if node.wants(1) else y
+    return _dropout(builder, node, 0.5 if known is None else shortest(float(known)))
 
 
 def _dropout(builder: Builder, node: Node, ratio: float) -> Any:

@@ -30,9 +30,10 @@ def batch_normalization(builder: Builder, node: Node) -> Any:
     training = bool(node.get("training_mode", 0))
     read = [o for o in node.outputs[1:] if o and builder.facts.reads[o]]
     if training and read:
-        return builder.call(
+        whole = builder.call(
             runtime.batch_norm_update, x, scale, bias, mean, var, epsilon, momentum
         )
+        return tuple(builder.call(runtime.pick, whole, i) for i in range(len(node.outputs)))
     owns = {
         "weight": builder.trainable(scale),
         "bias": builder.trainable(bias),

@@ -28,10 +28,8 @@ def _reduction(op: str, function: Callable[..., Any], axes_input_since: int) -> 
 def _reduce(builder: Builder, node: Node, function: Callable[..., Any], axes: Any) -> Any:
     x = node.inputs[0]
     keep = bool(node.get("keepdims", 1))
-    if not axes and isinstance(axes, list | None):
-        if node.get("noop_with_empty_axes", 0):
-            return builder.call(runtime.reduce_nothing, x, function)
-        axes = None
+    if node.get("noop_with_empty_axes", 0) and not (isinstance(axes, list) and axes):
+        return builder.call(runtime.reduce_or_nothing, x, function.__name__, axes, keep)
     if isinstance(x, Host) and function is runtime.reduce_prod:
         total: Any = 1
         for item in x.items:

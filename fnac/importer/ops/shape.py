@@ -168,13 +168,13 @@ def split_by_attribute(builder: Builder, node: Node) -> Any:
 @converter("Split", 13)
 def split(builder: Builder, node: Node) -> Any:
     """Split with its sizes as an input, or into equal pieces (the last one smaller)."""
-    return _split(builder, node, builder.known(node, 1, "the sizes of the pieces"))
+    return _split(builder, node, builder.numbers(node.input(1)))
 
 
-def _split(builder: Builder, node: Node, sizes: list[int] | None) -> Any:
+def _split(builder: Builder, node: Node, sizes: Any) -> Any:
     x, axis, count = node.inputs[0], node.get("axis", 0), len(node.outputs)
     assert x is not None
-    if isinstance(x, Host):
+    if isinstance(x, Host) and (sizes is None or _all_known(sizes)):
         step = -(-len(x.items) // count)
         cuts = sizes or [step] * count
         pieces, at = [], 0
@@ -182,8 +182,9 @@ def _split(builder: Builder, node: Node, sizes: list[int] | None) -> Any:
             pieces.append(_vector(list(x.items[at : at + n]), scalar=False, dtype=x.dtype))
             at += n
         return tuple(pieces)
+    x = builder.tensor(x)
     if sizes is not None:
-        whole = builder.call(torch.split, x, tuple(sizes), axis)
+        whole = builder.call(torch.split, x, sizes, axis)
     else:
         whole = builder.call(runtime.split, x, node.get("num_outputs", count), axis)
     return tuple(builder.call(runtime.pick, whole, i) for i in range(count))
@@ -323,7 +324,14 @@ def depth_to_space(builder: Builder, node: Node) -> Any:
 @converter("SpaceToDepth", 1)
 def space_to_depth(builder: Builder, node: Node) -> Any:
     """SpaceToDepth."""
-    return builder.call(runtime.space_to_depth, node.inputs[0], node.get("blocksize"))
+    channel_first = node.get("mode", "DCR") == "CRD"
+    return builder.call(
+        runtime.space_to_depth, node.inputs[0], node.get("blocksize"), channel_first
+    )
+
+
+def _all_known(numbers: Any) -> bool:
+    return isinstance(numbers, list) and not any(isinstance(n, fx.Node) for n in numbers)
 
 
 def _kind(node: Node) -> torch.dtype:

@@ -1,0 +1,331 @@
+"""Stage 2, ``expand``: a seed becomes its super network, in the order written here.
+
+normalize, restore BN, [cut the classifier, set the output stride, attach the head], mix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.passes.cost import profile
+from fnac.passes.graph import Graph
+from fnac.passes.manager import PassManager
+from fnac.passes.mix import SKIP, Mix
+from fnac.passes.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+    from fnac.models.spaces import Space
+
+logger = logging.getLogger(__name__)
+
+Images = Callable[[Graph], "np.ndarray"]
+Triple = tuple[float, float, float]
+
+HEADS = {"seg": "deeplabv3"}  # task -> its own head
+DEFAULT_SIZE = (224, 224)
+STRIDES = (8, 16, 32)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpandSettings:
+    """What the super network is to be. Fields are the options of ``fnac expand``.
+
+    ``task``          None: the seed keeps its own head
+    ``head``          name of the head; None: the task's own
+    ``classes``       outputs of the head
+    ``space``         ``auto``, the name of a bundled space, or a YAML file
+    ``remap``         remapping strategy: fna, fna-live, net2net, bn-gamma, std, l1, dilate, random
+    ``size``          input height and width in pixels; None: the seed's own
+    ``output_stride`` of the backbone under a dense head
+    ``mean``, ``std`` of the preprocessing, on pixels / 255, for a file that does not say
+    ``random_seed``   of the head, the alphas and strategies that draw
+    """
+
+    task: str | None = None
+    head: str | None = None
+    classes: int | None = None
+    space: str = "auto"
+    remap: str = "fna"
+    size: tuple[int, int] | None = None
+    output_stride: int = 16
+    mean: Triple | None = None
+    std: Triple | None = None
+    random_seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions in the words of the options."""
+        if self.remap not in STRATEGIES:
+            raise UsageError(f"--remap {self.remap}: known: {', '.join(STRATEGIES)}")
+        if self.size is not None and min(self.size) < 32:
+            raise UsageError(f"--size {self.size[0]}x{self.size[1]}: wanted at least 32x32")
+        if self.output_stride not in STRIDES:
+            raise UsageError(f"--output-stride {self.output_stride}: wanted 8, 16 or 32")
+        if self.task is None and self.head is not None:
+            raise UsageError(f"--head {self.head}: a head needs its --task")
+        if self.task is not None and self.task not in HEADS:
+            raise UsageError(
+                f"--task {self.task}: expand has heads for: {', '.join(HEADS)}; "
+                "without --task the seed keeps its own head"
+            )
+        if self.classes is not None and self.classes < 1:
+            raise UsageError(f"--classes {self.classes}: wanted at least 1")
+        if (self.mean is None) != (self.std is None):
+            raise UsageError("mean and std: one of them was given; both or neither are wanted")
+
+
+def expand(
+    graph: Graph,
+    settings: ExpandSettings,
+    *,
+    manager: PassManager | None = None,
+    images: Images | None = None,
+) -> Graph:
+    """Return the super network of the seed ``graph``, which is left as it was.
+
+    manager  runs, proves and records the passes; its ledger is complete afterwards
+    images   asked for (N, 3, H, W) preprocessed pictures only if BN has to be restored
+
+    Raises UsageError for options that do not fit, UnsupportedGraphError for a seed without blocks
+    to search.
+    """
+    manager = manager or PassManager()
+    made = prepare_seed(graph, settings, manager=manager, images=images)
+    made = manager.run([_mix(made, settings)], made)
+    if not made.manifest.get("layers"):
+        raise UnsupportedGraphError(
+            "the network has no MBConv blocks to search; fnac inspect says why each convolution "
+            "is left alone; fnac tune works without a search"
+        )
+    return made
+
+
+def prepare_seed(
+    graph: Graph,
+    settings: ExpandSettings,
+    *,
+    manager: PassManager | None = None,
+    images: Images | None = None,
+) -> Graph:
+    """Return the seed in canonical form with the task's head: what budgets are relative to.
+
+    ``seed_madds`` and ``seed_params`` of its manifest are the whole network's, exactly.
+    """
+    if graph.manifest.get("role") == "super":
+        raise UsageError("the file is a super network already; give the seed it was made from")
+    manager = manager or PassManager()
+    made = graph.copy()
+    made.check_finite()
+    _state(made, settings)
+    if (
+        made.manifest.get("task") is None
+    ):  # a head exported by fnac is canonical, and stays sizeless
+        _normalize(made, settings, manager, images)
+    if settings.task is not None:
+        _attach(made, settings, manager)
+    if settings.remap == "random":
+        from fnac.passes.randomize import Randomize
+
+        manager.run([Randomize(seed=settings.random_seed)], made)
+    made.refresh_shapes()
+    _name_batch(made)
+    cost = profile(made)
+    made.manifest["role"] = "seed"
+    made.manifest["seed_madds"] = cost.madds
+    made.manifest["seed_params"] = cost.params
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What ``expand`` would do: one row a block or new layer, and why the rest is left alone."""
+
+    blocks: list[dict[str, Any]]
+    left: list[dict[str, str]]
+
+
+def explain(graph: Graph, space: str = "auto", task: str | None = None) -> Explanation:
+    """Say which stages, blocks and candidates ``expand`` would find in ``graph``."""
+    from fnac.passes.blocks import find_blocks
+    from fnac.passes.registry import parse_pipeline
+
+    plain = graph.copy()
+    try:
+        PassManager(verify=False).run(parse_pipeline("normalize"), plain)
+    except UnsupportedGraphError as error:
+        logger.warning("normalize: %s", error)
+        plain = graph.copy()
+    structure = find_blocks(plain)
+    task = task or graph.manifest.get("task")
+    mix = _mix(plain, ExpandSettings(space=space), task)
+    layers = {layer.name: layer for layer in mix.plan(plain)}
+    rows = []
+    left = dict(structure.left)
+    for stage in structure.stages:
+        depth = max(
+            [len(stage.blocks), *(_depth(n) for n, la in layers.items() if la.stage == stage.index)]
+        )
+        for number in range(depth):
+            layer = layers.get(f"stage{stage.index}.layer{number}")
+            block = stage.blocks[min(number, len(stage.blocks) - 1)]
+            new = number >= len(stage.blocks)
+            candidates = [c.name for c in layer.candidates] if layer is not None else []
+            rows.append(
+                {
+                    "stage": stage.index,
+                    "block": number,
+                    "node": "" if new else block.node_name,
+                    "kind": block.kind,
+                    "channels": f"{block.out_channels if new else block.in_channels} -> "
+                    f"{block.out_channels}",
+                    "output_stride": int(stage.output_stride),
+                    "stride": 1 if new else block.stride,
+                    "dilation": block.dilation,
+                    "is": SKIP if new else block.name,
+                    "candidates": " ".join(candidates) or "stays as it is",
+                }
+            )
+            if not stage.searchable:
+                left[block.node_name] = "its stage does not expand (e1); it stays as it is"
+    return Explanation(rows, [{"node": node, "why": why} for node, why in left.items()])
+
+
+def _depth(layer_name: str) -> int:
+    return int(layer_name.rpartition("layer")[2]) + 1
+
+
+def _state(graph: Graph, settings: ExpandSettings) -> None:
+    """Write size and preprocessing down where the file does not say, or the user says otherwise."""
+    size = settings.size or graph.image_size()
+    if size is None:
+        size = DEFAULT_SIZE
+        logger.warning(
+            "the file does not say how large its images are: 224x224 is taken; or --size"
+        )
+    if settings.size is not None or graph.manifest.get("size") is None:
+        graph.manifest["size"] = list(size)
+    for tensor in graph.inputs:
+        if tensor.shape is not None and len(tensor.shape) == 4:
+            tensor.shape = [*tensor.shape[:2], *size]
+    if settings.mean is not None and settings.std is not None:
+        graph.manifest["preprocessing"] = {
+            "mean": list(settings.mean),
+            "std": list(settings.std),
+            "color": "RGB",
+        }
+
+
+def _normalize(
+    graph: Graph, settings: ExpandSettings, manager: PassManager, images: Images | None
+) -> None:
+    from fnac.passes.registry import parse_pipeline
+    from fnac.passes.restore_batchnorm import RestoreBatchNorm, why_not_folded
+
+    manager.run(parse_pipeline("normalize"), graph)
+    if why_not_folded(graph) is None:
+        pictures = None if images is None or settings.remap == "random" else images(graph)
+        if pictures is None and settings.remap != "random":
+            logger.warning(
+                "batch normalisation was folded and comes back uncalibrated: training will "
+                "start badly; give pictures with --data"
+            )
+        manager.run([RestoreBatchNorm(images=pictures)], graph)
+    else:
+        manager.run([RestoreBatchNorm()], graph)  # says in the ledger why it has nothing to do
+
+
+def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
+    """Give the backbone the task's head; a seed that has it already keeps it."""
+    from fnac.passes.attach_head import AttachHead
+    from fnac.passes.cut_classifier import CutClassifier
+    from fnac.passes.output_stride import SetOutputStride
+
+    task, name = str(settings.task), settings.head or HEADS[str(settings.task)]
+    manifest = graph.manifest
+    if manifest.get("task") is not None:
+        same = manifest["task"] == task and manifest.get("head") in (None, name)
+        if not same or settings.classes not in (None, manifest.get("num_classes")):
+            raise UsageError(
+                f"--task {task}: the seed has the head {manifest.get('head')} for "
+                f"{manifest['task']} with {manifest.get('num_classes')} classes; "
+                "export it without --task, or leave --task out here"
+            )
+        return
+    if settings.classes is None:
+        raise UsageError(f"--task {task}: the head needs --classes N")
+    manager.run([CutClassifier(), SetOutputStride(stride=settings.output_stride)], graph)
+    manager.run([AttachHead(model=_head(graph, name, settings))], graph)
+    manifest["task"], manifest["head"] = task, name
+    manifest["num_classes"], manifest["classes"] = settings.classes, None
+    manifest["output_stride"] = settings.output_stride
+
+
+def _head(graph: Graph, name: str, settings: ExpandSettings) -> onnx.ModelProto:
+    from fnac.models.errors import ModelError
+    from fnac.models.heads.export import export_head
+
+    features = graph.outputs[0]
+    if features.shape is None or len(features.shape) != 4 or not isinstance(features.shape[1], int):
+        raise UnsupportedGraphError(
+            f"{features.name}: its shape {features.shape} was found; features (N, C, h, w) with a "
+            "known number of channels are wanted under a head"
+        )
+    assert settings.classes is not None  # checked before anything was cut
+    channels = int(features.shape[1])
+    try:
+        return export_head(
+            name, channels, settings.classes, settings.output_stride, settings.random_seed
+        )
+    except ModelError as error:
+        raise UsageError(f"--head {name}: {error}") from error
+
+
+def _mix(graph: Graph, settings: ExpandSettings, task: str | None = None) -> Mix:
+    """Turn the search space into arguments of the mixing pass."""
+    space = _space(settings, task or graph.manifest.get("task"))
+    depths = space.depths or ()
+    if settings.space == "auto" and depths:
+        from fnac.passes.blocks import find_blocks
+
+        stages = len(find_blocks(graph).searchable)
+        if stages != len(depths):
+            logger.info("%d stages to search: each keeps the seed's depth", stages)
+            depths = ()
+    return Mix(
+        kernels=space.kernels,
+        expansions=space.expansions,
+        depths=depths,
+        skip=space.skip,
+        strategy=settings.remap,
+        seed=settings.random_seed,
+    )
+
+
+def _space(settings: ExpandSettings, task: str | None) -> Space:
+    from fnac.models.errors import ModelError
+    from fnac.models.spaces import load_space, space_for_task
+
+    try:
+        return space_for_task(task) if settings.space == "auto" else load_space(settings.space)
+    except ModelError as error:
+        raise UsageError(f"--space {settings.space}: {error}") from error
+
+
+def _name_batch(graph: Graph) -> None:
+    """Let outputs have the batch of the input by name, which inference may have lost."""
+    shape = graph.inputs[0].shape
+    if not shape or isinstance(shape[0], int):
+        return
+    for output in graph.outputs:
+        if (
+            output.shape
+            and isinstance(output.shape[0], str)
+            and output.shape[0].startswith("unk__")
+        ):
+            output.shape = [shape[0], *output.shape[1:]]
