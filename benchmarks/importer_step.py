@@ -89,8 +89,10 @@ def main() -> None:
         for k in (0, 1) if turn % 2 == 0 else (1, 0):
             times[k].append(step_ms(pair[k], optimizers[k], images, labels))
     ratios = [b / a for a, b in zip(*times)]
-    print(f"{arguments.device}, batch {arguments.batch}, {arguments.size}x{arguments.size}, "
-          f"{arguments.pairs} pairs" + (", compiled" if arguments.compile else ""))
+    print(
+        f"{arguments.device}, batch {arguments.batch}, {arguments.size}x{arguments.size}, "
+        f"{arguments.pairs} pairs" + (", compiled" if arguments.compile else "")
+    )
     print(f"native    {statistics.median(times[0]):8.2f} ms")
     print(f"imported  {statistics.median(times[1]):8.2f} ms")
     print(f"ratio     {statistics.median(ratios):8.4f} (median of pairs; target <= 1.05)")

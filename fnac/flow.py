@@ -134,11 +134,28 @@ def run_expand(
     dump: Path | None = None,
     count: int = 200,
 ) -> tuple[Graph, list[dict[str, Any]]]:
-    """Expand ``model``; with ``data``, a restored BN is calibrated on its pictures."""
+    """Expand the file ``model``; see :func:`expand_graph`."""
+    return expand_graph(
+        Graph.load(model), settings, data=data, verify=verify, dump=dump, count=count
+    )
+
+
+def expand_graph(
+    graph: Graph,
+    settings: ExpandSettings,
+    *,
+    data: str | None = None,
+    verify: bool = True,
+    dump: Path | None = None,
+    count: int = 200,
+) -> tuple[Graph, list[dict[str, Any]]]:
+    """Return the super network of ``graph`` and the ledger.
+
+    With ``data``, a restored BN is calibrated on ``count`` of its training pictures.
+    """
     from fnac.stages.calibration import calibration_images
     from fnac.stages.expand import expand
 
-    graph = Graph.load(model)
     manager = PassManager(verify=verify, dump=dump)
     source = _open(data, settings.task) if data else None
 
@@ -358,18 +375,16 @@ class _Run:
         """Bring the seed into the run folder."""
         from fnac.stages.export import ExportSettings, export_seed
 
-        if self.path("seed.onnx").exists():
+        if self.path("seed.onnx").exists() or self.path("super.onnx").exists():
             return
         section = dict(self.config.get("export", {}))
         given = self.settings.seed or section.pop("seed", None) or "bundled"
         if Path(given).suffix == ".onnx" or Path(given).is_file():
-            graph = Graph.load(given)
-            if graph.manifest.get("role") not in (None, "seed", "target", "model"):
-                raise UsageError(
-                    f"{given}: is a {graph.manifest['role']} network; a seed was wanted"
-                )
-            shutil.copyfile(given, self.path("seed.onnx.part"))
-            os.replace(self.path("seed.onnx.part"), self.path("seed.onnx"))
+            expanded = Graph.load(given).manifest.get("role") == "super"
+            name = self.path("super.onnx" if expanded else "seed.onnx")
+            part = name.with_suffix(".part")
+            shutil.copyfile(given, part)
+            os.replace(part, name)
             return
         section.pop("seed", None)
         export_seed(build(ExportSettings, {"seed": given, **section}, "export")).save(
@@ -392,9 +407,10 @@ class _Run:
             )
             graph.manifest["classes"] = list(self.source.classes)
             runs.write_json(self.path("ledger.json"), ledger)
-            resolve_budget(self.budget, budget_costs(graph.manifest, self.settings.budget_of))
             graph.save(self.path("super.onnx"))
             log.info("expanded: %d layers to choose", len(graph.manifest["layers"]))
+        manifest = Graph.load(self.path("super.onnx")).manifest
+        resolve_budget(self.budget, budget_costs(manifest, self.settings.budget_of))
 
     def search(self) -> None:
         """super.onnx -> super.onnx, weights and alphas trained."""
@@ -490,7 +506,7 @@ class _Run:
                 "images": found.images,
             },
             "metric": found.metric,
-            "per_class": dict(found.per_class),
+            "per_class": [{"name": n, "value": v} for n, v in found.per_class.items()],
             "warnings": warnings,
         }
         runs.write_json(self.path("results.json"), results)
@@ -534,6 +550,7 @@ def recipe_for(name: str | None, *, seed: str | None, task: str, data: str | Non
     The built-in recipe is tuned for the built-in scenes: with ``data``, the settings' own defaults
     hold, which are for real data sets.
     """
+    from fnac.models.errors import ModelError
     from fnac.models.recipes import load_recipe, recipe_names
 
     if name is None:
@@ -542,8 +559,10 @@ def recipe_for(name: str | None, *, seed: str | None, task: str, data: str | Non
         name = f"builtin-{task}"
         if name not in recipe_names():
             raise UsageError(f"--task {task}: there is no built-in job for it; known: seg")
-    path = Path(name)
-    loaded = read_yaml(path) if path.suffix in (".yaml", ".yml") else load_recipe(name)
+    try:
+        loaded = load_recipe(name)
+    except ModelError as error:
+        raise UsageError(f"--recipe {name}: {error}") from error
     recipe = {section: dict(values) for section, values in loaded.items()}
     recipe.setdefault("adapt", {})["recipe"] = name
     if seed is not None:

@@ -1,12 +1,18 @@
-"""CSV files of a run that a resumed run continues to the byte."""
+"""The log of a run: CSV files that a resumed run continues to the byte, losses that are watched."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fnac.errors import TrainingError
 
 Cell = int | float | str | None
 
@@ -49,6 +55,50 @@ class CsvLog:
         self._waiting.seek(0)
         self._waiting.truncate()
         return self.path.stat().st_size
+
+
+class LossTrace:
+    """Losses wait on the device and are read, checked and logged together every few steps.
+
+    raises   TrainingError naming the first step whose loss is not finite
+    """
+
+    def __init__(self, log: CsvLog) -> None:
+        self._log = log
+        self._losses: list[Tensor] = []
+        self._rows: list[dict[str, Cell]] = []
+        self.last = math.nan
+
+    def add(self, loss: Tensor, **cells: Cell) -> None:
+        """Remember a loss and the row that it belongs to; ``cells`` has ``step``."""
+        self._losses.append(loss.detach())
+        self._rows.append(cells)
+
+    def read(self) -> float:
+        """Read what waits, hand the rows to the log, return the last loss."""
+        if self._losses:
+            values = torch.stack([loss.float() for loss in self._losses]).tolist()
+            for row, value in zip(self._rows, values, strict=True):
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"step {row['step']}: the loss is {value}; wanted a finite number; lower "
+                        "the learning rate, clip gradients, or use precision 32"
+                    )
+                self._log.row(**row, loss=value)
+            self.last = values[-1]
+            self._losses.clear()
+            self._rows.clear()
+        return self.last
+
+    def row(self, **cells: Cell) -> None:
+        """Log a row without a loss, in order."""
+        self.read()
+        self._log.row(**cells)
+
+    def flush(self) -> int:
+        """Bring everything to disk; returns the size of the log in bytes."""
+        self.read()
+        return self._log.flush()
 
 
 def _text(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""What search and tune share: devices, batches, losses that are watched, checkpoints.
+"""What search and tune share: devices, batches, seeds.
 
 Everything a step draws at random comes from (seed, step, rank) or from a generator whose state is
 in the checkpoint; learning rates and batches are functions of the step. So a checkpoint of
@@ -8,32 +8,24 @@ weights, optimisers and counters is enough to continue bit for bit.
 from __future__ import annotations
 
 import dataclasses
-import io
-import json
 import logging
-import math
 import os
-import pickle
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import nn
 
 from fnac.data.loader import Cached, EpochLoader
 from fnac.data.source import Dataset
 from fnac.data.transforms import TrainTransform
-from fnac.errors import TrainingError, UsageError
-from fnac.passes.graph import write_atomically
-from fnac.run_log import Cell, CsvLog
+from fnac.errors import UsageError
 from fnac.stages.evaluate import manifest_size, preprocessing
 
 CACHE_BYTES = 2 << 30
-_NO_MATTER = ("workers", "checkpoint_every", "log_every", "cache", "alphas_every")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +100,8 @@ def open_fabric(settings: RuntimeSettings) -> Fabric:
     cuda = torch.cuda.is_available() if settings.device == "auto" else settings.device == "cuda"
     if cuda and not torch.cuda.is_available():
         raise UsageError("device cuda: torch sees no CUDA device; use device cpu or auto")
+    if settings.precision == "16-mixed" and not cuda:
+        raise UsageError("precision 16-mixed: only CUDA devices have it; use 32 or bf16-mixed")
     if cuda and local > torch.cuda.device_count():
         raise UsageError(
             f"{local} processes: torch sees {torch.cuda.device_count()} CUDA devices; start as "
@@ -187,101 +181,6 @@ def cached(dataset: Dataset, size: tuple[int, int] | None) -> Dataset:
         return dataset
     height, width = size or dataset[0][0].shape[1:]
     return Cached(dataset, size) if 4 * height * width * len(dataset) < CACHE_BYTES else dataset
-
-
-class LossTrace:
-    """Losses wait on the device and are read, checked and logged together every few steps.
-
-    raises   TrainingError naming the first step whose loss is not finite
-    """
-
-    def __init__(self, log: CsvLog) -> None:
-        self._log = log
-        self._losses: list[Tensor] = []
-        self._rows: list[dict[str, Cell]] = []
-        self.last = math.nan
-
-    def add(self, loss: Tensor, **cells: Cell) -> None:
-        """Remember a loss and the row that it belongs to; ``cells`` has ``step``."""
-        self._losses.append(loss.detach())
-        self._rows.append(cells)
-
-    def read(self) -> float:
-        """Read what waits, hand the rows to the log, return the last loss."""
-        if self._losses:
-            values = torch.stack([loss.float() for loss in self._losses]).tolist()
-            for row, value in zip(self._rows, values, strict=True):
-                if not math.isfinite(value):
-                    raise TrainingError(
-                        f"step {row['step']}: the loss is {value}; wanted a finite number; lower "
-                        "the learning rate, clip gradients, or use precision 32"
-                    )
-                self._log.row(**row, loss=value)
-            self.last = values[-1]
-            self._losses.clear()
-            self._rows.clear()
-        return self.last
-
-    def row(self, **cells: Cell) -> None:
-        """Log a row without a loss, in order."""
-        self.read()
-        self._log.row(**cells)
-
-    def flush(self) -> int:
-        """Bring everything to disk; returns the size of the log in bytes."""
-        self.read()
-        return self._log.flush()
-
-
-def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint from the first rank; the old one stays until the new one is complete."""
-    if fabric.is_global_zero:
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        write_atomically(path, buffer.getvalue())
-    fabric.barrier()
-
-
-def load_checkpoint(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint of a run with the same ``settings``.
-
-    raises   TrainingError when it is broken, of something else, or of other settings
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        words = str(error).split("\n")[0]
-        raise TrainingError(
-            f"{path}: not a readable checkpoint ({words}); delete it to start again"
-        ) from error
-    if not isinstance(state, dict) or "settings" not in state:
-        raise TrainingError(f"{path}: not a checkpoint of fnac; delete it to start again")
-    before, now = json.loads(state["settings"]), json.loads(fingerprint(settings))
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            raise TrainingError(
-                f"{path}: {key} was {before.get(key)!r} when this run began and is "
-                f"{now.get(key)!r} now; resume with the same settings, or start a new run"
-            )
-    return state
-
-
-def fingerprint(settings: Mapping[str, Any]) -> str:
-    """Return the settings that change results, as JSON."""
-    kept = {key: value for key, value in settings.items() if key not in _NO_MATTER}
-    return json.dumps(kept, sort_keys=True)
-
-
-def load_network(path: Path, module: nn.Module, state: Mapping[str, Any]) -> None:
-    """Load a checkpoint's network; TrainingError when it is of another one."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        words = str(error).split("\n")[0].rstrip(":")
-        raise TrainingError(
-            f"{path}: the checkpoint is of another network ({words}); resume with the file this "
-            "run began with, or start a new run"
-        ) from error
 
 
 def same_buffers(fabric: Fabric, module: nn.Module) -> None:

@@ -46,10 +46,11 @@ def widened_pads(node: gs.Node, kernel: int) -> list[int]:
     """
     k = int(node.inputs[1].shape[-1])
     dilation = node.attrs.get("dilations") or [1, 1]
-    margin = [(kernel - k) // 2 * int(d) for d in dilation]
-    pads = [int(p) + m for p, m in zip(node.attrs.get("pads") or [0] * 4, margin * 2, strict=True)]
+    margin = [(kernel - k) // 2 * int(d) for d in dilation] * 2
+    old = [int(p) for p in node.attrs.get("pads") or [0] * 4]
+    pads = [p + m for p, m in zip(old, margin, strict=True)]
     if min(pads) < 0:
-        raise ValueError(f"its padding {node.attrs.get('pads')} cannot shrink by {-min(margin)}")
+        raise ValueError(f"its padding {old} cannot shrink by {-min(margin)}")
     return pads
 
 

@@ -64,7 +64,15 @@ class ConvertFloat16(Pass):
 
 
 def _cannot_convert(graph: Graph) -> str | None:
-    floats = [c for c in graph.constants() if c.dtype == np.float32 and c.values.size > 1]
+    floats = [
+        tensor
+        for node in graph.nodes
+        for index, tensor in enumerate(node.inputs)
+        if isinstance(tensor, gs.Constant)
+        and index not in FULL_INPUTS.get(node.op, ())
+        and tensor.dtype == np.float32
+        and tensor.values.size > 1
+    ]
     if not floats:
         return "it holds no float32 weights"
     for node in graph.nodes:
@@ -82,7 +90,7 @@ def _half(
 ) -> gs.Constant:
     if id(tensor) not in halves:
         values = np.clip(tensor.values, -LARGEST, LARGEST) if tensor.values.size == 1 else None
-        values = tensor.values if values is None else values
+        values = np.asarray(tensor.values if values is None else values)
         made = gs.Constant(graph.new_name(f"{tensor.name}.fp16"), values.astype(np.float16))
         report.initializers[made.name] = f"copied from {tensor.name}, rounded"
         halves[id(tensor)] = made

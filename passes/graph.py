@@ -149,6 +149,8 @@ class Graph:
 
     def copy(self) -> Graph:
         """Return an independent graph; weight arrays are shared (see the class)."""
+        if any(_has_graphs(node) for node in self.gs.nodes):
+            return Graph.from_model(self.to_model())  # If, Loop, Scan: by way of the file form
         tensors: dict[int, gs.Tensor] = {}
 
         def twin(tensor: gs.Tensor) -> gs.Tensor:
@@ -171,7 +173,7 @@ class Graph:
             made = gs.Node(
                 op=node.op,
                 name=node.name,
-                attrs=copy.deepcopy(node.attrs) if _has_graphs(node) else _copy_attrs(node.attrs),
+                attrs=_copy_attrs(node.attrs),
                 inputs=[twin(t) for t in node.inputs],
                 outputs=[twin(t) for t in node.outputs],
                 domain=node.domain,
@@ -427,7 +429,8 @@ class Graph:
     def refresh_shapes(self) -> dict[str, Shape]:
         """Infer all shapes and store them on the tensors, so that the file shows them."""
         shapes = self.infer_shapes()
-        # the symbols in which the outputs are declared are the interface; inference makes up others
+        # what the outputs are declared as is the interface; inference may know less, or make up
+        # symbols of its own
         declared = {id(t): list(t.shape) for t in self.gs.outputs if t.shape is not None}
         for node in self.gs.nodes:
             for tensor in node.outputs:
@@ -436,7 +439,7 @@ class Graph:
                     said = declared.get(id(tensor))
                     if said is not None and len(said) == len(found):
                         found = [
-                            d if isinstance(d, int) or not isinstance(s, str) else s
+                            d if isinstance(d, int) or s is None else s
                             for d, s in zip(found, said, strict=True)
                         ]
                     tensor.shape = found

@@ -142,4 +142,6 @@ def renamed(g: Graph, seed: int = 0) -> Graph:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, gs.Constant):
+        return value.values.tolist()
     return value.tolist() if isinstance(value, np.ndarray) else value

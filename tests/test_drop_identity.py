@@ -21,7 +21,7 @@ from tests.graphs import applied, assert_same_outputs, graph, text
         "Reshape(a, same)",
         "Slice(a, nought, huge, height)",
         "MaxPool<kernel_shape = [1, 1]>(a)",
-        "Resize<mode = \"nearest\">(a, , scales)",
+        'Resize<mode = "nearest">(a, , scales)',
     ],
 )
 def test_a_node_that_computes_nothing_goes(node: str) -> None:

@@ -20,12 +20,10 @@ STORED = """<float[3,2,3,3] w, int64[8] p = {0, 0, 0, 1, 0, 0, 1, 2}, int64[4] p
     ],
 )
 def test_the_reader_pads_by_itself(nodes: str) -> None:
-    before = graph(
-        f"(float[N,2,8,8] x) => (y) {STORED} {{ a = Relu(x) {nodes} }}", opset=18
-    )
+    before = graph(f"(float[N,2,8,8] x) => (y) {STORED} {{ a = Relu(x) {nodes} }}", opset=18)
     after, report = applied(MergePad(), before)
     assert list(report.rewrote) == ["y"]
-    assert [n.op for n in after.nodes][0] == "Relu"
+    assert after.nodes[0].op == "Relu"
     assert len(after.nodes) == 2
     assert_same_outputs(before, after)
     assert applied(MergePad(), after)[1].rewrote == {}
@@ -55,7 +53,7 @@ def test_two_pads_in_a_row() -> None:
     ("nodes", "why"),
     [
         (
-            "h = Pad<mode = \"reflect\">(x, p) y = Conv(h, w)",
+            'h = Pad<mode = "reflect">(x, p) y = Conv(h, w)',
             "the Pad before it is of mode reflect",
         ),
         ("h = Pad(x, p, one) y = Conv(h, w)", "the Pad before it pads with 1, not 0"),

@@ -28,9 +28,7 @@ from tests.graphs import applied, assert_same_outputs, graph, text
     ],
 )
 def test_pads_hold_what_auto_pad_named(node: str, side: int, pads: list[int]) -> None:
-    before = graph(
-        f"(float[N,2,{side},{side}] x) => (y) <float[3,2,3,3] w> {{ y = {node} }}"
-    )
+    before = graph(f"(float[N,2,{side},{side}] x) => (y) <float[3,2,3,3] w> {{ y = {node} }}")
     after, report = applied(ResolveAutoPad(), before)
     assert list(report.rewrote) == ["y"]
     assert after.nodes[0].attrs["pads"] == pads

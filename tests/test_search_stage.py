@@ -103,7 +103,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(
 ) -> None:
     changed = {"alpha_grad": estimator, "optimizer": "adam" if estimator == "gumbel" else "sgd"}
     run(tmp_path / "whole", changed)
-    for kill_at in (2, 11, 17):
+    for kill_at in (2, 11, 17) if estimator == "all" else (11,):
         folder = tmp_path / f"killed{kill_at}"
         with monkeypatch.context() as patch:
             _die_at(patch, kill_at)
@@ -162,7 +162,7 @@ def test_a_fixed_lambda_is_the_papers(tmp_path: Path) -> None:
     assert result.expected < 1.2 * space.least()
     assert {row["lambda"] for row in rows(tmp_path / "search" / "metrics.csv")} == {"", "20"}
     words = " ".join(result.warnings)
-    assert "the search collapsed into skips: skip has a probability of 9" in words
+    assert "the search collapsed into skips: skip has a probability of 100%" in words
     assert "below the budget" in words
     assert "the choice was held to at least 95% of it" in words or "no network of this" in words
 

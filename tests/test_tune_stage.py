@@ -182,3 +182,20 @@ def test_learning_rates_follow_the_schedule(changed: dict[str, Any], factors: li
     settings = OptimizerSettings(**changed)
     found = [settings.factor(step, 20, 5) for step in (0, 1, 10)]
     assert found == pytest.approx(factors, abs=1e-6)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_what_needs_cuda_is_refused_without(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="device cuda: torch sees no CUDA device"):
+        run(tmp_path, device="cuda")
+    with pytest.raises(UsageError, match="precision 16-mixed: only CUDA devices have it"):
+        run(tmp_path, precision="16-mixed")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed", "16-mixed"])
+def test_it_learns_on_cuda_in_every_precision(tmp_path: Path, precision: str) -> None:
+    result = run(tmp_path, device="cuda", precision=precision, epochs=8)
+    assert result.val is not None
+    assert result.val > 50

@@ -6,14 +6,13 @@ from fnac.passes.unify_linear import UnifyLinear
 from tests.graphs import applied, assert_same_outputs, graph, text
 
 STORED = """<int64[2] rest = {0, -1}, int64[2] same = {0, 48}, int64[2] first = {-1, 48},
-    int64[2] axes = {2, 3}, float[3,5] m, float[5] b, float[1,5] b2, float[1] b1, int64[2] o = {-1, 24}>"""
+    int64[2] axes = {2, 3}, float[3,5] m, float[5] b, float[1,5] b2, float[1] b1,
+    int64[2] o = {-1, 24}>"""
 
 
 @pytest.mark.parametrize("target", ["rest", "same", "first"])
 def test_a_reshape_that_flattens_is_a_flatten(target: str) -> None:
-    before = graph(
-        f"(float[N,3,4,4] x) => (float[N,48] y) {STORED} {{ y = Reshape(x, {target}) }}"
-    )
+    before = graph(f"(float[N,3,4,4] x) => (float[N,48] y) {STORED} {{ y = Reshape(x, {target}) }}")
     after, report = applied(UnifyLinear(), before)
     assert report.rewrote == {"y": "Reshape -> Flatten"}
     assert text(after) == "y = Flatten(x) axis=1"

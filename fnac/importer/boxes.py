@@ -9,9 +9,9 @@ from torch import Tensor
 def non_max_suppression(
     boxes: Tensor,
     scores: Tensor,
-    limit: int,
-    overlap: float,
-    score: float | None,
+    limits: list[int] | None,
+    overlaps: list[float] | None,
+    thresholds: list[float] | None,
     centred: bool,
 ) -> Tensor:
     """Return (batch, class, box) of what stays, int64 of shape (kept, 3) (ONNX NonMaxSuppression).
@@ -19,6 +19,8 @@ def non_max_suppression(
     ``boxes`` (N, B, 4) as y1, x1, y2, x2 of any diagonal, or centre x, y, width, height;
     ``scores`` (N, classes, B). A box goes when its IoU with a better one is above ``overlap``.
     """
+    limit, overlap = limits[0] if limits else 0, overlaps[0] if overlaps else 0.0
+    score = thresholds[0] if thresholds else None
     kept: list[list[int]] = []
     for n in range(boxes.shape[0]):
         corners = _corners(boxes[n].float(), centred)

@@ -7,9 +7,8 @@ network itself, or one path of a choice point.
 
 from __future__ import annotations
 
-import keyword
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -18,114 +17,32 @@ from torch import fx, nn
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from . import registry, runtime
-from .attributes import array_of, decode, dtype_of
+from . import registry
+from .attributes import decode
 from .facts import Facts
+from .reading import Reader
+from .scope import from_scopes
 from .values import Constant, Host, Node, Value
+from .weights import Weights, assign, slot
 
-# nodes whose float output is a fresh weight, not a computation that training goes through
-_ROOTS = frozenset({"DequantizeLinear", "Identity"})
 # nodes that hold a graph: what they capture may be dynamic, so they are never folded as such
 _CAPTURING = frozenset({"If", "Loop", "Scan"})
-_RESERVED = frozenset(dir(fx.GraphModule)) | {"training", "meta", "graph", "code"}
 
 
-class Scope:
-    """One fx graph under construction and the modules it calls."""
-
-    def __init__(self, prefix: str = "", stem: str = "") -> None:
-        self.graph = fx.Graph()
-        self.root = nn.Module()
-        self.prefix = prefix
-        self.stem = stem
-        self.values: dict[str, Value] = {}
-        self.inputs: list[fx.Node] = []
-        self.modules: dict[tuple[Any, ...], str] = {}
-        self.attributes: dict[int, fx.Node] = {}
-        self.shapes: dict[tuple[fx.Node, int], fx.Node] = {}
-        self.emitted: dict[str, Value] = {}
-        self.leaves: set[str] = set()
-        self.branches: set[str] = set()
-
-    def placeholder(self, name: str) -> fx.Node:
-        """Add an input of the graph."""
-        clean = re.sub(r"\W", "_", name)
-        if not clean.isidentifier() or keyword.iskeyword(clean):
-            clean = f"input_{clean}"
-        while any(clean == i.target for i in self.inputs):
-            clean += "_"
-        node = self.graph.placeholder(clean)
-        self.inputs.append(node)
-        return node
-
-    def claim(self, wanted: str) -> str:
-        """Return a free module path like ``wanted``: no leaf below or above another one."""
-        parts = [_component(p) for p in re.split(r"[./]", wanted) if p] or ["module"]
-        path, number = ".".join(parts), 1
-        while not self._free(path):
-            number += 1
-            path = f"{'.'.join(parts)}_{number}"
-        self.leaves.add(path)
-        pieces = path.split(".")
-        self.branches.update(".".join(pieces[:i]) for i in range(1, len(pieces)))
-        return path
-
-    def finish(self) -> None:
-        """Drop what nothing reads (every imported node is pure) and check the graph."""
-        for node in reversed(list(self.graph.nodes)):
-            if not node.users and node.op not in ("placeholder", "output"):
-                self.graph.erase_node(node)
-        self.graph.lint()
-
-    def _free(self, path: str) -> bool:
-        pieces = path.split(".")
-        above = (".".join(pieces[:i]) for i in range(1, len(pieces)))
-        return (
-            path not in self.leaves
-            and path not in self.branches
-            and not any(a in self.leaves for a in above)
-        )
-
-    def add(self, path: str, part: nn.Module) -> None:
-        """Hang a module under a claimed path."""
-        *folders, leaf = path.split(".")
-        self._folder(folders).add_module(leaf, part)
-
-    def hang(self, path: str, tensor: torch.Tensor) -> None:
-        """Hang a Parameter, or a constant as a buffer that no checkpoint holds."""
-        *folders, leaf = path.split(".")
-        folder = self._folder(folders)
-        if isinstance(tensor, nn.Parameter):
-            folder.register_parameter(leaf, tensor)
-        else:
-            folder.register_buffer(leaf, tensor, persistent=False)
-
-    def _folder(self, names: Iterable[str]) -> nn.Module:
-        folder = self.root
-        for name in names:
-            if name not in folder._modules:
-                folder.add_module(name, nn.Module())
-            folder = folder.get_submodule(name)
-        return folder
-
-
-class Builder:
-    """Imports nodes into the current scope.
-
-    ``weights``  ONNX tensor -> Parameter or buffer tensor, one for each shared initializer
-    ``places``   ONNX tensor -> path of that tensor in the finished module (the first one)
-    ``parts``    ONNX tensor -> ``fnac.part`` of the first node that reads it
-    """
+class Builder(Reader):
+    """Imports nodes into the current scope."""
 
     def __init__(self, facts: Facts) -> None:
-        self.facts = facts
-        self.weights: dict[str, torch.Tensor] = {}
-        self.places: dict[str, str] = {}
-        self.parts: dict[str, str] = {}
-        self.scope = Scope()
+        super().__init__(facts)
+        self.weights = Weights()
         self._eager = 0
         self._node: Node | None = None
         self._kept: list[Constant] = []
+
+    @property
+    def folding(self) -> bool:
+        """Whether a node is being computed at import time."""
+        return self._eager > 0
 
     # ------------------------------------------------------------------ nodes
 
@@ -178,14 +95,15 @@ class Builder:
             domain=proto.domain,
             version=self.facts.opset(proto.domain),
             name=name,
-            inputs=tuple(self._value(i, name) if i else None for i in proto.input),
+            inputs=tuple(self.value(i, name) if i else None for i in proto.input),
             tensors=tuple(proto.input),
             outputs=tuple(proto.output),
             attributes=decode(proto),
             part=next((p.value for p in proto.metadata_props if p.key == "fnac.part"), ""),
         )
 
-    def _value(self, tensor: str, where: str) -> Value:
+    def value(self, tensor: str, where: str) -> Value:
+        """Return an ONNX tensor's value; raise UnsupportedGraphError if nothing computed it."""
         if tensor not in self.scope.values:
             raise UnsupportedGraphError(
                 f"{where}: its input {tensor!r} is computed nowhere before it; "
@@ -199,13 +117,13 @@ class Builder:
         """Carry out a call on known arguments, or emit it."""
         if self._eager or not self._dynamic((args, kwargs)):
             return function(*_known(args), **_known(kwargs))
-        return self.scope.graph.call_function(function, self._lower(args), self._lower(kwargs))
+        return self.scope.graph.call_function(function, self.lower(args), self.lower(kwargs))
 
     def method(self, name: str, value: Value | torch.Tensor, *args: Any) -> Any:
         """Carry out, or emit, a method of a tensor."""
         if self._eager or not self._dynamic((value, args)):
             return getattr(_known(value), name)(*_known(args))
-        return self.scope.graph.call_method(name, (self._lower(value), *self._lower(args)))
+        return self.scope.graph.call_method(name, (self.lower(value), *self.lower(args)))
 
     def module(
         self,
@@ -221,19 +139,21 @@ class Builder:
         owns = owns or {}
         if self._eager:
             for attribute, constant in owns.items():
-                _assign(part, attribute, constant.tensor)
+                assign(part, attribute, constant.tensor)
             return part.eval()(*[_known(i) for i in inputs])
         key = (type(part), part.extra_repr(), *((a, c.name) for a, c in owns.items()))
         path = self.scope.modules.get(key) if owns else None
         if path is None:
             path = self.scope.claim(self._module_name(node, owns))
             for attribute, constant in owns.items():
-                tensor = self._weight(constant, isinstance(_slot(part, attribute), nn.Parameter))
-                _assign(part, attribute, tensor)
-                self._place(constant.name, f"{path}.{attribute}")
+                tensor = self._weight(
+                    constant, parameter=isinstance(slot(part, attribute), nn.Parameter)
+                )
+                assign(part, attribute, tensor)
+                self.weights.place(constant.name, f"{self.scope.prefix}{path}.{attribute}")
             self.scope.add(path, part)
             self.scope.modules[key] = path
-        return self.scope.graph.call_module(path, tuple(self._lower(i) for i in inputs))
+        return self.scope.graph.call_module(path, tuple(self.lower(i) for i in inputs))
 
     def insert(self, wanted: str, part: nn.Module, entry: fx.Node) -> tuple[str, fx.Node]:
         """Call a module of our own making; return its path and the emitted node."""
@@ -246,7 +166,7 @@ class Builder:
         name = node.name
         if weight is not None and weight.name.endswith(".weight"):
             name = weight.name.removesuffix(".weight")
-        return self._stripped(_from_scopes(name))
+        return self._stripped(from_scopes(name))
 
     # ------------------------------------------------------------------ weights
 
@@ -266,34 +186,37 @@ class Builder:
 
     def own(self, constant: Constant, path: str) -> nn.Parameter:
         """Return a constant as the Parameter that will be at ``path``."""
-        parameter = self._weight(constant, True)
+        parameter = self._weight(constant, parameter=True)
         assert isinstance(parameter, nn.Parameter)
-        self._place(constant.name, path)
+        self.weights.place(constant.name, f"{self.scope.prefix}{path}")
         return parameter
 
-    def _weight(self, constant: Constant, is_parameter: bool) -> torch.Tensor:
-        if constant.name not in self.weights:
-            tensor = constant.tensor.detach().clone()
-            self.weights[constant.name] = nn.Parameter(tensor) if is_parameter else tensor
-        if self._node is not None:
-            self.parts.setdefault(constant.name, self._node.part)
-        return self.weights[constant.name]
-
-    def _place(self, name: str, path: str) -> None:
-        self.places.setdefault(name, f"{self.scope.prefix}{path}")
+    def _weight(self, constant: Constant, *, parameter: bool) -> torch.Tensor:
+        part = self._node.part if self._node is not None else ""
+        return self.weights.tensor(constant, part, parameter=parameter)
 
     def _attribute(self, constant: Constant) -> fx.Node:
         """Return the get_attr node of a constant: a Parameter if trainable, else a buffer."""
         key = id(constant)
         if key not in self.scope.attributes:
+            prefix, place = self.scope.prefix, self.weights.places.get(constant.name, "")
+            if constant.trainable and place.startswith(prefix) and self._here(place):
+                attribute = self.scope.graph.get_attr(place.removeprefix(prefix))
+                self.scope.attributes[key] = attribute
+                return attribute
             path = self.scope.claim(self._stripped(constant.name))
             if constant.trainable:
-                self.scope.hang(path, self._weight(constant, True))
-                self._place(constant.name, path)
+                self.scope.hang(path, self._weight(constant, parameter=True))
+                self.weights.place(constant.name, f"{self.scope.prefix}{path}")
             else:
                 self.scope.hang(path, constant.tensor.detach().clone())
             self.scope.attributes[key] = self.scope.graph.get_attr(path)
         return self.scope.attributes[key]
+
+    def _here(self, place: str) -> bool:
+        """Say whether a module of this scope owns the tensor at ``place``."""
+        owner, _, leaf = place.removeprefix(self.scope.prefix).rpartition(".")
+        return owner in self.scope.leaves and hasattr(self.scope.root.get_submodule(owner), leaf)
 
     def _stripped(self, name: str) -> str:
         """Return a name without the layer's name, which the path above says already."""
@@ -316,7 +239,7 @@ class Builder:
             (argument.start, argument.stop, argument.step)
         )
 
-    def _lower(self, argument: Any) -> Any:
+    def lower(self, argument: Any) -> Any:
         """Turn values inside an argument into what fx stores."""
         if isinstance(argument, Constant):
             if argument.recipe is not None and argument.trainable:
@@ -327,9 +250,9 @@ class Builder:
         if isinstance(argument, torch.Tensor):
             return self._attribute(self._keep(argument))
         if isinstance(argument, Mapping):
-            return {k: self._lower(v) for k, v in argument.items()}
+            return {k: self.lower(v) for k, v in argument.items()}
         if isinstance(argument, list | tuple):
-            return type(argument)(self._lower(a) for a in argument)
+            return type(argument)(self.lower(a) for a in argument)
         if isinstance(argument, slice):
             return slice(argument.start, argument.stop, argument.step)
         return argument
@@ -347,132 +270,8 @@ class Builder:
             outputs = self._run(constant.recipe, eager=False)
             self._eager = eager
             for name, value in zip(constant.recipe.outputs, outputs):
-                self.scope.emitted[name] = self._lower(value)
+                self.scope.emitted[name] = self.lower(value)
         return self.scope.emitted[constant.name]
-
-    # ------------------------------------------------------------------ reading values
-
-    def static(self, value: Value | None) -> torch.Tensor | None:
-        """Return the tensor of a constant, None for what is known only at run time."""
-        return value.tensor if isinstance(value, Constant) else None
-
-    def numbers(self, value: Value | None) -> list[Any] | fx.Node | None:
-        """Return a vector as Python numbers (nodes among them), or as a node giving a list.
-
-        None for an omitted input; a constant of more than one rank is flattened.
-        """
-        if value is None:
-            return None
-        if isinstance(value, Constant):
-            return [_python(n) for n in array_of(value.tensor).reshape(-1)]
-        if isinstance(value, Host):
-            return list(value.items)
-        return self.scope.graph.call_function(runtime.to_list, (value,))
-
-    def known(self, node: Node, index: int, what: str) -> list[Any] | None:
-        """Return a vector that must be known at import time, None if it is omitted.
-
-        Raises UnsupportedGraphError naming the node and ``what``.
-        """
-        value = node.input(index)
-        if value is None:
-            return None
-        if not isinstance(value, Constant):
-            raise UnsupportedGraphError(
-                f"{node.label}: {what} are computed when the network runs; constants are wanted; "
-                "export the network with them fixed"
-            )
-        return [_python(n) for n in array_of(value.tensor).reshape(-1)]
-
-    def tensor(self, value: Value | torch.Tensor) -> Any:
-        """Return a value as something that stands for a tensor in a call."""
-        if not isinstance(value, Host):
-            return value
-        items: Any = value.items[0] if value.scalar else list(value.items)
-        return self.scope.graph.call_function(
-            runtime.host_tensor, (items, value.dtype, self.reference())
-        )
-
-    def reference(self) -> fx.Node:
-        """Return a tensor whose device new tensors go to: the scope's first input."""
-        if not self.scope.inputs:
-            raise UnsupportedGraphError("the network has no inputs; one image input is wanted")
-        return self.scope.inputs[0]
-
-    def size(self, value: Value, axis: int) -> Any:
-        """Return a size of a tensor: an int, or a node that gives one."""
-        if isinstance(value, Constant):
-            return value.tensor.shape[axis]
-        if isinstance(value, Host):
-            return len(value.items)
-        key = (value, axis)
-        if key not in self.scope.shapes:
-            self.scope.shapes[key] = self.scope.graph.call_method("size", (value, axis))
-        return self.scope.shapes[key]
-
-    def rank(self, node: Node, index: int = 0) -> int | None:
-        """Return the rank of a node's input if it is known."""
-        value = node.input(index)
-        if isinstance(value, Constant):
-            return value.tensor.ndim
-        if isinstance(value, Host):
-            return 0 if value.scalar else 1
-        return self.facts.rank(node.tensors[index])
-
-    def ranked(self, node: Node, index: int = 0) -> int:
-        """Return the rank of a node's input; raise UnsupportedGraphError if it is unknown."""
-        rank = self.rank(node, index)
-        if rank is None:
-            raise UnsupportedGraphError(
-                f"{node.label}: the rank of its input {node.tensors[index]!r} could not be "
-                "inferred; export the network with shapes"
-            )
-        return rank
-
-    def dtype(self, node: Node, index: int = 0) -> torch.dtype | None:
-        """Return the element type of a node's input if it is known."""
-        value = node.input(index)
-        if isinstance(value, Constant):
-            return value.tensor.dtype
-        if isinstance(value, Host):
-            return value.dtype
-        elem_type = self.facts.elem_type(node.tensors[index])
-        return dtype_of(elem_type, node.name) if elem_type else None
-
-    def only_reader(self, tensor: str) -> bool:
-        """Say whether a tensor is read once."""
-        return self.facts.reads[tensor] == 1
-
-
-
-def _component(text: str) -> str:
-    clean = re.sub(r"\W", "_", text)
-    return f"{clean}_" if clean in _RESERVED else clean
-
-
-def _from_scopes(name: str) -> str:
-    """Return the path in a name by torch's older exporter.
-
-    ``/features/features.1/conv/conv.0/conv.0.2/Clip`` -> ``features.1.conv.0.2``: each scope
-    repeats the one before it.
-    """
-    scopes = [s for s in name.split("/") if s]
-    if not name.startswith("/") or len(scopes) < 2:
-        return name
-    kept = [a for a, b in zip(scopes, scopes[1:]) if not b.startswith(a + ".")]
-    return ".".join(kept)
-
-
-def _slot(part: nn.Module, attribute: str) -> Any:
-    return part._parameters.get(attribute, part._buffers.get(attribute))
-
-
-def _assign(part: nn.Module, attribute: str, tensor: torch.Tensor) -> None:
-    if attribute in part._parameters:
-        wrapped = tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, False)
-        part._parameters[attribute] = wrapped
-    else:
-        part._buffers[attribute] = tensor
 
 
 def _known(argument: Any) -> Any:
@@ -483,7 +282,3 @@ def _known(argument: Any) -> Any:
     if isinstance(argument, list | tuple):
         return type(argument)(_known(a) for a in argument)
     return argument
-
-
-def _python(number: Any) -> Any:
-    return number.item() if hasattr(number, "item") else number

@@ -60,7 +60,9 @@ class ChoiceModule(nn.Module):
     def __init__(self, name: str, alpha: nn.Parameter, paths: Sequence[nn.Module]) -> None:
         super().__init__()
         if alpha.shape != (len(paths),):
-            raise ValueError(f"{name}: {len(paths)} paths, but alpha has shape {tuple(alpha.shape)}")
+            raise ValueError(
+                f"{name}: {len(paths)} paths, but alpha has shape {tuple(alpha.shape)}"
+            )
         self.name = name
         self.alpha = alpha
         self.paths = nn.ModuleList(paths)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import onnx
+import onnx.inliner
 from torch import fx, nn
 
 from fnac.passes.errors import UnsupportedGraphError
 
 from . import ops, registry
-from .attributes import tensor_of
-from .builder import Builder, Scope
+from .builder import Builder
 from .choice import ChoiceModule
 from .facts import Facts, nodes_of
 from .module import ImportedModule
 from .points import Point, find_points
+from .scope import Scope
 from .values import Constant
+from .weights import initializers
 
 __all__ = ["import_onnx", "ops"]
 
@@ -32,7 +34,7 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
     facts = Facts(model)
     builder = Builder(facts)
     scope = builder.scope
-    stored = _read_initializers(model.graph)
+    stored = initializers(model.graph)
     scope.values.update(stored)
     for value in model.graph.input:
         if value.name not in stored:
@@ -51,13 +53,17 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
             _insert(builder, point)
         elif id(node) not in inside or node.op_type == "Constant":
             builder.convert(node)
-    results = [builder._lower(builder._value(o.name, "the graph's outputs")) for o in model.graph.output]
+    results = [
+        builder.lower(builder.value(o.name, "the graph's outputs")) for o in model.graph.output
+    ]
     scope.graph.output(results[0] if len(results) == 1 else tuple(results))
     scope.finish()
-    head = frozenset(name for name, part in builder.parts.items() if part == "head")
-    module = ImportedModule(scope.root, scope.graph, builder.places, head)
-    kept = {n for n, _ in [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]}
-    module.meta["parameter_names"] = {k: p for k, p in builder.places.items() if p in kept}
+    head = frozenset(name for name, part in builder.weights.parts.items() if part == "head")
+    module = ImportedModule(scope.root, scope.graph, builder.weights.places, head)
+    kept = {
+        n for n, _ in [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]
+    }
+    module.meta["parameter_names"] = {k: p for k, p in builder.weights.places.items() if p in kept}
     return module.eval()
 
 
@@ -78,7 +84,7 @@ def _insert(builder: Builder, point: Point) -> None:
         inner.values[point.entry] = inner.placeholder("x")
         for node in region:
             builder.convert(node)
-        inner.graph.output(builder._lower(inner.values[output]))
+        inner.graph.output(builder.lower(inner.values[output]))
         inner.finish()
         paths.append(fx.GraphModule(inner.root, inner.graph))
     builder.scope = outer
@@ -88,20 +94,6 @@ def _insert(builder: Builder, point: Point) -> None:
     parameter = builder.own(alpha, f"{path}.alpha")
     outer.add(path, ChoiceModule(point.name, parameter, paths))
     outer.values[point.output] = outer.graph.call_module(path, (entry,))
-
-
-def _read_initializers(graph: onnx.GraphProto) -> dict[str, Constant]:
-    values: dict[str, Constant] = {}
-    for proto in graph.initializer:
-        tensor = tensor_of(proto)
-        weight = tensor.is_floating_point() and tensor.numel() > 1
-        values[proto.name] = Constant(tensor, proto.name, trainable=weight, stored=True)
-    for sparse in graph.sparse_initializer:
-        raise UnsupportedGraphError(
-            f"{sparse.values.name}: a sparse initializer; dense weights are wanted; "
-            "export the network without sparsity"
-        )
-    return values
 
 
 def _check(model: onnx.ModelProto) -> None:

@@ -96,6 +96,7 @@ class ImportedModule(fx.GraphModule):
             point.gumbel(index, one, tau)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ImportedModule:
-        copy: ImportedModule = super().__deepcopy__(memo)
+        copy = super().__deepcopy__(memo)
+        assert isinstance(copy, ImportedModule)
         copy.meta = dict(self.meta)
         return copy

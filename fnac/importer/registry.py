@@ -52,7 +52,7 @@ def find(op: str, domain: str, version: int, where: str) -> Converter:
 
 
 def unknown(nodes: Sequence[tuple[str, str, int]]) -> list[str]:
-    """Return the operators, as ``domain.Op`` or ``Op``, of (op, domain, version) without converter."""
+    """Return which of these (op, domain, version) lack a converter, as ``Op`` or ``domain.Op``."""
     missing = set()
     for op, domain, version in nodes:
         versions = _CONVERTERS.get((_plain(domain), op), {})

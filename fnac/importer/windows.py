@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from . import runtime
 from .builder import Builder
+from .runtime import windowed
 from .values import Node, Value
 
 
@@ -33,12 +33,11 @@ class Window:
         """Pad explicitly, as the window wants it."""
         if self.begin is None or self.end is None:
             padded: Value = builder.call(
-                runtime.pad_same, x, self.kernel, self.stride, self.dilation, self.upper, value
+                windowed.pad_same, x, self.kernel, self.stride, self.dilation, self.upper, value
             )
             return padded
         pads = [p for pair in reversed(list(zip(self.begin, self.end))) for p in pair]
-        padded = builder.call(F.pad, x, pads, value=value) if any(pads) else x
-        return padded
+        return builder.call(F.pad, x, pads, value=value) if any(pads) else x
 
 
 def window(node: Node, kernel: tuple[int, ...]) -> Window:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import onnx
+import onnx.inliner
 import torch
 from onnx import numpy_helper
 
 from fnac.passes.errors import PassFailedError
 
 from .attributes import array_of, dtype_of
+from .facts import nodes_of
 from .module import ImportedModule
 
 
 def write_back(module: torch.nn.Module, model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy of ``model`` with the module's parameters and statistics as its weights.
 
-    Names, types and order of the initializers stay. A weight that the file computes from
-    constants (Constant, DequantizeLinear, Identity) becomes an initializer of the same name in
-    place of its node. ``module`` may be wrapped (DistributedDataParallel, Fabric, compiled).
+    Names, types and order of the initializers and everything else stay. A weight that the file
+    computes (DequantizeLinear, Identity, ConstantOfShape) becomes an initializer of the same
+    name in place of its node. ``module`` may be wrapped (DDP, Fabric, torch.compile).
     Raises PassFailedError if a weight has no place in the model or its shape changed.
     """
     source = unwrapped(module)
     result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result.CopyFrom(onnx.inliner.inline_local_functions(model) if model.functions else model)
     graph = result.graph
     stored = {t.name: t for t in graph.initializer}
+    stored.update(_constants(graph))
     makers = {name: node for node in graph.node for name in node.output if name}
     replaced: set[int] = set()
     for name in source.parameter_names:
@@ -44,12 +47,24 @@ def write_back(module: torch.nn.Module, model: onnx.ModelProto) -> onnx.ModelPro
         kept = [n for n in graph.node if id(n) not in replaced]
         read = {i for n in kept for i in n.input} | {o.name for o in graph.output}
         before = {i for n in graph.node for i in n.input}
-        remaining = [
-            t for t in graph.initializer if t.name in read or t.name not in before
-        ]
+        remaining = [t for t in graph.initializer if t.name in read or t.name not in before]
         _replace(graph.node, kept)
         _replace(graph.initializer, remaining)
     return result
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Return the tensors of Constant nodes by output name, inner graphs included."""
+    found: dict[str, onnx.TensorProto] = {}
+    for node in nodes_of(graph):
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    found[node.output[0]] = attribute.t
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                found.update({t.name: t for t in attribute.g.initializer})
+    return found
 
 
 def unwrapped(module: torch.nn.Module) -> ImportedModule:

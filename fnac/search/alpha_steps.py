@@ -56,6 +56,9 @@ class AlphaSteps:
             self.alphas, lr=self.lr, betas=(0.5, 0.999), weight_decay=settings.alpha_weight_decay
         )
         self.optimizer: Any = fabric.setup_optimizers(adam)
+        sizes = [len(alpha) for alpha in self.alphas]
+        self.halves = torch.zeros(2, sum(sizes), dtype=torch.float64)
+        self._centre = torch.block_diag(*(torch.eye(n, dtype=torch.float64) - 1 / n for n in sizes))
         self._costs = [
             torch.tensor(layer.costs, dtype=torch.float32, device=fabric.device)
             for layer in space.layers
@@ -68,6 +71,20 @@ class AlphaSteps:
     def expected(self) -> float:
         """Return the expected cost of the whole network, in the unit of the space."""
         return self.space.expected([row.tolist() for row in softmax_rows(self.rows())])
+
+    def agreement(self) -> float:
+        """Return how far both halves of the search moved the alphas the same way.
+
+        The correlation, over all candidates, of what Adam did in the first half of the alpha steps
+        with what it did in the second, each layer about its mean; the steered cost term is not in
+        it. 1: the same; about 0: a random walk, the data did not decide.
+        """
+        first, second = self.halves @ self._centre
+        norm = float(first.norm() * second.norm())
+        return float(first @ second) / norm if norm > 0 else 0.0
+
+    def _flat(self) -> Tensor:
+        return torch.cat([alpha.detach().cpu().double() for alpha in self.alphas])
 
     def step(
         self, step: int, images: Tensor, targets: Tensor, steering: Steering | None
@@ -87,8 +104,10 @@ class AlphaSteps:
             for weight in self._weights:
                 weight.requires_grad_(True)
         clip(self.fabric, self.network, self.optimizer, self.settings.alpha_clip)
+        before = self._flat()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.halves[0 if 2 * step < self.steps else 1] += self._flat() - before
         if steering is None:
             return AlphaOutcome(loss.detach(), fixed, self.expected())
         push = steering.push(self.rows(), step, self.lr)

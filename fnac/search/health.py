@@ -12,6 +12,7 @@ from fnac.search.costs import SKIP, SpaceCosts
 FLAT = 0.95  # mean entropy, as a share of the greatest possible, above which nothing was decided
 SKIPPED = 0.6  # mean probability of skip where it is offered, above which the search collapsed
 SKIPS_CHOSEN = 0.8  # share of these layers that the choice skips, above which it did as well
+AGREE = 0.1  # correlation of the two halves' moves, below which the alphas walked at random
 OFF_BUDGET = 0.03  # distance of the expected cost from the budget, as a share of it
 
 
@@ -43,11 +44,13 @@ def search_warnings(
     space: SpaceCosts,
     budget: int | None,
     choice: Sequence[int],
+    agreement: float | None = None,
 ) -> list[str]:
     """Say what is wrong with the outcome of a search; an empty list if nothing is.
 
     probabilities  softmax(alpha) of every layer; budget: whole network, in the unit of ``space``
     choice         the candidate that was chosen in every layer
+    agreement      correlation of what the two halves of the search did to the alphas
     """
     found: list[str] = []
     entropy = mean_entropy(probabilities)
@@ -56,6 +59,13 @@ def search_warnings(
             f"the alphas stayed flat: their entropy is {entropy:.1%} of an even choice, so the "
             "choice says little about the task; search for more epochs or raise the alphas' "
             "learning rate"
+        )
+    elif agreement is not None and agreement < AGREE:
+        found.append(
+            "the alphas walked more than they were led: what the first half of the search did to "
+            f"them agrees with the second half by {agreement:+.2f} (1: fully, 0: by chance); take "
+            "the choice as hardly better than a random one of this cost; search for more epochs "
+            "or with larger batches"
         )
     skippable = [
         (float(row[layer.candidates.index(SKIP)]), layer.candidates[chosen] == SKIP)

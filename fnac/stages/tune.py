@@ -15,6 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from fnac.checkpoints import (
+    fingerprint,
+    load_checkpoint,
+    load_network,
+    restore_precision,
+    save_checkpoint,
+)
 from fnac.config import as_plain
 from fnac.data.source import DataSource
 from fnac.errors import UsageError
@@ -22,22 +29,17 @@ from fnac.importer import import_onnx, write_back
 from fnac.optimizers import OptimizerSettings
 from fnac.passes.graph import Graph
 from fnac.progress import StepProgress
-from fnac.run_log import CsvLog
+from fnac.run_log import CsvLog, LossTrace
 from fnac.stages.evaluate import evaluate_module
 from fnac.tasks.base import Task
 from fnac.training import (
     BatchSettings,
-    LossTrace,
     RuntimeSettings,
     cached,
     check_same_classes,
-    fingerprint,
-    load_checkpoint,
-    load_network,
     open_fabric,
     prepare_module,
     same_buffers,
-    save_checkpoint,
     seed_step,
     training_loader,
 )
@@ -97,6 +99,7 @@ def tune(
     raises   UsageError for a super network or other classes, TrainingError when training fails
     """
     graph = Graph.load(model)
+    graph.check_finite()
     check_same_classes(source.classes, graph.manifest)
     module = import_onnx(graph.to_model())
     if module.choice_points:
@@ -126,6 +129,7 @@ def tune(
         state = load_checkpoint(checkpoint, identity)
         load_network(checkpoint, plain, state["network"])
         weights.optimizer.load_state_dict(state["optimizer"])
+        restore_precision(fabric, state)
         start, log_size = int(state["step"]), int(state["log_size"])
         logger.info("tune: resumed at step %d of %d", start, total)
     elif settings.recalibrate_bn:

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from .. import runtime
 from ..builder import Builder
 from ..registry import converter
+from ..runtime import elements, reductions
 from ..values import Node
 
 # operators whose gradient does not read their output, so that an activation may overwrite it
@@ -54,7 +54,7 @@ def clip(builder: Builder, node: Node) -> Any:
         value = node.input(index)
         known = builder.static(value)
         if value is not None and known is None:
-            return builder.call(runtime.clip, node.inputs[0], node.input(1), node.input(2))
+            return builder.call(elements.clip, node.inputs[0], node.input(1), node.input(2))
         bounds.append(None if known is None else known.reshape(-1)[0].item())
     return _clip(builder, node, *bounds)
 
@@ -97,8 +97,8 @@ def prelu(builder: Builder, node: Node) -> Any:
         part = nn.PReLU(own.tensor.numel(), device="meta")
         return builder.module(node, part, [x], {"weight": own})
     if node.version < 7 and rank is not None and rank > 2:
-        slope = builder.call(runtime.append_axes, slope, rank - 2)
-    return builder.call(runtime.prelu, x, slope)
+        slope = builder.call(elements.append_axes, slope, rank - 2)
+    return builder.call(elements.prelu, x, slope)
 
 
 @converter("Elu", 1)
@@ -128,7 +128,7 @@ def hard_sigmoid(builder: Builder, node: Node) -> Any:
     alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
     if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
         return _part(builder, node, nn.Hardsigmoid())
-    return builder.call(runtime.hard_sigmoid, node.inputs[0], alpha, beta)
+    return builder.call(elements.hard_sigmoid, node.inputs[0], alpha, beta)
 
 
 @converter("ThresholdedRelu", 1, 10)
@@ -140,14 +140,14 @@ def thresholded_relu(builder: Builder, node: Node) -> Any:
 @converter("Softplus", 1)
 def softplus(builder: Builder, node: Node) -> Any:
     """Softplus = log(1 + exp(x))."""
-    return builder.call(runtime.softplus, node.inputs[0])
+    return builder.call(elements.softplus, node.inputs[0])
 
 
 @converter("Shrink", 9)
 def shrink(builder: Builder, node: Node) -> Any:
     """Shrink towards zero by bias outside [-lambd, lambd], zero inside."""
     return builder.call(
-        runtime.shrink, node.inputs[0], node.get("lambd", 0.5), node.get("bias", 0.0)
+        elements.shrink, node.inputs[0], node.get("lambd", 0.5), node.get("bias", 0.0)
     )
 
 
@@ -163,7 +163,7 @@ def swish(builder: Builder, node: Node) -> Any:
     alpha = node.get("alpha", 1.0)
     if alpha == 1.0:
         return _part(builder, node, nn.SiLU())
-    return builder.call(runtime.swish, node.inputs[0], alpha)
+    return builder.call(elements.swish, node.inputs[0], alpha)
 
 
 @converter("Softmax", 1)
@@ -181,14 +181,14 @@ def log_softmax_as_matrix(builder: Builder, node: Node) -> Any:
 @converter("Hardmax", 1)
 def hardmax_as_matrix(builder: Builder, node: Node) -> Any:
     """Hardmax before version 13: over all the axes from ``axis`` on."""
-    return _as_matrix(builder, node, runtime.hardmax, "hardmax")
+    return _as_matrix(builder, node, reductions.hardmax, "hardmax")
 
 
 def _as_matrix(builder: Builder, node: Node, function: Callable[..., Any], name: str) -> Any:
     axis, rank = node.get("axis", 1), builder.rank(node)
     if rank is not None and axis % rank == rank - 1:
         return builder.call(function, node.inputs[0], dim=-1)
-    return builder.call(runtime.over_trailing, node.inputs[0], name, axis)
+    return builder.call(reductions.over_trailing, node.inputs[0], name, axis)
 
 
 @converter("Softmax", 13)
@@ -206,7 +206,7 @@ def log_softmax(builder: Builder, node: Node) -> Any:
 @converter("Hardmax", 13)
 def hardmax(builder: Builder, node: Node) -> Any:
     """Hardmax: one at the first largest value along an axis."""
-    return builder.call(runtime.hardmax, node.inputs[0], dim=node.get("axis", -1))
+    return builder.call(reductions.hardmax, node.inputs[0], dim=node.get("axis", -1))
 
 
 def _part(builder: Builder, node: Node, part: nn.Module) -> Any:

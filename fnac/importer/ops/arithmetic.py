@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from .. import runtime
 from ..attributes import dtype_of, shortest
 from ..builder import Builder
 from ..registry import converter
+from ..runtime import elements
 from ..values import Constant, Host, Node, Value
 
 # on tensors and Python numbers alike
@@ -39,7 +39,7 @@ def as_operand(builder: Builder, node: Node, index: int) -> Any:
     value = node.inputs[index]
     if isinstance(value, Host):
         return builder.tensor(value)
-    if not isinstance(value, Constant) or value.trainable or builder._eager:
+    if not isinstance(value, Constant) or value.trainable or builder.folding:
         return value
     other_rank = builder.rank(node, 1 - index)
     fits = value.tensor.ndim == 0 or (
@@ -104,7 +104,7 @@ def _aligned(builder: Builder, node: Node) -> Any:
     if not node.get("broadcast", 0) or axis is None or rank is None or own is None:
         return second
     trailing = rank - axis % rank - own
-    return builder.call(runtime.append_axes, second, trailing) if trailing > 0 else second
+    return builder.call(elements.append_axes, second, trailing) if trailing > 0 else second
 
 
 def _host_dtype(node: Node) -> torch.dtype:
@@ -121,7 +121,7 @@ for _op, _function in _COMPARE.items():
 @converter("Div", 1)
 def divide_with_axis(builder: Builder, node: Node) -> Any:
     """Div before version 7."""
-    return builder.call(runtime.divide, node.inputs[0], _aligned(builder, node))
+    return builder.call(elements.divide, node.inputs[0], _aligned(builder, node))
 
 
 @converter("Div", 7)
@@ -130,13 +130,13 @@ def divide(builder: Builder, node: Node) -> Any:
     rows = on_host(builder, node)
     if rows is not None:
         dtype = _host_dtype(node)
-        function = operator.truediv if dtype.is_floating_point else runtime.divide_numbers
+        function = operator.truediv if dtype.is_floating_point else elements.divide_numbers
         return host_result(node, [builder.call(function, *row) for row in rows], dtype)
     left, right = as_operand(builder, node, 0), as_operand(builder, node, 1)
     dtype_known = builder.dtype(node)
     if dtype_known is not None and dtype_known.is_floating_point:
         return builder.call(operator.truediv, left, right)
-    return builder.call(runtime.divide, left, right)
+    return builder.call(elements.divide, left, right)
 
 
 @converter("Pow", 1)
@@ -147,7 +147,7 @@ def power(builder: Builder, node: Node) -> Any:
     known = builder.dtype(node)
     if isinstance(exponent, float | int) and known is not None and known.is_floating_point:
         return builder.call(torch.pow, base, exponent)
-    return builder.call(runtime.power, base, node.inputs[1])
+    return builder.call(elements.power, base, node.inputs[1])
 
 
 @converter("Mod", 10)
@@ -155,9 +155,7 @@ def modulo(builder: Builder, node: Node) -> Any:
     """Mod: the sign of the divisor, or of the dividend with fmod."""
     rows = on_host(builder, node)
     if rows is not None:
-        return host_result(
-            node, [builder.call(operator.mod, *r) for r in rows], _host_dtype(node)
-        )
+        return host_result(node, [builder.call(operator.mod, *r) for r in rows], _host_dtype(node))
     function = torch.fmod if node.get("fmod", 0) else torch.remainder
     return builder.call(function, node.inputs[0], node.inputs[1])
 
@@ -168,9 +166,7 @@ def _variadic(op: str, function: Callable[..., Any]) -> None:
         rows = on_host(builder, node)
         if rows is not None and op in ("Min", "Max"):
             pick = min if op == "Min" else max
-            return host_result(
-                node, [builder.call(pick, *row) for row in rows], _host_dtype(node)
-            )
+            return host_result(node, [builder.call(pick, *row) for row in rows], _host_dtype(node))
         values: list[Value] = [v for v in node.inputs if v is not None]
         return functools.reduce(lambda a, b: builder.call(function, a, b), values)
 
@@ -226,7 +222,7 @@ def where(builder: Builder, node: Node) -> Any:
     if rows is not None:
         values = [v for v in node.inputs[1:] if v is not None]
         kind = values[0].dtype if isinstance(values[0], Host) else torch.int64
-        return host_result(node, [builder.call(runtime.choose, *row) for row in rows], kind)
+        return host_result(node, [builder.call(elements.choose, *row) for row in rows], kind)
     return builder.call(torch.where, *(builder.tensor(v) for v in node.inputs if v is not None))
 
 
@@ -250,7 +246,7 @@ def cast_like(builder: Builder, node: Node) -> Any:
     known = builder.dtype(node, 1)
     if known is not None:
         return _cast(builder, node, known)
-    return builder.call(runtime.cast_like, node.inputs[0], node.inputs[1])
+    return builder.call(elements.cast_like, node.inputs[0], node.inputs[1])
 
 
 def _cast(builder: Builder, node: Node, dtype: torch.dtype) -> Any:
@@ -264,7 +260,7 @@ def _cast(builder: Builder, node: Node, dtype: torch.dtype) -> Any:
         return Host(tuple(builder.call(turn, i) for i in value.items), value.scalar, dtype)
     if not isinstance(value, Constant) and builder.dtype(node) == dtype:
         return value
-    return builder.call(runtime.cast, value, dtype)
+    return builder.call(elements.cast, value, dtype)
 
 
 def _unary(op: str, function: Callable[..., Any], on_numbers: Callable[..., Any] | None) -> None:
@@ -277,11 +273,11 @@ def _unary(op: str, function: Callable[..., Any], on_numbers: Callable[..., Any]
         return builder.call(function, builder.tensor(value))  # type: ignore[arg-type]
 
 
-for _op, _function, _on_numbers in [
+_UNARY: list[tuple[str, Callable[..., Any], Callable[..., Any] | None]] = [
     ("Neg", torch.neg, operator.neg),
     ("Abs", torch.abs, abs),
-    ("Floor", torch.floor, runtime.floor_number),
-    ("Ceil", torch.ceil, runtime.ceil_number),
+    ("Floor", torch.floor, elements.floor_number),
+    ("Ceil", torch.ceil, elements.ceil_number),
     ("Round", torch.round, None),
     ("Sqrt", torch.sqrt, None),
     ("Exp", torch.exp, None),
@@ -301,7 +297,8 @@ for _op, _function, _on_numbers in [
     ("Acosh", torch.acosh, None),
     ("Atanh", torch.atanh, None),
     ("IsNaN", torch.isnan, None),
-]:
+]
+for _op, _function, _on_numbers in _UNARY:
     _unary(_op, _function, _on_numbers)
 
 
@@ -309,7 +306,7 @@ for _op, _function, _on_numbers in [
 def is_infinite(builder: Builder, node: Node) -> Any:
     """IsInf, of either sign as the attributes say."""
     return builder.call(
-        runtime.is_infinite,
+        elements.is_infinite,
         node.inputs[0],
         bool(node.get("detect_negative", 1)),
         bool(node.get("detect_positive", 1)),

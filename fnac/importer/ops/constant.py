@@ -9,10 +9,10 @@ import torch
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from .. import runtime
 from ..attributes import dtype_of, shortest, tensor_of
 from ..builder import Builder
 from ..registry import converter
+from ..runtime import elements, layout, quantized
 from ..values import Host, Node
 
 
@@ -44,7 +44,7 @@ def constant_of_shape(builder: Builder, node: Node) -> Any:
     shape = builder.numbers(node.inputs[0])
     if isinstance(shape, list) and not any(isinstance(n, torch.fx.Node) for n in shape):
         return torch.full(shape, filler.item(), dtype=filler.dtype)
-    return builder.call(runtime.full, shape, filler.item(), filler.dtype, builder.reference())
+    return builder.call(layout.full, shape, filler.item(), filler.dtype, builder.reference())
 
 
 @converter("Range", 11)
@@ -55,8 +55,8 @@ def arange(builder: Builder, node: Node) -> Any:
         numbers = [builder.numbers(v) for v in (start, limit, delta)]
         if all(isinstance(n, list) for n in numbers):
             first, last, step = (n[0] for n in numbers if isinstance(n, list))
-            return builder.call(runtime.arange, first, last, step, builder.reference())
-    return builder.call(runtime.arange_of_tensors, start, limit, delta)
+            return builder.call(layout.arange, first, last, step, builder.reference())
+    return builder.call(layout.arange_of_tensors, start, limit, delta)
 
 
 @converter("Identity", 1)
@@ -77,8 +77,8 @@ def dropout(builder: Builder, node: Node) -> Any:
     ratio = node.input(1)
     known = builder.static(ratio)
     if ratio is not None and known is None:
-        y = builder.call(runtime.identity, node.inputs[0], ratio)
-        return (y, builder.call(runtime.ones_like, y)) if node.wants(1) else y
+        y = builder.call(elements.identity, node.inputs[0], ratio)
+        return (y, builder.call(elements.ones_like, y)) if node.wants(1) else y
     return _dropout(builder, node, 0.5 if known is None else shortest(float(known)))
 
 
@@ -88,14 +88,14 @@ def _dropout(builder: Builder, node: Node, ratio: float) -> Any:
     y = builder.module(node, torch.nn.Dropout(ratio), [x])
     if not node.wants(1):
         return y
-    return y, builder.call(runtime.ones_like, x)
+    return y, builder.call(elements.ones_like, x)
 
 
 @converter("EyeLike", 9)
 def eye_like(builder: Builder, node: Node) -> Any:
     """EyeLike: ones on a diagonal."""
     dtype = dtype_of(node.get("dtype"), node.label) if node.get("dtype") else None
-    return builder.call(runtime.eye_like, node.inputs[0], node.get("k", 0), dtype)
+    return builder.call(layout.eye_like, node.inputs[0], node.get("k", 0), dtype)
 
 
 @converter("DequantizeLinear", 10)
@@ -103,7 +103,7 @@ def dequantize(builder: Builder, node: Node) -> Any:
     """DequantizeLinear per tensor, per axis or per block; on stored weights it gives a weight."""
     x, scale, zero = node.inputs[0], node.inputs[1], node.input(2)
     return builder.call(
-        runtime.dequantize, x, scale, zero, node.get("axis", 1), node.get("block_size", 0)
+        quantized.dequantize, x, scale, zero, node.get("axis", 1), node.get("block_size", 0)
     )
 
 
@@ -113,4 +113,4 @@ def quantize(builder: Builder, node: Node) -> Any:
     x, scale, zero = node.inputs[0], node.inputs[1], node.input(2)
     kind = node.get("output_dtype", 0)
     dtype = dtype_of(kind, node.label) if kind else torch.uint8
-    return builder.call(runtime.quantize, x, scale, zero, node.get("axis", 1), dtype)
+    return builder.call(quantized.quantize, x, scale, zero, node.get("axis", 1), dtype)

@@ -10,15 +10,15 @@ from torch import nn
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from .. import runtime
 from ..builder import Builder
 from ..registry import converter
+from ..runtime import elements, windowed
 from ..values import Constant, Node, Value
 from ..windows import window
 
-_CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_FUNCTION = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _TRANSPOSED_FUNCTION = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
@@ -101,11 +101,11 @@ def transposed_convolution(builder: Builder, node: Node) -> Any:
     cut: tuple[Any, ...] | None = None
     padding, margin = (0,) * rank, extra
     if wanted or auto.startswith("SAME"):
-        cut = (runtime.cut_to, tuple(wanted[-rank:]) if wanted else None, auto == "SAME_UPPER")
+        cut = (windowed.cut_to, tuple(wanted[-rank:]) if wanted else None, auto == "SAME_UPPER")
     elif pads[:rank] == pads[rank:] and auto != "VALID":
         padding = pads[:rank]
     elif auto != "VALID":
-        cut = (runtime.cut_off, pads[:rank], pads[rank:])
+        cut = (windowed.cut_off, pads[:rank], pads[rank:])
     own_weight, own_bias = builder.trainable(weight), builder.trainable(bias)
     simple = all(e < max(s, d) for e, s, d in zip(margin, stride, dilation))
     if own_weight is None or (bias is not None and own_bias is None) or not simple:
@@ -131,14 +131,16 @@ def transposed_convolution(builder: Builder, node: Node) -> Any:
     if cut is None:
         return y
     function, *arguments = cut
-    if function is runtime.cut_to:
+    if function is windowed.cut_to:
         shape, upper = arguments
         sizes = shape or [_times(builder, builder.size(x, 2 + i), s) for i, s in enumerate(stride)]
-        return builder.call(runtime.cut_to, y, sizes, upper)
+        return builder.call(windowed.cut_to, y, sizes, upper)
     return builder.call(function, y, *arguments)
 
 
 def _times(builder: Builder, size: Any, factor: int) -> Any:
-    return builder.call(torch.mul, size, factor) if isinstance(size, torch.Tensor) else (
-        builder.call(runtime.product, size, factor)
+    return (
+        builder.call(torch.mul, size, factor)
+        if isinstance(size, torch.Tensor)
+        else (builder.call(elements.product, size, factor))
     )

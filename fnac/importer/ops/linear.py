@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import runtime
 from ..builder import Builder
 from ..registry import converter
+from ..runtime import elements
 from ..values import Node
 from .convolution import bias_of
 
@@ -23,12 +23,15 @@ def gemm(builder: Builder, node: Node) -> Any:
     trans_a, trans_b = bool(node.get("transA", 0)), bool(node.get("transB", 0))
     weight, bias = builder.trainable(b), builder.trainable(c)
     plain = trans_b and not trans_a and alpha == 1.0 and (c is None or beta == 1.0)
-    one_row = bias is not None and weight is not None and bias.tensor.shape == weight.tensor.shape[:1]
+    one_row = (
+        bias is not None and weight is not None and bias.tensor.shape == weight.tensor.shape[:1]
+    )
     if plain and weight is not None and (c is None or one_row):
-        part = nn.Linear(*reversed(weight.tensor.shape), bias=c is not None, device="meta")
+        rows, columns = weight.tensor.shape
+        part = nn.Linear(columns, rows, bias=c is not None, device="meta")
         owns = {"weight": weight} | ({"bias": bias} if bias is not None else {})
         return builder.module(node, part, [a], owns)
-    return builder.call(runtime.gemm, a, b, c, alpha, beta, trans_a, trans_b)
+    return builder.call(elements.gemm, a, b, c, alpha, beta, trans_a, trans_b)
 
 
 @converter("MatMul", 1)

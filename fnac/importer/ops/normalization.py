@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-
-from .. import runtime
 from ..attributes import complement
 from ..builder import Builder
 from ..registry import converter
+from ..runtime import elements, normal
 from ..values import Node
 
 _BATCH = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
@@ -30,10 +29,8 @@ def batch_normalization(builder: Builder, node: Node) -> Any:
     training = bool(node.get("training_mode", 0))
     read = [o for o in node.outputs[1:] if o and builder.facts.reads[o]]
     if training and read:
-        whole = builder.call(
-            runtime.batch_norm_update, x, scale, bias, mean, var, epsilon, momentum
-        )
-        return tuple(builder.call(runtime.pick, whole, i) for i in range(len(node.outputs)))
+        whole = builder.call(normal.batch_norm_update, x, scale, bias, mean, var, epsilon, momentum)
+        return tuple(builder.call(elements.pick, whole, i) for i in range(len(node.outputs)))
     owns = {
         "weight": builder.trainable(scale),
         "bias": builder.trainable(bias),
@@ -83,8 +80,8 @@ def layer_normalization(builder: Builder, node: Node) -> Any:
         )
         owns = {"weight": weight} | ({"bias": own_bias} if own_bias is not None else {})
         return builder.module(node, part, [x], owns)
-    whole = builder.call(runtime.layer_norm, x, scale, bias, axis, epsilon)
-    return tuple(builder.call(runtime.pick, whole, i) for i in range(len(node.outputs)))
+    whole = builder.call(normal.layer_norm, x, scale, bias, axis, epsilon)
+    return tuple(builder.call(elements.pick, whole, i) for i in range(len(node.outputs)))
 
 
 def read_twice(builder: Builder, node: Node) -> bool:
@@ -97,7 +94,7 @@ def group_normalization_of_groups(builder: Builder, node: Node) -> Any:
     """GroupNormalization of version 18, whose scale and bias are per group."""
     x, scale, bias = node.inputs[:3]
     return builder.call(
-        runtime.group_norm, x, node.get("num_groups"), scale, bias, node.get("epsilon", 1e-5)
+        normal.group_norm, x, node.get("num_groups"), scale, bias, node.get("epsilon", 1e-5)
     )
 
 
@@ -118,9 +115,7 @@ def group_normalization(builder: Builder, node: Node) -> Any:
 def rms_normalization(builder: Builder, node: Node) -> Any:
     """RMSNormalization over the axes from ``axis`` on."""
     x, scale = node.inputs[:2]
-    return builder.call(
-        runtime.rms_norm, x, scale, node.get("axis", -1), node.get("epsilon", 1e-5)
-    )
+    return builder.call(normal.rms_norm, x, scale, node.get("axis", -1), node.get("epsilon", 1e-5))
 
 
 @converter("LRN", 1)
@@ -128,7 +123,7 @@ def local_response_normalization(builder: Builder, node: Node) -> Any:
     """LRN over channels; the window of an even size leans to later channels."""
     x = node.inputs[0]
     return builder.call(
-        runtime.local_response_norm,
+        normal.local_response_norm,
         x,
         node.get("size"),
         node.get("alpha", 1e-4),
@@ -140,13 +135,11 @@ def local_response_normalization(builder: Builder, node: Node) -> Any:
 @converter("LpNormalization", 1)
 def lp_normalization(builder: Builder, node: Node) -> Any:
     """LpNormalization along one axis; a zero vector stays zero."""
-    return builder.call(
-        runtime.lp_normalize, node.inputs[0], node.get("p", 2), node.get("axis", -1)
-    )
+    return builder.call(normal.lp_normalize, node.inputs[0], node.get("p", 2), node.get("axis", -1))
 
 
 @converter("MeanVarianceNormalization", 9)
 def mean_variance_normalization(builder: Builder, node: Node) -> Any:
     """MeanVarianceNormalization with the epsilon 1e-9 of its definition."""
     axes = tuple(node.get("axes", [0, 2, 3]))
-    return builder.call(runtime.mean_variance_normalize, node.inputs[0], axes)
+    return builder.call(normal.mean_variance_normalize, node.inputs[0], axes)

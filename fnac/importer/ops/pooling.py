@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import nn
 
-from .. import runtime
 from ..builder import Builder
 from ..registry import converter
+from ..runtime import elements, windowed
 from ..values import Node
 from ..windows import window
 
-_MAX = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
-_AVERAGE = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
-_GLOBAL_AVERAGE = {
+_MAX: dict[int, Any] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+_AVERAGE: dict[int, Any] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+_GLOBAL_AVERAGE: dict[int, Any] = {
     3: nn.AdaptiveAvgPool1d,
     4: nn.AdaptiveAvgPool2d,
     5: nn.AdaptiveAvgPool3d,
@@ -35,7 +34,7 @@ def max_pool(builder: Builder, node: Node) -> Any:
     floating = dtype is None or dtype.is_floating_point
     if node.wants(1) or not floating or not small:
         whole = builder.call(
-            runtime.max_pool,
+            windowed.max_pool,
             x,
             view.kernel,
             view.stride,
@@ -48,7 +47,7 @@ def max_pool(builder: Builder, node: Node) -> Any:
         )
         if not node.wants(1):
             return whole
-        return tuple(builder.call(runtime.pick, whole, i) for i in range(2))
+        return tuple(builder.call(elements.pick, whole, i) for i in range(2))
     part = _MAX[rank](view.kernel, view.stride, padding, view.dilation, ceil_mode=ceil)
     return builder.module(node, part, [x])
 
@@ -66,7 +65,7 @@ def average_pool(builder: Builder, node: Node) -> Any:
     plain = small and all(d == 1 for d in view.dilation)
     if not plain:
         return builder.call(
-            runtime.average_pool,
+            windowed.average_pool,
             x,
             view.kernel,
             view.stride,
@@ -85,7 +84,7 @@ def lp_pool(builder: Builder, node: Node) -> Any:
     """LpPool: the p-norm over each window."""
     view = window(node, tuple(node.get("kernel_shape")))
     return builder.call(
-        runtime.lp_pool,
+        windowed.lp_pool,
         node.inputs[0],
         float(node.get("p", 2)),
         view.kernel,
@@ -104,16 +103,16 @@ def global_average_pool(builder: Builder, node: Node) -> Any:
     assert x is not None
     if rank in _GLOBAL_AVERAGE:
         return builder.module(node, _GLOBAL_AVERAGE[rank](1), [x])
-    return builder.call(runtime.global_mean, x)
+    return builder.call(windowed.global_mean, x)
 
 
 @converter("GlobalMaxPool", 1)
 def global_max_pool(builder: Builder, node: Node) -> Any:
     """GlobalMaxPool over all spatial axes."""
-    return builder.call(runtime.global_max, node.inputs[0])
+    return builder.call(windowed.global_max, node.inputs[0])
 
 
 @converter("GlobalLpPool", 1, 2)
 def global_lp_pool(builder: Builder, node: Node) -> Any:
     """GlobalLpPool: the p-norm over all spatial axes."""
-    return builder.call(runtime.global_lp, node.inputs[0], float(node.get("p", 2)))
+    return builder.call(windowed.global_lp, node.inputs[0], float(node.get("p", 2)))

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from .. import runtime
 from ..builder import Builder
 from ..registry import converter
+from ..runtime import elements, reductions
 from ..values import Host, Node
 
 
@@ -29,16 +29,16 @@ def _reduce(builder: Builder, node: Node, function: Callable[..., Any], axes: An
     x = node.inputs[0]
     keep = bool(node.get("keepdims", 1))
     if node.get("noop_with_empty_axes", 0) and not (isinstance(axes, list) and axes):
-        return builder.call(runtime.reduce_or_nothing, x, function.__name__, axes, keep)
-    if isinstance(x, Host) and function is runtime.reduce_prod:
+        return builder.call(reductions.reduce_or_nothing, x, function.__name__, axes, keep)
+    if isinstance(x, Host) and function is reductions.reduce_prod:
         total: Any = 1
         for item in x.items:
-            total = builder.call(runtime.product, total, item)
+            total = builder.call(elements.product, total, item)
         if isinstance(total, int):
             return torch.tensor([total] if keep else total, dtype=x.dtype)
         return Host((total,), scalar=not keep, dtype=x.dtype)
     value = builder.tensor(x) if x is not None else x
-    if function is runtime.reduce_mean and isinstance(axes, list):
+    if function is reductions.reduce_mean and isinstance(axes, list):
         dtype = builder.dtype(node)
         if dtype is not None and dtype.is_floating_point:
             return builder.call(torch.mean, value, axes, keepdim=keep)
@@ -46,16 +46,16 @@ def _reduce(builder: Builder, node: Node, function: Callable[..., Any], axes: An
 
 
 for _op, _function, _since in [
-    ("ReduceSum", runtime.reduce_sum, 13),
-    ("ReduceMean", runtime.reduce_mean, 18),
-    ("ReduceMax", runtime.reduce_max, 18),
-    ("ReduceMin", runtime.reduce_min, 18),
-    ("ReduceProd", runtime.reduce_prod, 18),
-    ("ReduceL1", runtime.reduce_l1, 18),
-    ("ReduceL2", runtime.reduce_l2, 18),
-    ("ReduceSumSquare", runtime.reduce_sum_square, 18),
-    ("ReduceLogSum", runtime.reduce_log_sum, 18),
-    ("ReduceLogSumExp", runtime.reduce_log_sum_exp, 18),
+    ("ReduceSum", reductions.reduce_sum, 13),
+    ("ReduceMean", reductions.reduce_mean, 18),
+    ("ReduceMax", reductions.reduce_max, 18),
+    ("ReduceMin", reductions.reduce_min, 18),
+    ("ReduceProd", reductions.reduce_prod, 18),
+    ("ReduceL1", reductions.reduce_l1, 18),
+    ("ReduceL2", reductions.reduce_l2, 18),
+    ("ReduceSumSquare", reductions.reduce_sum_square, 18),
+    ("ReduceLogSum", reductions.reduce_log_sum, 18),
+    ("ReduceLogSumExp", reductions.reduce_log_sum_exp, 18),
 ]:
     _reduction(_op, _function, _since)
 
@@ -74,7 +74,7 @@ def argmin(builder: Builder, node: Node) -> Any:
 
 def _extreme(builder: Builder, node: Node, *, largest: bool) -> Any:
     return builder.call(
-        runtime.extreme,
+        reductions.extreme,
         node.inputs[0],
         node.get("axis", 0),
         bool(node.get("keepdims", 1)),
@@ -93,14 +93,14 @@ def top_k_by_attribute(builder: Builder, node: Node) -> Any:
 def top_k(builder: Builder, node: Node) -> Any:
     """TopK along an axis; of equal values the first comes first."""
     k = builder.numbers(node.inputs[1])
-    first = k[0] if isinstance(k, list) else builder.call(runtime.pick, k, 0)
+    first = k[0] if isinstance(k, list) else builder.call(elements.pick, k, 0)
     return _top_k(builder, node, first)
 
 
 def _top_k(builder: Builder, node: Node, k: Any) -> Any:
     largest, axis = bool(node.get("largest", 1)), node.get("axis", -1)
-    whole = builder.call(runtime.top_k, node.inputs[0], k, axis, largest)
-    return tuple(builder.call(runtime.pick, whole, i) for i in range(2))
+    whole = builder.call(reductions.top_k, node.inputs[0], k, axis, largest)
+    return tuple(builder.call(elements.pick, whole, i) for i in range(2))
 
 
 @converter("CumSum", 11)
@@ -108,7 +108,7 @@ def cumulative_sum(builder: Builder, node: Node) -> Any:
     """CumSum along an axis."""
     axis = builder.known(node, 1, "the axis")
     return builder.call(
-        runtime.cumulative_sum,
+        reductions.cumulative_sum,
         node.inputs[0],
         axis[0] if axis else 0,
         bool(node.get("exclusive", 0)),

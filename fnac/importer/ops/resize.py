@@ -65,7 +65,9 @@ def _resize(
     if quick is not None:
         arguments = {"mode": quick[0], "align_corners": quick[1]}
         if sizes is not None:
-            return builder.call(F.interpolate, x, size=tuple(sizes[-((rank or 4) - 2) :]), **arguments)
+            return builder.call(
+                F.interpolate, x, size=tuple(sizes[-((rank or 4) - 2) :]), **arguments
+            )
         factors = tuple(scales[-((rank or 4) - 2) :])
         return builder.call(F.interpolate, x, scale_factor=factors, **arguments)
     regions = node.input(1) if node.op == "Resize" and node.version >= 11 else None

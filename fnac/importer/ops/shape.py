@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from fnac.passes.errors import UnsupportedGraphError
-
-from .. import runtime
 from ..builder import Builder
 from ..registry import converter
+from ..runtime import elements, indexing, layout
 from ..values import Constant, Host, Node, Value
 
 
@@ -25,7 +23,7 @@ def shape(builder: Builder, node: Node) -> Any:
         return torch.tensor(x.tensor.shape[start:end], dtype=torch.int64)
     rank = builder.rank(node)
     if rank is None:
-        return builder.call(runtime.shape_tensor, x, start, end)
+        return builder.call(layout.shape_tensor, x, start, end)
     assert x is not None
     axes = range(rank)[start:end]
     return _vector([builder.size(x, axis) for axis in axes], scalar=False)
@@ -34,7 +32,7 @@ def shape(builder: Builder, node: Node) -> Any:
 @converter("Size", 1)
 def size(builder: Builder, node: Node) -> Any:
     """Size: how many elements."""
-    return builder.call(runtime.element_count, node.inputs[0])
+    return builder.call(layout.element_count, node.inputs[0])
 
 
 @converter("Reshape", 1)
@@ -58,10 +56,10 @@ def _reshape(builder: Builder, node: Node, wanted: Any, *, zero_copies: bool) ->
             return Host(x.items, scalar=not wanted, dtype=x.dtype)
         x = builder.tensor(x)
     if not isinstance(wanted, list):
-        return builder.call(runtime.reshape if zero_copies else torch.reshape, x, wanted)
+        return builder.call(layout.reshape if zero_copies else torch.reshape, x, wanted)
     if zero_copies:
         if any(isinstance(n, fx.Node) for n in wanted):
-            return builder.call(runtime.reshape, x, wanted)
+            return builder.call(layout.reshape, x, wanted)
         wanted = [builder.size(x, i) if n == 0 else n for i, n in enumerate(wanted)]  # type: ignore[arg-type]
     if isinstance(x, Constant):
         return builder.call(torch.reshape, x, wanted)
@@ -87,7 +85,7 @@ def flatten(builder: Builder, node: Node) -> Any:
     axis, rank = node.get("axis", 1), builder.rank(node)
     if axis == 1 and rank is not None and rank >= 2:
         return builder.call(torch.flatten, node.inputs[0], 1)
-    return builder.call(runtime.flatten, node.inputs[0], axis)
+    return builder.call(layout.flatten, node.inputs[0], axis)
 
 
 @converter("Transpose", 1)
@@ -95,7 +93,7 @@ def transpose(builder: Builder, node: Node) -> Any:
     """Transpose; without a permutation the axes are reversed."""
     order = node.get("perm")
     if order is None:
-        return builder.call(runtime.reverse_axes, node.inputs[0])
+        return builder.call(layout.reverse_axes, node.inputs[0])
     return builder.call(torch.permute, node.inputs[0], tuple(order))
 
 
@@ -141,7 +139,7 @@ def _unsqueeze(builder: Builder, node: Node, axes: list[int]) -> Any:
         x = builder.tensor(x)
     if len(axes) == 1:
         return builder.call(torch.unsqueeze, x, axes[0])
-    return builder.call(runtime.unsqueeze, x, list(axes))
+    return builder.call(layout.unsqueeze, x, list(axes))
 
 
 @converter("Concat", 1, 4)
@@ -186,8 +184,8 @@ def _split(builder: Builder, node: Node, sizes: Any) -> Any:
     if sizes is not None:
         whole = builder.call(torch.split, x, sizes, axis)
     else:
-        whole = builder.call(runtime.split, x, node.get("num_outputs", count), axis)
-    return tuple(builder.call(runtime.pick, whole, i) for i in range(count))
+        whole = builder.call(layout.split, x, node.get("num_outputs", count), axis)
+    return tuple(builder.call(elements.pick, whole, i) for i in range(count))
 
 
 @converter("Slice", 1)
@@ -217,7 +215,7 @@ def _slice(builder: Builder, node: Node, starts: Any, ends: Any, axes: Any, step
         for v in (starts, ends, steps)
     ):
         step = steps[0] if steps else 1
-        items = list(x.items[runtime.bounds(starts[0], ends[0], step, len(x.items))])
+        items = list(x.items[layout.bounds(starts[0], ends[0], step, len(x.items))])
         return _vector(items, scalar=False, dtype=x.dtype)
     if isinstance(x, Host):
         x = builder.tensor(x)
@@ -229,9 +227,7 @@ def _slice(builder: Builder, node: Node, starts: Any, ends: Any, axes: Any, step
             index = [slice(None)] * axes[0]
             index.append(slice(starts[0], ends[0], None if not steps else steps[0]))
             return builder.call(operator.getitem, x, tuple(index))
-    return builder.call(runtime.slice_, x, starts, ends, axes, steps)
-
-
+    return builder.call(layout.slice_, x, starts, ends, axes, steps)
 
 
 @converter("Gather", 1)
@@ -245,89 +241,7 @@ def gather(builder: Builder, node: Node) -> Any:
     if isinstance(indices, Constant) and indices.tensor.ndim == 0:
         return builder.call(torch.select, source, axis, int(indices.tensor))
     where = builder.tensor(indices) if indices is not None else indices
-    return builder.call(runtime.gather, source, where, axis)
-
-
-@converter("GatherElements", 11)
-def gather_elements(builder: Builder, node: Node) -> Any:
-    """GatherElements: one index an element."""
-    return builder.call(runtime.gather_elements, *node.inputs[:2], node.get("axis", 0))
-
-
-@converter("GatherND", 11)
-def gather_nd(builder: Builder, node: Node) -> Any:
-    """GatherND: index tuples in the last axis."""
-    return builder.call(runtime.gather_nd, *node.inputs[:2], node.get("batch_dims", 0))
-
-
-@converter("ScatterElements", 11)
-def scatter_elements(builder: Builder, node: Node) -> Any:
-    """ScatterElements, also adding, multiplying, taking the smaller or larger value."""
-    kind = node.get("reduction", "none")
-    return builder.call(runtime.scatter_elements, *node.inputs[:3], node.get("axis", 0), kind)
-
-
-@converter("ScatterND", 11)
-def scatter_nd(builder: Builder, node: Node) -> Any:
-    """ScatterND, also adding, multiplying, taking the smaller or larger value."""
-    return builder.call(runtime.scatter_nd, *node.inputs[:3], node.get("reduction", "none"))
-
-
-@converter("Expand", 8)
-def expand(builder: Builder, node: Node) -> Any:
-    """Expand: broadcast both ways."""
-    return builder.call(runtime.expand, node.inputs[0], builder.numbers(node.inputs[1]))
-
-
-@converter("Tile", 6)
-def tile(builder: Builder, node: Node) -> Any:
-    """Tile: repeat along each axis."""
-    return builder.call(runtime.tile, node.inputs[0], builder.numbers(node.inputs[1]))
-
-
-@converter("Pad", 1)
-def pad_by_attributes(builder: Builder, node: Node) -> Any:
-    """Pad before version 11."""
-    pads = node.get("pads", node.get("paddings"))
-    return _pad(builder, node, pads, node.get("value", 0.0), None)
-
-
-@converter("Pad", 11)
-def pad(builder: Builder, node: Node) -> Any:
-    """Pad by a constant, the edge, a reflection or by wrapping around."""
-    value = node.input(2)
-    filler: Any = 0
-    if value is not None:
-        known = builder.static(value)
-        filler = known.reshape(-1)[0].item() if known is not None else value
-    return _pad(builder, node, builder.numbers(node.inputs[1]), filler, builder.numbers(node.input(3)))
-
-
-def _pad(builder: Builder, node: Node, pads: Any, value: Any, axes: Any) -> Any:
-    mode = node.get("mode", "constant")
-    if mode not in ("constant", "edge", "reflect", "wrap"):
-        raise UnsupportedGraphError(
-            f"{node.label}: mode {mode!r}; constant, edge, reflect or wrap is wanted"
-        )
-    return builder.call(runtime.pad, node.inputs[0], pads, mode, value, axes)
-
-
-@converter("DepthToSpace", 1, 11)
-def depth_to_space(builder: Builder, node: Node) -> Any:
-    """DepthToSpace; column-row-depth order is nn.PixelShuffle."""
-    x, block = node.inputs[0], node.get("blocksize")
-    if node.get("mode", "DCR") == "CRD":
-        return builder.call(torch.pixel_shuffle, x, block)
-    return builder.call(runtime.depth_to_space, x, block)
-
-
-@converter("SpaceToDepth", 1)
-def space_to_depth(builder: Builder, node: Node) -> Any:
-    """SpaceToDepth."""
-    channel_first = node.get("mode", "DCR") == "CRD"
-    return builder.call(
-        runtime.space_to_depth, node.inputs[0], node.get("blocksize"), channel_first
-    )
+    return builder.call(indexing.gather, source, where, axis)
 
 
 def _all_known(numbers: Any) -> bool:

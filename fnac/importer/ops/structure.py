@@ -9,10 +9,11 @@ import torch
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from ..attributes import tensor_of
+from .. import boxes
 from ..builder import Builder
 from ..registry import converter
-from ..values import Constant, Node
+from ..values import Node
+from ..weights import initializers
 
 
 @converter("If", 1)
@@ -25,8 +26,7 @@ def constant_if(builder: Builder, node: Node) -> Any:
             "a constant condition is wanted; export the network without control flow"
         )
     branch: onnx.GraphProto = node.get("then_branch" if bool(condition) else "else_branch")
-    for proto in branch.initializer:
-        builder.scope.values[proto.name] = Constant(tensor_of(proto), proto.name)
+    builder.scope.values.update(initializers(branch))
     for inner in branch.node:
         builder.convert(inner)
     outputs: list[Any] = [builder.scope.values[o.name] for o in branch.output]
@@ -35,19 +35,15 @@ def constant_if(builder: Builder, node: Node) -> Any:
 
 @converter("NonMaxSuppression", 10)
 def non_max_suppression(builder: Builder, node: Node) -> Any:
-    """NonMaxSuppression behind a network; the limits must be constants."""
-    from .. import boxes
-
-    limit = builder.known(node, 2, "the number of boxes")
-    overlap = builder.known(node, 3, "the overlap threshold")
-    score = builder.known(node, 4, "the score threshold")
+    """NonMaxSuppression behind a network."""
+    limit, overlap, score = (builder.numbers(node.input(i)) for i in (2, 3, 4))
     return builder.call(
         boxes.non_max_suppression,
         node.inputs[0],
         node.inputs[1],
-        int(limit[0]) if limit else 0,
-        float(overlap[0]) if overlap else 0.0,
-        float(score[0]) if score else None,
+        limit,
+        overlap,
+        score,
         bool(node.get("center_point_box", 0)),
     )
 

@@ -1,0 +1,126 @@
+"""fnac in Python: the command line's stages on networks in memory, in six lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fnac.errors import UsageError
+from fnac.passes.cost import Profile
+from fnac.passes.cost import profile as count
+from fnac.passes.graph import Graph
+
+
+class Network:
+    """An ONNX network: a seed, a super network, a target or an emitted model."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    @property
+    def role(self) -> str:
+        """Return seed, super, target or model; ``found`` if the file does not say."""
+        return str(self.graph.manifest.get("role", "found"))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the network as an ONNX file, atomically."""
+        return self.graph.save(path)
+
+    def profile(self, size: tuple[int, int] | None = None, convention: str = "exact") -> Profile:
+        """Count MAdds and parameters per node; image size (H, W)."""
+        return count(self.graph, size, convention)
+
+    def __repr__(self) -> str:
+        return f"<fnac.Network {self.role}, {len(self.graph.nodes)} nodes>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An adaptation that was run: its folder, the emitted model, the metric's value."""
+
+    folder: Path
+    model: Network
+    metric: float
+    metric_name: str
+    seed: Mapping[str, Any]
+    target: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """Read an ONNX file; raises UnsupportedGraphError naming what is wrong with it."""
+    return Network(Graph.load(path))
+
+
+def expand(
+    seed: Network | str | os.PathLike[str],
+    task: str | None = None,
+    *,
+    data: str | None = None,
+    verify: bool = True,
+    **settings: Any,
+) -> Network:
+    """Return the super network of ``seed``; ``settings`` are those of ``fnac expand``.
+
+    data  SPEC of pictures that a restored BN is calibrated on
+    """
+    from fnac.config import build
+    from fnac.flow import expand_graph
+    from fnac.stages.expand import ExpandSettings
+
+    graph = seed.graph if isinstance(seed, Network) else Graph.load(seed)
+    options = build(ExpandSettings, {"task": task, **settings}, "expand")
+    made, _ = expand_graph(graph, options, data=data, verify=verify)
+    return Network(made)
+
+
+def adapt(
+    network: Network | str | os.PathLike[str] | None = None,
+    *,
+    task: str | None = None,
+    data: str | None = None,
+    budget: str | None = None,
+    recipe: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    **sections: Mapping[str, Any],
+) -> Run:
+    """Adapt a seed, or a super network that was expanded, to its task; returns the run.
+
+    network   a seed or a super network; None: the bundled seed
+    sections  settings by stage, e.g. ``search={"epochs": 6}, tune={"epochs": 20}``
+
+    Raises what the stages raise: UsageError, DataError, TrainingError, UnsupportedGraphError.
+    """
+    from fnac.config import gather
+    from fnac.flow import adapt as run
+    from fnac.flow import recipe_for
+
+    graph = network.graph if isinstance(network, Network) else None
+    if graph is None and network is not None:
+        graph = Graph.load(network)
+    task = task or (graph.manifest.get("task") if graph is not None else None) or "seg"
+    name = "given" if graph is not None else None
+    with tempfile.TemporaryDirectory() as folder:
+        options: dict[str, Any] = {"task": task, "data": data, "budget": budget}
+        if graph is not None:
+            options["seed"] = str(Network(graph).save(Path(folder) / "network.onnx"))
+        config = gather(
+            recipe=recipe_for(recipe, seed=name, task=task, data=data),
+            options={**sections, "adapt": {**sections.get("adapt", {}), **options}},
+        )
+        result = run(config, out=None if out is None else Path(out))
+    if result is None:
+        raise UsageError("fnac.adapt runs in one process; use torchrun with the command line")
+    return Run(
+        folder=result.folder,
+        model=load(result.folder / "model.onnx"),
+        metric=result.value,
+        metric_name=result.metric,
+        seed=result.seed,
+        target=result.target,
+        warnings=result.warnings,
+    )

@@ -1,0 +1,67 @@
+"""The weights of a network under import: one tensor for each, and where it hangs."""
+
+from __future__ import annotations
+
+import onnx
+import torch
+from torch import nn
+
+from fnac.passes.errors import UnsupportedGraphError
+
+from .attributes import tensor_of
+from .values import Constant
+
+
+class Weights:
+    """Who owns which weight.
+
+    ``tensors``  ONNX tensor -> Parameter or buffer, one for each shared initializer
+    ``places``   ONNX tensor -> path of that tensor in the finished module (the first one)
+    ``parts``    ONNX tensor -> ``fnac.part`` of the first node that reads it
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.places: dict[str, str] = {}
+        self.parts: dict[str, str] = {}
+
+    def tensor(self, constant: Constant, part: str, *, parameter: bool) -> torch.Tensor:
+        """Return a constant's Parameter or buffer, made at its first use by a node of ``part``."""
+        if constant.name not in self.tensors:
+            tensor = constant.tensor.detach().clone()
+            self.tensors[constant.name] = nn.Parameter(tensor) if parameter else tensor
+        self.parts.setdefault(constant.name, part)
+        return self.tensors[constant.name]
+
+    def place(self, name: str, path: str) -> None:
+        """Note where a weight hangs; the first place counts."""
+        self.places.setdefault(name, path)
+
+
+def initializers(graph: onnx.GraphProto) -> dict[str, Constant]:
+    """Return a graph's stored tensors; floats of more than one element are weights."""
+    values: dict[str, Constant] = {}
+    for proto in graph.initializer:
+        tensor = tensor_of(proto)
+        weight = tensor.is_floating_point() and tensor.numel() > 1
+        values[proto.name] = Constant(tensor, proto.name, trainable=weight, stored=True)
+    for sparse in graph.sparse_initializer:
+        raise UnsupportedGraphError(
+            f"{sparse.values.name}: a sparse initializer; dense weights are wanted; "
+            "export the network without sparsity"
+        )
+    return values
+
+
+def slot(part: nn.Module, attribute: str) -> torch.Tensor | None:
+    """Return a module's own parameter or buffer."""
+    return part._parameters.get(attribute, part._buffers.get(attribute))
+
+
+def assign(part: nn.Module, attribute: str, tensor: torch.Tensor) -> None:
+    """Put a tensor in the place of a module's parameter or buffer."""
+    if attribute in part._parameters:
+        wrapped = tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, False)
+        part._parameters[attribute] = wrapped
+    else:
+        part._buffers[attribute] = tensor

@@ -1,0 +1,120 @@
+"""The whole chain as a user runs it: `fnac adapt` in processes of their own, small and short."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = [
+    *("--set", "adapt.data=scenes:train=32,val=8,size=64", "--set", "adapt.calibrate=8"),
+    *("--size", "64x64", "--device", "cpu"),
+    *("--set", "search.batch_size=8", "--set", "search.steps=8", "--set", "search.warmup_steps=3"),
+    *("--set", "search.epochs=1", "--set", "search.warmup_epochs=0"),
+    *("--set", "search.checkpoint_every=2", "--set", "tune.checkpoint_every=2"),
+    *("--set", "tune.batch_size=8", "--set", "tune.steps=8"),
+]
+FILES = (
+    "config.yaml env.json seed.onnx super.onnx ledger.json search/last.ckpt search/alphas.csv "
+    "search/metrics.csv arch.json target.onnx tune/last.ckpt tune/metrics.csv model.onnx "
+    "profile.json profile.csv results.json report.html"
+).split()
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "fnac.cli", "adapt", "--task", "seg", "-o", str(folder)),
+        *(more or SMALL),
+    ]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def finish(folder: Path, *more: str) -> dict[str, object]:
+    done = subprocess.run(
+        [*command(folder, *more), "--json"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    folder = tmp_path_factory.mktemp("adapt") / "whole"
+    return folder, finish(folder)
+
+
+def test_the_run_folder_is_complete(undisturbed: tuple[Path, dict[str, object]]) -> None:
+    folder, result = undisturbed
+    assert [name for name in FILES if not (folder / name).is_file()] == []
+    assert len(list((folder / "pictures").glob("prediction_*.png"))) == 6
+    assert result["metric"] == "mIoU"
+    assert 0 <= float(str(result["value"])) <= 100
+
+
+def test_the_target_keeps_within_the_seeds_cost(
+    undisturbed: tuple[Path, dict[str, object]],
+) -> None:
+    from fnac.passes.cost import profile
+    from fnac.passes.graph import Graph
+
+    folder, result = undisturbed
+    target = profile(Graph.load(folder / "target.onnx"))
+    emitted = Graph.load(folder / "model.onnx")
+    seed = result["seed"]
+    assert isinstance(seed, dict)
+    assert 0.95 * seed["madds"] <= target.madds <= seed["madds"]
+    assert profile(emitted).madds == target.madds
+    written = {n.name: n.metadata["fnac.madds"] for n in emitted.nodes}
+    assert sum(map(int, written.values())) == target.madds
+
+
+def kill_when(folder: Path, log: str, lines: int) -> None:
+    """Start the run and kill it as soon as its ``log`` has that many lines of steps."""
+    running = subprocess.Popen(
+        command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment()
+    )
+    path = folder / log
+    while running.poll() is None:
+        if path.exists() and len(path.read_text().splitlines()) > lines:
+            running.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    running.wait()
+    assert running.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+
+
+@pytest.mark.parametrize("stage", ["search", "tune"])
+def test_a_killed_run_resumes_to_the_same_bytes(
+    stage: str, undisturbed: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    kill_when(folder, f"{stage}/metrics.csv", random.SystemRandom().randrange(1, 5))
+    assert not (folder / "model.onnx").exists()
+    finish(folder, "--resume")
+    whole = undisturbed[0]
+    for name in ("super.onnx", "target.onnx", "model.onnx", "search/alphas.csv", "arch.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_taken_folder_gets_a_number(tmp_path: Path) -> None:
+    from fnac.runs import claim
+
+    (tmp_path / "seg").mkdir()
+    assert claim(tmp_path / "seg", "seg") == tmp_path / "seg"
+    (tmp_path / "seg" / "model.onnx").write_bytes(b"kept")
+    assert claim(tmp_path / "seg", "seg") == tmp_path / "seg2"
+    assert claim(tmp_path / "seg", "seg").name in ("seg2", "seg3")

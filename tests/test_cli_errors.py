@@ -1,0 +1,245 @@
+"""What can be wrong with the input, and what the user gets: one sentence and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+import pytest
+from click.testing import CliRunner  # noqa: F401  (its import proves click is there)
+from PIL import Image
+
+from fnac.cli import run
+from fnac.passes.graph import Graph
+from tests.graphs import graph
+
+BODY = """(float[batch,3,16,16] x) => (float[batch,2,16,16] y) <float[4,3,3,3] w, float[2,4,1,1] v>
+          { h = Conv<pads=[1,1,1,1]>(x, w) r = Relu(h) y = Conv(r, v) }"""
+
+Outcome = tuple[int, str, str]
+
+
+@pytest.fixture
+def fnac(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Run one command line in an empty folder; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> Outcome:
+        code = run([str(a) for a in arguments])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("seed") / "seed.onnx"
+    assert run(["export", "bundled", "--task", "seg", "--classes", "3", "-o", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def expanded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("super")
+    seed, path = folder / "seed.onnx", folder / "super.onnx"
+    assert run(["export", "bundled", "-o", str(seed)]) == 0
+    assert run(["expand", str(seed), "--no-verify", "--size", "32x32", "-o", str(path)]) == 0
+    return path
+
+
+def broken(kind: str, path: Path) -> Path:
+    g = graph(BODY)
+    if kind == "nan":
+        bad = np.full((2, 4, 1, 1), np.nan, "f4")
+        g.nodes[2].inputs[1] = gs.Constant("v", bad)
+    model = g.to_model()
+    match kind:
+        case "opset":
+            model.opset_import[0].version = 99
+        case "operator":
+            model.graph.node[1].op_type = "Sparkle"
+        case "cycle":
+            model.graph.node[0].input[0] = "y"
+    data = model.SerializeToString()
+    match kind:
+        case "truncated":
+            data = data[: len(data) // 2]
+        case "empty":
+            data = b""
+        case "text":
+            data = b"<html>not found</html>"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "empty", "text", "opset", "operator", "cycle", "nan"]
+)
+@pytest.mark.parametrize("verb", ["expand", "tune"])
+def test_a_broken_file_is_one_sentence_and_exit_3(fnac, tmp_path, kind, verb) -> None:  # type: ignore[no-untyped-def]
+    path = broken(kind, tmp_path / "m.onnx")
+    more = ["--data", "scenes:train=8,val=2,size=32"] if verb == "tune" else []
+    code, out, err = fnac(verb, path, "-o", tmp_path / "out", *more)
+    assert (code, out) == (3, ""), err
+    assert "Traceback" not in err
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("fnac: ")
+    left = {p.name for p in tmp_path.rglob("*.onnx")}
+    assert left == {"m.onnx"}, "something half-written was left behind"
+
+
+def test_inspecting_and_profiling_a_broken_file(fnac, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = broken("truncated", tmp_path / "m.onnx")
+    for verb in ("inspect", "profile", "verify", "emit", "bench"):
+        arguments = [path, path] if verb == "verify" else [path]
+        code, out, err = fnac(verb, *arguments)
+        assert (code, out) == (3, ""), (verb, err)
+        assert "Traceback" not in err
+
+
+def test_files_that_differ_are_exit_5_and_name_the_node(fnac, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    g = graph(BODY)
+    g.save(tmp_path / "a.onnx")
+    values = g.nodes[2].inputs[1].values.copy()  # type: ignore[attr-defined]
+    values[0, 0] += 1
+    g.nodes[2].inputs[1] = gs.Constant("v", values)
+    g.save(tmp_path / "b.onnx")
+    code, _, err = fnac("verify", tmp_path / "a.onnx", tmp_path / "b.onnx")
+    assert code == 5
+    assert "first at node y" in err
+    code, out, _ = fnac("verify", tmp_path / "a.onnx", tmp_path / "b.onnx", "--json")
+    found = json.loads(out)
+    assert code == 5
+    assert found["equal"] is False
+    assert found["first_difference"] == "y"
+    assert found["max_abs_diff"] > 0
+
+
+def test_the_same_file_twice_is_equal(fnac, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = graph(BODY).save(tmp_path / "a.onnx")
+    assert fnac("verify", path, path) == (0, "equal to the bit\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["adapt", "--task", "dance"], "'dance' is not one of"),
+        (["adapt", "--task", "det"], "no built-in job"),
+        (["adapt", "--task", "seg", "--budget", "much"], "--budget much"),
+        (["adapt", "--task", "seg", "--set", "tune.epoch=1"], "tune.epoch: no such setting"),
+        (["adapt", "--task", "seg", "--set", "tunes.epochs=1"], "tunes: no such section"),
+        (["adapt", "--task", "seg", "--recipe", "nope"], "recipe 'nope'"),
+        (["adapt", "--task", "seg", "--resume"], "--resume: there is no runs/seg"),
+        (["adapt", "--task", "seg", "--data", "nope:/x"], "nope"),
+        (["export", "resnet9000"], "resnet9000"),
+        (["run-pass", "sparkle", "m.onnx", "-o", "n.onnx"], "no pass is called 'sparkle'"),
+    ],
+)
+def test_usage_errors_are_exit_2(fnac, arguments: list[str], words: str) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = fnac(*arguments)
+    assert code == 2, err
+    assert out == ""
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_an_impossible_budget_is_refused_with_the_least_cost(fnac, expanded, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = fnac("derive", expanded, "--budget", "0.01x", "-o", tmp_path / "t.onnx")
+    assert code == 2
+    assert "the least this search space can reach is" in err
+    assert not (tmp_path / "t.onnx").exists()
+
+
+def test_derive_keeps_below_the_budget(fnac, expanded, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    seed = Graph.load(expanded).manifest["seed_madds"]
+    code, out, _ = fnac("derive", expanded, "--budget", "0.8x", "-o", "t.onnx", "--json")
+    assert code == 0
+    code, out, _ = fnac("profile", "t.onnx", "--json")
+    assert 0.76 * seed <= json.loads(out)["madds"] <= 0.8 * seed
+
+
+def test_deriving_the_seeds_architecture_returns_the_seed(fnac, expanded, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = fnac("derive", expanded, "--arch", "seed", "-o", "t.onnx")
+    assert code == 0, err
+    seed = expanded.with_name("seed.onnx")
+    code, out, err = fnac("verify", seed, "t.onnx", "--size", "32x32")
+    assert (code, out) == (0, "equal to the bit\n"), err
+
+
+def test_inspect_of_a_super_network_names_its_layers(fnac, expanded) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = fnac("inspect", expanded, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["role"] == "super"
+    assert {"name", "candidates", "seed_choice"} <= found["layers"][0].keys()
+    assert {"name", "madds", "params"} <= found["layers"][0]["candidates"][0].keys()
+
+
+def folder_of_pictures(root: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True)
+        for i in range(4):
+            image = Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+            image.save(root / "images" / split / f"{i}.png")
+            mask = Image.fromarray(rng.integers(0, 3, (64, 64), dtype=np.uint8))
+            mask.save(root / "masks" / split / f"{i}.png")
+    (root / "classes.txt").write_text("a\nb\nc\n")
+    return root
+
+
+@pytest.mark.parametrize("damage", ["missing mask", "corrupt image", "label out of range"])
+def test_broken_data_is_exit_6_before_training(fnac, bundled, tmp_path, damage: str) -> None:  # type: ignore[no-untyped-def]
+    root = folder_of_pictures(tmp_path / "data")
+    match damage:
+        case "missing mask":
+            (root / "masks" / "train" / "2.png").unlink()
+            name = "2"
+        case "corrupt image":
+            path = root / "images" / "train" / "1.png"
+            path.write_bytes(path.read_bytes()[:100])
+            name = "1.png"
+        case _:
+            Image.fromarray(np.full((64, 64), 7, np.uint8)).save(root / "masks" / "train" / "3.png")
+            name = "3.png"
+    code, out, err = fnac("tune", bundled, "--data", f"folder:{root}", "-o", tmp_path / "run")
+    assert (code, out) == (6, ""), err
+    assert name in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run" / "tune").exists()
+
+
+def test_a_data_folder_that_is_not_there(fnac, bundled, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = fnac("eval", bundled, "--data", f"camvid:{tmp_path}/none")
+    assert code == 6
+    assert "none" in err
+
+
+def test_weights_that_cannot_be_downloaded_say_what_to_do(fnac, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    import torch
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    monkeypatch.setenv("TORCH_HOME", os.devnull + "-none")
+    code, _, err = fnac("export", "mobilenetv2", "-o", "m.onnx")
+    assert code in (2, 6)
+    assert "--weights" in err
+    assert not Path("m.onnx").exists()
+
+
+def test_unknown_onnx_runtime_errors_are_not_tracebacks(fnac, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    model = graph(BODY).to_model()
+    model.graph.node[0].attribute[0].ints[:] = [0, 0, 9, 9]
+    onnx.save(model, tmp_path / "m.onnx")
+    code, _, err = fnac("emit", tmp_path / "m.onnx", "-o", tmp_path / "out.onnx")
+    assert code in (0, 3, 4)
+    assert "Traceback" not in err

@@ -1,0 +1,301 @@
+"""From a seed to its super network: the stage as a whole, on exported and found networks."""
+
+from __future__ import annotations
+
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.passes.choice import set_alphas
+from fnac.passes.choose import Choose
+from fnac.passes.cost import profile
+from fnac.passes.graph import Graph
+from fnac.passes.manager import PassManager
+from fnac.passes.mix import Mix
+from fnac.passes.verify import random_feed, run
+from fnac.stages.expand import ExpandSettings, expand, explain, prepare_seed
+from fnac.stages.export import ExportSettings, export_seed
+
+from .graphs import applied, outputs, renamed
+from .mbconv_networks import mbconv_network, same_graph
+
+FOUND = {
+    "tfhub (BN folded)": Path("weights_imagenet") / "mobilenet_v2_tfhub_ptq.onnx",
+    "tf (quantised weights)": Path("weights_imagenet") / "mobilenet_v2_tf_qat_qdq.onnx",
+    "gluon (BN kept)": Path("weights_mobilenet_bn") / "mobilenet_v2_gluon_bn.onnx",
+}
+
+
+def quiet() -> PassManager:
+    return PassManager(verify=False)
+
+
+@functools.cache
+def exported(seed: str = "mobilenetv2_w0.25", size: tuple[int, int] = (64, 64)) -> Graph:
+    return export_seed(ExportSettings(seed=seed, weights="none", size=size))
+
+
+def layers(g: Graph) -> list[dict[str, Any]]:
+    return list(g.manifest["layers"])
+
+
+def seed_cost(g: Graph, key: str) -> int:
+    return int(g.manifest[f"fixed_{key}"]) + sum(
+        candidate[key]
+        for layer in layers(g)
+        for candidate in layer["candidates"]
+        if candidate["name"] == layer["seed_choice"]
+    )
+
+
+# ------------------------------------------------------------------ figures of REFERENCE
+
+
+@pytest.mark.parametrize(
+    ("space", "size", "seed", "uniform", "least", "most"),
+    [
+        ("mbconv-det", (800, 1088), 4.485062, 4.867125, 0.898253, 8.391581),
+        ("mbconv-pose", (256, 256), 0.337699, 0.366466, None, None),
+    ],
+)
+def test_costs_of_the_searchable_part(
+    space: str, size: tuple[int, int], seed: float, uniform: float, least: float, most: float
+) -> None:
+    """REFERENCE, "Super network", in billions of MAdds to the last digit printed there."""
+    settings = ExpandSettings(space=space, size=size)
+    made = expand(exported("mobilenetv2", (224, 224)), settings, manager=quiet())
+    costs = [[c["madds"] for c in layer["candidates"]] for layer in layers(made)]
+    assert len(costs) == 21
+    billions = [
+        (seed_cost(made, "madds") - made.manifest["fixed_madds"], seed),
+        (sum(sum(c) / len(c) for c in costs), uniform),
+        (sum(min(c) for c in costs), least),
+        (sum(max(c) for c in costs), most),
+    ]
+    for found, expected in billions:
+        assert expected is None or round(found / 1e9, 6) == expected
+
+
+def test_fixed_cost_is_stem_and_first_block() -> None:
+    seed = exported("mobilenetv2", (224, 224))
+    made = expand(seed, ExpandSettings(space="mbconv-det", size=(800, 1088)), manager=quiet())
+    at = profile(prepare_seed(seed, ExpandSettings(size=(800, 1088)), manager=quiet()))
+    tail = [n for n in at.nodes if n.name.startswith(("features.18", "classifier"))]
+    tail_madds = sum(n.madds for n in tail)
+    assert round((made.manifest["fixed_madds"] - tail_madds) / 1e9, 6) == 0.362086
+
+
+def test_segmentation_has_the_papers_figures() -> None:
+    """Table II's seed row: 2,567,507 parameters, 24,521,555,968 MAdds (exact) at 1024x2048."""
+    settings = ExpandSettings(task="seg", classes=19, size=(1024, 2048))
+    made = expand(exported("mobilenetv2", (224, 224)), settings, manager=quiet())
+    assert (made.manifest["seed_madds"], made.manifest["seed_params"]) == (24521555968, 2567507)
+    assert len(layers(made)) == 25
+    assert seed_cost(made, "madds") == 24521555968
+    assert seed_cost(made, "params") == 2567507
+    target, _ = applied(Choose(), made)
+    assert (profile(target).madds, profile(target).params) == (24521555968, 2567507)
+
+
+# ------------------------------------------------------------------ the seed inside
+
+
+@pytest.mark.parametrize("task", [None, "seg"])
+@pytest.mark.parametrize("remap", ["fna", "fna-live"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_exported_seed_comes_back(task: str | None, remap: str, shuffle: bool) -> None:
+    settings = ExpandSettings(task=task, classes=5 if task else None, remap=remap)
+    seed = renamed(exported()) if shuffle else exported()
+    prepared = prepare_seed(seed, settings, manager=quiet())
+    manager = PassManager()
+    made = expand(seed, settings, manager=manager)
+    assert manager.ledger[-1].name == "mix"
+    assert manager.ledger[-1].verdict == "equal"
+    target, _ = applied(Choose(), made)
+    prepared.refresh_shapes()
+    target.refresh_shapes()
+    assert same_graph(target, prepared)
+
+
+@pytest.mark.parametrize("name", FOUND)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_found_seed_comes_back(shared_data: Path, name: str, shuffle: bool) -> None:
+    seed = Graph.load(shared_data / FOUND[name])
+    settings = ExpandSettings(size=(96, 96), space="mbconv-seg")
+    prepared = prepare_seed(renamed(seed) if shuffle else seed, settings, manager=quiet())
+    mixed, _ = applied(Mix(depths=(4, 4, 6, 6, 4, 1)), prepared)
+    target, _ = applied(Choose(), mixed)
+    assert same_graph(target, prepared)
+    at = [
+        [c["name"] for c in layer["candidates"]].index(layer["seed_choice"])
+        for layer in layers(mixed)
+    ]
+    feed = random_feed(prepared, (96, 96))
+    a, b = run(prepared, feed), run(set_alphas(mixed, at), feed)
+    for x, y in zip(a.values(), b.values(), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_every_pass_on_a_found_seed_is_proven(shared_data: Path) -> None:
+    seed = Graph.load(shared_data / FOUND["tfhub (BN folded)"])
+    manager = PassManager()
+    settings = ExpandSettings(task="seg", classes=3, size=(64, 64))
+    asked: list[Graph] = []
+
+    def images(g: Graph) -> np.ndarray:
+        asked.append(g)
+        return np.random.default_rng(0).standard_normal((4, 3, 64, 64)).astype("f4")
+
+    made = expand(seed, settings, manager=manager, images=images)
+    assert len(asked) == 1
+    verdicts = {e.name: e.verdict for e in manager.ledger if e.report.rewrote}
+    assert verdicts == {
+        "raise-opset": "equal",
+        "unify-clip": "equal",
+        "restore-batchnorm": "equal",
+        "cut-classifier": "drift",
+        "set-output-stride": "drift",
+        "attach-head": "drift",
+        "mix": "equal",
+    }
+    assert [e["pass"] for e in made.manifest["ledger"]] == [e.name for e in manager.ledger]
+    assert np.isfinite(next(iter(run(made, random_feed(made)).values()))).all()
+
+
+# ------------------------------------------------------------------ what goes in, what comes out
+
+
+def test_the_seed_is_left_as_it_was() -> None:
+    seed = exported()
+    before = seed.to_model().SerializeToString()
+    expand(seed, ExpandSettings(task="seg", classes=3, remap="random"), manager=quiet())
+    assert seed.to_model().SerializeToString() == before
+
+
+def test_the_manifest() -> None:
+    settings = ExpandSettings(
+        task="seg", classes=3, output_stride=8, mean=(0.5,) * 3, std=(0.5,) * 3
+    )
+    made = expand(exported(), settings, manager=quiet()).manifest
+    assert {
+        k: made[k] for k in ("role", "task", "head", "num_classes", "output_stride", "remap")
+    } == {
+        "role": "super",
+        "task": "seg",
+        "head": "deeplabv3",
+        "num_classes": 3,
+        "output_stride": 8,
+        "remap": "fna",
+    }
+    assert made["preprocessing"] == {"mean": [0.5] * 3, "std": [0.5] * 3, "color": "RGB"}
+    assert made["size"] == [64, 64]
+    assert made["classes"] is None
+
+
+def test_an_output_stride_of_8_is_reached() -> None:
+    settings = ExpandSettings(task="seg", classes=3, output_stride=8)
+    made = prepare_seed(exported(), settings, manager=quiet())
+    tap = next(n for n in made.nodes if n.metadata.get("fnac.part") == "head").inputs[0]
+    assert made.infer_shapes((64, 64), batch=1)[tap.name][2:] == (8, 8)
+    assert outputs(made, random_feed(made))["logits"].shape[1:] == (3, 64, 64)
+
+
+def test_a_seed_exported_with_its_head_keeps_it() -> None:
+    seed = export_seed(ExportSettings("mobilenetv2_w0.25", "none", (64, 64), task="seg", classes=4))
+    made = expand(seed, ExpandSettings(), manager=quiet())
+    assert len(layers(made)) == 25
+    same = prepare_seed(seed, ExpandSettings(task="seg", classes=4), manager=quiet())
+    assert profile(same).madds == profile(seed).madds == made.manifest["seed_madds"]
+    with pytest.raises(UsageError, match="the seed has the head deeplabv3 for seg with 4 classes"):
+        expand(seed, ExpandSettings(task="seg", classes=7), manager=quiet())
+
+
+def test_random_weights_are_random_everywhere_but_structure_is_the_same() -> None:
+    plain = expand(exported(), ExpandSettings(), manager=quiet())
+    drawn = expand(exported(), ExpandSettings(remap="random"), manager=quiet())
+    assert [la["candidates"] for la in layers(plain)] == [la["candidates"] for la in layers(drawn)]
+    stem = {c.name: c.values for c in drawn.constants()}["features.0.0.weight"]
+    seed = {c.name: c.values for c in plain.constants()}["features.0.0.weight"]
+    assert not np.array_equal(stem, seed)
+
+
+def test_auto_space_fits_networks_of_any_number_of_stages() -> None:
+    seed = mbconv_network(size=32)
+    made = expand(seed, ExpandSettings(task="seg", classes=3), manager=quiet())
+    assert [la["name"] for la in layers(made)] == [
+        "stage1.layer0", "stage1.layer1", "stage2.layer0",
+    ]  # fmt: skip
+    with pytest.raises(UnsupportedGraphError, match="depths for 6 stages were given"):
+        expand(seed, ExpandSettings(space="mbconv-seg"), manager=quiet())
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"remap": "best"}, "--remap best: known: fna, fna-live"),
+        ({"task": "pose"}, "--task pose: expand has heads for: seg"),
+        ({"head": "deeplabv3"}, "--head deeplabv3: a head needs its --task"),
+        ({"output_stride": 4}, "--output-stride 4: wanted 8, 16 or 32"),
+        ({"size": (16, 64)}, "--size 16x64: wanted at least 32x32"),
+        ({"mean": (0.5, 0.5, 0.5)}, "mean and std: one of them was given"),
+        ({"task": "seg"}, "--task seg: the head needs --classes N"),
+        ({"task": "seg", "classes": 0}, "--classes 0: wanted at least 1"),
+        ({"space": "huge"}, "--space huge: space 'huge': neither bundled"),
+        ({"task": "seg", "classes": 2, "head": "unet"}, "--head unet: head 'unet'; there are"),
+    ],
+)
+def test_settings_are_refused_in_the_words_of_the_options(
+    settings: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        expand(exported(), ExpandSettings(**settings), manager=quiet())
+
+
+def test_what_has_nothing_to_search_is_refused(shared_data: Path) -> None:
+    seed = Graph.load(shared_data / "weights_imagenet" / "squeezenet1_1.onnx")
+    with pytest.raises(UnsupportedGraphError, match="no MBConv blocks to search; fnac inspect"):
+        expand(seed, ExpandSettings(), manager=quiet())
+    made = expand(exported(), ExpandSettings(), manager=quiet())
+    with pytest.raises(UsageError, match="is a super network already"):
+        expand(made, ExpandSettings(), manager=quiet())
+
+
+def test_explain_tells_what_expand_would_do(shared_data: Path) -> None:
+    told = explain(exported(), "mbconv-seg")
+    made = expand(exported(), ExpandSettings(space="mbconv-seg"), manager=quiet())
+    rows = [row for row in told.blocks if row["candidates"] != "stays as it is"]
+    assert [(row["candidates"].split(), row["is"]) for row in rows] == [
+        ([c["name"] for c in layer["candidates"]], layer["seed_choice"]) for layer in layers(made)
+    ]
+    assert told.left[0] == {
+        "node": "features.0.0",
+        "why": "it is a plain 3x3 convolution outside of every known block",
+    }
+    v1 = explain(Graph.load(shared_data / "weights_imagenet" / "mobilenet_v1_keras_bn_trunc.onnx"))
+    assert v1.blocks == []
+    assert any("separable" in row["why"] for row in v1.left)
+
+
+def test_time_grows_with_the_network() -> None:
+    """Ten times the blocks take at most 13 times as long; the best of three, after a warm-up."""
+
+    def seconds(blocks: int) -> float:
+        g = mbconv_network(((6, blocks, 2),), size=16)
+        mix = Mix()
+        best = float("inf")
+        for _ in range(3):
+            twin = g.copy()
+            start = time.process_time()
+            mix.run(twin)
+            best = min(best, time.process_time() - start)
+        start = time.process_time()
+        Choose().run(twin)
+        return best + time.process_time() - start
+
+    seconds(4)
+    assert seconds(80) < 13 * seconds(8)
