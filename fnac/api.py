@@ -99,8 +99,10 @@ def adapt(
     from fnac.flow import adapt as run
     from fnac.flow import recipe_for
 
-    graph = network.graph if isinstance(network, Network) else None
-    if graph is None and network is not None:
+    graph: Graph | None = None
+    if isinstance(network, Network):
+        graph = network.graph
+    elif network is not None:
         graph = Graph.load(network)
     task = task or (graph.manifest.get("task") if graph is not None else None) or "seg"
     name = "given" if graph is not None else None

@@ -17,7 +17,7 @@ from fnac.errors import TrainingError
 from fnac.passes.graph import write_atomically
 
 # settings that change how fast a run is, not what comes out
-_NO_MATTER = ("workers", "checkpoint_every", "log_every", "cache", "alphas_every")
+_NO_MATTER = ("workers", "checkpoint_every", "log_every", "cache")
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> None:

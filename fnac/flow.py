@@ -74,7 +74,13 @@ class AdaptSettings:
 
 @dataclasses.dataclass(frozen=True)
 class EvalSettings:
-    """What is measured: ``split``, image ``size`` (H, W), at most ``limit`` pictures."""
+    """What is measured.
+
+    split       of the data set
+    size        (H, W) of the images; default: the network's
+    limit       use the first so many pictures only
+    batch_size  pictures at once
+    """
 
     split: str = "val"
     size: tuple[int, int] | None = None
@@ -497,7 +503,7 @@ class _Run:
             *manifest.get("search", {}).get("warnings", []),
         ]
         key = found.metric.lower()
-        results = {
+        results: dict[str, Any] = {
             "seed": {"madds": manifest["seed_madds"], "params": manifest["seed_params"]},
             "target": {
                 key: found.value,

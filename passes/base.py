@@ -81,6 +81,15 @@ class Pass(abc.ABC):
             graph.cleanup()
         return report
 
+    def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:
+        """Yield (what it is, reference, graph): each graph must compute what its reference does.
+
+        By default what :meth:`must_equal_before` yields, against the graph before the pass. A pass
+        may do more: make references of its own from ``before``, which it may not change.
+        """
+        for what, graph in self.must_equal_before(after):
+            yield what, before, graph
+
     def must_equal_before(self, after: Graph) -> Iterator[tuple[str, Graph]]:
         """Yield (what it is, graph) that must compute what the graph before the pass computed.
 

@@ -30,6 +30,14 @@ def block_arrays(block: Block) -> MBConvArrays:
     )
 
 
+def store_arrays(block: Block, arrays: MBConvArrays) -> None:
+    """Put arrays of the shapes it has into a block, in place."""
+    for unit, new in zip(_slots(block), _slots(arrays), strict=True):
+        if unit is not None and new is not None:
+            for (node, index), (_, array) in zip(_stored(unit), new.parts(), strict=True):
+                constant(node.inputs[index]).values = array
+
+
 def unit_arrays(unit: ConvUnit) -> ConvArrays:
     """Return the stored arrays of a convolution unit; views, not to be written to."""
     bn = None if unit.bn is None else BatchNorm(*(constant(t).values for t in unit.bn.inputs[1:5]))

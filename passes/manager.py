@@ -127,13 +127,14 @@ class PassManager:
                 f"{interface(after)}; this is a bug of the pass"
             )
         verdict, drift = "drift", None
-        for what, twin in one.must_equal_before(after):
+        for what, reference, twin in one.proofs(before, after):
             feed = random_feed(before, probe_size(before))
-            difference = compare(before, twin, feed=feed)
+            difference = compare(reference, twin, feed=feed)
             if not difference.equal:
                 at = difference.first_difference or "the outputs"
+                than = "the graph before it" if reference is before else "its reference"
                 raise OutputsDifferError(
-                    f"{one.name}: {what} must compute what the graph before it computed, but "
+                    f"{one.name}: {what} must compute what {than} computed, but "
                     f"parts from it at node {at}: {difference.detail}"
                 )
             verdict = "equal"

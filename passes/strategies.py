@@ -171,17 +171,25 @@ def remap_mbconv(
     return result, _account(seed, result, source, how, words)
 
 
-def _sources(seed: MBConvArrays, hidden: int, how: Strategy, rng: np.random.Generator) -> Array:
+def kept_channels(seed: MBConvArrays, hidden: int, how: Strategy) -> Array:
+    """Return the indices of the ``hidden`` channels that a narrower block keeps, ascending.
+
+    Raises StrategyError if the strategy needs a batch normalisation that is not there.
+    """
     first = seed.expand or seed.depthwise
+    if how.select == "first" or hidden == seed.depthwise.weight.shape[0]:
+        return np.arange(hidden)
+    gamma = first.bn.gamma if first.bn is not None else None
+    try:
+        return top_channels(channel_importance(first.weight, gamma, how.select), hidden)
+    except ValueError as error:
+        raise StrategyError(f"{how.name}: {error}; restore it, or use --remap l1") from error
+
+
+def _sources(seed: MBConvArrays, hidden: int, how: Strategy, rng: np.random.Generator) -> Array:
     old = int(seed.depthwise.weight.shape[0])
     if hidden <= old:
-        if how.select == "first" or hidden == old:
-            return np.arange(hidden)
-        gamma = first.bn.gamma if first.bn is not None else None
-        try:
-            return top_channels(channel_importance(first.weight, gamma, how.select), hidden)
-        except ValueError as error:
-            raise StrategyError(f"{how.name}: {error}; restore it, or use --remap l1") from error
+        return kept_channels(seed, hidden, how)
     extra = hidden - old
     if how.grow == "zeros":
         more = np.full(extra, ZERO)

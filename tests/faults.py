@@ -34,9 +34,9 @@ class Faulty(Pass):
         self.spoilt.append(self.mistake(graph, report))
         return report
 
-    def must_equal_before(self, after: Graph) -> Iterator[tuple[str, Graph]]:
+    def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:
         """Yield what the right pass yields."""
-        yield from self.right.must_equal_before(after)
+        yield from self.right.proofs(before, after)
 
 
 def rewritten_depthwise(graph: Graph, report: Report) -> gs.Node:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fnac.passes.base import Pass
-from fnac.passes.errors import OutputsDifferError
+from fnac.passes.errors import OutputsDifferError, PassFailedError
 from fnac.passes.grow_width import GrowWidth
 from fnac.passes.manager import PassManager
 from fnac.passes.mix import Mix
@@ -36,7 +38,8 @@ def test_no_alarm_without_a_mistake(right: Pass) -> None:
 @pytest.mark.parametrize(("right", "mistake"), FAULTS.values(), ids=["-".join(k) for k in FAULTS])
 def test_a_mistake_is_caught_and_named(right: Pass, mistake) -> None:  # type: ignore[no-untyped-def]
     faulty = Faulty(right, mistake)
-    with pytest.raises(OutputsDifferError, match=f"^{right.name}: .* parts from it at node ") as e:
+    with pytest.raises((OutputsDifferError, PassFailedError), match=f"^{right.name}: ") as error:
         PassManager().run([faulty], mbconv_network())
-    if right.name == "widen-kernel":
-        assert f"at node {faulty.spoilt[0]}:" in str(e.value)
+    at = re.search(r"at node ([^:;\s]+)", str(error.value))
+    assert at is not None
+    assert at[1] == faulty.spoilt[0]

@@ -8,12 +8,12 @@ import pytest
 from fnac.passes.choice import find_choice_points, set_alphas
 from fnac.passes.choose import ArchError, Choose, choose
 from fnac.passes.cost import profile
-from fnac.passes.errors import UnsupportedGraphError
+from fnac.passes.errors import PassFailedError, UnsupportedGraphError
 from fnac.passes.graph import Graph
 from fnac.passes.mix import Mix
 from fnac.passes.strategies import STRATEGIES, StrategyError
 
-from .graphs import applied, assert_same_outputs, outputs, renamed, text
+from .graphs import applied, assert_same_outputs, feeds, outputs, renamed, text
 from .mbconv_networks import mbconv_network, same_graph
 
 MIX = Mix(kernels=(3, 5), expansions=(2, 3), depths=(3, 2))
@@ -108,27 +108,69 @@ def test_the_seed_comes_back_to_the_bit(kind: dict[str, Any], name: str) -> None
     assert not same_graph(mixed, before)
 
 
-@pytest.mark.parametrize("kind", [k for n, k in VARIANTS.items() if n != "hard-swish"])
-def test_the_super_network_contains_the_seed(kind: dict[str, Any]) -> None:
-    before = mbconv_network(**kind)
-    mix = Mix(kernels=(3, 5), expansions=(2, 3), strategy="fna-live")
+def proven(mix: Mix, before: Graph) -> list[str]:
+    """Hold every proof of ``mix`` to equality and return what was proven."""
     mixed, _ = applied(mix, before)
-    twins = dict(mix.must_equal_before(mixed))
-    own = "k5e2" if kind.get("kernel") == 5 else "k3e2"
-    larger = [n for n in NAMES if n != own and n[1] >= own[1]]
-    assert list(twins) == [
-        "the super network at the seed's choices",
-        *(f"{name} wherever it only adds to the seed" for name in larger),
-    ]
-    for twin in twins.values():
-        assert_same_outputs(before, twin)
+    done = []
+    for what, reference, twin in mix.proofs(before, mixed):
+        assert_same_outputs(reference, twin)
+        done.append(what)
+    return done
 
 
-def test_random_and_dilate_claim_no_more_than_the_seed() -> None:
-    for name, expected in (("random", 1), ("dilate", 2)):
-        mix = Mix(kernels=(3, 5), expansions=(2, 3), strategy=name)
-        mixed, _ = applied(mix, mbconv_network())
-        assert len(list(mix.must_equal_before(mixed))) == expected, name
+SEED = "the super network at the seed's choices"
+
+
+@pytest.mark.parametrize("kind", [k for n, k in VARIANTS.items() if n != "hard-swish"])
+@pytest.mark.parametrize("name", ["fna", "fna-live", "l1"])
+def test_every_candidate_computes_what_its_remapping_says(kind: dict[str, Any], name: str) -> None:
+    stages = 3 if "stages" in kind else 2
+    mix = Mix(kernels=(3, 5), expansions=(1, 2, 3), depths=(3,) * stages, strategy=name)
+    before = mbconv_network(**kind)
+    as_it_was = before.to_model().SerializeToString()
+    done = proven(mix, before)
+    names = [f"k{k}e{e}" for k in (3, 5) for e in (1, 2, 3)]
+    assert sorted(done) == sorted(
+        [SEED, *(f"candidate {n} in every layer that has it" for n in names)]
+    )
+    assert before.to_model().SerializeToString() == as_it_was
+
+
+def test_what_cannot_be_known_is_not_claimed() -> None:
+    before = mbconv_network()
+    space: dict[str, Any] = {"kernels": (3, 5), "expansions": (1, 2)}
+    assert proven(Mix(**space, strategy="random"), before) == [SEED]
+    assert proven(Mix(**space, strategy="dilate"), before) == [
+        SEED, "candidate k3e1 in every layer that has it",
+    ]  # fmt: skip
+
+
+def test_a_wrong_number_in_a_candidate_breaks_a_proof() -> None:
+    before = mbconv_network()
+    mixed, _ = applied(MIX, before)
+    for point in find_choice_points(mixed):
+        for region in point.regions:
+            if not region:
+                continue
+            spoilt = mixed.copy()
+            weight = next(c for c in spoilt.constants() if c.name == region[0].inputs[1].name)
+            weight.values = weight.values + 1
+            differ = 0
+            for _, reference, twin in MIX.proofs(before, spoilt):
+                feed = feeds(before)
+                a, b = outputs(reference, feed), outputs(twin, feed)
+                differ += not np.array_equal(a["logits"], b["logits"])
+            assert differ, region[0].name
+
+
+def test_candidates_must_be_what_their_names_spell() -> None:
+    before = mbconv_network()
+    mixed, _ = applied(MIX, before)
+    mixed.manifest["layers"][0]["candidates"].reverse()
+    with pytest.raises(
+        PassFailedError, match="stage1.layer0: candidate k5e3 is a k3e2, weighed at"
+    ):
+        next(MIX.proofs(before, mixed))
 
 
 @pytest.mark.parametrize("seed", range(4))

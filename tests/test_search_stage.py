@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from fnac.search.costs import space_costs
 from fnac.search.settings import SearchPlan, SearchSettings
 from fnac.stages.search import SearchResult, search
 from fnac.tasks.segmentation import Segmentation
+from tests.conftest import ROOT
 from tests.super_networks import CLASSES, SquaresSource, tiny_super
 
 BASE: dict[str, Any] = {
@@ -237,3 +241,41 @@ def test_the_alphas_learning_rate_follows_their_steps() -> None:
     assert settings().resolved_alpha_lr(40) == 0.1
     assert settings().resolved_alpha_lr(10**6) == 3e-4
     assert settings(alpha_lr=3e-3).resolved_alpha_lr(40) == 3e-3
+
+
+def test_a_new_run_forgets_the_checkpoint_of_an_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path)
+    with monkeypatch.context() as patch:
+        _die_at(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, {"lr": 0.1})
+    run(tmp_path, {"lr": 0.1}, resume=True)  # starts anew: nothing of this run was saved
+
+
+def test_kill_9_leaves_something_to_resume(tmp_path: Path) -> None:
+    """A process that is killed at a random step, in a run that writes checkpoints all the time."""
+    run(tmp_path / "whole")
+    at = int(np.random.default_rng().integers(4, 24))
+    killed = tmp_path / "killed"
+    code = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from fnac.weight_steps import WeightSteps\n"
+        "from tests.test_search_stage import run\n"
+        "step = WeightSteps.step\n"
+        "def dying(self, number, *batch):\n"
+        f"    if number == {at}:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return step(self, number, *batch)\n"
+        "WeightSteps.step = dying\n"
+        f"run(Path({str(killed)!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert (killed / "search" / "last.ckpt").exists()
+    run(killed, resume=True)
+    for name in ("searched.onnx", "search/metrics.csv", "search/alphas.csv"):
+        whole = (tmp_path / "whole" / name).read_bytes()
+        assert whole == (killed / name).read_bytes(), f"{name}, killed at step {at}"

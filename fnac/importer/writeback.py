@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx
 import onnx.inliner
 import torch
@@ -30,12 +32,13 @@ def write_back(module: torch.nn.Module, model: onnx.ModelProto) -> onnx.ModelPro
     stored.update(_constants(graph))
     makers = {name: node for node in graph.node for name in node.output if name}
     replaced: set[int] = set()
-    for name in source.parameter_names:
-        tensor = source.get_tensor(name).detach()
-        if name in stored:
-            _store(stored[name], tensor)
-            continue
+    weights = {name: source.get_tensor(name).detach() for name in source.parameter_names}
+    for name in weights.keys() & stored.keys():
+        _store(stored[name], weights[name])
+    for name, tensor in weights.items():
         maker = makers.get(name)
+        if name in stored or _copies(maker, weights, tensor):
+            continue
         if maker is None or len([o for o in maker.output if o]) > 1:
             raise PassFailedError(
                 f"{name}: a weight of the module that the model does not hold; "
@@ -79,6 +82,16 @@ def unwrapped(module: torch.nn.Module) -> ImportedModule:
         else:
             raise TypeError(f"{type(module).__name__} holds no imported network")
     return inner
+
+
+def _copies(
+    maker: onnx.NodeProto | None, weights: Mapping[str, torch.Tensor], tensor: torch.Tensor
+) -> bool:
+    """Say whether an Identity still gives this weight (torch's exporter merges equal ones)."""
+    if maker is None or maker.op_type != "Identity":
+        return False
+    original = weights.get(maker.input[0])
+    return original is not None and torch.equal(original, tensor)
 
 
 def _store(proto: onnx.TensorProto, tensor: torch.Tensor) -> None:

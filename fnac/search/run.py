@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,10 +28,10 @@ from fnac.run_log import CsvLog, LossTrace
 from fnac.search.alpha_steps import AlphaSteps
 from fnac.search.budget import say
 from fnac.search.costs import SpaceCosts, space_costs
-from fnac.search.health import mean_entropy, search_warnings
+from fnac.search.health import mean_entropy
+from fnac.search.outcome import SearchResult, judge
 from fnac.search.sampler import PathSampler
 from fnac.search.settings import SearchSettings
-from fnac.search.solve import choose_architecture
 from fnac.search.steering import Steering, softmax_rows
 from fnac.tasks.base import Task
 from fnac.training import (
@@ -51,23 +49,6 @@ METRICS = (
     "lambda", "entropy", "lr",
 )  # fmt: skip
 ALPHAS = ("step", "layer", "candidate", "alpha", "probability")
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchResult:
-    """Outcome of a search; ``expected`` and ``budget`` are in ``unit``, whole network."""
-
-    output: Path
-    steps: int
-    alpha_steps: int
-    unit: str
-    expected: float
-    budget: int
-    lambda_: float
-    entropy: float
-    agreement: float
-    loss: float
-    warnings: list[str]
 
 
 class SearchRun:
@@ -139,6 +120,8 @@ class SearchRun:
                 alpha.copy_(1e-3 * torch.randn(alpha.shape, generator=generator))
         if self.settings.lambda_ is None:
             self._steer_from(self.alphas.expected())
+        if self.fabric.is_global_zero:
+            self.checkpoint.unlink(missing_ok=True)  # of another run, not to be resumed
         self._open_logs(None, None)
 
     def resume(self) -> None:
@@ -278,47 +261,25 @@ class SearchRun:
 
     def finish(self, output: Path) -> SearchResult:
         """Judge the outcome, say what is wrong with it, write the trained super network."""
-        rows = self.alphas.rows()
-        probabilities = softmax_rows(rows)
-        choice = choose_architecture(
-            rows, self.space, self.budget, use_at_least=self.settings.use_at_least
-        )
-        warnings = search_warnings(
-            probabilities, self.space, self.budget, choice.arch, self.alphas.agreement()
-        )
-        warnings += choice.remarks
-        for warning in warnings:
-            logger.warning("search: %s", warning)
-        result = SearchResult(
+        result = judge(
+            self.alphas.rows(),
+            self.space,
+            self.budget,
             output=output,
-            steps=self.plan.total,
-            alpha_steps=self.plan.alpha_steps,
-            unit=self.space.unit,
-            expected=self.alphas.expected(),
-            budget=self.budget,
+            plan=self.plan,
+            use_at_least=self.settings.use_at_least,
             lambda_=self.lambda_,
-            entropy=mean_entropy(probabilities),
             agreement=self.alphas.agreement(),
             loss=self.trace.last,
-            warnings=warnings,
         )
         if self.fabric.is_global_zero:
+            for warning in result.warnings:
+                logger.warning("search: %s", warning)
             trained = Graph.from_model(write_back(self.module.cpu(), self.graph.to_model()))
-            trained.manifest["role"] = "super"
-            trained.manifest["search"] = {
-                "steps": result.steps,
-                "alpha_steps": result.alpha_steps,
-                "unit": result.unit,
-                "budget": result.budget,
-                "expected": result.expected,
-                "expected_madds": round(
-                    self.madds.expected([row.tolist() for row in probabilities])
-                ),
-                "lambda": None if not math.isfinite(self.lambda_) else self.lambda_,
-                "entropy": result.entropy,
-                "agreement": result.agreement,
-                "warnings": warnings,
-            }
+            expected = self.madds.expected(
+                [row.tolist() for row in softmax_rows(self.alphas.rows())]
+            )
+            trained.manifest["search"] = {**result.as_json(), "expected_madds": round(expected)}
             trained.save(output)
         self.fabric.barrier()
         return result

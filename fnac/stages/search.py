@@ -14,7 +14,8 @@ from typing import Any
 from fnac.data.source import DataSource
 from fnac.passes.graph import Graph
 from fnac.search.budget import Budget, budget_costs, resolve_budget
-from fnac.search.run import SearchResult, SearchRun
+from fnac.search.outcome import SearchResult
+from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
 from fnac.tasks.base import Task
 from fnac.training import check_same_classes

@@ -136,6 +136,8 @@ def tune(
         batches = loader.iterate(0, settings.recalibrate_bn)
         recalibrate_bn(plain, (to_device(fabric, b, settings.channels_last)[0] for b in batches))
         same_buffers(fabric, plain)
+    if not state and fabric.is_global_zero:
+        checkpoint.unlink(missing_ok=True)  # of another run, not to be resumed
     log = CsvLog(folder / "metrics.csv" if fabric.is_global_zero else None, COLUMNS, log_size)
     trace = LossTrace(log)
     trace.last = float(state.get("loss", math.nan))

@@ -1,0 +1,76 @@
+"""What came out of a search, and whether it is worth believing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fnac.search.costs import SpaceCosts
+from fnac.search.health import mean_entropy, search_warnings
+from fnac.search.settings import SearchPlan
+from fnac.search.solve import choose_architecture
+from fnac.search.steering import softmax_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """Outcome of a search.
+
+    ``expected`` and ``budget`` are in ``unit``, for the whole network; ``entropy`` is a share of
+    an even choice's; ``agreement`` the correlation of what both halves of the search did to the
+    alphas; ``loss`` the last one.
+    """
+
+    output: Path
+    steps: int
+    alpha_steps: int
+    unit: str
+    expected: float
+    budget: int
+    lambda_: float
+    entropy: float
+    agreement: float
+    loss: float
+    warnings: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the manifest of the searched network says about its search."""
+        entry = dataclasses.asdict(self)
+        del entry["output"]
+        entry["lambda"] = entry.pop("lambda_")
+        return entry
+
+
+def judge(
+    alphas: Sequence[np.ndarray],
+    space: SpaceCosts,
+    budget: int,
+    *,
+    output: Path,
+    plan: SearchPlan,
+    use_at_least: float,
+    lambda_: float,
+    agreement: float,
+    loss: float,
+) -> SearchResult:
+    """Return the outcome that ``alphas`` (one row a layer) are, with its warnings."""
+    probabilities = softmax_rows(alphas)
+    choice = choose_architecture(alphas, space, budget, use_at_least=use_at_least)
+    warnings = search_warnings(probabilities, space, budget, choice.arch, agreement)
+    return SearchResult(
+        output=output,
+        steps=plan.total,
+        alpha_steps=plan.alpha_steps,
+        unit=space.unit,
+        expected=space.expected([row.tolist() for row in probabilities]),
+        budget=budget,
+        lambda_=lambda_,
+        entropy=mean_entropy(probabilities),
+        agreement=agreement,
+        loss=loss,
+        warnings=[*warnings, *choice.remarks],
+    )

@@ -1,0 +1,51 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def pages() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_pages", ROOT / "docs" / "make_pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_settings_page_is_up_to_date(pages: ModuleType) -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == pages.settings_page()
+
+
+def test_the_passes_page_is_up_to_date(pages: ModuleType) -> None:
+    assert (ROOT / "docs" / "passes.md").read_text() == pages.passes_page()
+
+
+def test_every_setting_has_a_meaning(pages: ModuleType) -> None:
+    for section, kinds in pages.SECTIONS.items():
+        for file, name in kinds:
+            for key, _, _, meaning in pages.fields(file, name):
+                assert meaning, f"{section}.{key}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/design.md", "docs/data.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_readme_has_the_test_command_that_ci_runs() -> None:
+    text = (ROOT / "README.md").read_text()
+    block = text.split("<!-- test command -->")[1].split("```")[1]
+    assert "pip install" in block
+    assert "pytest" in block
