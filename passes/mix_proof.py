@@ -93,10 +93,8 @@ def chosen_twin(
         region = point.regions[index]
         if nodes is None or len(nodes) != len(region):
             continue
-        same = [a == b for a, b in zip(_widths(region), _widths(nodes), strict=True)]
-        for one, other, alike in zip(region[:-1], nodes[:-1], same[:-1], strict=True):
-            if alike:
-                pairs.append((one.outputs[0], other.outputs[0].name))
+        for one, other in zip(region[:-1], nodes[:-1], strict=True):
+            pairs.append((one.outputs[0], other.outputs[0].name))
     choose(twin, arch)
     taken = {t.name for n in twin.nodes for t in n.outputs}
     for tensor, name in pairs:
@@ -117,14 +115,6 @@ def check_candidates(graph: Graph) -> None:
                     f"mix: {layer['name']}: candidate {candidate['name']} is a {found}, weighed at "
                     f"node {mul.name}; the order of candidates and of their weights differ"
                 )
-
-
-def _widths(nodes: Sequence[gs.Node]) -> list[int]:
-    """Return the number of channels that each node of a block leaves."""
-    widths = []
-    for node in nodes:
-        widths.append(int(node.inputs[1].shape[0]) if node.op == "Conv" else widths[-1])
-    return widths
 
 
 def _spelling(region: Sequence[gs.Node]) -> str | None:

@@ -247,11 +247,18 @@ def first_difference(before: Graph, after: Graph, feed: Arrays, theirs: Arrays) 
             x = partner.get(tensor.name)
             if x is None:
                 continue
-            if a[x].shape != b[tensor.name].shape:
-                return str(node.name)
-            if not _distance(a[x], b[tensor.name]) <= NOISE_FACTOR * level[x]:
+            one, other = _common_channels(a[x], b[tensor.name])
+            if not _distance(one, other) <= NOISE_FACTOR * level[x]:
                 return str(node.name)
     return str(after.outputs[0].inputs[0].name) if after.outputs[0].inputs else None
+
+
+def _common_channels(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the wider of two (N, C, H, W) to the other's first channels: widening keeps those."""
+    if a.ndim != 4 or b.ndim != 4 or a.shape[1] == b.shape[1]:
+        return a, b
+    width = min(a.shape[1], b.shape[1])
+    return a[:, :width], b[:, :width]
 
 
 def _tensor_pairs(

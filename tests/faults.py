@@ -84,7 +84,7 @@ def swapped_branch(graph: Graph, report: Report) -> str:
     b = next(i for i, t in enumerate(second.inputs) if t is not point.outputs[1])
     one, other = first.inputs[a], second.inputs[b]
     first.inputs[a], second.inputs[b] = other, one
-    return str(point.sum.name)
+    return str(second.name)
 
 
 def swapped_entry(graph: Graph, report: Report) -> str:

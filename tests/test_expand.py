@@ -37,7 +37,7 @@ def quiet() -> PassManager:
 
 
 @functools.cache
-def exported(seed: str = "mobilenetv2_w0.25", size: tuple[int, int] = (64, 64)) -> Graph:
+def exported(seed: str = "mobilenetv2_w0.25", size: tuple[int, int] = (32, 32)) -> Graph:
     return export_seed(ExportSettings(seed=seed, weights="none", size=size))
 
 
@@ -106,9 +106,10 @@ def test_segmentation_has_the_papers_figures() -> None:
 # ------------------------------------------------------------------ the seed inside
 
 
-@pytest.mark.parametrize("task", [None, "seg"])
-@pytest.mark.parametrize("remap", ["fna", "fna-live"])
-@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(
+    ("task", "remap", "shuffle"),
+    [(None, "fna-live", False), ("seg", "fna", True), ("seg", "fna-live", False)],
+)
 def test_exported_seed_comes_back(task: str | None, remap: str, shuffle: bool) -> None:
     settings = ExpandSettings(task=task, classes=5 if task else None, remap=remap)
     seed = renamed(exported()) if shuffle else exported()
@@ -194,7 +195,7 @@ def test_the_manifest() -> None:
         "remap": "fna",
     }
     assert made["preprocessing"] == {"mean": [0.5] * 3, "std": [0.5] * 3, "color": "RGB"}
-    assert made["size"] == [64, 64]
+    assert made["size"] == [32, 32]
     assert made["classes"] is None
 
 
@@ -202,12 +203,12 @@ def test_an_output_stride_of_8_is_reached() -> None:
     settings = ExpandSettings(task="seg", classes=3, output_stride=8)
     made = prepare_seed(exported(), settings, manager=quiet())
     tap = next(n for n in made.nodes if n.metadata.get("fnac.part") == "head").inputs[0]
-    assert made.infer_shapes((64, 64), batch=1)[tap.name][2:] == (8, 8)
-    assert outputs(made, random_feed(made))["logits"].shape[1:] == (3, 64, 64)
+    assert made.infer_shapes((32, 32), batch=1)[tap.name][2:] == (4, 4)
+    assert outputs(made, random_feed(made))["logits"].shape[1:] == (3, 32, 32)
 
 
 def test_a_seed_exported_with_its_head_keeps_it() -> None:
-    seed = export_seed(ExportSettings("mobilenetv2_w0.25", "none", (64, 64), task="seg", classes=4))
+    seed = export_seed(ExportSettings("mobilenetv2_w0.25", "none", (32, 32), task="seg", classes=4))
     made = expand(seed, ExpandSettings(), manager=quiet())
     assert len(layers(made)) == 25
     same = prepare_seed(seed, ExpandSettings(task="seg", classes=4), manager=quiet())

@@ -356,6 +356,19 @@ def test_dangling_input_is_named() -> None:
         import_onnx(made)
 
 
+def test_node_that_contradicts_itself_is_named() -> None:
+    made = graph("z = Reshape(two, shape)\n y = Mul(x, z)", "float[2] two, int64[1] shape = {3}")
+    with pytest.raises(UnsupportedGraphError, match=r"z \(Reshape\): cannot be imported \(Runtime"):
+        import_onnx(made)
+
+
+def test_damaged_weight_is_named() -> None:
+    made = graph("y = Conv(x, c_W)", "float[6,4,3,3] c_W")
+    made.graph.initializer[0].raw_data = b"1234"
+    with pytest.raises(UnsupportedGraphError, match=r"c\.weight: its values cannot be read"):
+        import_onnx(made)
+
+
 def test_the_comparison_fails_on_one_changed_weight() -> None:
     made = graph("y = Conv(x, c_W)", "float[6,4,3,3] c_W")
     module = import_onnx(made)

@@ -28,6 +28,17 @@ from .weights import Weights, assign, slot
 # nodes that hold a graph: what they capture may be dynamic, so they are never folded as such
 _CAPTURING = frozenset({"If", "Loop", "Scan"})
 
+# what torch and Python raise when a node's attributes, shapes and types do not fit together
+_CONTRADICTIONS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
 
 class Builder(Reader):
     """Imports nodes into the current scope."""
@@ -83,6 +94,11 @@ class Builder(Reader):
         try:
             with torch.no_grad():
                 result = function(self, node)
+        except _CONTRADICTIONS as error:
+            raise UnsupportedGraphError(
+                f"{node.label}: cannot be imported ({type(error).__name__}: {_one_line(error)}); "
+                "its inputs or attributes contradict the operator; export the network again"
+            ) from error
         finally:
             self._eager -= eager
             self._node = before
@@ -272,6 +288,11 @@ class Builder(Reader):
             for name, value in zip(constant.recipe.outputs, outputs):
                 self.scope.emitted[name] = self.lower(value)
         return self.scope.emitted[constant.name]
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _known(argument: Any) -> Any:

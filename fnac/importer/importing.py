@@ -100,6 +100,10 @@ def _check(model: onnx.ModelProto) -> None:
     """Refuse at once, and all together, the operators without a converter."""
     if not model.graph.node and not model.graph.output:
         raise UnsupportedGraphError("the model holds no graph; a network is wanted")
+    if not _readable(model.graph):
+        raise UnsupportedGraphError(
+            "a name in the model is not UTF-8 text; the file is damaged; export the network again"
+        )
     versions = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in model.opset_import}
     nodes = list(nodes_of(model.graph))
     used = [(n.op_type, n.domain, versions.get(_plain(n.domain), 1)) for n in nodes]
@@ -115,6 +119,17 @@ def _check(model: onnx.ModelProto) -> None:
         if len(missing) == 1:
             raise
         raise UnsupportedGraphError(f"{error} (unsupported in all: {', '.join(missing)})") from None
+
+
+def _readable(graph: onnx.GraphProto) -> bool:
+    """Say whether all names are text; protobuf gives bytes or raises when they are not."""
+    try:
+        names: list[object] = [graph.name]
+        for node in nodes_of(graph):
+            names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+    except UnicodeDecodeError:
+        return False
+    return all(isinstance(name, str) for name in names)
 
 
 def _plain(domain: str) -> str:

@@ -42,7 +42,13 @@ def initializers(graph: onnx.GraphProto) -> dict[str, Constant]:
     """Return a graph's stored tensors; floats of more than one element are weights."""
     values: dict[str, Constant] = {}
     for proto in graph.initializer:
-        tensor = tensor_of(proto)
+        try:
+            tensor = tensor_of(proto)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise UnsupportedGraphError(
+                f"{proto.name}: its values cannot be read ({error}); the file is damaged; "
+                "export the network again"
+            ) from error
         weight = tensor.is_floating_point() and tensor.numel() > 1
         values[proto.name] = Constant(tensor, proto.name, trainable=weight, stored=True)
     for sparse in graph.sparse_initializer:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..mbconv import initialize
 from ..to_onnx import BroadcastLike, ResizeLike
 
 WIDTH = 256
@@ -71,7 +70,8 @@ class DeepLabV3Head(nn.Module):
         self.dropout = nn.Dropout(0.1)
         self.classify = nn.Conv2d(WIDTH, num_classes, 1)
         self.resize = ResizeLike()
-        initialize(self)
+        # torch's own initialisation is kept: with kaiming fan-out a classifier of few outputs starts
+        # with logits of several units, which cost CamVid 8 points of mIoU after 12 epochs
 
     def forward(self, features: Tensor, image: Tensor) -> Tensor:
         """Return logits at the image's size."""

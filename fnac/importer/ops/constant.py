@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import onnx
@@ -14,6 +15,8 @@ from ..builder import Builder
 from ..registry import converter
 from ..runtime import elements, layout, quantized
 from ..values import Host, Node
+
+LARGEST = 2**28  # elements of a constant made from a shape: more is a damaged file
 
 
 @converter("Constant", 1)
@@ -43,6 +46,11 @@ def constant_of_shape(builder: Builder, node: Node) -> Any:
     filler = tensor_of(proto, node.label) if proto is not None else torch.zeros(1)
     shape = builder.numbers(node.inputs[0])
     if isinstance(shape, list) and not any(isinstance(n, torch.fx.Node) for n in shape):
+        if math.prod(shape) > LARGEST:
+            raise UnsupportedGraphError(
+                f"{node.label}: a constant of {math.prod(shape)} elements; at most {LARGEST} "
+                "are wanted; the file may be damaged"
+            )
         return torch.full(shape, filler.item(), dtype=filler.dtype)
     return builder.call(layout.full, shape, filler.item(), filler.dtype, builder.reference())
 
