@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTIONS = {
-    "adapt": [("fnac/flow.py", "AdaptSettings")],
+    "adapt": [("fnac/adaptation.py", "AdaptSettings")],
     "export": [("fnac/stages/export.py", "ExportSettings")],
     "expand": [("fnac/stages/expand.py", "ExpandSettings")],
     "search": [
@@ -26,7 +26,7 @@ SECTIONS = {
         ("fnac/training.py", "RuntimeSettings"),
     ],
     "emit": [("fnac/stages/emit.py", "EmitSettings")],
-    "eval": [("fnac/flow.py", "EvalSettings")],
+    "eval": [("fnac/adaptation.py", "EvalSettings")],
 }
 HEAD = """# Settings
 

@@ -69,7 +69,7 @@ def expand(
     data  SPEC of pictures that a restored BN is calibrated on
     """
     from fnac.config import build
-    from fnac.flow import expand_graph
+    from fnac.single_stages import expand_graph
     from fnac.stages.expand import ExpandSettings
 
     graph = seed.graph if isinstance(seed, Network) else Graph.load(seed)
@@ -95,9 +95,9 @@ def adapt(
 
     Raises what the stages raise: UsageError, DataError, TrainingError, UnsupportedGraphError.
     """
+    from fnac.adaptation import recipe_for
     from fnac.config import gather
     from fnac.flow import adapt as run
-    from fnac.flow import recipe_for
 
     graph: Graph | None = None
     if isinstance(network, Network):

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from fnac.errors import TrainingError
-from fnac.passes.graph import write_atomically
+from fnac.passes.files import write_atomically
 
 # settings that change how fast a run is, not what comes out
 _NO_MATTER = ("workers", "checkpoint_every", "log_every", "cache")

@@ -1,6 +1,6 @@
 """The command line: reads words, calls a stage, tells what came of it.
 
-Contract: DESIGN.md sec. 8. Results go to stdout, everything else to stderr. Nothing heavy (torch,
+Contract: docs/design.md. Results go to stdout, everything else to stderr. Nothing heavy (torch,
 onnx, onnxruntime) is imported before a command needs it.
 """
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; returns the exit code (DESIGN.md sec. 8) and prints the error."""
+    """Run one command line; returns the exit code (docs/design.md) and prints the error."""
     from fnac.passes.errors import FnacError
 
     debug = "--debug" in arguments

@@ -1,4 +1,4 @@
-"""What can go wrong in the product, and the exit code of each (DESIGN.md sec. 8).
+"""What can go wrong in the product, and the exit code of each (docs/design.md).
 
 FnacError                    1
 ├── UsageError               2  an option, a configuration key or a budget that cannot be met

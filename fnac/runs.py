@@ -1,4 +1,4 @@
-"""Run folders (DESIGN.md sec. 7): claimed once, never overwritten, enough to rebuild the result."""
+"""Run folders (docs/design.md): claimed once, never overwritten, enough to rebuild the result."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def latest(out: Path | None, name: str) -> Path:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON, atomically."""
-    from fnac.passes.graph import write_atomically
+    from fnac.passes.files import write_atomically
 
     write_atomically(path, (json.dumps(as_plain(value), indent=1) + "\n").encode())
 
@@ -76,7 +77,7 @@ def write_yaml(path: Path, value: Any) -> None:
     """Write ``value`` as YAML, atomically."""
     import yaml
 
-    from fnac.passes.graph import write_atomically
+    from fnac.passes.files import write_atomically
 
     write_atomically(path, yaml.safe_dump(as_plain(value), sort_keys=False).encode())
 
@@ -102,3 +103,9 @@ def environment() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "command": ["fnac", *sys.argv[1:]],
     }
+
+
+def describe(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write what the run was told and where it runs: config.yaml and env.json."""
+    write_yaml(folder / "config.yaml", config)
+    write_json(folder / "env.json", environment())

@@ -5,7 +5,7 @@ FnacError                   1  anything fnac says about itself; never raised bar
 ├── PassFailedError         4  a pass broke its word: its graph does not check or does not run
 └── OutputsDifferError      5  a pass that keeps outputs changed them, or two files differ
 
-The number is the exit code of the command line (DESIGN.md sec. 8); ``fnac.errors`` adds the
+The number is the exit code of the command line (docs/design.md); ``fnac.errors`` adds the
 errors of the product. A message says where, what was found, what was wanted and what to do.
 """
 

@@ -23,12 +23,17 @@ import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from .errors import FnacError, PassFailedError, UnsupportedGraphError
+from .errors import PassFailedError, UnsupportedGraphError
+from .files import write_atomically
+from .model_checks import (
+    MANIFEST_KEY,
+    MANIFEST_VERSION,
+    check_model,
+    one_line,
+    read_manifest,
+)
 
-MANIFEST_KEY = "fnac"
-MANIFEST_VERSION = 1
 IR_VERSION = 10  # onnxruntime 1.31 accepts at most 13 while onnx 1.23 stamps 14
-OPSETS = range(1, 28)
 TWO_GIGABYTES = 2**31 - 1
 
 Shape = tuple[int | str | None, ...]
@@ -41,7 +46,7 @@ class Graph:
 
     ``gs``        the GraphSurgeon graph; passes edit its nodes and tensors in place
     ``metadata``  the model's ``metadata_props`` without the manifest, text to text
-    ``manifest``  what fnac knows about the network (DESIGN.md sec. 4), stored as JSON
+    ``manifest``  what fnac knows about the network (docs/design.md), stored as JSON
 
     Every node has an attribute ``metadata`` (text to text), which is its ``metadata_props``.
     Weight arrays are shared between copies: replace ``Constant.values``, never edit it in place.
@@ -75,7 +80,7 @@ class Graph:
             model = onnx.load(where)
         except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
             raise UnsupportedGraphError(
-                f"{where}: not a readable ONNX file ({_one_line(error)}); "
+                f"{where}: not a readable ONNX file ({one_line(error)}); "
                 "it may be truncated or of another format"
             ) from error
         try:
@@ -90,7 +95,7 @@ class Graph:
         Raises UnsupportedGraphError when the model is not a network fnac can hold: no nodes, an
         operator set or operator that ONNX does not know, a cycle, a dangling or doubled name.
         """
-        _check_model(model)
+        check_model(model)
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
         model = _without_initializer_inputs(model)
@@ -103,7 +108,7 @@ class Graph:
         graph.metadata = {entry.key: entry.value for entry in model.metadata_props}
         stored = graph.metadata.pop(MANIFEST_KEY, None)
         if stored is not None:
-            graph.manifest = _read_manifest(stored)
+            graph.manifest = read_manifest(stored)
         graph.toposort()
         return graph
 
@@ -372,7 +377,7 @@ class Graph:
             onnx.checker.check_model(self._inferred())
         except onnx.checker.ValidationError as error:
             raise UnsupportedGraphError(
-                f"the graph is not valid ONNX: {_one_line(error)}"
+                f"the graph is not valid ONNX: {one_line(error)}"
             ) from error
 
     def _inferred(
@@ -384,7 +389,7 @@ class Graph:
                 skeleton, check_type=True, strict_mode=True, data_prop=True
             )
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-            raise UnsupportedGraphError(f"shapes cannot be inferred: {_one_line(error)}") from error
+            raise UnsupportedGraphError(f"shapes cannot be inferred: {one_line(error)}") from error
 
     def skeleton(
         self, size: Sequence[int] | None = None, batch: int | None = None
@@ -530,107 +535,9 @@ class Graph:
                     yield tensor
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` by way of a temporary file in the same folder and a rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
 def _write_properties(properties: Any, entries: Mapping[str, str]) -> None:
     for key, value in sorted(entries.items()):
         properties.add(key=key, value=value)
-
-
-def _read_manifest(stored: str) -> dict[str, Any]:
-    try:
-        manifest = json.loads(stored)
-    except json.JSONDecodeError as error:
-        raise UnsupportedGraphError(
-            f"the manifest (metadata {MANIFEST_KEY!r}) is not JSON: {error}; "
-            "remove that entry or build the file again"
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("version") != MANIFEST_VERSION:
-        found = manifest.get("version") if isinstance(manifest, dict) else type(manifest).__name__
-        raise UnsupportedGraphError(
-            f"the manifest is of version {found!r}; this fnac reads version {MANIFEST_VERSION}"
-        )
-    del manifest["version"]
-    return manifest
-
-
-def _check_model(model: onnx.ModelProto) -> None:
-    if not model.HasField("graph") or not model.graph.node:
-        raise UnsupportedGraphError(
-            "the file holds no graph; it is empty, truncated or not an ONNX model"
-        )
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    opset = versions.get("", versions.get("ai.onnx"))
-    if opset is None:
-        raise UnsupportedGraphError("the model names no version of the default operator set")
-    if opset not in OPSETS:
-        raise UnsupportedGraphError(
-            f"operator set {opset} was found; {OPSETS.start} to {OPSETS.stop - 1} are supported"
-        )
-    local = {(f.domain, f.name) for f in model.functions}
-    made: set[str] = {t.name for t in model.graph.initializer}
-    if len(made) < len(model.graph.initializer):
-        name = next(n for n, c in Counter(t.name for t in model.graph.initializer).items() if c > 1)
-        raise UnsupportedGraphError(f"{name}: two initializers have this name")
-    made |= {t.values.name for t in model.graph.sparse_initializer}
-    made |= {v.name for v in model.graph.input}
-    written: set[str] = set()
-    for node in model.graph.node:
-        if node.domain in ("", "ai.onnx"):
-            if not onnx.defs.has(node.op_type) or not _known(node.op_type, opset):
-                raise UnsupportedGraphError(
-                    f"{_label(node)}: operator {node.op_type} is not in operator set {opset} of "
-                    "ONNX; replace it, or export the network with standard operators"
-                )
-        elif (node.domain, node.op_type) not in local:
-            raise UnsupportedGraphError(
-                f"{_label(node)}: operator {node.op_type} of the custom domain {node.domain!r}; "
-                "only standard ONNX operators are supported"
-            )
-        for name in node.output:
-            if name and (name in written or name in made):
-                raise UnsupportedGraphError(f"{_label(node)}: a second tensor named {name!r}")
-            written.add(name)
-    known = made | written
-    for node in model.graph.node:
-        for name in node.input:
-            if name and name not in known:
-                raise UnsupportedGraphError(
-                    f"{_label(node)}: its input {name!r} is computed nowhere in the graph"
-                )
-    for output in model.graph.output:
-        if output.name not in known:
-            raise UnsupportedGraphError(f"output {output.name!r} is computed nowhere in the graph")
-    if not model.graph.output:
-        raise UnsupportedGraphError("the graph has no outputs")
-
-
-def _known(op: str, opset: int) -> bool:
-    try:
-        schema = onnx.defs.get_schema(op, opset, "")
-    except onnx.defs.SchemaError:
-        return False
-    return not schema.deprecated or schema.since_version < opset
 
 
 def _without_initializer_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -643,10 +550,6 @@ def _without_initializer_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     del slim.graph.input[:]
     slim.graph.input.extend(kept)
     return slim
-
-
-def _label(node: onnx.NodeProto) -> str:
-    return node.name or (node.output[0] if node.output else node.op_type)
 
 
 def _dims(value: onnx.ValueInfoProto) -> Shape:
@@ -676,11 +579,3 @@ def _itemsize(constant: gs.Constant) -> int:
         return int(np.dtype(constant.dtype).itemsize)
     except TypeError:
         return 2
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."
-
-
-__all__ = ["FnacError", "Graph", "Shape", "write_atomically"]

@@ -1,4 +1,4 @@
-"""Which layers a super network gets, and which candidates each: the plan that mixing carries out."""
+"""Which layers a super network gets, and which candidates each: the plan for mixing."""
 
 from __future__ import annotations
 

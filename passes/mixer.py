@@ -14,7 +14,7 @@ from .mix_plan import SKIP, Candidate, Layer
 from .strategies import Strategy, remap_mbconv
 from .structure import Block
 
-ALPHA_SCALE = 1e-3  # REFERENCE: alphas start at 1e-3 * randn
+ALPHA_SCALE = 1e-3  # the authors' released code
 
 
 class Mixer:

@@ -7,7 +7,7 @@ Behind a convolution y = z + b (z without bias), the inserted
 with gamma = sqrt(var + eps), mean = E[y] - b, beta = E[y] is the identity plus b for whatever
 statistics; with those of data, training mode computes nearly the same as inference, so that the
 network can be trained. With mean 0 and var 1 training mode destroys the features (cosine 0.03
-against 0.94-0.98, REFERENCE of the project's data): pictures are needed.
+against 0.94-0.98, measured on ImageNet pictures): pictures are needed.
 """
 
 from __future__ import annotations

@@ -71,11 +71,13 @@ def mbconv_network(
     classifier: bool = True,
     size: int = 16,
     opset: int = 18,
+    plain_tail: bool = False,
 ) -> Graph:
     """Return stem, an e1 block of 4 channels, ``stages`` of (width, blocks, stride), classifier.
 
     Stride 2 is padded as TF's SAME ([0, 0, 1, 1] for 3x3) if ``same``. Every number is a small
-    integer: batch normalisations have variance 1 and epsilon 0.
+    integer: batch normalisations have variance 1 and epsilon 0. With ``plain_tail`` the blocks
+    behind the first of a stage have no expansion (FBNet-C has such).
     """
     t = Text(bn, act, bias)
     if act == "relu6":
@@ -95,9 +97,11 @@ def mbconv_network(
     for out, blocks, stride in stages:
         for i in range(blocks):
             number += 1
-            name, entry, hidden = f"b{number}", x, width * expansion
-            step = stride if i == 0 else 1
-            x = t.conv(f"{name}.ex", x, (hidden, width, 1, 1))
+            name, entry, step = f"b{number}", x, stride if i == 0 else 1
+            expands = i == 0 or not plain_tail
+            hidden = width * expansion if expands else width
+            if expands:
+                x = t.conv(f"{name}.ex", x, (hidden, width, 1, 1))
             shape = (hidden, 1, kernel, kernel)
             x = t.conv(f"{name}.dw", x, shape, window(kernel, step), group=hidden)
             x = t.conv(f"{name}.pw", x, (out, hidden, 1, 1), act=False)

@@ -54,7 +54,7 @@ def seed_cost(g: Graph, key: str) -> int:
     )
 
 
-# ------------------------------------------------------------------ figures of REFERENCE
+# ------------------------------------------------------------------ figures of the search space
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def seed_cost(g: Graph, key: str) -> int:
 def test_costs_of_the_searchable_part(
     space: str, size: tuple[int, int], seed: float, uniform: float, least: float, most: float
 ) -> None:
-    """REFERENCE, "Super network", in billions of MAdds to the last digit printed there."""
+    """The paper's space in billions of MAdds to the last digit printed there."""
     settings = ExpandSettings(space=space, size=size)
     made = expand(exported("mobilenetv2", (224, 224)), settings, manager=quiet())
     costs = [[c["madds"] for c in layer["candidates"]] for layer in layers(made)]
@@ -125,11 +125,10 @@ def test_exported_seed_comes_back(task: str | None, remap: str, shuffle: bool) -
 
 
 @pytest.mark.parametrize("name", FOUND)
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_found_seed_comes_back(shared_data: Path, name: str, shuffle: bool) -> None:
-    seed = Graph.load(shared_data / FOUND[name])
+def test_found_seed_comes_back(shared_data: Path, name: str) -> None:
+    seed = renamed(Graph.load(shared_data / FOUND[name]))
     settings = ExpandSettings(size=(96, 96), space="mbconv-seg")
-    prepared = prepare_seed(renamed(seed) if shuffle else seed, settings, manager=quiet())
+    prepared = prepare_seed(seed, settings, manager=quiet())
     mixed, _ = applied(Mix(depths=(4, 4, 6, 6, 4, 1)), prepared)
     target, _ = applied(Choose(), mixed)
     assert same_graph(target, prepared)
@@ -284,7 +283,7 @@ def test_explain_tells_what_expand_would_do(shared_data: Path) -> None:
 
 
 def test_time_grows_with_the_network() -> None:
-    """Ten times the blocks take at most 13 times as long (processor time, without the collector)."""
+    """Ten times the blocks take at most 13 times as long (processor time, no collector)."""
 
     def seconds(blocks: int) -> float:
         g = mbconv_network(((6, blocks, 2),), size=16)

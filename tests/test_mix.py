@@ -91,6 +91,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no classifier": {"classifier": False},
     "three stages": {"stages": ((6, 1, 2), (6, 3, 2), (8, 2, 1))},
     "opset 12": {"opset": 12},
+    "e1 blocks": {"plain_tail": True},
 }
 
 
@@ -121,7 +122,10 @@ def proven(mix: Mix, before: Graph) -> list[str]:
 SEED = "the super network at the seed's choices"
 
 
-@pytest.mark.parametrize("kind", [k for n, k in VARIANTS.items() if n != "hard-swish"])
+FULL = [k for n, k in VARIANTS.items() if n not in ("hard-swish", "e1 blocks")]
+
+
+@pytest.mark.parametrize("kind", FULL)
 @pytest.mark.parametrize("name", ["fna", "fna-live", "l1"])
 def test_every_candidate_computes_what_its_remapping_says(kind: dict[str, Any], name: str) -> None:
     stages = 3 if "stages" in kind else 2
@@ -134,6 +138,18 @@ def test_every_candidate_computes_what_its_remapping_says(kind: dict[str, Any], 
         [SEED, *(f"candidate {n} in every layer that has it" for n in names)]
     )
     assert before.to_model().SerializeToString() == as_it_was
+
+
+def test_an_e1_block_is_searched_where_its_stage_expands() -> None:
+    """Its expansion starts as the identity; what the activation makes of that is not claimed."""
+    before = mbconv_network(((6, 3, 2),), plain_tail=True)
+    mix = Mix(kernels=(3, 5), expansions=(1, 2))
+    mixed, report = applied(mix, before)
+    assert [la["seed_choice"] for la in layers(mixed)] == ["k3e2", "k3e1", "k3e1"]
+    fresh = {n for n, what in report.initializers.items() if "the identity" in what}
+    assert any(name.startswith("b2_dw_weight.expand.k5e2") for name in fresh)
+    assert proven(mix, before)[0] == SEED
+    assert outputs(mixed)
 
 
 def test_what_cannot_be_known_is_not_claimed() -> None:
@@ -167,7 +183,7 @@ def test_candidates_must_be_what_their_names_spell() -> None:
     mixed, _ = applied(MIX, before)
     mixed.manifest["layers"][0]["candidates"].reverse()
     with pytest.raises(
-        PassFailedError, match="stage1.layer0: candidate k5e3 is a k3e2, weighed at"
+        PassFailedError, match=r"stage1\.layer0: candidate k5e3 is a k3e2, weighed at"
     ):
         next(MIX.proofs(before, mixed))
 
@@ -285,7 +301,9 @@ def test_refusals() -> None:
     mixed, _ = applied(MIX, mbconv_network())
     with pytest.raises(ArchError, match="the arch has 1 choices, the super network 5 layers"):
         choose(mixed, ["k3e2"])
-    with pytest.raises(ArchError, match="stage1.layer0: the arch asks for 'skip'; its candidates"):
+    with pytest.raises(
+        ArchError, match=r"stage1\.layer0: the arch asks for 'skip'; its candidates"
+    ):
         choose(mixed, ["skip", "skip", "skip", "k3e2", "skip"])
     mixed.manifest.clear()
     with pytest.raises(UnsupportedGraphError, match="5 choice points were found and 0 layers"):

@@ -152,7 +152,7 @@ def test_a_budget_above_the_dearest_network_is_not_steered_to() -> None:
 
 
 def test_the_cost_term_is_that_of_the_paper() -> None:
-    """REFERENCE.md: 4.867125 B under uniform alphas is the mean; here on two layers by hand."""
+    """4.867125 B under uniform alphas is the mean; here on two layers by hand."""
     alphas = [torch.zeros(2, requires_grad=True), torch.zeros(3, requires_grad=True)]
     costs = [torch.tensor([1e9, 3e9]), torch.tensor([0.0, 3e9, 6e9])]
     assert expected_searchable(alphas, costs).item() == pytest.approx(5e9)

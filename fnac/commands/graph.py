@@ -200,7 +200,8 @@ def run_pass(
     import json
 
     from fnac.config import gather
-    from fnac.passes.graph import Graph, write_atomically
+    from fnac.passes.files import write_atomically
+    from fnac.passes.graph import Graph
     from fnac.passes.manager import PassManager
     from fnac.passes.registry import parse_pipeline
     from fnac.report.text import table

@@ -133,8 +133,8 @@ def expand(
     proven in onnxruntime.
     """
     from fnac.config import build, gather
-    from fnac.flow import run_expand
     from fnac.runs import write_json
+    from fnac.single_stages import run_expand
     from fnac.stages.expand import ExpandSettings
 
     data = options.pop("data")
@@ -172,7 +172,7 @@ def search(
 ) -> None:
     """Train weights and alphas of the super network MODEL in turn, towards a budget."""
     from fnac.config import gather
-    from fnac.flow import run_search
+    from fnac.single_stages import run_search
 
     config = gather(
         file=config_file,
@@ -219,7 +219,7 @@ def derive(
     exceeds the budget.
     """
     from fnac.config import gather
-    from fnac.flow import run_derive
+    from fnac.single_stages import run_derive
 
     config = gather(
         file=config_file,
@@ -259,7 +259,7 @@ def tune(
 ) -> None:
     """Fine-tune any ONNX network on a data set; the tuned file is RUN/target.onnx."""
     from fnac.config import gather
-    from fnac.flow import run_tune
+    from fnac.single_stages import run_tune
 
     config = gather(
         file=config_file,
@@ -297,7 +297,7 @@ def emit(
     Writes the file, and profile.json and profile.csv beside it.
     """
     from fnac.config import gather
-    from fnac.flow import run_emit
+    from fnac.single_stages import run_emit
 
     given = {key: True for key, value in flags.items() if value}
     config = gather(
@@ -334,7 +334,7 @@ def evaluate(
 ) -> None:
     """Measure MODEL's metric in onnxruntime."""
     from fnac.config import gather
-    from fnac.flow import run_eval
+    from fnac.single_stages import run_eval
 
     config = gather(
         file=config_file,
@@ -388,9 +388,9 @@ def adapt(
     Without arguments: the bundled seed, on built-in scenes. The run folder is never overwritten;
     --resume continues one that was stopped, at whatever stage and step.
     """
+    from fnac.adaptation import recipe_for
     from fnac.config import gather
     from fnac.flow import adapt as run
-    from fnac.flow import recipe_for
 
     expand_keys = ("head", "classes", "space", "remap", "output_stride", "size")
     both = {

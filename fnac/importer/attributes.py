@@ -33,7 +33,7 @@ def shortest(value: float) -> float:
     """Return the double that a float32 was written as: 1e-5, not 9.99999975e-6.
 
     The shortest decimal that reads back as the same float32, as a double. Training with an
-    epsilon of 9.99999975e-6 drifts away from native torch (REFERENCE.md, ONNX traps).
+    epsilon of 9.99999975e-6 drifts away from native torch.
     """
     return float(str(np.float32(value)))
 

@@ -135,12 +135,6 @@ class Builder(Reader):
             return function(*_known(args), **_known(kwargs))
         return self.scope.graph.call_function(function, self.lower(args), self.lower(kwargs))
 
-    def method(self, name: str, value: Value | torch.Tensor, *args: Any) -> Any:
-        """Carry out, or emit, a method of a tensor."""
-        if self._eager or not self._dynamic((value, args)):
-            return getattr(_known(value), name)(*_known(args))
-        return self.scope.graph.call_method(name, (self.lower(value), *self.lower(args)))
-
     def module(
         self,
         node: Node,
@@ -170,12 +164,6 @@ class Builder(Reader):
             self.scope.add(path, part)
             self.scope.modules[key] = path
         return self.scope.graph.call_module(path, tuple(self.lower(i) for i in inputs))
-
-    def insert(self, wanted: str, part: nn.Module, entry: fx.Node) -> tuple[str, fx.Node]:
-        """Call a module of our own making; return its path and the emitted node."""
-        path = self.scope.claim(wanted)
-        self.scope.add(path, part)
-        return path, self.scope.graph.call_module(path, (entry,))
 
     def _module_name(self, node: Node, owns: Mapping[str, Constant]) -> str:
         weight = owns.get("weight")

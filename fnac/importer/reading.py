@@ -90,16 +90,6 @@ class Reader:
             return 0 if value.scalar else 1
         return self.facts.rank(node.tensors[index])
 
-    def ranked(self, node: Node, index: int = 0) -> int:
-        """Return the rank of a node's input; raise UnsupportedGraphError if it is unknown."""
-        rank = self.rank(node, index)
-        if rank is None:
-            raise UnsupportedGraphError(
-                f"{node.label}: the rank of its input {node.tensors[index]!r} could not be "
-                "inferred; export the network with shapes"
-            )
-        return rank
-
     def dtype(self, node: Node, index: int = 0) -> torch.dtype | None:
         """Return the element type of a node's input if it is known."""
         value = node.input(index)
@@ -109,10 +99,6 @@ class Reader:
             return value.dtype
         elem_type = self.facts.elem_type(node.tensors[index])
         return dtype_of(elem_type, node.name) if elem_type else None
-
-    def only_reader(self, tensor: str) -> bool:
-        """Say whether a tensor is read once."""
-        return self.facts.reads[tensor] == 1
 
 
 def _python(number: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a reader must know before trusting the run, in plain words (REFERENCE.md, last section).
+"""What a reader must know before trusting the run, in plain words.
 
 A naive search fails quietly: its alphas stay flat, the cost term alone decides, skips take over and
 the target ends far below its budget. Warnings that the run wrote down itself come first; what can

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def write_page(folder: Path) -> Path:
     """Write `report.html` and `pictures/*.png`; returns the page. See `fnac.report`."""
-    from fnac.passes.graph import write_atomically
+    from fnac.passes.files import write_atomically
 
     run = read_run_folder(folder)
     drawing = _drawing(run)

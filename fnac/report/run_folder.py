@@ -1,4 +1,4 @@
-"""Read a run folder (DESIGN sec. 7): any of its files may be missing, none may stop the report."""
+"""Read a run folder (docs/design.md): any of its files may be missing, none may stop the report."""
 
 from __future__ import annotations
 

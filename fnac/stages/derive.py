@@ -19,7 +19,8 @@ from fnac.errors import PassFailedError, UsageError
 from fnac.passes.choice import find_choice_points
 from fnac.passes.choose import Choose
 from fnac.passes.cost import profile
-from fnac.passes.graph import Graph, write_atomically
+from fnac.passes.files import write_atomically
+from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.search.arch import arch_content, load_arch
 from fnac.search.budget import Budget, budget_costs, say

@@ -3,7 +3,7 @@
 Dropout goes, BN is folded, what only training or the exporter needed goes, labels come out if the
 task is segmentation, and every node carries its MAdds. ``profile.json`` and ``profile.csv`` lie
 beside the file and describe it; the ``paper`` figures in them are counted before BN is folded,
-since folding adds the biases that this convention counts (REFERENCE).
+since folding adds the biases that this convention counts.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from fnac.passes.clean import Clean
 from fnac.passes.convert_float16 import ConvertFloat16
 from fnac.passes.cost import Profile, profile
 from fnac.passes.drop_identity import DropIdentity
+from fnac.passes.files import write_atomically
 from fnac.passes.fold_batchnorm import FoldBatchNorm
-from fnac.passes.graph import Graph, write_atomically
+from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 
 logger = logging.getLogger(__name__)

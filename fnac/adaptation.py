@@ -1,0 +1,156 @@
+"""What is adapted to what: the settings of `adapt`, its recipe, data and task, and its outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fnac.config import Config, build
+from fnac.errors import UsageError
+from fnac.passes.graph import Graph
+
+if TYPE_CHECKING:
+    from fnac.data.source import DataSource
+    from fnac.search.budget import Budget
+    from fnac.tasks.base import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptSettings:
+    """What is adapted to what.
+
+    seed       an ONNX file, or the name of a seed; default: the bundled one
+    task       seg (det, pose and cls follow)
+    data       SPEC of the data set; default: built-in scenes
+    budget     of the whole network, head included; default: the cost of the seed with this head
+    budget_of  what the budget counts: madds, params or latency
+    recipe     the recipe's name, for the record
+    calibrate  pictures that restored BN is calibrated on
+    """
+
+    seed: str | None = None
+    task: str = "seg"
+    data: str | None = None
+    budget: str | None = None
+    budget_of: str = "madds"
+    recipe: str | None = None
+    calibrate: int = 200
+
+    def __post_init__(self) -> None:
+        if self.task != "seg":
+            raise UsageError(f"--task {self.task}: this version adapts to seg only")
+
+    def parsed_budget(self) -> Budget | None:
+        """Return the budget; None means the seed's own cost."""
+        from fnac.search.budget import parse_budget
+
+        return parse_budget(self.budget, self.budget_of) if self.budget else None
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalSettings:
+    """What is measured.
+
+    split       of the data set
+    size        (H, W) of the images; default: the network's
+    limit       use the first so many pictures only
+    batch_size  pictures at once
+    """
+
+    split: str = "val"
+    size: tuple[int, int] | None = None
+    limit: int | None = None
+    batch_size: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptResult:
+    """Outcome of an adaptation; costs are exact MAdds and parameters of the whole network."""
+
+    folder: Path
+    metric: str
+    value: float
+    seed: Mapping[str, Any]
+    target: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``fnac adapt --json`` prints."""
+        return {
+            "run": str(self.folder),
+            "model": str(self.folder / "model.onnx"),
+            "metric": self.metric,
+            "value": self.value,
+            "seed": dict(self.seed),
+            "target": dict(self.target),
+            "warnings": list(self.warnings),
+        }
+
+    def as_text(self) -> str:
+        """Return what ``fnac adapt`` prints at its end."""
+        from fnac.report.text import MADDS_NOTE, human
+
+        share = self.target["madds"] / self.seed["madds"]
+        lines = [
+            f"{self.metric}  {self.value:.2f}  (model.onnx in onnxruntime, "
+            f"{self.target['images']} images)",
+            f"seed    {human(self.seed['madds'])} MAdds, {human(self.seed['params'])} params",
+            f"target  {human(self.target['madds'])} MAdds ({share:.1%} of the seed), "
+            f"{human(self.target['params'])} params   [{MADDS_NOTE}]",
+            *(f"note    {warning}" for warning in self.warnings),
+            f"run     {self.folder}   (open report.html)",
+        ]
+        return "\n".join(lines)
+
+
+def recipe_for(name: str | None, *, seed: str | None, task: str, data: str | None) -> Config | None:
+    """Return the settings of recipe ``name`` (or file); without one, the built-in job's recipe.
+
+    The built-in recipe is tuned for the built-in scenes: with ``data``, the settings' own defaults
+    hold, which are for real data sets.
+    """
+    from fnac.models.errors import ModelError
+    from fnac.models.recipes import load_recipe, recipe_names
+
+    if name is None:
+        if data is not None:
+            return None
+        name = f"builtin-{task}"
+        if name not in recipe_names():
+            raise UsageError(f"--task {task}: there is no built-in job for it; known: seg")
+    try:
+        loaded = load_recipe(name)
+    except ModelError as error:
+        raise UsageError(f"--recipe {name}: {error}") from error
+    recipe = {section: dict(values) for section, values in loaded.items()}
+    recipe.setdefault("adapt", {})["recipe"] = name
+    if seed is not None:
+        recipe.pop("export", None)
+    return recipe
+
+
+def adapt_settings(config: Config, task: str) -> AdaptSettings:
+    """Read section ``adapt``; ``task`` holds where it names none."""
+    section = {"task": task, **config.get("adapt", {})}
+    return build(AdaptSettings, section, "adapt")
+
+
+def task_of(model: Path) -> str:
+    """Return the task that a file's manifest names; seg if it names none."""
+    return str(Graph.load(model).manifest.get("task") or "seg")
+
+
+def open_source(data: str | None, task: str | None) -> DataSource:
+    """Open the data set of a SPEC; None: the built-in scenes."""
+    from fnac.data.spec import open_data
+
+    return open_data(data, task or "seg")
+
+
+def make_task(name: str, source: DataSource) -> Task:
+    """Return the task with the classes of ``source``."""
+    from fnac.tasks.segmentation import Segmentation
+
+    return Segmentation(tuple(source.classes), name)
