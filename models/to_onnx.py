@@ -73,7 +73,7 @@ class Writer:
         """Store a weight under ``name``; the same name is stored once (a shared weight)."""
         if name not in self.initializers:
             array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            self.initializers[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
 
@@ -124,6 +124,12 @@ def _linear(w: Writer, name: str, m: nn.Linear, x: list[str]) -> str:
     return w.node("Gemm", name, inputs, transB=1)
 
 
+def _dropout(w: Writer, name: str, m: nn.Dropout, x: list[str]) -> str:
+    """Keep it: inference passes it by, training needs it."""
+    ratio = w.constant(f"{name}.ratio", np.array(m.p, np.float32))
+    return w.node("Dropout", name, [*x, ratio])
+
+
 def _broadcast_like(w: Writer, name: str, m: nn.Module, x: list[str]) -> str:
     return w.node("Expand", name, [x[0], w.node("Shape", f"{name}.size", [x[1]])])
 
@@ -145,7 +151,7 @@ LAYERS: dict[type[nn.Module], LayerWriter] = {
     nn.BatchNorm2d: _batch_norm,
     nn.ReLU6: _relu6,
     nn.ReLU: lambda w, name, m, x: w.node("Relu", name, x),
-    nn.Dropout: lambda w, name, m, x: x[0],
+    nn.Dropout: _dropout,
     nn.Identity: lambda w, name, m, x: x[0],
     nn.AdaptiveAvgPool2d: _pool,
     nn.Linear: _linear,

@@ -27,10 +27,14 @@ class DropIdentity(Pass):
              8. pooling with a 1x1 window, stride 1, no padding.
     Changes  the node goes. A network output keeps its name.
     Keeps    interface and outputs (of inference: Dropout is gone from training, too).
+
+    dropout  drop Dropout as well; a network that will be trained keeps it
     """
 
     name: ClassVar[str] = "drop-identity"
     keeps: ClassVar[Keeps] = Keeps.INTERFACE | Keeps.OUTPUTS
+
+    dropout: bool = True
 
     def run(self, graph: Graph) -> Report:
         """See the class."""
@@ -41,6 +45,8 @@ class DropIdentity(Pass):
             types[constant.name] = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(constant.dtype))
         for node in list(graph.nodes):
             if not node.inputs or not node.outputs:
+                continue
+            if node.op == "Dropout" and not self.dropout:
                 continue
             what = _nothing(node, shapes, types)
             if isinstance(what, Left):

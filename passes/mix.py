@@ -9,12 +9,13 @@ from typing import ClassVar
 from .base import Keeps, Pass, Report
 from .blocks import find_blocks
 from .choice import find_choice_points, set_alphas
+from .errors import UnsupportedGraphError
 from .graph import Graph
 from .layer_cost import write_costs
 from .mix_plan import SKIP, Layer, Offer
 from .mix_proof import check_candidates, chosen_twin, comparable, references
 from .mixer import Mixer
-from .strategies import strategy
+from .strategies import StrategyError, strategy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Mix(Pass):
     skip                 offer ``skip`` behind the first layer of a stage
     strategy             remapping strategy by name
     seed                 random seed of alphas and of strategies that draw
+    size                 HxW at which candidates are costed, for a file that does not say
     """
 
     name: ClassVar[str] = "mix"
@@ -47,6 +49,7 @@ class Mix(Pass):
     skip: bool = True
     strategy: str = "fna"
     seed: int = 0
+    size: str = ""
 
     def run(self, graph: Graph) -> Report:
         """Mix every searchable layer of ``graph`` in place."""
@@ -58,6 +61,8 @@ class Mix(Pass):
             return report
         structure = find_blocks(graph)
         report.left.update(structure.left)
+        if structure.searchable:
+            self._state_size(graph)
         mixer = Mixer(graph, how, self.seed, report)
         for layer in list(self._offer().layers(structure)):
             mixer.mix(layer)
@@ -106,6 +111,19 @@ class Mix(Pass):
 
     def _offer(self) -> Offer:
         return Offer(self.kernels, self.expansions, self.depths, self.skip)
+
+    def _state_size(self, graph: Graph) -> None:
+        """Make sure that it is known at which size candidates are costed."""
+        if self.size:
+            sides = self.size.split("x")
+            if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+                raise StrategyError(f"mix: size={self.size}; HxW is wanted, e.g. size=224x224")
+            graph.manifest["size"] = [int(side) for side in sides]
+        elif graph.image_size() is None:
+            raise UnsupportedGraphError(
+                "mix: the file does not say how large its images are, at which candidates are "
+                "costed; give it as mix{size=224x224}"
+            )
 
     def _choices(self, graph: Graph) -> list[Layer]:
         return [layer for layer in self.plan(graph) if len(layer.candidates) > 1]

@@ -4,7 +4,7 @@ After ``normalize``
 
 * constants are initializers, weights are floats, no node computes what is known beforehand;
 * the operator set is at least 18: Clip, Pad, Split, Squeeze and reductions take inputs;
-* no Identity, Dropout, or cast, reshape, pad or transpose that does nothing;
+* no Identity, or cast, reshape, pad or transpose that does nothing;
 * a bounded activation is Relu, or Clip with stored scalar bounds;
 * padding is in ``pads`` of the Conv or pooling itself;
 * the batch is a symbol, and classifiers are Flatten and Gemm;
@@ -33,7 +33,7 @@ PIPELINE: tuple[Pass, ...] = (
     DequantizeWeights(),  # before anything that asks whether a weight is stored
     MakeBatchSymbolic(),  # before shapes are folded: a batch of 1 must not become a constant
     FoldShapeArithmetic(),  # uncovers Reshapes, Pads and biases that are in truth constant
-    DropIdentity(),  # so that neighbours are neighbours for the rules below
+    DropIdentity(dropout=False),  # so that neighbours are neighbours for the rules below
     DropZeroBias(),
     UnifyClip(),
     ResolveAutoPad(),  # before merging: only explicit padding can grow

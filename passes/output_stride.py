@@ -26,8 +26,8 @@ class SetOutputStride(Pass):
     Matches  Conv that would leave features of a larger stride, outside of heads.
     Changes  strides become 1 where the limit is reached; from there on every window is dilated by
              the strides that were given up, the convolution that gave one up included (as in the
-             authors' code: the whole stage, its first block included). Padding keeps its total
-             where it was symmetric and becomes (k - 1) * d / 2 a side where it was not (TF's SAME at stride 2).
+             authors' code: the whole stage, its first block included). Padding becomes
+             (k - 1) * d / 2 a side, also where it was asymmetric (TF's SAME at stride 2).
     Keeps    nothing: features behind are larger, and the weights see other neighbours.
     """
 

@@ -19,7 +19,8 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.mix import Mix
 from fnac.passes.verify import random_feed, run
-from fnac.stages.expand import ExpandSettings, expand, explain, prepare_seed
+from fnac.stages.expand import ExpandSettings, expand, prepare_seed
+from fnac.stages.explain import explain
 from fnac.stages.export import ExportSettings, export_seed
 
 from .graphs import applied, outputs, renamed

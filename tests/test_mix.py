@@ -298,6 +298,13 @@ def test_refusals() -> None:
         applied(Mix(depths=(4, 4), skip=False), mbconv_network())
     with pytest.raises(StrategyError, match="no remapping strategy is called 'x'"):
         applied(Mix(strategy="x"), mbconv_network())
+    open_size = mbconv_network()
+    open_size.inputs[0].shape = ["N", 3, "H", "W"]
+    with pytest.raises(UnsupportedGraphError, match="does not say how large its images are, at"):
+        applied(MIX, open_size)
+    with pytest.raises(StrategyError, match=r"size=224; HxW is wanted, e\.g\. size=224x224"):
+        applied(Mix(size="224"), open_size)
+    assert applied(Mix(size="16x16"), open_size)[0].manifest["size"] == [16, 16]
     mixed, _ = applied(MIX, mbconv_network())
     with pytest.raises(ArchError, match="the arch has 1 choices, the super network 5 layers"):
         choose(mixed, ["k3e2"])

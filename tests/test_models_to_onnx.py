@@ -44,6 +44,7 @@ def test_mobilenetv2_is_written_layer_by_layer() -> None:
         "Clip": 35,
         "Add": 10,
         "GlobalAveragePool": 1,
+        "Dropout": 1,
         "Flatten": 1,
         "Gemm": 1,
     }
@@ -64,7 +65,7 @@ def test_equal_weights_stay_separate_initializers() -> None:
     model = to_onnx(net, {"input": ["batch", 3, 64, 64]}, {"logits": ["batch", 10]})
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     wanted = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    bounds = {name for name in stored if name.endswith((".min", ".max"))}
+    bounds = {name for name in stored if name.endswith((".min", ".max", ".ratio"))}
     assert stored.keys() - bounds == wanted.keys()
     for name, value in wanted.items():
         assert np.array_equal(stored[name], value.numpy()), name
@@ -101,6 +102,7 @@ def test_the_head_is_minimal_and_named() -> None:
         "Shape": 2,
         "Expand": 1,
         "Concat": 1,
+        "Dropout": 1,
         "Resize": 1,
     }
     names = [n.name for n in model.graph.node] + [t.name for t in model.graph.initializer]

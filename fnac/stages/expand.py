@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.passes.mix import SKIP, Mix
+from fnac.passes.mix import Mix
 from fnac.passes.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def expand(
     """
     manager = manager or PassManager()
     made = prepare_seed(graph, settings, manager=manager, images=images)
-    made = manager.run([_mix(made, settings)], made)
+    made = manager.run([mixing_pass(made, settings)], made)
     if not made.manifest.get("layers"):
         raise UnsupportedGraphError(
             "the network has no MBConv blocks to search; fnac inspect says why each convolution "
@@ -140,64 +140,6 @@ def prepare_seed(
     made.manifest["seed_madds"] = cost.madds
     made.manifest["seed_params"] = cost.params
     return made
-
-
-@dataclasses.dataclass(frozen=True)
-class Explanation:
-    """What ``expand`` would do: one row a block or new layer, and why the rest is left alone."""
-
-    blocks: list[dict[str, Any]]
-    left: list[dict[str, str]]
-
-
-def explain(graph: Graph, space: str = "auto", task: str | None = None) -> Explanation:
-    """Say which stages, blocks and candidates ``expand`` would find in ``graph``."""
-    from fnac.passes.blocks import find_blocks
-    from fnac.passes.registry import parse_pipeline
-
-    plain = graph.copy()
-    try:
-        PassManager(verify=False).run(parse_pipeline("normalize"), plain)
-    except UnsupportedGraphError as error:
-        logger.warning("normalize: %s", error)
-        plain = graph.copy()
-    structure = find_blocks(plain)
-    task = task or graph.manifest.get("task")
-    mix = _mix(plain, ExpandSettings(space=space), task)
-    layers = {layer.name: layer for layer in mix.plan(plain)}
-    rows = []
-    left = dict(structure.left)
-    for stage in structure.stages:
-        depth = max(
-            [len(stage.blocks), *(_depth(n) for n, la in layers.items() if la.stage == stage.index)]
-        )
-        for number in range(depth):
-            layer = layers.get(f"stage{stage.index}.layer{number}")
-            block = stage.blocks[min(number, len(stage.blocks) - 1)]
-            new = number >= len(stage.blocks)
-            candidates = [c.name for c in layer.candidates] if layer is not None else []
-            rows.append(
-                {
-                    "stage": stage.index,
-                    "block": number,
-                    "node": "" if new else block.node_name,
-                    "kind": block.kind,
-                    "channels": f"{block.out_channels if new else block.in_channels} -> "
-                    f"{block.out_channels}",
-                    "output_stride": int(stage.output_stride),
-                    "stride": 1 if new else block.stride,
-                    "dilation": block.dilation,
-                    "is": SKIP if new else block.name,
-                    "candidates": " ".join(candidates) or "stays as it is",
-                }
-            )
-            if not stage.searchable:
-                left[block.node_name] = "its stage does not expand (e1); it stays as it is"
-    return Explanation(rows, [{"node": node, "why": why} for node, why in left.items()])
-
-
-def _depth(layer_name: str) -> int:
-    return int(layer_name.rpartition("layer")[2]) + 1
 
 
 def _state(graph: Graph, settings: ExpandSettings) -> None:
@@ -286,7 +228,7 @@ def _head(graph: Graph, name: str, settings: ExpandSettings) -> onnx.ModelProto:
         raise UsageError(f"--head {name}: {error}") from error
 
 
-def _mix(graph: Graph, settings: ExpandSettings, task: str | None = None) -> Mix:
+def mixing_pass(graph: Graph, settings: ExpandSettings, task: str | None = None) -> Mix:
     """Turn the search space into arguments of the mixing pass."""
     space = _space(settings, task or graph.manifest.get("task"))
     depths = space.depths or ()

@@ -147,7 +147,7 @@ def _bundled_weights(
     graph = Graph.load(bundled.path())
     model = graph.to_model()
     state = {t.name: torch.tensor(numpy_helper.to_array(t)) for t in model.graph.initializer}
-    state = {name: v for name, v in state.items() if not name.endswith((".min", ".max"))}
+    state = {name: v for name, v in state.items() if not name.endswith((".min", ".max", ".ratio"))}
     entry |= graph.manifest.get("seed", {})
     entry["sha256"] = hashlib.sha256(bundled.path().read_bytes()).hexdigest()
     return state, graph.manifest.get("classes"), entry

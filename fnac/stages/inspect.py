@@ -134,7 +134,7 @@ def inspect_file(path: Path, settings: InspectSettings) -> Inspection:
     left: list[dict[str, str]] = []
     role = graph.manifest.get("role", "found")
     if role != "super":
-        from fnac.stages.expand import explain
+        from fnac.stages.explain import explain
 
         explained = explain(graph, settings.space)
         blocks, left = explained.blocks, explained.left
