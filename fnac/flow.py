@@ -47,7 +47,7 @@ def adapt(
     Raises UsageError for contradictions and impossible budgets before anything is trained.
     """
     name = adapt_settings(config, "seg").task
-    folder, ranks = claim_for_all(out, name, resume)
+    folder, ranks = claim_for_all(out, name, resume, config.get("search", {}).get("device"))
     if resume:
         config = read_yaml(folder / "config.yaml")
     run = _Run(folder, config, verify, ranks, resume)

@@ -23,13 +23,15 @@ class Ranks:
             self.fabric.barrier()
 
 
-def claim_for_all(out: Path | None, name: str, resume: bool) -> tuple[Path, Ranks]:
+def claim_for_all(
+    out: Path | None, name: str, resume: bool, device: Any = None
+) -> tuple[Path, Ranks]:
     """Let the first process claim the run folder and tell the others."""
     take = runs.latest if resume else runs.claim
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return take(out, name), Ranks(first=True)
     from fnac.training import RuntimeSettings, open_fabric
 
-    fabric = open_fabric(RuntimeSettings())
+    fabric = open_fabric(RuntimeSettings(device=device or "auto"))
     folder = str(take(out, name)) if fabric.is_global_zero else ""
     return Path(fabric.broadcast(folder)), Ranks(fabric.is_global_zero, fabric)

@@ -70,7 +70,7 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
 
     settings = build(SearchSettings, config.get("search", {}), "search")
     adapting = adapt_settings(config, task_of(model))
-    folder, ranks = claim_for_all(out, "search", resume)
+    folder, ranks = claim_for_all(out, "search", resume, settings.device)
     source = open_source(adapting.data, adapting.task)
     if ranks.first:
         source.check()
@@ -118,7 +118,7 @@ def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
 
     settings = build(TuneSettings, config.get("tune", {}), "tune")
     adapting = adapt_settings(config, task_of(model))
-    folder, ranks = claim_for_all(out, "tune", resume)
+    folder, ranks = claim_for_all(out, "tune", resume, settings.device)
     source = open_source(adapting.data, adapting.task)
     if ranks.first:
         source.check()

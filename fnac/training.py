@@ -92,7 +92,7 @@ class BatchSettings:
         return size
 
 
-def open_fabric(settings: RuntimeSettings) -> Fabric:
+def open_fabric(settings: RuntimeSettings, *, single_paths: bool = False) -> Fabric:
     """Start Fabric on one process, or join those that torchrun started (DDP; gloo on CPUs)."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world = int(os.environ.get("WORLD_SIZE", "1"))
@@ -110,7 +110,7 @@ def open_fabric(settings: RuntimeSettings) -> Fabric:
     strategy: Any = "auto"
     if world > 1:
         strategy = DDPStrategy(
-            find_unused_parameters=True, process_group_backend="nccl" if cuda else "gloo"
+            find_unused_parameters=single_paths, process_group_backend="nccl" if cuda else "gloo"
         )
     fabric = Fabric(
         accelerator="cuda" if cuda else "cpu",

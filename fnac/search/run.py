@@ -69,7 +69,7 @@ class SearchRun:
         self.folder, self.checkpoint = folder, folder / "last.ckpt"
         module = import_onnx(graph.to_model())
         _check_layers(module, space)
-        self.fabric = open_fabric(settings)
+        self.fabric = open_fabric(settings, single_paths=True)
         whole = source.split("train")
         halves = split(whole, settings.split, settings.seed)
         self.weight_data, self.alpha_data = (self._loader(half, i) for i, half in enumerate(halves))
