@@ -26,6 +26,7 @@ class AdaptSettings:
     data       SPEC of the data set; default: built-in scenes
     budget     of the whole network, head included; default: the cost of the seed with this head
     budget_of  what the budget counts: madds, params or latency
+    latency_table  file of latencies measured before; default: measured when it is needed
     recipe     the recipe's name, for the record
     calibrate  pictures that restored BN is calibrated on
     """
@@ -35,6 +36,7 @@ class AdaptSettings:
     data: str | None = None
     budget: str | None = None
     budget_of: str = "madds"
+    latency_table: Path | None = None
     recipe: str | None = None
     calibrate: int = 200
 
@@ -47,6 +49,23 @@ class AdaptSettings:
         from fnac.search.budget import parse_budget
 
         return parse_budget(self.budget, self.budget_of) if self.budget else None
+
+    def latencies(self, network: Path, keep: Path) -> dict[str, Any] | None:
+        """Return the latency table that the budget needs, if it needs one.
+
+        It is read from ``latency_table``, else from ``keep``, else measured on the super network
+        and kept there.
+        """
+        if self.budget_of != "latency":
+            return None
+        from fnac.runs import write_json
+        from fnac.stages.latency import measure_latency, read_latency
+
+        if self.latency_table is not None:
+            return read_latency(self.latency_table)
+        if not keep.exists():
+            write_json(keep, measure_latency(Graph.load(network)))
+        return read_latency(keep)
 
 
 @dataclasses.dataclass(frozen=True)

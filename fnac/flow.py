@@ -165,7 +165,12 @@ class _Run:
             graph.save(self.path("super.onnx"))
             log.info("expanded: %d layers to choose", len(graph.manifest["layers"]))
         manifest = Graph.load(self.path("super.onnx")).manifest
-        resolve_budget(self.budget, budget_costs(manifest, self.settings.budget_of))
+        costs = budget_costs(manifest, self.settings.budget_of, self.latencies())
+        resolve_budget(self.budget, costs)
+
+    def latencies(self) -> dict[str, Any] | None:
+        """Return the table that a latency budget needs; latency.json of the run."""
+        return self.settings.latencies(self.path("super.onnx"), self.path("latency.json"))
 
     def search(self) -> None:
         """super.onnx -> super.onnx, weights and alphas trained."""
@@ -182,6 +187,7 @@ class _Run:
             self.path("search"),
             build(SearchSettings, self._section("search"), "search"),
             budget=self.budget,
+            latency_table=self.latencies(),
             resume=self.resume,
         )
 
@@ -198,6 +204,7 @@ class _Run:
             build(DeriveSettings, self._section("derive"), "derive"),
             budget=self.budget or parse_budget("1x", self.settings.budget_of),
             arch_output=self.path("arch.json"),
+            latency_table=self.latencies(),
         )
         self._add_to_ledger(found.ledger)
 

@@ -84,6 +84,7 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
         folder / "search",
         settings,
         budget=adapting.parsed_budget(),
+        latency_table=adapting.latencies(model, folder / "latency.json"),
         resume=resume,
     )
     keys = ("output", "steps", "expected", "budget", "unit", "lambda_", "entropy", "warnings")
@@ -108,6 +109,7 @@ def run_derive(
         arch=None if arch is None else "seed" if arch == "seed" else Path(arch),
         unsearched=weights_from,
         arch_output=out.parent / "arch.json",
+        latency_table=adapting.latencies(model, out.parent / "latency.json"),
     )
     return _plain(found, ("output", "choices", "madds", "params", "budget", "remarks"))
 

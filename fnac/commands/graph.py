@@ -149,10 +149,16 @@ def verify(
 @click.option("--batch", type=int, help="Images at once.  [default: 1]")
 @click.option("--runs", type=int, help="Timed runs of each file.  [default: 30]")
 @click.option("--threads", type=int, help="Threads of onnxruntime.  [default: all cores]")
+@click.option(
+    "--latency-table",
+    type=click.Path(path_type=Path),
+    help="Time every candidate of a super network and write the table here.",
+)
 @json_option
 @configured
 def bench(
     models: tuple[Path, ...],
+    latency_table: Path | None,
     size: Size | None,
     batch: int | None,
     runs: int | None,
@@ -169,7 +175,21 @@ def bench(
 
     options = {"size": size, "batch": batch, "runs": runs, "threads": threads}
     config = gather(file=config_file, assignments=assignments, options={"bench": options})
-    found = measure(models, build(BenchSettings, config.get("bench", {}), "bench"))
+    settings = build(BenchSettings, config.get("bench", {}), "bench")
+    if latency_table is not None:
+        from fnac.passes.graph import Graph
+        from fnac.runs import write_json
+        from fnac.stages.latency import LatencySettings, measure_latency
+
+        how = LatencySettings(settings.runs, settings.threads)
+        table_found = measure_latency(Graph.load(models[0]), how)
+        write_json(latency_table, table_found)
+        if as_json:
+            print_json(table_found)
+        else:
+            click.echo(f"{latency_table}: {len(table_found['layers'])} layers measured")
+        return
+    found = measure(models, settings)
     if as_json:
         print_json(found.as_json())
         return

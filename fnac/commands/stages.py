@@ -40,6 +40,11 @@ data_option = click.option(
 budget_options = _options(
     click.option("--budget", help="24.2G, 0.9x, 90%, or 2.4M with --budget-of params."),
     click.option("--budget-of", type=click.Choice(["madds", "params", "latency"])),
+    click.option(
+        "--latency-table",
+        type=click.Path(path_type=Path),
+        help="Measured before with `fnac bench --latency-table`.  [default: measure]",
+    ),
 )
 expand_options = _options(
     click.option("--head", help="Head to attach.  [default: the task's own]"),
@@ -164,6 +169,7 @@ def search(
     out: Path | None,
     budget: str | None,
     budget_of: str | None,
+    latency_table: Path | None,
     resume: bool,
     as_json: bool,
     config_file: Path | None,
@@ -178,7 +184,12 @@ def search(
         file=config_file,
         assignments=assignments,
         options={
-            "adapt": {"data": data, "budget": budget, "budget_of": budget_of},
+            "adapt": {
+                "data": data,
+                "budget": budget,
+                "budget_of": budget_of,
+                "latency_table": latency_table,
+            },
             "search": _training(options),
         },
     )
@@ -207,6 +218,7 @@ def derive(
     out: Path | None,
     budget: str | None,
     budget_of: str | None,
+    latency_table: Path | None,
     arch: str | None,
     weights_from: Path | None,
     as_json: bool,
@@ -224,7 +236,9 @@ def derive(
     config = gather(
         file=config_file,
         assignments=assignments,
-        options={"adapt": {"budget": budget, "budget_of": budget_of}},
+        options={
+            "adapt": {"budget": budget, "budget_of": budget_of, "latency_table": latency_table}
+        },
     )
     found = run_derive(
         model, config, out=out or Path("target.onnx"), arch=arch, weights_from=weights_from
@@ -375,6 +389,7 @@ def adapt(
     out: Path | None,
     budget: str | None,
     budget_of: str | None,
+    latency_table: Path | None,
     recipe: str | None,
     resume: bool,
     no_verify: bool,
@@ -410,6 +425,7 @@ def adapt(
                 "data": data,
                 "budget": budget,
                 "budget_of": budget_of,
+                "latency_table": latency_table,
             },
             "expand": {key: options[key] for key in expand_keys},
             "search": {

@@ -1,6 +1,6 @@
 """Training step of a re-imported MobileNetV2 against native torchvision's, paired in one run.
 
-usage: importer_step.py [--pairs 30] [--batch 8] [--size 128] [--device cpu] [--compile]
+usage: bench_importer_step.py [--pairs 30] [--batch 8] [--size 128] [--device cpu] [--compile]
 
 Both networks hold the same weights and step in turn, the first one of each pair alternating, so
 that a drift of the machine hits both. Printed: the median steps and the median of the paired
