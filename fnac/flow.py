@@ -161,12 +161,25 @@ class _Run:
                 count=self.settings.calibrate,
             )
             graph.manifest["classes"] = list(self.source.classes)
+            self._warn_of_distortion(graph)
             runs.write_json(self.path("ledger.json"), ledger)
             graph.save(self.path("super.onnx"))
             log.info("expanded: %d layers to choose", len(graph.manifest["layers"]))
         manifest = Graph.load(self.path("super.onnx")).manifest
         costs = budget_costs(manifest, self.settings.budget_of, self.latencies())
         resolve_budget(self.budget, costs)
+
+    def _warn_of_distortion(self, graph: Graph) -> None:
+        """Say so when pictures will be squeezed into the network's size."""
+        size = graph.image_size()
+        height, width = self.source.split("train")[0][0].shape[-2:]
+        if size and abs(size[0] / size[1] / (height / width) - 1) > 0.1:
+            log.warning(
+                "pictures of %dx%d are resized to %dx%d, another shape; --size HxW sets it",
+                height,
+                width,
+                *size,
+            )
 
     def latencies(self) -> dict[str, Any] | None:
         """Return the table that a latency budget needs; latency.json of the run."""

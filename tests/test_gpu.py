@@ -1,4 +1,4 @@
-"""What must hold on a CUDA device: `pytest -m gpu`; skipped, with the reason, where there is none."""
+"""What must hold on a CUDA device: `pytest -m gpu`; skipped where there is none."""
 
 from __future__ import annotations
 
