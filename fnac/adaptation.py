@@ -45,10 +45,12 @@ class AdaptSettings:
             raise UsageError(f"--task {self.task}: this version adapts to seg only")
 
     def parsed_budget(self) -> Budget | None:
-        """Return the budget; None means the seed's own cost."""
+        """Return the budget; None means the seed's own MAdds."""
         from fnac.search.budget import parse_budget
 
-        return parse_budget(self.budget, self.budget_of) if self.budget else None
+        if self.budget is None and self.budget_of == "madds":
+            return None
+        return parse_budget(self.budget or "1x", self.budget_of)
 
     def latencies(self, network: Path, keep: Path) -> dict[str, Any] | None:
         """Return the latency table that the budget needs, if it needs one.
@@ -82,6 +84,12 @@ class EvalSettings:
     size: tuple[int, int] | None = None
     limit: int | None = None
     batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit {self.limit}: wanted at least 1 picture")
+        if self.batch_size < 1:
+            raise UsageError(f"eval.batch_size {self.batch_size}: wanted at least 1 picture")
 
 
 @dataclasses.dataclass(frozen=True)

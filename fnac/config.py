@@ -15,6 +15,11 @@ from typing import Any, TypeVar
 
 from fnac.errors import UsageError
 
+SECTIONS = (
+    "adapt", "export", "expand", "search", "derive", "tune", "emit", "eval",
+    "profile", "inspect", "verify", "bench", "run-pass", "report",
+)  # fmt: skip
+
 Section = dict[str, Any]
 Config = dict[str, Section]
 T = TypeVar("T")
@@ -38,7 +43,13 @@ def read_yaml(path: Path) -> Config:
         raise UsageError(f"{path}: is not YAML: {words}") from error
     if not isinstance(loaded, dict):
         raise UsageError(f"{path}: a mapping of sections was wanted, {_kind(loaded)} was found")
-    return {str(k): dict(v) if isinstance(v, dict) else {"": v} for k, v in loaded.items()}
+    for section, values in loaded.items():
+        if not isinstance(values, dict):
+            raise UsageError(
+                f"{path}: section {section}: a mapping of settings was wanted, {_kind(values)} "
+                "was found"
+            )
+    return {str(section): dict(values) for section, values in loaded.items()}
 
 
 def parse_assignment(text: str) -> tuple[str, str, Any]:
@@ -62,7 +73,10 @@ def gather(
     assignments: Sequence[str] = (),
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Config:
-    """Merge the sources of settings; later ones win; options that are None are not given."""
+    """Merge the sources of settings; later ones win; options that are None are not given.
+
+    Raises UsageError for a section that does not exist.
+    """
     merged: Config = {}
     sources: list[Mapping[str, Mapping[str, Any]]] = [recipe or {}]
     if file is not None:
@@ -73,6 +87,10 @@ def gather(
     sources.append(options or {})
     for source in sources:
         for section, values in source.items():
+            if section not in SECTIONS:
+                raise UsageError(
+                    f"{section}: no such section of settings; known: {', '.join(SECTIONS)}"
+                )
             given = {k.replace("-", "_"): v for k, v in values.items() if v is not None}
             merged.setdefault(section, {}).update(given)
     return merged

@@ -27,12 +27,12 @@ from fnac.adaptation import (
     make_task,
     open_source,
 )
-from fnac.config import Config, build, read_yaml
+from fnac.config import Config, as_plain, build, read_yaml
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.processes import Ranks, claim_for_all
 from fnac.runs import describe
-from fnac.single_stages import run_expand
+from fnac.single_stages import emit_images, run_expand, unsearched_super
 
 log = logging.getLogger(__name__)
 
@@ -40,24 +40,38 @@ PICTURES = 6
 
 
 def adapt(
-    config: Config, *, out: Path | None = None, resume: bool = False, verify: bool = True
+    config: Config,
+    *,
+    given: Config | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    verify: bool = True,
 ) -> AdaptResult | None:
     """Run every stage that is not done yet; None on all processes but the first.
 
-    Raises UsageError for contradictions and impossible budgets before anything is trained.
+    given  what the user set in so many words; a resumed run must not contradict it
+
+    Raises UsageError for contradictions and impossible budgets before anything is trained; a run
+    that fails before its first checkpoint leaves no folder.
     """
-    name = adapt_settings(config, "seg").task
-    folder, ranks = claim_for_all(out, name, resume, config.get("search", {}).get("device"))
+    resolved = resolve(config)
+    name = str(resolved["adapt"]["task"])
+    if not resume:
+        _check_inputs(resolved)
+    folder, ranks = claim_for_all(out, name, resume, resolved["search"]["device"])
     if resume:
         config = read_yaml(folder / "config.yaml")
+        _refuse_changes(config, given or {}, folder)
     run = _Run(folder, config, verify, ranks, resume)
-    if ranks.first:
-        log.info("run folder: %s", folder)
-        run.check_settings()
-        run.seed()
-        run.expand()
-    ranks.wait()
-    run.search()
+    with runs.kept_if_trained(folder, new=ranks.first and not resume):
+        if ranks.first:
+            log.info("run folder: %s", folder)
+            if not resume:
+                describe(folder, resolved)
+            run.seed()
+            run.expand()
+        ranks.wait()
+        run.search()
     if ranks.first:
         run.derive()
     ranks.wait()
@@ -70,6 +84,70 @@ def adapt(
     run.report()
     ranks.wait()
     return result
+
+
+def resolve(config: Config) -> dict[str, dict[str, Any]]:
+    """Build every stage's settings, so that a slip shows before anything runs, and return them.
+
+    The classes of the head come from the data set where nothing says them.
+    """
+    from fnac.search.settings import SearchSettings
+    from fnac.stages.derive import DeriveSettings
+    from fnac.stages.emit import EmitSettings
+    from fnac.stages.expand import ExpandSettings
+    from fnac.stages.export import ExportSettings
+    from fnac.stages.tune import TuneSettings
+
+    kinds: dict[str, type[Any]] = {
+        "adapt": AdaptSettings,
+        "export": ExportSettings,
+        "expand": ExpandSettings,
+        "search": SearchSettings,
+        "derive": DeriveSettings,
+        "tune": TuneSettings,
+        "emit": EmitSettings,
+        "eval": EvalSettings,
+    }
+    unknown = [section for section in config if section not in kinds]
+    if unknown:
+        raise UsageError(f"{unknown[0]}: adapt has no such section; it has: {', '.join(kinds)}")
+    settings = adapt_settings(config, "seg")
+    settings.parsed_budget()
+    sections = {section: dict(config.get(section, {})) for section in kinds}
+    sections["expand"]["task"] = settings.task
+    if sections["expand"].get("classes") is None:
+        source = open_source(settings.data, settings.task)
+        sections["expand"]["classes"] = len(source.classes)
+    return {
+        section: dataclasses.asdict(build(kind, sections[section], section))
+        for section, kind in kinds.items()
+    }
+
+
+def _check_inputs(resolved: Config) -> None:
+    """Look at the seed's file and at every file of the data before a folder is claimed."""
+    given = resolved["adapt"]["seed"]
+    if given and _is_file(given):
+        Graph.load(given).check_finite()
+    if int(os.environ.get("RANK", "0")) == 0:
+        open_source(resolved["adapt"]["data"], resolved["adapt"]["task"]).check()
+
+
+def _refuse_changes(stored: Config, given: Config, folder: Path) -> None:
+    """Raise UsageError if ``given`` says something else than the run was begun with."""
+    merged = {s: {**stored.get(s, {}), **given.get(s, {})} for s in {**stored, **given}}
+    now, then = as_plain(resolve(merged)), as_plain(resolve(stored))
+    for section, values in given.items():
+        for key in values:
+            if now[section][key] != then[section][key]:
+                raise UsageError(
+                    f"--resume: {section}.{key} is {then[section][key]!r} in {folder}, "
+                    f"{now[section][key]!r} was given; leave it out, or begin a new run"
+                )
+
+
+def _is_file(seed: str) -> bool:
+    return Path(seed).suffix == ".onnx" or Path(seed).is_file()
 
 
 class _Run:
@@ -87,43 +165,12 @@ class _Run:
     def path(self, name: str) -> Path:
         return self.folder / name
 
-    def check_settings(self) -> None:
-        """Build every stage's settings, so that a slip shows before anything runs."""
-        from fnac.search.settings import SearchSettings
-        from fnac.stages.derive import DeriveSettings
-        from fnac.stages.emit import EmitSettings
-        from fnac.stages.expand import ExpandSettings
-        from fnac.stages.export import ExportSettings
-        from fnac.stages.tune import TuneSettings
-
-        kinds: dict[str, type[Any]] = {
-            "adapt": AdaptSettings,
-            "export": ExportSettings,
-            "expand": ExpandSettings,
-            "search": SearchSettings,
-            "derive": DeriveSettings,
-            "tune": TuneSettings,
-            "emit": EmitSettings,
-            "eval": EvalSettings,
-        }
-        unknown = [section for section in self.config if section not in kinds]
-        if unknown:
-            raise UsageError(
-                f"{unknown[0]}: no such section of settings; known: {', '.join(kinds)}"
-            )
-        resolved = {}
-        for section, kind in kinds.items():
-            made = build(kind, self._section(section), section)
-            resolved[section] = dataclasses.asdict(made)
-        if not self.resume:
-            describe(self.folder, resolved)
-        self.source.check()
-
     def _section(self, section: str) -> dict[str, Any]:
         values = dict(self.config.get(section, {}))
         if section == "expand":
             values["task"] = self.settings.task
-            values.setdefault("classes", len(self.source.classes))
+            if values.get("classes") is None:
+                values["classes"] = len(self.source.classes)
         return values
 
     def seed(self) -> None:
@@ -134,7 +181,7 @@ class _Run:
             return
         section = dict(self.config.get("export", {}))
         given = self.settings.seed or section.pop("seed", None) or "bundled"
-        if Path(given).suffix == ".onnx" or Path(given).is_file():
+        if _is_file(given):
             expanded = Graph.load(given).manifest.get("role") == "super"
             name = self.path("super.onnx" if expanded else "seed.onnx")
             part = name.with_suffix(".part")
@@ -211,15 +258,18 @@ class _Run:
 
         if self.path("target.onnx").exists():
             return
+        settings = build(DeriveSettings, self._section("derive"), "derive")
         found = derive(
             self.path("super.onnx"),
-            self.path("target.onnx"),
-            build(DeriveSettings, self._section("derive"), "derive"),
-            budget=self.budget or parse_budget("1x", self.settings.budget_of),
+            self.path("target.part.onnx"),
+            settings,
+            budget=self.budget or parse_budget("1x"),
             arch_output=self.path("arch.json"),
             latency_table=self.latencies(),
+            unsearched=unsearched_super(self.folder) if settings.weights == "seed" else None,
         )
         self._add_to_ledger(found.ledger)
+        os.replace(self.path("target.part.onnx"), self.path("target.onnx"))
 
     def tune(self) -> None:
         """target.onnx -> target.onnx, fine-tuned."""
@@ -241,15 +291,17 @@ class _Run:
         """target.onnx -> model.onnx, profile.json, profile.csv."""
         from fnac.stages.emit import EmitSettings, emit
 
-        if self.path("model.onnx").exists() and self.path("profile.csv").exists():
+        if self.path("model.onnx").exists():
             return
         section = self._section("emit")
         if not self.verify:
             section["no_verify"] = True
-        found = emit(
-            self.path("target.onnx"), self.path("model.onnx"), build(EmitSettings, section, "emit")
-        )
+        settings = build(EmitSettings, section, "emit")
+        images = emit_images(self.path("target.onnx"), settings, self.source)
+        part = self.path("model.part.onnx")
+        found = emit(self.path("target.onnx"), part, settings, images=images)
         self._add_to_ledger([{**entry, "stage": "emit"} for entry in found.ledger])
+        os.replace(part, self.path("model.onnx"))
 
     def evaluate(self) -> AdaptResult:
         """Measure model.onnx in onnxruntime; write results.json and the pictures."""

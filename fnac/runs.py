@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import fnac
 from fnac.config import as_plain
-from fnac.errors import UsageError
+from fnac.errors import FnacError, UsageError
 
 PACKAGES = (
     "torch",
@@ -49,6 +51,17 @@ def claim(out: Path | None, name: str) -> Path:
             raise UsageError(
                 f"-o {wanted}: the folder cannot be made ({error.strerror}); name another"
             ) from error
+
+
+@contextlib.contextmanager
+def kept_if_trained(folder: Path, *, new: bool) -> Iterator[None]:
+    """Remove a newly claimed folder again if the run fails before its first checkpoint."""
+    try:
+        yield
+    except FnacError:
+        if new and not any(folder.rglob("last.ckpt")):
+            shutil.rmtree(folder)
+        raise
 
 
 def latest(out: Path | None, name: str) -> Path:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac.adaptation import EvalSettings, adapt_settings, make_task, open_source, task_of
-from fnac.config import Config, build
+from fnac.adaptation import (
+    AdaptSettings,
+    EvalSettings,
+    adapt_settings,
+    make_task,
+    open_source,
+    task_of,
+)
+from fnac.config import Config, build, read_yaml
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.processes import claim_for_all
-from fnac.runs import describe
+from fnac.processes import Ranks, claim_for_all
+from fnac.runs import describe, kept_if_trained
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from fnac.data.source import DataSource
+    from fnac.stages.emit import EmitSettings
     from fnac.stages.evaluate import EvalResult
     from fnac.stages.expand import ExpandSettings
+    from fnac.tasks.base import Task
 
 
 def run_expand(
@@ -69,49 +82,27 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
     from fnac.stages.search import search
 
     settings = build(SearchSettings, config.get("search", {}), "search")
-    adapting = adapt_settings(config, task_of(model))
-    folder, ranks = claim_for_all(out, "search", resume, settings.device)
-    source = open_source(adapting.data, adapting.task)
-    if ranks.first:
-        source.check()
-        describe(folder, config)
-    ranks.wait()
-    found = search(
-        model,
-        source,
-        make_task(adapting.task, source),
-        folder / "super.onnx",
-        folder / "search",
-        settings,
-        budget=adapting.parsed_budget(),
-        latency_table=adapting.latencies(model, folder / "latency.json"),
-        resume=resume,
-    )
+
+    def train(run: _Training) -> Any:
+        budget, table = run.adapting.parsed_budget(), run.folder / "latency.json"
+        if run.first:
+            run.adapting.latencies(model, table)
+        run.wait()
+        return search(
+            model,
+            run.source,
+            run.task,
+            run.folder / "super.onnx",
+            run.folder / "search",
+            settings,
+            budget=budget,
+            latency_table=run.adapting.latencies(model, table),
+            resume=resume,
+        )
+
+    found = _train("search", model, config, settings, train, out=out, resume=resume)
     keys = ("output", "steps", "expected", "budget", "unit", "lambda_", "entropy", "warnings")
     return _plain(found, keys)
-
-
-def run_derive(
-    model: Path, config: Config, *, out: Path, arch: str | None, weights_from: Path | None
-) -> dict[str, Any]:
-    """Derive the target of ``model``; arch.json goes beside it."""
-    from fnac.stages.derive import DeriveSettings, derive
-
-    adapting = adapt_settings(config, "seg")
-    section = dict(config.get("derive", {}))
-    if weights_from is not None:
-        section["weights"] = "seed"
-    found = derive(
-        model,
-        out,
-        build(DeriveSettings, section, "derive"),
-        budget=adapting.parsed_budget(),
-        arch=None if arch is None else "seed" if arch == "seed" else Path(arch),
-        unsearched=weights_from,
-        arch_output=out.parent / "arch.json",
-        latency_table=adapting.latencies(model, out.parent / "latency.json"),
-    )
-    return _plain(found, ("output", "choices", "madds", "params", "budget", "remarks"))
 
 
 def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
@@ -119,39 +110,125 @@ def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
     from fnac.stages.tune import TuneSettings, tune
 
     settings = build(TuneSettings, config.get("tune", {}), "tune")
-    adapting = adapt_settings(config, task_of(model))
-    folder, ranks = claim_for_all(out, "tune", resume, settings.device)
-    source = open_source(adapting.data, adapting.task)
-    if ranks.first:
-        source.check()
-        describe(folder, config)
-    ranks.wait()
-    found = tune(
-        model,
-        source,
-        make_task(adapting.task, source),
-        folder / "target.onnx",
-        folder / "tune",
-        settings,
-        resume=resume,
-    )
+
+    def train(run: _Training) -> Any:
+        run.wait()
+        target, log = run.folder / "target.onnx", run.folder / "tune"
+        return tune(model, run.source, run.task, target, log, settings, resume=resume)
+
+    found = _train("tune", model, config, settings, train, out=out, resume=resume)
     return _plain(found, ("output", "steps", "loss", "val"))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """What a stage that trains needs: its folder, data and task, and the other processes."""
+
+    folder: Path
+    adapting: AdaptSettings
+    source: DataSource
+    task: Task
+    ranks: Ranks
+
+    @property
+    def first(self) -> bool:
+        return self.ranks.first
+
+    def wait(self) -> None:
+        self.ranks.wait()
+
+
+def _train(
+    stage: str,
+    model: Path,
+    config: Config,
+    settings: Any,
+    train: Callable[[_Training], Any],
+    *,
+    out: Path | None,
+    resume: bool,
+) -> Any:
+    """Check file and data, claim a run folder, train in it; a run that never began leaves none."""
+    Graph.load(model).check_finite()
+    adapting = adapt_settings(config, task_of(model))
+    source = open_source(adapting.data, adapting.task)
+    if int(os.environ.get("RANK", "0")) == 0:
+        source.check()
+    folder, ranks = claim_for_all(out, stage, resume, settings.device)
+    run = _Training(folder, adapting, source, make_task(adapting.task, source), ranks)
+    with kept_if_trained(folder, new=ranks.first and not resume):
+        if ranks.first and not resume:
+            what = {**dataclasses.asdict(adapting), "seed": str(model)}
+            describe(folder, {"adapt": what, stage: dataclasses.asdict(settings)})
+        return train(run)
+
+
+def run_derive(
+    model: Path, config: Config, *, out: Path, arch: str | None, weights_from: str | None
+) -> dict[str, Any]:
+    """Derive the target of ``model``; arch.json goes beside it.
+
+    weights_from  None: the trained super network; ``seed``: remapped from the seed, for which the
+                  super network of ``model``'s run is expanded again; or an untrained super network
+    """
+    from fnac.stages.derive import DeriveSettings, derive
+
+    adapting = adapt_settings(config, "seg")
+    section = dict(config.get("derive", {}))
+    settings = build(DeriveSettings, section, "derive")
+    unsearched = None
+    if weights_from is not None or settings.weights == "seed":
+        section["weights"] = "seed"
+        given = weights_from or "seed"
+        unsearched = unsearched_super(model.parent) if given == "seed" else Path(given)
+    found = derive(
+        model,
+        out,
+        build(DeriveSettings, section, "derive"),
+        budget=adapting.parsed_budget(),
+        arch=None if arch is None else "seed" if arch == "seed" else Path(arch),
+        unsearched=unsearched,
+        arch_output=out.parent / "arch.json",
+        latency_table=adapting.latencies(model, out.parent / "latency.json"),
+    )
+    return _plain(found, ("output", "choices", "madds", "params", "budget", "remarks"))
+
+
+def unsearched_super(folder: Path) -> Path:
+    """Return the super network of a run as it was before the search: seed.onnx expanded again.
+
+    Raises UsageError if ``folder`` is not a run folder with its seed.
+    """
+    path = folder / "super.unsearched.onnx"
+    if path.exists():
+        return path
+    if not (folder / "seed.onnx").is_file() or not (folder / "config.yaml").is_file():
+        raise UsageError(
+            f"--from seed: {folder} holds no seed.onnx and config.yaml of a run to expand again; "
+            "give the untrained super network: --from SUPER.onnx"
+        )
+    from fnac.stages.expand import ExpandSettings
+
+    config = read_yaml(folder / "config.yaml")
+    adapting = adapt_settings(config, "seg")
+    graph, _ = run_expand(
+        folder / "seed.onnx",
+        build(ExpandSettings, config.get("expand", {}), "expand"),
+        data=adapting.data or "scenes:",
+        verify=False,
+        count=adapting.calibrate,
+    )
+    return graph.save(path)
 
 
 def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
     """Emit ``model`` to ``out``; profile.json and profile.csv go beside it."""
-    from fnac.stages.calibration import calibration_images
     from fnac.stages.emit import EmitSettings, emit
 
     settings = build(EmitSettings, config.get("emit", {}), "emit")
-    adapting = adapt_settings(config, task_of(model))
-    images = None
-    if settings.int8 and adapting.data:
-        graph = Graph.load(model)
-        source = open_source(adapting.data, adapting.task)
-        size = _image_size(graph)
-        images = calibration_images(source, size, graph.manifest, count=settings.calibration)
-    found = emit(model, out, settings, images=images)
+    adapting = adapt_settings(config, "seg")
+    source = open_source(adapting.data, adapting.task) if adapting.data else None
+    found = emit(model, out, settings, images=emit_images(model, settings, source))
     return {
         "output": str(found.path),
         "nodes": len(found.profile.nodes),
@@ -159,6 +236,19 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
         "params": found.profile.params,
         "size_bytes": out.stat().st_size,
     }
+
+
+def emit_images(
+    model: Path, settings: EmitSettings, source: DataSource | None
+) -> np.ndarray | None:
+    """Return the pictures that int8 is calibrated on; None if they are not needed or not there."""
+    from fnac.stages.calibration import calibration_images
+
+    if not settings.int8 or source is None:
+        return None
+    graph = Graph.load(model)
+    size = _image_size(graph)
+    return calibration_images(source, size, graph.manifest, count=settings.calibration)
 
 
 def run_eval(model: Path, config: Config) -> EvalResult:

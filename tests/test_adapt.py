@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from fnac.cli import run
 
 SMALL = [
     *("--set", "adapt.data=scenes:train=32,val=8,size=64", "--set", "adapt.calibrate=8"),
@@ -102,12 +103,55 @@ def test_a_killed_run_resumes_to_the_same_bytes(
     stage: str, undisturbed: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
-    kill_when(folder, f"{stage}/metrics.csv", random.SystemRandom().randrange(1, 5))
+    kill_when(folder, f"{stage}/metrics.csv", lines=3)
     assert not (folder / "model.onnx").exists()
     finish(folder, "--resume")
     whole = undisturbed[0]
     for name in ("super.onnx", "target.onnx", "model.onnx", "search/alphas.csv", "arch.json"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--budget", "0.5x"), "adapt.budget is None in"),
+        (("--set", "tune.steps=99"), "tune.steps is 8 in"),
+    ],
+)
+def test_a_resumed_run_is_not_told_otherwise(
+    option: tuple[str, ...],
+    words: str,
+    undisturbed: tuple[Path, dict[str, object]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = undisturbed[0]
+    assert run(["adapt", "--task", "seg", "-o", str(folder), "--resume", *option]) == 2
+    assert words in capfd.readouterr().err
+
+
+def test_weights_from_the_seed(undisturbed: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
+    """The ICLR variant: the arch of the search, the weights remapped from the seed."""
+    from fnac.passes.graph import Graph
+
+    folder, out = undisturbed[0], tmp_path / "t.onnx"
+    arch = str(folder / "arch.json")
+    words = ["derive", str(folder / "super.onnx"), "--from", "seed", "--arch", arch]
+    assert run([*words, "-o", str(out)]) == 0
+    seed = {c.name: c.values for c in Graph.load(folder / "seed.onnx").constants()}
+    remapped = {c.name: c.values for c in Graph.load(out).constants()}
+    stem = next(name for name in seed if name.endswith("features.0.0.weight"))
+    assert (remapped[stem] == seed[stem]).all()
+    trained = {c.name: c.values for c in Graph.load(folder / "target.onnx").constants()}
+    assert not (trained[stem] == seed[stem]).all()
+
+
+def test_a_target_can_be_adapted_again(
+    undisturbed: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    words = ["adapt", str(undisturbed[0] / "target.onnx"), "--task", "seg", *SMALL]
+    assert run([*words, "--no-verify", "-o", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "tune" / "metrics.csv").is_file()
+    assert (tmp_path / "again" / "search" / "metrics.csv").is_file()
 
 
 def test_a_taken_folder_gets_a_number(tmp_path: Path) -> None:

@@ -104,3 +104,16 @@ def test_the_contract_names_every_command() -> None:
     from fnac.cli import cli
 
     assert sorted(cli.commands) == sorted(COMMANDS)
+
+
+def test_every_package_is_installed() -> None:
+    import tomllib
+
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {"fnac": "fnac", "models": "fnac.models", "passes": "fnac.passes"}
+    found = set()
+    for top, package in folders.items():
+        for path in (ROOT / top).rglob("__init__.py"):
+            inner = path.parent.relative_to(ROOT / top).parts
+            found.add(".".join([package, *inner]))
+    assert set(settings["packages"]) == found

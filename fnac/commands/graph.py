@@ -24,9 +24,7 @@ from fnac.commands.common import (
 @click.option(
     "--convention",
     type=click.Choice(["exact", "paper"]),
-    default="exact",
-    show_default=True,
-    help="How to count; `paper` is the counting of the FNA++ tables.",
+    help="How to count; `paper` is the counting of the FNA++ tables.  [default: exact]",
 )
 @click.option("--by", type=click.Choice(["node", "op", "block"]), default="node", show_default=True)
 @click.option("--top", type=int, help="Show the N most expensive rows only.")
@@ -35,7 +33,7 @@ from fnac.commands.common import (
 def profile(
     model: Path,
     size: Size | None,
-    convention: str,
+    convention: str | None,
     by: str,
     top: int | None,
     as_json: bool,
@@ -67,13 +65,13 @@ def profile(
 
 @click.command()
 @model_argument
-@click.option("--space", default="auto", show_default=True, help="auto, a name, or a YAML file.")
+@click.option("--space", help="auto, a name, or a YAML file.  [default: auto]")
 @size_option
 @json_option
 @configured
 def inspect(
     model: Path,
-    space: str,
+    space: str | None,
     size: Size | None,
     as_json: bool,
     config_file: Path | None,

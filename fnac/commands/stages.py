@@ -208,8 +208,8 @@ def search(
 @click.option(
     "--from",
     "weights_from",
-    type=click.Path(path_type=Path),
-    help="Collect the weights from this untrained super network instead (the ICLR variant).",
+    metavar="seed|SUPER.onnx",
+    help="Weights remapped from the seed (the ICLR variant), or of this untrained super network.",
 )
 @json_option
 @configured
@@ -220,7 +220,7 @@ def derive(
     budget_of: str | None,
     latency_table: Path | None,
     arch: str | None,
-    weights_from: Path | None,
+    weights_from: str | None,
     as_json: bool,
     config_file: Path | None,
     assignments: tuple[str, ...],
@@ -328,7 +328,7 @@ def emit(
 
 @click.command("eval")
 @model_argument
-@click.option("--task", type=click.Choice(TASKS), default="seg", show_default=True)
+@click.option("--task", type=click.Choice(TASKS), help="The task.  [default: seg]")
 @data_option
 @click.option("--split", help="Split to measure on.  [default: val]")
 @size_option
@@ -337,7 +337,7 @@ def emit(
 @configured
 def evaluate(
     model: Path,
-    task: str,
+    task: str | None,
     data: str | None,
     split: str | None,
     size: Size | None,
@@ -413,31 +413,32 @@ def adapt(
         "precision": options["precision"],
         "seed": options["random_seed"],
         "workers": options["workers"],
+        "size": options["size"],
     }
+    search_keys = ("alpha_grad", "lambda_")
+    fresh = {"random_seed": options["random_seed"]}
+    said = {
+        "adapt": {
+            "seed": seed,
+            "task": task,
+            "data": data,
+            "budget": budget,
+            "budget_of": budget_of,
+            "latency_table": latency_table,
+        },
+        "export": fresh,
+        "expand": {**{key: options[key] for key in expand_keys}, **fresh},
+        "search": {**both, **{key: options[key] for key in search_keys}},
+        "tune": both,
+    }
+    given = gather(file=config_file, assignments=assignments, options=said)
     config = gather(
         recipe=recipe_for(recipe, seed=seed, task=task, data=data),
         file=config_file,
         assignments=assignments,
-        options={
-            "adapt": {
-                "seed": seed,
-                "task": task,
-                "data": data,
-                "budget": budget,
-                "budget_of": budget_of,
-                "latency_table": latency_table,
-            },
-            "expand": {key: options[key] for key in expand_keys},
-            "search": {
-                **both,
-                "alpha_grad": options["alpha_grad"],
-                "lambda_": options["lambda_"],
-                "size": options["size"],
-            },
-            "tune": {**both, "size": options["size"]},
-        },
+        options=said,
     )
-    result = run(config, out=out, resume=resume, verify=not no_verify)
+    result = run(config, given=given, out=out, resume=resume, verify=not no_verify)
     if result is None:  # another process of a distributed run speaks
         return
     if as_json:
@@ -448,10 +449,13 @@ def adapt(
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-def report(run: Path) -> None:
+@configured
+def report(run: Path, config_file: Path | None, assignments: tuple[str, ...]) -> None:
     """Write RUN/report.html (self-contained) and its pictures."""
+    from fnac.config import gather
     from fnac.report import write_report
 
+    gather(file=config_file, assignments=assignments)
     click.echo(str(write_report(run)))
 
 

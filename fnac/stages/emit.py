@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fnac.errors import UsageError
+from fnac.errors import PassFailedError, UnsupportedGraphError, UsageError
 from fnac.passes.attach_postprocess import AttachPostprocess
 from fnac.passes.base import Pass
 from fnac.passes.clean import Clean
@@ -29,6 +29,7 @@ from fnac.passes.files import write_atomically
 from fnac.passes.fold_batchnorm import FoldBatchNorm
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
+from fnac.passes.verify import probe_size, random_feed, run
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +118,8 @@ def emit(
         raise UsageError("--int8 needs --data SPEC: pictures to calibrate on")
     graph = Graph.load(model)
     graph.check_finite()
+    if not settings.no_verify:
+        _check_it_runs(graph, model)
     before = profile(graph, settings.size, "paper")
     manager = PassManager(verify=not settings.no_verify, dump=dump)
     manager.run(pipeline(graph, settings), graph)
@@ -138,6 +141,13 @@ def emit(
     )
     write_profile(result)
     return result
+
+
+def _check_it_runs(graph: Graph, where: Path) -> None:
+    try:
+        run(graph, random_feed(graph, probe_size(graph)))
+    except PassFailedError as error:
+        raise UnsupportedGraphError(f"{where}: {error}") from error
 
 
 def write_profile(result: EmitResult) -> None:
