@@ -1,6 +1,7 @@
 """Wall time of `fnac profile` and `fnac expand` as whole processes, and its growth with length.
 
-The longer network is MobileNetV2 with every stage ten times as deep.
+The longer network is MobileNetV2 with every stage ten times as deep; ``--space mbconv`` keeps the
+depths of both.
 """
 
 from __future__ import annotations
@@ -51,8 +52,11 @@ def main() -> None:
                 *("--no-verify", "-o", out),
             ],
             "profile, 10x longer": ["profile", str(longer), "--json"],
-            "expand --no-verify, 10x longer": [
-                *("expand", str(longer), "--no-verify", "--set", "expand.depths=[]", "-o", out)
+            "expand --space mbconv": [
+                *("expand", str(seed), "--space", "mbconv", "--no-verify", "-o", out)
+            ],
+            "expand --space mbconv, 10x longer": [
+                *("expand", str(longer), "--space", "mbconv", "--no-verify", "-o", out)
             ],
         }
         medians = {}
@@ -60,7 +64,7 @@ def main() -> None:
             times = [seconds(*arguments) for _ in range(ROUNDS)]
             medians[name] = statistics.median(times)
             print(f"{name:34} {medians[name]:7.3f} s (min {min(times):.3f}, max {max(times):.3f})")
-        for name in ("profile", "expand --no-verify"):
+        for name in ("profile", "expand --space mbconv"):
             ratio = medians[f"{name}, 10x longer"] / medians[name]
             print(f"{name}: a network 10x longer takes {ratio:.1f} times as long")
 

@@ -2,6 +2,7 @@
 
 FnacError                    1
 ├── UsageError               2  an option, a configuration key or a budget that cannot be met
+├── FileNotWritableError     2  (passes) a file cannot be written where it was asked for
 ├── UnsupportedGraphError    3  (passes) this graph is not supported
 ├── PassFailedError          4  (passes) a pass failed
 ├── OutputsDifferError       5  (passes) outputs differ
@@ -12,6 +13,7 @@ FnacError                    1
 from __future__ import annotations
 
 from fnac.passes.errors import (
+    FileNotWritableError,
     FnacError,
     OutputsDifferError,
     PassFailedError,
@@ -20,6 +22,7 @@ from fnac.passes.errors import (
 
 __all__ = [
     "DataError",
+    "FileNotWritableError",
     "FnacError",
     "OutputsDifferError",
     "PassFailedError",

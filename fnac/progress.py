@@ -28,9 +28,21 @@ class StepProgress:
 
     start    steps done before (a resumed run): they do not count for the ETA
     shown    False on all ranks but the first
+    unit     what is counted, as the lines say it
+    brief    say nothing at the end, unless it took long enough for a line before
     """
 
-    def __init__(self, label: str, total: int, *, start: int = 0, shown: bool = True) -> None:
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        *,
+        start: int = 0,
+        shown: bool = True,
+        unit: str = "step",
+        brief: bool = False,
+    ) -> None:
+        self._unit, self._brief = unit, brief
         self._label, self._total, self._first, self._done = label, total, start, start
         self._said = start
         self._shown = shown
@@ -66,7 +78,8 @@ class StepProgress:
         """Take the bar away; say the last figures in a line."""
         if self._bar is not None:
             self._bar.stop()
-        if kind is None and self._done > self._said:
+        quiet = self._brief and self._said == self._first
+        if kind is None and self._done > self._said and not quiet:
             self._say()
 
     def figures(self, **values: float | str) -> None:
@@ -90,9 +103,9 @@ class StepProgress:
             return
         elapsed = self._spoke - self._started
         left = elapsed * (self._total - self._done) / max(1, self._done - self._first)
-        fields: list[Any] = [self._label, self._done, self._total, _clock(elapsed)]
+        fields: list[Any] = [self._label, self._unit, self._done, self._total, _clock(elapsed)]
         logger.info(
-            "%s: step %d of %d, %s elapsed%s%s",
+            "%s: %s %d of %d, %s elapsed%s%s",
             *fields,
             f", {_clock(left)} to go" if self._done < self._total else "",
             f"; {self._figures}" if self._figures else "",

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +27,9 @@ from fnac.errors import UsageError
 from fnac.stages.evaluate import manifest_size, preprocessing
 
 CACHE_BYTES = 2 << 30
+# The others wait in a barrier while the first process expands, evaluates or reports: NCCL's own
+# 10 minutes would kill the job.
+BARRIER_TIMEOUT = timedelta(hours=6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +114,9 @@ def open_fabric(settings: RuntimeSettings, *, single_paths: bool = False) -> Fab
     strategy: Any = "auto"
     if world > 1:
         strategy = DDPStrategy(
-            find_unused_parameters=single_paths, process_group_backend="nccl" if cuda else "gloo"
+            find_unused_parameters=single_paths,
+            process_group_backend="nccl" if cuda else "gloo",
+            timeout=BARRIER_TIMEOUT,
         )
     fabric = Fabric(
         accelerator="cuda" if cuda else "cpu",

@@ -1,6 +1,7 @@
 """What can go wrong in the compiler.
 
 FnacError                   1  anything fnac says about itself; never raised bare
+├── FileNotWritableError    2  a file that was asked for cannot be written there
 ├── UnsupportedGraphError   3  this file or graph is not something fnac can work on
 ├── PassFailedError         4  a pass broke its word: its graph does not check or does not run
 └── OutputsDifferError      5  a pass that keeps outputs changed them, or two files differ
@@ -18,6 +19,12 @@ class FnacError(Exception):
     """Base of every error that fnac raises on purpose."""
 
     exit_code: ClassVar[int] = 1
+
+
+class FileNotWritableError(FnacError):
+    """A file cannot be written at the path that was given."""
+
+    exit_code = 2
 
 
 class UnsupportedGraphError(FnacError):

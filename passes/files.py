@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from .errors import FileNotWritableError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` by way of a temporary file in the same folder and a rename."""
+    """Write ``data`` to ``path`` by way of a temporary file in the same folder and a rename.
+
+    Raises FileNotWritableError naming the path and the reason; an old file stays as it was.
+    """
+    with writing(path):
+        _write(path, data)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write ``path`` into a FileNotWritableError."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        yield
+    except OSError as error:
+        raise FileNotWritableError(
+            f"{path}: cannot be written ({error.strerror or error}); name another file"
+        ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from .errors import PassFailedError, UnsupportedGraphError
-from .files import write_atomically
+from .files import write_atomically, writing
 from .model_checks import (
     MANIFEST_KEY,
     MANIFEST_VERSION,
@@ -135,7 +135,8 @@ class Graph:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the network to ``path``; the old file stays until the new one is complete.
 
-        Networks over 2 GB get their weights in ``NAME.data`` beside the file.
+        Networks over 2 GB get their weights in ``NAME.data`` beside the file. Raises
+        FileNotWritableError.
         """
         target = Path(path)
         model = self.to_model()
@@ -143,6 +144,12 @@ class Graph:
             write_atomically(target, model.SerializeToString())
             return target
         data = target.name + ".data"
+        with writing(target):
+            self._save_in_two(model, target, data)
+        return target
+
+    @staticmethod
+    def _save_in_two(model: onnx.ModelProto, target: Path, data: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             onnx.save_model(
@@ -150,7 +157,6 @@ class Graph:
             )
             os.replace(Path(folder) / data, target.parent / data)
             os.replace(Path(folder) / target.name, target)
-        return target
 
     def copy(self) -> Graph:
         """Return an independent graph; weight arrays are shared (see the class)."""

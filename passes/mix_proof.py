@@ -66,7 +66,8 @@ def references(
             if id(last) not in behind:
                 assert previous is not None  # an added layer follows one of the seed
                 behind[id(last)] = []
-                entry = gs.Variable(f"{layer.block.output.name}.{previous.name}", np.float32)
+                between = before.new_name(f"{layer.block.output.name}.{previous.name}")
+                entry = gs.Variable(between, np.float32)
                 last.outputs[0] = entry
             assert entry is not None
             nodes, entry = _repeated(before, layer, arrays, candidate, entry, how)
@@ -96,10 +97,11 @@ def chosen_twin(
         for one, other in zip(region[:-1], nodes[:-1], strict=True):
             pairs.append((one.outputs[0], other.outputs[0].name))
     choose(twin, arch)
-    taken = {t.name for n in twin.nodes for t in n.outputs}
+    taken = {t.name for n in twin.nodes for t in [*n.inputs, *n.outputs]}
     for tensor, name in pairs:
         if name not in taken:
             tensor.name = name
+            taken.add(name)
     return twin
 
 
@@ -179,6 +181,6 @@ def _repeated(
     )
     out = block.output
     if not layer.owns_output:
-        out = gs.Variable(f"{block.output.name}.{layer.name}", np.float32)
+        out = gs.Variable(graph.new_name(f"{block.output.name}.{layer.name}"), np.float32)
     built.nodes[-1].outputs[0] = out
     return built.nodes, out

@@ -40,8 +40,13 @@ class Difference:
     detail: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object that ``fnac verify --json`` prints."""
-        return dataclasses.asdict(self)
+        """Return the object that ``fnac verify --json`` prints; no number: null."""
+        found = dataclasses.asdict(self)
+        if not np.isfinite(self.max_abs_diff):
+            found["max_abs_diff"] = None  # JSON knows no infinity
+        if not np.isfinite(self.tolerance):
+            found["tolerance"] = None
+        return found
 
 
 def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) -> Arrays:
@@ -221,9 +226,7 @@ def compare(
             worst, allowed = distance, limit
         if not distance <= limit:
             equal = False
-            detail = (
-                detail or f"output {y} differs by {distance:.3g}, float noise allows {limit:.3g}"
-            )
+            detail = detail or _apart(y, a[x], b[y], distance, limit)
     if equal:
         return Difference(True, worst, allowed, None)
     first = first_difference(before, after, feed, theirs)
@@ -251,6 +254,19 @@ def first_difference(before: Graph, after: Graph, feed: Arrays, theirs: Arrays) 
             if not _distance(one, other) <= NOISE_FACTOR * level[x]:
                 return str(node.name)
     return str(after.outputs[0].inputs[0].name) if after.outputs[0].inputs else None
+
+
+def _apart(name: str, a: np.ndarray, b: np.ndarray, distance: float, limit: float) -> str:
+    """Say in words how the output ``name`` of two graphs differs."""
+    if a.shape != b.shape:
+        return f"output {name} has shape {_sides(b)} against {_sides(a)}"
+    if not np.isfinite(distance):
+        return f"output {name} has values that are not finite in one graph only"
+    return f"output {name} differs by {distance:.3g}, float noise allows {limit:.3g}"
+
+
+def _sides(array: np.ndarray) -> str:
+    return "x".join(map(str, array.shape)) or "()"
 
 
 def _common_channels(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -281,3 +281,13 @@ def test_camvid_segnet_layout(tmp_path: Path) -> None:
         f"{tmp_path}/trainannot/x.png: label id 12; wanted 0..10 or 11, 255 (ignore); "
         "correct the mask, or the list of classes"
     )
+
+
+def test_scenes_without_the_split() -> None:
+    with pytest.raises(DataError) as caught:
+        open_data("scenes:").split("nope")
+    assert str(caught.value) == (
+        "scenes: there is no split 'nope'; wanted one of those there are: train, val"
+    )
+    with pytest.raises(DataError, match=r"train, val; ask for it with --data scenes:test=128"):
+        open_data("scenes:").split("test")

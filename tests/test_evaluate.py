@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fnac import progress
 from fnac.data import open_data
 from fnac.data.transforms import EvalTransform
-from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.errors import DataError, UnsupportedGraphError, UsageError
 from fnac.stages.evaluate import evaluate_module, evaluate_onnx, predict_first
 from fnac.tasks.mean_iou import MeanIoU
 
@@ -193,3 +195,51 @@ def test_cuda_without_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = write_model(tmp_path / "m.onnx")
     with pytest.raises(UsageError, match="--device cuda: onnxruntime sees no CUDA device"):
         evaluate_onnx(path, open_data(SCENES), device="cuda")
+
+
+def test_no_picture_is_no_number(tmp_path: Path) -> None:
+    path, source = write_model(tmp_path / "m.onnx"), open_data(SCENES)
+    wanted = r"eval: split 'val' has 7 pictures, limited to 0; wanted at least 1 to measure"
+    with pytest.raises(DataError, match=wanted):
+        evaluate_onnx(path, source, limit=0, threads=1)
+    with pytest.raises(DataError, match=wanted):
+        evaluate_module(Small(), source, size=(32, 32), limit=0)
+
+
+class Uncounted:
+    """Two pictures whose truth is 255 everywhere."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return torch.zeros(3, 16, 16, dtype=torch.uint8), torch.full((16, 16), 255).byte()
+
+    def id(self, index: int) -> str:
+        return str(index)
+
+
+def test_no_counted_pixel_is_no_number() -> None:
+    with pytest.raises(DataError, match="in 2 pictures of split 'val' every pixel is 255"):
+        evaluate_module(Small(), open_data(SCENES), size=(16, 16), dataset=Uncounted())
+
+
+def test_a_short_evaluation_is_quiet_and_a_long_one_speaks(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, source = write_model(tmp_path / "m.onnx"), open_data(SCENES)
+    caplog.set_level(logging.INFO, "fnac")
+    evaluate_onnx(path, source, threads=1, batch_size=3)
+    assert not caplog.messages
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    evaluate_module(Small(), source, manifest=MANIFEST)
+    evaluate_onnx(path, source, threads=1, batch_size=3, shown=False)
+    assert not caplog.messages
+    evaluate_onnx(path, source, threads=1, batch_size=3)
+    assert [line.split(",")[0] for line in caplog.messages] == [
+        f"eval: picture {done} of 7" for done in (3, 6, 7)
+    ]
+    assert capsys.readouterr().out == ""

@@ -8,7 +8,7 @@ import onnx
 import onnx_graphsurgeon as gs
 import pytest
 
-from fnac.passes.errors import PassFailedError, UnsupportedGraphError
+from fnac.passes.errors import FileNotWritableError, PassFailedError, UnsupportedGraphError
 from fnac.passes.graph import Graph
 from tests.graphs import graph, outputs, text
 
@@ -172,10 +172,24 @@ def test_writing_leaves_the_old_file_until_the_new_one_is_whole(
     monkeypatch.setattr("os.fsync", fail)
     g = graph(TWO_CONVS)
     g.manifest["role"] = "seed"
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(FileNotWritableError, match=r"m\.onnx: cannot be written \(disk full\)"):
         g.save(path)
     assert path.read_bytes() == old
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_what_cannot_be_written_says_so(tmp_path: Path) -> None:
+    g = graph(TWO_CONVS)
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("")
+    with pytest.raises(FileNotWritableError) as caught:
+        g.save(folder)
+    assert str(caught.value) == (f"{folder}: cannot be written (it is a folder); name another file")
+    assert caught.value.exit_code == 2
+    with pytest.raises(FileNotWritableError, match=r"m\.onnx: cannot be written \(.+\); name"):
+        g.save(file / "m.onnx")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_initializers_listed_as_inputs_are_no_inputs() -> None:

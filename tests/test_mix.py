@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,23 @@ def test_an_e1_block_is_searched_where_its_stage_expands() -> None:
     assert any(name.startswith("b2_dw_weight.expand.k5e2") for name in fresh)
     assert proven(mix, before)[0] == SEED
     assert outputs(mixed)
+
+
+@pytest.mark.parametrize("skipped", [(), (4,), (2, 7), (3, 4, 8)])
+def test_a_network_that_was_chosen_is_mixed_again(skipped: tuple[int, ...]) -> None:
+    """The names that mixing gave the first time are there already the second time."""
+    first = Mix(kernels=(3, 5), expansions=(2, 3), depths=(5, 5))
+    mixed, _ = applied(first, mbconv_network(((6, 3, 2), (8, 2, 2))))
+    arch = [NAMES[i % 4] for i in range(10)]
+    for i in skipped:
+        arch[i] = "skip"
+    target, _ = applied(Choose(arch=tuple(arch)), mixed)
+    target = Graph.from_model(target.to_model())
+    for second in (dataclasses.replace(first, depths=()), first):
+        again, _ = applied(second, target)
+        back, _ = applied(Choose(), Graph.from_model(again.to_model()))
+        assert same_graph(back, target)
+        assert proven(second, target)[0] == SEED
 
 
 def test_what_cannot_be_known_is_not_claimed() -> None:

@@ -288,9 +288,10 @@ def test_a_clean_run_has_no_warnings(run: Path, page: str) -> None:
 
 def test_absent_parts_are_said(tmp_path: Path) -> None:
     (tmp_path / "env.json").write_text("{}")
+    (tmp_path / "results.json").write_text("{}")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     for what in (
-        "Results (results.json)", "Super network (super.onnx)", "Search (search/metrics.csv)",
+        "Super network (super.onnx)", "Search (search/metrics.csv)",
         "Alphas (search/alphas.csv)", "Tuning (tune/metrics.csv)", "Passes (ledger.json)",
         "Predictions (pictures/prediction_*.png)", "Configuration (config.yaml)",
     ):  # fmt: skip
@@ -299,6 +300,7 @@ def test_absent_parts_are_said(tmp_path: Path) -> None:
 
 
 def test_a_super_network_without_target(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("{}")
     save_super(tmp_path / "super.onnx", make_manifest(SMALL))
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "Target (arch.json): not run yet." in page
@@ -316,6 +318,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
 
 
 def test_a_broken_super_network_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("{}")
     (tmp_path / "super.onnx").write_bytes(b"no network")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "super.onnx: not readable" in page
@@ -332,13 +335,15 @@ def test_a_csv_cut_short_by_a_killed_run(tmp_path: Path) -> None:
     assert "Loss during tuning" not in page
 
 
-@pytest.mark.parametrize("name", ["absent", "empty"])
+@pytest.mark.parametrize("name", ["absent", "empty", "networks"])
 def test_no_run_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "networks").mkdir()
+    save_super(tmp_path / "networks" / "super.onnx", make_manifest(SMALL))
     with pytest.raises(UsageError, match=r"wanted a (run )?folder") as caught:
         write_report(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
-    assert not list(tmp_path.glob("*/*"))
+    assert [path.name for path in tmp_path.glob("*/*")] == ["super.onnx"]
 
 
 # ------------------------------------------------------------------ warnings

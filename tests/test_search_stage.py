@@ -238,7 +238,7 @@ def test_the_plan_counts_alpha_steps() -> None:
 
 
 def test_the_alphas_learning_rate_follows_their_steps() -> None:
-    assert settings().resolved_alpha_lr(40) == 0.1
+    assert settings().resolved_alpha_lr(40) == 0.2
     assert settings().resolved_alpha_lr(10**6) == 3e-4
     assert settings(alpha_lr=3e-3).resolved_alpha_lr(40) == 3e-3
 

@@ -86,6 +86,16 @@ def test_outputs_that_do_not_fit(shape: tuple[int, ...]) -> None:
     )
 
 
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 1, 8, 8), (2, 3, 8, 8)])
+def test_a_network_that_ends_in_labels(shape: tuple[int, ...]) -> None:
+    with pytest.raises(TrainingError) as caught:
+        TASK.loss(torch.zeros(shape, dtype=torch.int32), torch.zeros(2, 8, 8, dtype=torch.int64))
+    assert str(caught.value) == (
+        f"network output: found {shape} of torch.int32; the network ends in labels (arg-max), "
+        "which have no gradient; tune the target.onnx it was emitted from"
+    )
+
+
 def test_pictures(tmp_path: Path) -> None:
     dataset = open_data("scenes:val=2,size=48").split("val")
     predictions = [dataset[0][1].long(), torch.zeros(24, 24, dtype=torch.int64)]

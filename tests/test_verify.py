@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import ClassVar
 
 import numpy as np
@@ -127,6 +128,32 @@ def test_the_tolerance_is_the_networks_own_noise() -> None:
     assert found.equal
     largest = float(np.abs(outputs(g)["y"]).max())
     assert 0 < found.max_abs_diff <= found.tolerance < 1e-5 * largest
+
+
+def test_another_shape_is_said_in_words() -> None:
+    g = graph(BODY)
+    other = g.copy()
+    node(other, "y").attrs.clear()
+    tail = gs.Variable("tail", np.float32)
+    axes = gs.Constant("tail.pads", np.array([0, 0, 0, 0, 0, 0, 1, 0]))
+    last = node(other, "y")
+    out = last.outputs[0]
+    last.outputs[0] = tail
+    other.insert([gs.Node("Pad", "pad", {}, [tail, axes], [out])], after=last)
+    found = compare(g, other)
+    assert found.detail == "output y has shape 2x4x13x12 against 2x4x12x12"
+    assert not found.equal
+    printed = json.dumps(found.as_json(), allow_nan=False)
+    assert json.loads(printed)["max_abs_diff"] is None
+
+
+def test_a_graph_that_does_not_run_has_no_difference_in_numbers() -> None:
+    g = graph(BODY)
+    broken = g.copy()
+    group_without_weights(broken)
+    found = compare(g, broken).as_json()
+    json.dumps(found, allow_nan=False)
+    assert (found["equal"], found["max_abs_diff"]) == (False, None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,7 @@ def profile(
     MAdds under `exact` are the same before and after BN folding.
     """
     from fnac.config import build, gather
-    from fnac.stages.inspect import ProfileSettings, grouped, profile_file
+    from fnac.stages.inspect import ProfileSettings, grouped, profile_file, profile_json
 
     config = gather(
         file=config_file,
@@ -54,8 +54,9 @@ def profile(
     )
     settings = build(ProfileSettings, config.get("profile", {}), "profile")
     counted, graph = profile_file(model, settings)
+    shown = profile_json(counted, graph, by, top)
     if as_json:
-        print_json(counted.as_json())
+        print_json(shown)
         return
     from fnac.report.text import profile_text
 
@@ -66,13 +67,11 @@ def profile(
 @click.command()
 @model_argument
 @click.option("--space", help="auto, a name, or a YAML file.  [default: auto]")
-@size_option
 @json_option
 @configured
 def inspect(
     model: Path,
     space: str | None,
-    size: Size | None,
     as_json: bool,
     config_file: Path | None,
     assignments: tuple[str, ...],
@@ -87,7 +86,7 @@ def inspect(
     config = gather(
         file=config_file,
         assignments=assignments,
-        options={"inspect": {"space": space, "size": size}},
+        options={"inspect": {"space": space}},
     )
     found = inspect_file(model, build(InspectSettings, config.get("inspect", {}), "inspect"))
     if as_json:

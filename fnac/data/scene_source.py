@@ -80,9 +80,10 @@ class SceneSource:
     def split(self, name: str) -> SceneDataset:
         """Return one split (the same object each time: its scenes stay painted)."""
         if name not in self.splits:
+            found = ", ".join(self.splits) or "no split at all"
+            todo = f"; ask for it with --data scenes:{name}=128" if name in FIRST_NUMBER else ""
             raise DataError(
-                f"scenes: found {', '.join(self.splits)}; wanted '{name}'; "
-                f"ask for it with --data scenes:{name}=128"
+                f"scenes: there is no split '{name}'; wanted one of those there are: {found}{todo}"
             )
         if name not in self._splits:
             dataset = SceneDataset(self.seed, FIRST_NUMBER[name], getattr(self, name), self.size)

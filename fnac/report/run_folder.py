@@ -15,10 +15,11 @@ from fnac.report.network import Network, read_manifest, read_network
 T = TypeVar("T")
 
 ONNX_FILES = ("seed.onnx", "super.onnx", "target.onnx", "model.onnx")
-KNOWN = (
-    "config.yaml", "env.json", "ledger.json", "arch.json", "profile.json", "results.json",
-    "search", "tune", *ONNX_FILES,
+MARKS = (
+    "config.yaml", "results.json", "ledger.json", "arch.json", "search/metrics.csv",
+    "tune/metrics.csv",
 )  # fmt: skip
+"""Files that make a folder a run; networks and profiles lie in other folders as well."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,12 @@ class RunFolder:
 
 
 def read_run_folder(path: Path) -> RunFolder:
-    """Read a run folder; raises UsageError if it is none (no such folder, or no file of a run)."""
+    """Read a run folder; raises UsageError if it is none (no such folder, or none of MARKS)."""
     if not path.is_dir():
         raise UsageError(f"{path}: no such folder; wanted a run folder (runs/NAME)")
-    if not any((path / name).exists() for name in KNOWN):
+    if not any((path / name).exists() for name in MARKS):
         raise UsageError(
-            f"{path}: none of the files of a run is here ({', '.join(KNOWN[:4])}, ...); "
+            f"{path}: none of the files of a run is here ({', '.join(MARKS)}); "
             "wanted a folder that `fnac adapt`, `search` or `tune` wrote"
         )
     problems: list[str] = []

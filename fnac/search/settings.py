@@ -33,7 +33,7 @@ class SearchSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
     """Paths that an alpha step runs: all mixed (the paper), two drawn, one with Gumbel noise."""
     alpha_lr: float | None = None
     """Learning rate of alphas (Adam); none: alpha_travel / alpha steps, at least 3e-4 (paper)."""
-    alpha_travel: float = 4.0
+    alpha_travel: float = 8.0
     """How far a gradient of constant sign moves an alpha over the whole search."""
     alpha_weight_decay: float = 1e-3
     """L2 penalty on alphas."""
@@ -90,7 +90,9 @@ class SearchSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
     def resolved_alpha_lr(self, alpha_steps: int) -> float:
         """Return the alphas' learning rate: it must follow the number of their steps.
 
-        With 3e-3, 176 steps leave the alphas flat (measured on CamVid).
+        With 3e-3, 176 steps leave the alphas flat, and so does a travel of 4 in 138 (entropy 97 %
+        of an even choice; measured on CamVid): there the gradient's sign is close to chance, and
+        Adam walks travel / sqrt(steps).
         """
         if self.alpha_lr is not None:
             return self.alpha_lr

@@ -34,8 +34,12 @@ class BenchSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.runs < 1 or self.batch < 1:
-            raise UsageError("bench: --runs and --batch must be at least 1")
+        for name in ("runs", "batch", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"bench: --{name} {value}: wanted at least 1")
+        if self.warmup < 0:
+            raise UsageError(f"bench: warmup {self.warmup}: wanted zero or more")
 
 
 @dataclasses.dataclass(frozen=True)

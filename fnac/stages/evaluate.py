@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,8 @@ from torch import Tensor, nn
 from fnac.data.loader import EpochLoader
 from fnac.data.source import IGNORE, Dataset, DataSource
 from fnac.data.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, Triple
-from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.errors import DataError, UnsupportedGraphError, UsageError
+from fnac.progress import StepProgress
 from fnac.tasks.mean_iou import MeanIoU
 from fnac.tasks.segmentation import fit_logits
 
@@ -78,17 +80,19 @@ def evaluate_onnx(
     threads: int = 0,
     workers: int = 1,
     progress: Progress | None = None,
+    shown: bool = True,
 ) -> EvalResult:
     """Measure the file at ``path`` on a split of ``source`` in onnxruntime.
 
     size: evaluation size (H, W); default: the file's fixed input size, else its manifest's.
     batch_size: used where the file's batch is symbolic. limit: only the first pictures.
     device: ``auto`` (CUDA where there is one), ``cuda`` or ``cpu``; threads: onnxruntime's
-    intra-op threads, 0 = its choice.
+    intra-op threads, 0 = its choice. shown: a bar on a terminal's stderr, plain lines elsewhere
+    where it takes long.
 
     The file may put out logits (N, C, h, w) or class ids (N, H, W) or (N, 1, H, W). Raises
     UnsupportedGraphError for a file that cannot be run or puts out something else, UsageError
-    where it does not fit the data set or the size.
+    where it does not fit the data set or the size, DataError where there is nothing to count.
     """
     network = OnnxNetwork(Path(path), device=device, threads=threads)
     size = network.evaluation_size(size)
@@ -102,6 +106,7 @@ def evaluate_onnx(
         limit=limit,
         workers=workers,
         progress=progress,
+        shown=shown,
         where=str(path),
         result=("onnxruntime", split),
     )
@@ -122,6 +127,7 @@ def evaluate_module(
     workers: int = 1,
     dataset: Dataset | None = None,
     progress: Progress | None = None,
+    shown: bool = False,
 ) -> EvalResult:
     """Measure a torch module as ``evaluate_onnx`` measures a file; its mode is put back after.
 
@@ -152,6 +158,7 @@ def evaluate_module(
                 limit=limit,
                 workers=workers,
                 progress=progress,
+                shown=shown,
                 where="network",
                 result=("torch", split),
             )
@@ -261,27 +268,39 @@ def _evaluate(
     limit: int | None,
     workers: int,
     progress: Progress | None,
+    shown: bool,
     where: str,
     result: tuple[str, str],
 ) -> EvalResult:
+    runtime, split = result
+    images = len(dataset) if limit is None else min(limit, len(dataset))
+    if images < 1:
+        cut = "" if limit is None else f", limited to {limit}"
+        raise DataError(
+            f"eval: split '{split}' has {len(dataset)} pictures{cut}; wanted at least 1 to measure"
+        )
     loader = EpochLoader(
         dataset, transform, batch_size, workers=workers, shuffle=False, drop_last=False
     )
-    images = len(dataset) if limit is None else min(limit, len(dataset))
     steps = -(-images // batch_size)
     metric = MeanIoU(len(classes))
     done = 0
-    for inputs, masks in _no_more_than(loader.iterate(0, steps), images):
-        labels = _class_ids(predict(inputs), transform.size, len(classes), where)
-        metric.update(labels.cpu(), masks)
-        done += len(inputs)
-        if progress is not None:
-            progress(done, images)
+    with StepProgress("eval", images, unit="picture", brief=True, shown=shown) as shows:
+        for inputs, masks in _no_more_than(loader.iterate(0, steps), images):
+            labels = _class_ids(predict(inputs), transform.size, len(classes), where)
+            metric.update(labels.cpu(), masks)
+            done += len(inputs)
+            shows.advance(done)
+            if progress is not None:
+                progress(done, images)
+    value = metric.compute()
+    if math.isnan(value):
+        raise DataError(
+            f"eval: in {images} pictures of split '{split}' every pixel is {IGNORE} (not counted); "
+            "wanted at least one of a class"
+        )
     per_class = dict(zip(classes, metric.per_class(), strict=True))
-    runtime, split = result
-    return EvalResult(
-        metric.name, metric.compute(), images, transform.size, split, runtime, per_class
-    )
+    return EvalResult(metric.name, value, images, transform.size, split, runtime, per_class)
 
 
 def _no_more_than(

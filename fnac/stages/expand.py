@@ -31,6 +31,10 @@ Triple = tuple[float, float, float]
 HEADS = {"seg": "deeplabv3"}  # task -> its own head
 DEFAULT_SIZE = (224, 224)
 STRIDES = (8, 16, 32)
+OUTDATED = (  # what an earlier adaptation wrote about a network that is now a seed
+    *("search", "tune", "arch", "arch_layers", "layers", "postprocess", "ledger"),
+    *("fixed_madds", "fixed_params", "seed_madds", "seed_params"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +120,19 @@ def prepare_seed(
     """Return the seed in canonical form with the task's head: what budgets are relative to.
 
     ``seed_madds`` and ``seed_params`` of its manifest are the whole network's, exactly.
+    What an earlier adaptation wrote into the manifest is gone from it.
+
+    Raises UsageError for a super network, UnsupportedGraphError for weights that are not finite
+    or in float16.
     """
     if graph.manifest.get("role") == "super":
         raise UsageError("the file is a super network already; give the seed it was made from")
     manager = manager or PassManager()
     made = graph.copy()
     made.check_finite()
+    _refuse_float16(made)
+    for key in OUTDATED:
+        made.manifest.pop(key, None)
     _state(made, settings)
     if (
         made.manifest.get("task") is None
@@ -140,6 +151,14 @@ def prepare_seed(
     made.manifest["seed_madds"] = cost.madds
     made.manifest["seed_params"] = cost.params
     return made
+
+
+def _refuse_float16(graph: Graph) -> None:
+    for constant in graph.constants():
+        if constant.dtype == "float16":
+            raise UnsupportedGraphError(
+                f"{constant.name}: weights are float16; float32 is wanted; convert it first"
+            )
 
 
 def _state(graph: Graph, settings: ExpandSettings) -> None:

@@ -28,10 +28,9 @@ class VerifySettings:
 
 @dataclasses.dataclass(frozen=True)
 class InspectSettings:
-    """What to show: the candidates of search ``space``, costs at image ``size`` (H, W)."""
+    """What to show of a seed: the candidates that search ``space`` gives it."""
 
     space: str = "auto"
-    size: tuple[int, int] | None = None
 
 
 def profile_file(path: Path, settings: ProfileSettings) -> tuple[Profile, Graph]:
@@ -44,6 +43,25 @@ def profile_file(path: Path, settings: ProfileSettings) -> tuple[Profile, Graph]
         if folded is None:
             raise
         return profile(folded, settings.size, settings.convention), folded
+
+
+def profile_json(counted: Profile, graph: Graph, by: str, top: int | None) -> dict[str, Any]:
+    """Return what ``fnac profile --json`` prints: a profile as ``--by`` and ``--top`` ask for it.
+
+    by    ``op`` or ``block`` adds ``groups``, as ``grouped`` returns them; ``node``: none
+    top   only that many nodes, and groups where there are any, the dearest first; None: all
+
+    ``madds`` and ``params`` are always those of the whole network.
+    """
+    whole = counted.as_json()
+    if by != "node":
+        whole["groups"] = grouped(counted, graph, by)
+    if top is not None:
+        if top < 1:
+            raise UsageError(f"--top {top}: wanted at least 1 row")
+        for key in {"nodes", "groups"} & set(whole):
+            whole[key] = sorted(whole[key], key=lambda row: -row["madds"])[:top]
+    return whole
 
 
 def grouped(counted: Profile, graph: Graph, by: str) -> list[dict[str, Any]]:

@@ -69,6 +69,12 @@ class Segmentation:
 
     def _check_shapes(self, outputs: Tensor, targets: Tensor) -> None:
         wanted = (targets.shape[0], self.num_classes)
+        if isinstance(outputs, Tensor) and not outputs.is_floating_point():
+            raise TrainingError(
+                f"network output: found {tuple(outputs.shape)} of {outputs.dtype}; the network "
+                "ends in labels (arg-max), which have no gradient; tune the target.onnx it was "
+                "emitted from"
+            )
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else None
         if shape is None or len(shape) != 4 or shape[:2] != wanted:
             found = type(outputs).__name__ if shape is None else str(shape)
