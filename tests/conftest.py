@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real data sets (../shared/data) are not beside this checkout")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Take back what the command line does to fnac's log, which other tests read."""
+    log = logging.getLogger("fnac")
+    before = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.level, log.propagate = before
