@@ -24,9 +24,10 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
+def _log_as_python_makes_it() -> Iterator[None]:
     """Take back what the command line does to fnac's log, which other tests read."""
-    log = logging.getLogger("fnac")
-    before = log.handlers[:], log.level, log.propagate
     yield
-    log.handlers[:], log.level, log.propagate = before
+    log = logging.getLogger("fnac")
+    log.handlers.clear()
+    log.setLevel(logging.NOTSET)
+    log.propagate = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from urllib.error import URLError
 
@@ -94,7 +93,6 @@ def test_another_width_is_named() -> None:
 def test_another_number_of_classes_means_a_fresh_classifier(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    logging.getLogger("fnac").propagate = True
     model = mobilenetv2(0.35, 7, 64)
     start = model.classifier[1].weight.clone()
     fresh = load_weights(model, state(), "w.pth")
