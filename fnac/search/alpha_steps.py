@@ -83,6 +83,14 @@ class AlphaSteps:
         norm = float(first.norm() * second.norm())
         return float(first @ second) / norm if norm > 0 else 0.0
 
+    def led(self) -> list[np.ndarray]:
+        """Return where the task alone led the alphas: one float64 row a layer, no cost term in it.
+
+        Only of a steered search: with a fixed lambda Adam sees the cost as well.
+        """
+        sizes = [len(alpha) for alpha in self.alphas]
+        return [row.numpy().copy() for row in self.halves.sum(0).split(sizes)]
+
     def _flat(self) -> Tensor:
         return torch.cat([alpha.detach().cpu().double() for alpha in self.alphas])
 

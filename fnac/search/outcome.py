@@ -56,10 +56,14 @@ def judge(
     lambda_: float,
     agreement: float,
     loss: float,
+    led: Sequence[np.ndarray] | None = None,
 ) -> SearchResult:
-    """Return the outcome that ``alphas`` (one row a layer) are, with its warnings."""
+    """Return the outcome that ``alphas`` (one row a layer) are, with its warnings.
+
+    led  where the task alone led them, if the cost was steered: what the choice goes by
+    """
     probabilities = softmax_rows(alphas)
-    choice = choose_architecture(alphas, space, budget, use_at_least=use_at_least)
+    choice = choose_architecture(led or alphas, space, budget, use_at_least=use_at_least)
     warnings = search_warnings(probabilities, space, budget, choice.arch, agreement)
     return SearchResult(
         output=output,

@@ -261,6 +261,7 @@ class SearchRun:
 
     def finish(self, output: Path) -> SearchResult:
         """Judge the outcome, say what is wrong with it, write the trained super network."""
+        led = None if self.steering is None else self.alphas.led()
         result = judge(
             self.alphas.rows(),
             self.space,
@@ -271,6 +272,7 @@ class SearchRun:
             lambda_=self.lambda_,
             agreement=self.alphas.agreement(),
             loss=self.trace.last,
+            led=led,
         )
         if self.fabric.is_global_zero:
             for warning in result.warnings:
@@ -279,7 +281,11 @@ class SearchRun:
             expected = self.madds.expected(
                 [row.tolist() for row in softmax_rows(self.alphas.rows())]
             )
-            trained.manifest["search"] = {**result.as_json(), "expected_madds": round(expected)}
+            trained.manifest["search"] = {
+                **result.as_json(),
+                "expected_madds": round(expected),
+                "led": None if led is None else [row.tolist() for row in led],
+            }
             trained.save(output)
         self.fabric.barrier()
         return result

@@ -74,8 +74,8 @@ def derive(
 ) -> DeriveResult:
     """Choose an architecture of the super network ``model`` and write it to ``output``.
 
-    budget       the likeliest architecture that costs no more; without budget and arch, the
-                 argmax of every layer
+    budget       the likeliest architecture that costs no more, by the alphas as the task led them
+                 (a steered search notes them); without budget and arch, the argmax of every layer
     arch         an architecture file, or the seed's own architecture
     unsearched   the super network as ``expand`` left it: weights for ``weights: seed``
     arch_output  where ``arch.json`` goes
@@ -139,7 +139,21 @@ def _choose(
             f"the graph has {len(alphas)} choice points; its manifest names {len(space.layers)} "
             "layers with other candidates; expand the seed again"
         )
+    if wanted is not None:
+        alphas = _led(graph, alphas)
     return choose_architecture(alphas, space, wanted, use_at_least=use_at_least), wanted
+
+
+def _led(graph: Graph, alphas: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the alphas without the push that a steered search gave them for their cost.
+
+    Under a budget the constraint takes the place of the cost term: with both, cost would count
+    twice, and the choice would stop far below the budget and skip what it could afford.
+    """
+    led = (graph.manifest.get("search") or {}).get("led")
+    if led is None or [len(row) for row in led] != [len(row) for row in alphas]:
+        return alphas
+    return [np.asarray(row, dtype=np.float64) for row in led]
 
 
 def _same_space(unsearched: Graph, searched: Graph, path: Path) -> Graph:
