@@ -70,8 +70,8 @@ class DeepLabV3Head(nn.Module):
         self.dropout = nn.Dropout(0.1)
         self.classify = nn.Conv2d(WIDTH, num_classes, 1)
         self.resize = ResizeLike()
-        # torch's own initialisation is kept: kaiming fan-out starts a classifier of few outputs with
-        # logits of several units
+        # torch's own initialisation is kept: kaiming fan-out starts a classifier of few outputs
+        # with logits of several units
 
     def forward(self, features: Tensor, image: Tensor) -> Tensor:
         """Return logits at the image's size."""
