@@ -44,7 +44,7 @@ def test_the_emitted_file_answers_in_labels(target: Path, tmp_path: Path) -> Non
     assert 1 < len(np.unique(labels)) <= 5
     assert (made.manifest["role"], made.manifest["postprocess"]) == ("model", "argmax")
     assert [e["pass"] for e in result.ledger] == [
-        "drop-identity", "fold-batchnorm", "clean", "attach-postprocess",
+        "lift-constants", "drop-identity", "fold-batchnorm", "clean", "attach-postprocess",
     ]  # fmt: skip
     assert [e["verdict"] for e in result.ledger][:2] == ["equal", "equal"]
 

@@ -28,6 +28,7 @@ from fnac.passes.drop_identity import DropIdentity
 from fnac.passes.files import write_atomically
 from fnac.passes.fold_batchnorm import FoldBatchNorm
 from fnac.passes.graph import Graph
+from fnac.passes.lift_constants import LiftConstants
 from fnac.passes.manager import PassManager
 from fnac.passes.verify import probe_size, random_feed, run
 
@@ -87,6 +88,7 @@ class EmitResult:
 def pipeline(graph: Graph, settings: EmitSettings) -> list[Pass]:
     """Return the passes that finish ``graph``, in order."""
     passes: list[Pass] = [
+        LiftConstants(),  # a weight behind Identity or Constant is a weight
         DropIdentity(),  # Dropout between a convolution and its BN would hide one from the other
         FoldBatchNorm(),
         Clean(),
