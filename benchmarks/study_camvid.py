@@ -34,11 +34,14 @@ def torch_miou(network: Path, data: str) -> float:
     from fnac.importer import import_onnx
     from fnac.passes.graph import Graph
     from fnac.stages.evaluate import evaluate_module
+    from fnac.tasks import make_task
 
     graph = Graph.load(network)
     module = import_onnx(graph.to_model())
     size = graph.image_size()
-    return evaluate_module(module, open_data(data), size=size, manifest=graph.manifest).value
+    source = open_data(data)
+    task = make_task("seg", source)
+    return evaluate_module(module, source, task, size=size, manifest=graph.manifest).value
 
 
 def tuned(name: str, network: Path, data: str, out: Path, seed: int) -> tuple[float, int, float]:

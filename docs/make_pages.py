@@ -15,14 +15,14 @@ SECTIONS = {
     "search": [
         ("fnac/search/settings.py", "SearchSettings"),
         ("fnac/optimizers.py", "OptimizerSettings"),
-        ("fnac/training.py", "BatchSettings"),
+        ("fnac/data/batches.py", "BatchSettings"),
         ("fnac/training.py", "RuntimeSettings"),
     ],
     "derive": [("fnac/stages/derive.py", "DeriveSettings")],
     "tune": [
         ("fnac/stages/tune.py", "TuneSettings"),
         ("fnac/optimizers.py", "OptimizerSettings"),
-        ("fnac/training.py", "BatchSettings"),
+        ("fnac/data/batches.py", "BatchSettings"),
         ("fnac/training.py", "RuntimeSettings"),
     ],
     "emit": [("fnac/stages/emit.py", "EmitSettings")],

@@ -22,8 +22,9 @@ class AdaptSettings:
     """What is adapted to what.
 
     seed       an ONNX file, or the name of a seed; default: the bundled one
-    task       seg (det, pose and cls follow)
+    task       seg, det, pose or cls
     data       SPEC of the data set; default: built-in scenes
+    skip_bad   leave out samples whose annotations are wrong, instead of refusing the data set
     budget     of the whole network, head included; default: the cost of the seed with this head
     budget_of  what the budget counts: madds, params or latency
     latency_table  file of latencies measured before; default: measured when it is needed
@@ -34,6 +35,7 @@ class AdaptSettings:
     seed: str | None = None
     task: str = "seg"
     data: str | None = None
+    skip_bad: bool = False
     budget: str | None = None
     budget_of: str = "madds"
     latency_table: Path | None = None
@@ -41,8 +43,10 @@ class AdaptSettings:
     calibrate: int = 200
 
     def __post_init__(self) -> None:
-        if self.task != "seg":
-            raise UsageError(f"--task {self.task}: this version adapts to seg only")
+        from fnac.tasks import TASKS
+
+        if self.task not in TASKS:
+            raise UsageError(f"--task {self.task}: known: {', '.join(TASKS)}")
 
     def parsed_budget(self) -> Budget | None:
         """Return the budget; None means the seed's own MAdds."""
@@ -146,7 +150,12 @@ def recipe_for(name: str | None, *, seed: str | None, task: str, data: str | Non
             return None
         name = f"builtin-{task}"
         if name not in recipe_names():
-            raise UsageError(f"--task {task}: there is no built-in job for it; known: seg")
+            raise UsageError(
+                f"--task {task}: there is no built-in job for it; known: "
+                + ", ".join(
+                    n.removeprefix("builtin-") for n in recipe_names() if n.startswith("builtin-")
+                )
+            )
     try:
         loaded = load_recipe(name)
     except ModelError as error:
@@ -169,15 +178,20 @@ def task_of(model: Path) -> str:
     return str(Graph.load(model).manifest.get("task") or "seg")
 
 
-def open_source(data: str | None, task: str | None) -> DataSource:
-    """Open the data set of a SPEC; None: the built-in scenes."""
+def open_source(settings: AdaptSettings) -> DataSource:
+    """Open the data set that the settings name; without one, the built-in scenes."""
     from fnac.data.spec import open_data
 
-    return open_data(data, task or "seg")
+    return open_data(settings.data, settings.task, skip_bad=settings.skip_bad)
 
 
-def make_task(name: str, source: DataSource) -> Task:
-    """Return the task with the classes of ``source``."""
-    from fnac.tasks.segmentation import Segmentation
+def task_for(
+    settings: AdaptSettings,
+    source: DataSource,
+    config: Config,
+    manifest: Mapping[str, Any] | None = None,
+) -> Task:
+    """Return the task that ``settings`` name on ``source``, for the network of ``manifest``."""
+    from fnac.tasks import make_task
 
-    return Segmentation(tuple(source.classes), name)
+    return make_task(settings.task, source, manifest, config.get("task"))

@@ -68,13 +68,15 @@ def expand(
 
     data  SPEC of pictures that a restored BN is calibrated on
     """
+    from fnac.adaptation import AdaptSettings
     from fnac.config import build
     from fnac.single_stages import expand_graph
     from fnac.stages.expand import ExpandSettings
 
     graph = seed.graph if isinstance(seed, Network) else Graph.load(seed)
     options = build(ExpandSettings, {"task": task, **settings}, "expand")
-    made, _ = expand_graph(graph, options, data=data, verify=verify)
+    pictures = AdaptSettings(task=task or "seg", data=data) if data else None
+    made, _ = expand_graph(graph, options, data=pictures, verify=verify)
     return Network(made)
 
 

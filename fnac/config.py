@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from fnac.errors import UsageError
 
 SECTIONS = (
-    "adapt", "export", "expand", "search", "derive", "tune", "emit", "eval",
+    "adapt", "task", "export", "expand", "search", "derive", "tune", "emit", "eval",
     "profile", "inspect", "verify", "bench", "run-pass", "report",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fnac import runs
 from fnac.adaptation import (
@@ -24,8 +24,8 @@ from fnac.adaptation import (
     AdaptSettings,
     EvalSettings,
     adapt_settings,
-    make_task,
     open_source,
+    task_for,
 )
 from fnac.config import Config, as_plain, build, read_yaml
 from fnac.errors import UsageError
@@ -33,6 +33,9 @@ from fnac.passes.graph import Graph
 from fnac.processes import Ranks, claim_for_all
 from fnac.runs import describe
 from fnac.single_stages import emit_images, run_expand, unsearched_super
+
+if TYPE_CHECKING:
+    from fnac.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +100,7 @@ def resolve(config: Config) -> dict[str, dict[str, Any]]:
     from fnac.stages.expand import ExpandSettings
     from fnac.stages.export import ExportSettings
     from fnac.stages.tune import TuneSettings
+    from fnac.tasks import task_settings
 
     kinds: dict[str, type[Any]] = {
         "adapt": AdaptSettings,
@@ -108,20 +112,22 @@ def resolve(config: Config) -> dict[str, dict[str, Any]]:
         "emit": EmitSettings,
         "eval": EvalSettings,
     }
-    unknown = [section for section in config if section not in kinds]
+    unknown = [section for section in config if section not in (*kinds, "task")]
     if unknown:
-        raise UsageError(f"{unknown[0]}: adapt has no such section; it has: {', '.join(kinds)}")
+        known = ", ".join((*kinds, "task"))
+        raise UsageError(f"{unknown[0]}: adapt has no such section; it has: {known}")
     settings = adapt_settings(config, "seg")
     settings.parsed_budget()
     sections = {section: dict(config.get(section, {})) for section in kinds}
     sections["expand"]["task"] = settings.task
     if sections["expand"].get("classes") is None:
-        source = open_source(settings.data, settings.task)
-        sections["expand"]["classes"] = len(source.classes)
-    return {
+        sections["expand"]["classes"] = len(open_source(settings).classes)
+    resolved = {
         section: dataclasses.asdict(build(kind, sections[section], section))
         for section, kind in kinds.items()
     }
+    resolved["task"] = dataclasses.asdict(task_settings(settings.task, config.get("task", {})))
+    return resolved
 
 
 def _check_inputs(resolved: Config) -> None:
@@ -130,7 +136,7 @@ def _check_inputs(resolved: Config) -> None:
     if given and _is_file(given):
         Graph.load(given).check_finite()
     if int(os.environ.get("RANK", "0")) == 0:
-        open_source(resolved["adapt"]["data"], resolved["adapt"]["task"]).check()
+        open_source(build(AdaptSettings, resolved["adapt"], "adapt")).check()
 
 
 def _refuse_changes(stored: Config, given: Config, folder: Path) -> None:
@@ -159,8 +165,13 @@ class _Run:
         self.folder, self.config, self.verify = folder, config, verify
         self.ranks, self.resume = ranks, resume
         self.settings = adapt_settings(config, "seg")
-        self.source = open_source(self.settings.data, self.settings.task)
+        self.source = open_source(self.settings)
         self.budget = self.settings.parsed_budget()
+
+    def task(self, network: str) -> Task:
+        """Return the task for a network of the folder."""
+        manifest = Graph.load(self.path(network)).manifest
+        return task_for(self.settings, self.source, self.config, manifest)
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -203,7 +214,7 @@ class _Run:
             graph, ledger = run_expand(
                 self.path("seed.onnx"),
                 settings,
-                data=self.settings.data or "scenes:",
+                data=self.settings,
                 verify=self.verify,
                 count=self.settings.calibrate,
             )
@@ -242,7 +253,7 @@ class _Run:
         search(
             self.path("super.onnx"),
             self.source,
-            make_task(self.settings.task, self.source),
+            self.task("super.onnx"),
             self.path("super.onnx"),
             self.path("search"),
             build(SearchSettings, self._section("search"), "search"),
@@ -280,7 +291,7 @@ class _Run:
         tune(
             self.path("target.onnx"),
             self.source,
-            make_task(self.settings.task, self.source),
+            self.task("target.onnx"),
             self.path("target.onnx"),
             self.path("tune"),
             build(TuneSettings, self._section("tune"), "tune"),
@@ -297,7 +308,9 @@ class _Run:
         if not self.verify:
             section["no_verify"] = True
         settings = build(EmitSettings, section, "emit")
-        images = emit_images(self.path("target.onnx"), settings, self.source)
+        images = emit_images(
+            self.path("target.onnx"), settings, self.source, self.task("target.onnx")
+        )
         part = self.path("model.part.onnx")
         found = emit(self.path("target.onnx"), part, settings, images=images)
         self._add_to_ledger([{**entry, "stage": "emit"} for entry in found.ledger])
@@ -312,6 +325,7 @@ class _Run:
         found = evaluate_onnx(
             self.path("model.onnx"),
             self.source,
+            self.task("model.onnx"),
             settings.split,
             settings.size,
             batch_size=settings.batch_size,
@@ -334,6 +348,7 @@ class _Run:
             },
             "metric": found.metric,
             "per_class": [{"name": n, "value": v} for n, v in found.per_class.items()],
+            "extra": dict(found.extra),
             "warnings": warnings,
         }
         runs.write_json(self.path("results.json"), results)
@@ -350,9 +365,11 @@ class _Run:
     def _pictures(self, settings: EvalSettings) -> None:
         from fnac.stages.evaluate import predict_first
 
-        dataset = self.source.split(settings.split)
-        labels = predict_first(self.path("model.onnx"), dataset, PICTURES, settings.size)
-        make_task(self.settings.task, self.source).pictures(dataset, labels, self.path("pictures"))
+        dataset, task = self.source.split(settings.split), self.task("model.onnx")
+        model = self.path("model.onnx")
+        outputs, size = predict_first(model, task, dataset, PICTURES, settings.size)
+        manifest = Graph.load(model).manifest
+        task.pictures(dataset, outputs, self.path("pictures"), size, manifest)
 
     def report(self) -> None:
         """Write report.html from what the folder holds."""

@@ -12,8 +12,8 @@ from fnac.adaptation import (
     AdaptSettings,
     EvalSettings,
     adapt_settings,
-    make_task,
     open_source,
+    task_for,
     task_of,
 )
 from fnac.config import Config, build, read_yaml
@@ -37,7 +37,7 @@ def run_expand(
     model: Path,
     settings: ExpandSettings,
     *,
-    data: str | None = None,
+    data: AdaptSettings | None = None,
     verify: bool = True,
     dump: Path | None = None,
     count: int = 200,
@@ -52,27 +52,28 @@ def expand_graph(
     graph: Graph,
     settings: ExpandSettings,
     *,
-    data: str | None = None,
+    data: AdaptSettings | None = None,
     verify: bool = True,
     dump: Path | None = None,
     count: int = 200,
 ) -> tuple[Graph, list[dict[str, Any]]]:
     """Return the super network of ``graph`` and the ledger.
 
-    With ``data``, a restored BN is calibrated on ``count`` of its training pictures.
+    With ``data`` (settings that name a data set), a restored BN is calibrated on ``count`` of its
+    training pictures.
     """
     from fnac.stages.calibration import calibration_images
     from fnac.stages.expand import expand
 
     manager = PassManager(verify=verify, dump=dump)
-    source = open_source(data, settings.task) if data else None
 
     def images(network: Graph) -> np.ndarray:
-        assert source is not None
-        size = _image_size(network)
-        return calibration_images(source, size, network.manifest, count=count)
+        assert data is not None
+        source = open_source(data)
+        task = task_for(data, source, {}, network.manifest)
+        return calibration_images(source, task, _image_size(network), network.manifest, count=count)
 
-    made = expand(graph, settings, manager=manager, images=images if source else None)
+    made = expand(graph, settings, manager=manager, images=images if data else None)
     return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
 
 
@@ -151,15 +152,17 @@ def _train(
     """Check file and data, claim a run folder, train in it; a run that never began leaves none."""
     Graph.load(model).check_finite()
     adapting = adapt_settings(config, task_of(model))
-    source = open_source(adapting.data, adapting.task)
+    source = open_source(adapting)
     if int(os.environ.get("RANK", "0")) == 0:
         source.check()
     folder, ranks = claim_for_all(out, stage, resume, settings.device)
-    run = _Training(folder, adapting, source, make_task(adapting.task, source), ranks)
+    task = task_for(adapting, source, config, Graph.load(model).manifest)
+    run = _Training(folder, adapting, source, task, ranks)
     with kept_if_trained(folder, new=ranks.first and not resume):
         if ranks.first and not resume:
             what = {**dataclasses.asdict(adapting), "seed": str(model)}
-            describe(folder, {"adapt": what, stage: dataclasses.asdict(settings)})
+            asked = {"adapt": what, stage: dataclasses.asdict(settings)}
+            describe(folder, {**asked, "task": config.get("task", {})})
         return train(run)
 
 
@@ -214,7 +217,7 @@ def unsearched_super(folder: Path) -> Path:
     graph, _ = run_expand(
         folder / "seed.onnx",
         build(ExpandSettings, config.get("expand", {}), "expand"),
-        data=adapting.data or "scenes:",
+        data=adapting,
         verify=False,
         count=adapting.calibrate,
     )
@@ -226,9 +229,13 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
     from fnac.stages.emit import EmitSettings, emit
 
     settings = build(EmitSettings, config.get("emit", {}), "emit")
-    adapting = adapt_settings(config, "seg")
-    source = open_source(adapting.data, adapting.task) if adapting.data else None
-    found = emit(model, out, settings, images=emit_images(model, settings, source))
+    adapting = adapt_settings(config, task_of(model))
+    images = None
+    if adapting.data:
+        source = open_source(adapting)
+        task = task_for(adapting, source, config, Graph.load(model).manifest)
+        images = emit_images(model, settings, source, task)
+    found = emit(model, out, settings, images=images)
     return {
         "output": str(found.path),
         "nodes": len(found.profile.nodes),
@@ -239,28 +246,29 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
 
 
 def emit_images(
-    model: Path, settings: EmitSettings, source: DataSource | None
+    model: Path, settings: EmitSettings, source: DataSource, task: Task
 ) -> np.ndarray | None:
-    """Return the pictures that int8 is calibrated on; None if they are not needed or not there."""
+    """Return the pictures that int8 is calibrated on; None if they are not needed."""
     from fnac.stages.calibration import calibration_images
 
-    if not settings.int8 or source is None:
+    if not settings.int8:
         return None
     graph = Graph.load(model)
     size = _image_size(graph)
-    return calibration_images(source, size, graph.manifest, count=settings.calibration)
+    return calibration_images(source, task, size, graph.manifest, count=settings.calibration)
 
 
 def run_eval(model: Path, config: Config) -> EvalResult:
     """Measure the metric of ``model`` in onnxruntime."""
     from fnac.stages.evaluate import evaluate_onnx
 
-    adapting = adapt_settings(config, "seg")
+    adapting = adapt_settings(config, task_of(model))
     settings = build(EvalSettings, config.get("eval", {}), "eval")
-    source = open_source(adapting.data, adapting.task)
+    source = open_source(adapting)
     return evaluate_onnx(
         model,
         source,
+        task_for(adapting, source, config, Graph.load(model).manifest),
         settings.split,
         settings.size,
         batch_size=settings.batch_size,

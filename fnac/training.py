@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,13 +20,14 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
-from fnac.data.loader import Cached, EpochLoader
+from fnac.data.batches import BatchSettings
+from fnac.data.loader import EpochLoader
 from fnac.data.source import Dataset
-from fnac.data.transforms import TrainTransform
 from fnac.errors import UsageError
-from fnac.stages.evaluate import manifest_size, preprocessing
 
-CACHE_BYTES = 2 << 30
+if TYPE_CHECKING:
+    from fnac.tasks.base import Task
+
 # The others wait in a barrier while the first process expands, evaluates or reports: NCCL's own
 # 10 minutes would kill the job.
 BARRIER_TIMEOUT = timedelta(hours=6)
@@ -59,41 +60,6 @@ class RuntimeSettings:
                 raise UsageError(f"{name} {getattr(self, name)}: wanted at least 1 step")
         if self.seed < 0:
             raise UsageError(f"seed {self.seed}: wanted zero or more")
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchSettings:
-    """What a training batch is made of."""
-
-    batch_size: int = 8
-    """Pictures a step, over all processes together."""
-    size: tuple[int, int] | None = None
-    """(H, W) in pixels of a whole picture at scale 1; none: the network's own size."""
-    crop: tuple[int, int] | None = None
-    """(H, W) in pixels of what is cut out for training; none: ``size``."""
-    scale: tuple[float, float] = (0.75, 2.0)
-    """Range of the random scale; [1, 1]: none."""
-    flip: bool = True
-    """Mirror half of the pictures."""
-    colour: float = 0.0
-    """Strength of random changes of colour; 0: none."""
-    workers: int = 1
-    """Threads that prepare batches ahead."""
-    cache: bool = True
-    """Keep decoded pictures in memory if all of them take less than 2 GiB."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"batch_size {self.batch_size}: wanted at least 1 picture")
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise UsageError(f"scale {list(self.scale)}: wanted two factors, the smaller first")
-
-    def whole_size(self, manifest: Mapping[str, Any]) -> tuple[int, int]:
-        """Return (H, W) of a whole picture: as set, or the manifest's; UsageError without."""
-        size = self.size or manifest_size(manifest)
-        if size is None:
-            raise UsageError("size: neither set nor in the network's manifest; give --size HxW")
-        return size
 
 
 def open_fabric(settings: RuntimeSettings, *, single_paths: bool = False) -> Fabric:
@@ -151,42 +117,23 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 def training_loader(
     dataset: Dataset,
+    task: Task,
     manifest: Mapping[str, Any],
     batches: BatchSettings,
     fabric: Fabric,
     seed: int,
 ) -> EpochLoader:
-    """Return the loader of a training set, as the network's manifest wants its pictures."""
-    mean, std, color = preprocessing(manifest)
-    whole = batches.whole_size(manifest)
-    transform = TrainTransform(
-        batches.crop or whole,
-        mean,
-        std,
-        scale=batches.scale,
-        flip=batches.flip,
-        colour=batches.colour,
-        base=whole,
-        color=color,
-    )
-    fixed = whole if batches.scale == (1.0, 1.0) else None
+    """Return the loader of a training set, as task and manifest want its samples."""
     return EpochLoader(
-        cached(dataset, fixed) if batches.cache else dataset,
-        transform,
+        task.cached(dataset, batches, manifest) if batches.cache else dataset,
+        task.train_transform(batches, manifest),
         batches.batch_size,
         seed=seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         workers=batches.workers,
+        collate=task.collate,
     )
-
-
-def cached(dataset: Dataset, size: tuple[int, int] | None) -> Dataset:
-    """Keep ``dataset`` in memory, at ``size`` if all its pictures are used at one, if it fits."""
-    if len(dataset) == 0:
-        return dataset
-    height, width = size or dataset[0][0].shape[1:]
-    return Cached(dataset, size) if 4 * height * width * len(dataset) < CACHE_BYTES else dataset
 
 
 def same_buffers(fabric: Fabric, module: nn.Module) -> None:
@@ -194,13 +141,3 @@ def same_buffers(fabric: Fabric, module: nn.Module) -> None:
     if fabric.world_size > 1:
         for buffer in module.buffers():
             buffer.copy_(fabric.broadcast(buffer, src=0))
-
-
-def check_same_classes(classes: Sequence[str], manifest: Mapping[str, Any]) -> None:
-    """Raise UsageError when the network was made for another number of classes than the data's."""
-    wanted = manifest.get("num_classes")
-    if wanted is not None and manifest.get("task") == "seg" and int(wanted) != len(classes):
-        raise UsageError(
-            f"the network puts out {wanted} classes; the data set has {len(classes)} "
-            f"({', '.join(classes[:4])}, ...); expand the seed for this data set"
-        )

@@ -37,7 +37,8 @@ class WeightSteps:
         factor = self.settings.factor(step, self.total, self.per_epoch)
         self.lr, self.head_lr = set_learning_rates(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.task.loss(self.network(images), targets)
+        size = (int(images.shape[-2]), int(images.shape[-1]))
+        loss = self.task.loss(self.network(images), targets, size)
         self.fabric.backward(loss)
         if self.settings.clip is not None:
             clip(self.fabric, self.network, self.optimizer, self.settings.clip)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from fnac.data import open_data
 from fnac.data.loader import Cached, EpochLoader, Subset, split
-from fnac.data.transforms import EvalTransform, TrainTransform
+from fnac.data.source import source_sample
+from fnac.data.transforms import EvalTransform, TrainTransform, resize_pair
 from fnac.errors import DataError, UsageError
 
 
@@ -150,7 +151,7 @@ def test_cached_decodes_once_and_resizes() -> None:
             reads.append(index)
             return super().__getitem__(index)
 
-    cached = Cached(Counted(3), size=(2, 6))
+    cached = Cached(Counted(3), lambda image, mask: resize_pair(image, mask, (2, 6)))
     for _ in range(2):
         for i in range(3):
             image, mask = cached[i]
@@ -167,6 +168,8 @@ def test_subset_of_cached_trains_the_same() -> None:
     dataset = open_data("scenes:train=6,size=64").split("train")
     transform = TrainTransform((32, 32), scale=(1, 1))
     plain = EpochLoader(Subset(dataset, (0, 2, 4)), transform, 3)
-    cached = EpochLoader(Subset(Cached(dataset, (32, 32)), (0, 2, 4)), transform, 3)
+    kept = Cached(dataset, lambda image, mask: resize_pair(image, mask, (32, 32)))
+    cached = EpochLoader(Subset(kept, (0, 2, 4)), transform, 3)
+    assert source_sample(Subset(kept, (0, 2, 4)), 1) == (dataset, 2)
     assert all(map(torch.equal, plain.batch(5), cached.batch(5)))
     assert np.unique(plain.batch(5)[1]).size > 1

@@ -20,8 +20,10 @@ from fnac.data.transforms import EvalTransform
 from fnac.errors import DataError, UnsupportedGraphError, UsageError
 from fnac.stages.evaluate import evaluate_module, evaluate_onnx, predict_first
 from fnac.tasks.mean_iou import MeanIoU
+from fnac.tasks.segmentation import Segmentation, class_ids
 
 SCENES = "scenes:train=1,val=7,size=48"
+TASK = Segmentation(tuple(open_data(SCENES).classes))
 MANIFEST = {
     "version": 1,
     "size": [32, 40],
@@ -99,10 +101,10 @@ def test_onnxruntime_and_torch_agree(tmp_path: Path, batch: int | str, labels: s
     source = open_data(SCENES)
     seen: list[tuple[int, int]] = []
     onnx_result = evaluate_onnx(
-        path, source, batch_size=2, threads=1, progress=lambda *n: seen.append(n)
+        path, source, TASK, batch_size=2, threads=1, progress=lambda *n: seen.append(n)
     )
     net = Small().train()
-    torch_result = evaluate_module(net, source, manifest=MANIFEST, batch_size=4)
+    torch_result = evaluate_module(net, source, TASK, manifest=MANIFEST, batch_size=4)
     value, per_class = by_hand()
     assert net.training
     assert abs(onnx_result.value - value) < 1e-3
@@ -121,57 +123,59 @@ def test_onnxruntime_and_torch_agree(tmp_path: Path, batch: int | str, labels: s
 
 def test_a_changed_weight_changes_the_number(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx")
-    before = evaluate_onnx(path, open_data(SCENES), threads=1).value
+    before = evaluate_onnx(path, open_data(SCENES), TASK, threads=1).value
     model = onnx.load(path)
     weight = numpy_helper.to_array(model.graph.initializer[0]).copy()
     weight[3, 1] += 1
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "weight"))
     onnx.save(model, path)
-    assert evaluate_onnx(path, open_data(SCENES), threads=1).value != before
+    assert evaluate_onnx(path, open_data(SCENES), TASK, threads=1).value != before
 
 
 def test_predict_first_is_what_was_measured(tmp_path: Path) -> None:
     dataset, metric = open_data(SCENES).split("val"), MeanIoU(8)
-    ids = predict_first(write_model(tmp_path / "ids.onnx", labels="ids"), dataset, 3)
-    logits = predict_first(write_model(tmp_path / "m.onnx", batch=2), dataset, 3)
-    for i, (a, b) in enumerate(zip(ids, logits, strict=True)):
+    ids, size = predict_first(write_model(tmp_path / "ids.onnx", labels="ids"), TASK, dataset, 3)
+    logits, _ = predict_first(write_model(tmp_path / "m.onnx", batch=2), TASK, dataset, 3)
+    assert size == (32, 40)
+    for i, pair in enumerate(zip(ids, logits, strict=True)):
+        a, b = (class_ids(outputs, size, 8, "m.onnx")[0] for outputs in pair)
         assert a.shape == b.shape == (32, 40)
         assert (a != b).float().mean() < 0.01
         metric.update(b[None], EvalTransform((32, 40))(*dataset[i])[1][None])
     assert metric.compute() == pytest.approx(by_hand(3)[0], abs=1e-3)
-    assert len(predict_first(tmp_path / "m.onnx", dataset, 20)) == 7
+    assert len(predict_first(tmp_path / "m.onnx", TASK, dataset, 20)[0]) == 7
 
 
 def test_limit_and_size(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx")
-    result = evaluate_onnx(path, open_data(SCENES), limit=3, batch_size=2, threads=1)
+    result = evaluate_onnx(path, open_data(SCENES), TASK, limit=3, batch_size=2, threads=1)
     assert (result.images, result.value) == (3, pytest.approx(by_hand(3)[0], abs=1e-3))
-    assert evaluate_onnx(path, open_data(SCENES), size=(48, 48), threads=1).size == (48, 48)
+    assert evaluate_onnx(path, open_data(SCENES), TASK, size=(48, 48), threads=1).size == (48, 48)
 
 
 def test_file_without_manifest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_model(tmp_path / "m.onnx", manifest=None)
     with pytest.raises(UsageError, match=r"m\.onnx: neither a fixed input size nor one in its"):
-        evaluate_onnx(path, open_data(SCENES), threads=1)
-    evaluate_onnx(path, open_data(SCENES), size=(48, 48), threads=1)
+        evaluate_onnx(path, open_data(SCENES), TASK, threads=1)
+    evaluate_onnx(path, open_data(SCENES), TASK, size=(48, 48), threads=1)
     assert "no preprocessing in the file: ImageNet's mean and std are used" in caplog.text
 
 
 def test_fixed_size(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx", size=(24, 24))
-    assert evaluate_onnx(path, open_data(SCENES), threads=1).size == (24, 24)
+    assert evaluate_onnx(path, open_data(SCENES), TASK, threads=1).size == (24, 24)
     with pytest.raises(UsageError, match=r"--size 32x32: .*m\.onnx takes 24x24 only"):
-        evaluate_onnx(path, open_data(SCENES), size=(32, 32), threads=1)
+        evaluate_onnx(path, open_data(SCENES), TASK, size=(32, 32), threads=1)
 
 
 def test_files_that_are_no_networks(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with pytest.raises(UnsupportedGraphError, match="no such file; wanted an ONNX file"):
-        evaluate_onnx(path, open_data(SCENES))
+        evaluate_onnx(path, open_data(SCENES), TASK)
     for content in (b"", b"not a network at all", write_model(path).read_bytes()[:200]):
         path.write_bytes(content)
         with pytest.raises(UnsupportedGraphError, match=r"m\.onnx: onnxruntime cannot load it"):
-            evaluate_onnx(path, open_data(SCENES))
+            evaluate_onnx(path, open_data(SCENES), TASK)
 
 
 def test_network_of_other_classes(tmp_path: Path) -> None:
@@ -184,26 +188,27 @@ def test_network_of_other_classes(tmp_path: Path) -> None:
     Image.new("L", (16, 16)).save(folder / "masks" / "val" / "a.png")
     (folder / "classes.txt").write_text("a\nb\nc\n")
     source = open_data(f"folder:{folder}")
+    task = Segmentation(tuple(source.classes))
     with pytest.raises(UsageError, match=r"m\.onnx: 8 classes; the data set has 3"):
-        evaluate_onnx(write_model(tmp_path / "m.onnx"), source, threads=1)
+        evaluate_onnx(write_model(tmp_path / "m.onnx"), source, task, threads=1)
     with pytest.raises(UsageError, match="network: 8 classes; the data set has 3"):
-        evaluate_module(Small(), source, size=(16, 16))
+        evaluate_module(Small(), source, task, size=(16, 16), manifest={})
 
 
 def test_cuda_without_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     path = write_model(tmp_path / "m.onnx")
     with pytest.raises(UsageError, match="--device cuda: onnxruntime sees no CUDA device"):
-        evaluate_onnx(path, open_data(SCENES), device="cuda")
+        evaluate_onnx(path, open_data(SCENES), TASK, device="cuda")
 
 
 def test_no_picture_is_no_number(tmp_path: Path) -> None:
     path, source = write_model(tmp_path / "m.onnx"), open_data(SCENES)
     wanted = r"eval: split 'val' has 7 pictures, limited to 0; wanted at least 1 to measure"
     with pytest.raises(DataError, match=wanted):
-        evaluate_onnx(path, source, limit=0, threads=1)
+        evaluate_onnx(path, source, TASK, limit=0, threads=1)
     with pytest.raises(DataError, match=wanted):
-        evaluate_module(Small(), source, size=(32, 32), limit=0)
+        evaluate_module(Small(), source, TASK, size=(32, 32), manifest={}, limit=0)
 
 
 class Uncounted:
@@ -220,8 +225,10 @@ class Uncounted:
 
 
 def test_no_counted_pixel_is_no_number() -> None:
-    with pytest.raises(DataError, match="in 2 pictures of split 'val' every pixel is 255"):
-        evaluate_module(Small(), open_data(SCENES), size=(16, 16), dataset=Uncounted())
+    with pytest.raises(DataError, match="in 2 pictures every pixel is 255"):
+        evaluate_module(
+            Small(), open_data(SCENES), TASK, size=(16, 16), manifest={}, dataset=Uncounted()
+        )
 
 
 def test_a_short_evaluation_is_quiet_and_a_long_one_speaks(
@@ -232,13 +239,13 @@ def test_a_short_evaluation_is_quiet_and_a_long_one_speaks(
 ) -> None:
     path, source = write_model(tmp_path / "m.onnx"), open_data(SCENES)
     caplog.set_level(logging.INFO, "fnac")
-    evaluate_onnx(path, source, threads=1, batch_size=3)
+    evaluate_onnx(path, source, TASK, threads=1, batch_size=3)
     assert not caplog.messages
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
-    evaluate_module(Small(), source, manifest=MANIFEST)
-    evaluate_onnx(path, source, threads=1, batch_size=3, shown=False)
+    evaluate_module(Small(), source, TASK, manifest=MANIFEST)
+    evaluate_onnx(path, source, TASK, threads=1, batch_size=3, shown=False)
     assert not caplog.messages
-    evaluate_onnx(path, source, threads=1, batch_size=3)
+    evaluate_onnx(path, source, TASK, threads=1, batch_size=3)
     assert [line.split(",")[0] for line in caplog.messages] == [
         f"eval: picture {done} of 7" for done in (3, 6, 7)
     ]

@@ -134,7 +134,7 @@ def save_search(folder: Path, manifest: dict[str, Any], budget: int, *, steps: i
 
 def save_tune(folder: Path, steps: int = 60) -> None:
     folder.mkdir()
-    lines = ["step,epoch,loss,lr,head_lr,val_miou"]
+    lines = ["step,epoch,loss,lr,head_lr,val_mIoU"]
     for step in range(1, steps + 1):
         rate = 0.01 * (1 - step / (steps + 1)) ** 0.9
         miou = f"{50 - 40 * exp(-step / 20):.2f}" if step % 10 == 0 else ""
@@ -222,7 +222,7 @@ def test_every_picture_is_written_and_embedded(run: Path, page: str) -> None:
     assert names == {
         "architecture.png", "stage_madds.png", "search_loss.png", "search_madds.png",
         "search_entropy.png", "search_lambda.png", "alphas.png", "tune_loss.png",
-        "tune_miou.png", "tune_lr.png", "prediction_000.png",
+        "tune_validation.png", "tune_lr.png", "prediction_000.png",
     }  # fmt: skip
     for name in names - {"prediction_000.png"}:
         assert (run / "pictures" / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")

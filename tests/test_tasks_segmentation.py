@@ -100,7 +100,7 @@ def test_pictures(tmp_path: Path) -> None:
     dataset = open_data("scenes:val=2,size=48").split("val")
     predictions = [dataset[0][1].long(), torch.zeros(24, 24, dtype=torch.int64)]
     task = Segmentation(tuple(open_data(None).classes))
-    paths = task.pictures(dataset, predictions, tmp_path / "pictures")
+    paths = task.draw(dataset, predictions, tmp_path / "pictures")
     assert [p.name for p in paths] == [f"prediction_{i:02d}-{dataset.id(i)}.png" for i in range(2)]
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == [p.name for p in paths]
     panel = np.asarray(Image.open(paths[0]))

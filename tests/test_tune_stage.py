@@ -68,10 +68,10 @@ def test_it_learns_and_keeps_the_graph(tmp_path: Path) -> None:
     assert before.manifest == after.manifest
     with (tmp_path / "tune" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["step", "epoch", "loss", "lr", "head_lr", "val_miou"]
-    evaluated = [row for row in rows if row["val_miou"]]
+    assert list(rows[0]) == ["step", "epoch", "loss", "lr", "head_lr", "val_mIoU"]
+    evaluated = [row for row in rows if row["val_mIoU"]]
     assert [int(row["step"]) for row in evaluated] == [8, 16, 24, 32, 40]
-    assert float(evaluated[-1]["val_miou"]) == pytest.approx(result.val)
+    assert float(evaluated[-1]["val_mIoU"]) == pytest.approx(result.val)
     steps = [row for row in rows if row["loss"]]
     assert [int(row["step"]) for row in steps] == list(range(1, 41))
     assert float(steps[0]["head_lr"]) == pytest.approx(5 * float(steps[0]["lr"]))

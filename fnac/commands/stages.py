@@ -137,14 +137,16 @@ def expand(
     Without --task the seed keeps its own head. The seed is inside its super network; that is
     proven in onnxruntime.
     """
+    from fnac.adaptation import AdaptSettings
     from fnac.config import build, gather
     from fnac.runs import write_json
     from fnac.single_stages import run_expand
     from fnac.stages.expand import ExpandSettings
 
-    data = options.pop("data")
+    spec = options.pop("data")
     config = gather(file=config_file, assignments=assignments, options={"expand": options})
     settings = build(ExpandSettings, config["expand"], "expand")
+    data = AdaptSettings(task=settings.task or "seg", data=spec) if spec else None
     graph, entries = run_expand(model, settings, data=data, verify=not no_verify, dump=dump_passes)
     path = graph.save(out or Path("super.onnx"))
     if ledger is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -13,13 +13,18 @@ from torch import Tensor
 
 from fnac.errors import UsageError
 
-from .source import Dataset
-from .transforms import Transform, resize_pair
+from .source import Batch, Dataset, Sample
+from .transforms import Transform
 
-Batch = tuple[Tensor, Tensor]
+CACHE_BYTES = 2 << 30
 
 # Which stream of random numbers: the order of an epoch, a sample's transform, a split.
 _ORDER, _SAMPLE, _SPLIT = 1, 2, 3
+
+
+def stack(samples: Sequence[Sample]) -> Batch:
+    """Stack samples of equal shapes: images (N, 3, h, w), targets (N, ...)."""
+    return torch.stack([s[0] for s in samples]), torch.stack([s[1] for s in samples])
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class EpochLoader:
     shuffle: a new order each epoch, the same on all ranks.
     drop_last: leave out the short batch at the end of an epoch (needed with several ranks when
         training: otherwise their parts differ in length).
+    collate: makes a batch of samples.
     """
 
     dataset: Dataset
@@ -44,6 +50,7 @@ class EpochLoader:
     workers: int = 0
     shuffle: bool = True
     drop_last: bool = True
+    collate: Callable[[Sequence[Sample]], Batch] = stack
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world_size:
@@ -77,14 +84,14 @@ class EpochLoader:
         return list(whole[self.rank :: self.world_size])
 
     def batch(self, step: int) -> Batch:
-        """Return images float32 (n, 3, H, W) and masks int64 (n, H, W) of the global step."""
+        """Return images float32 (n, 3, H, W) and their targets of the global step."""
         epoch = step // self.batches_per_epoch
         samples = []
         for index in self.indices(step):
-            image, mask = self.dataset[index]
+            image, target = self.dataset[index]
             random = _generator(self.seed, _SAMPLE, epoch, index)
-            samples.append(self.transform(image, mask, random))
-        return torch.stack([s[0] for s in samples]), torch.stack([s[1] for s in samples])
+            samples.append(self.transform(image, target, random))
+        return self.collate(samples)
 
     def iterate(self, start_step: int = 0, stop_step: int | None = None) -> Iterator[Batch]:
         """Yield ``batch(start_step)``, ``batch(start_step + 1)``, ... prepared ahead.
@@ -122,13 +129,17 @@ class Subset:
         """Count the samples."""
         return len(self.chosen)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Sample:
         """Return sample ``chosen[index]`` of the dataset."""
         return self.dataset[self.chosen[index]]
 
     def id(self, index: int) -> str:
         """Name the sample as the dataset does."""
         return self.dataset.id(self.chosen[index])
+
+    def origin(self, index: int) -> tuple[Dataset, int]:
+        """Return the dataset below and the index of the sample there."""
+        return self.dataset, self.chosen[index]
 
 
 def split(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Subset, Subset]:
@@ -153,36 +164,48 @@ def split(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Subset, Sub
 
 @dataclass(frozen=True)
 class Cached:
-    """Keeps decoded samples in memory, resized to ``size`` (H, W) first where it is given.
+    """Keeps decoded samples in memory, made smaller first by ``shrink`` where it is given.
 
-    Worth it where the whole split fits: 4 bytes a pixel and sample. Samples are shared, so they
-    must not be changed in place (no transform here does).
+    Samples are shared, so they must not be changed in place (no transform here does).
     """
 
     dataset: Dataset
-    size: tuple[int, int] | None = None
-    _kept: dict[int, tuple[Tensor, Tensor]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    shrink: Callable[[Tensor, Tensor], Sample] | None = None
+    _kept: dict[int, Sample] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Count the samples."""
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return image uint8 (3, H, W) and mask uint8 (H, W)."""
+    def __getitem__(self, index: int) -> Sample:
+        """Return image uint8 (3, H, W) and the target."""
         sample = self._kept.get(index)
         if sample is None:
-            image, mask = self.dataset[index]
-            if self.size is not None:
-                image, mask = resize_pair(image, mask, self.size)
-            sample = image.contiguous(), mask.contiguous()
+            image, target = self.dataset[index]
+            if self.shrink is not None:
+                image, target = self.shrink(image, target)
+            sample = image.contiguous(), target.contiguous()
             self._kept[index] = sample
         return sample
 
     def id(self, index: int) -> str:
         """Name the sample as the dataset does."""
         return self.dataset.id(index)
+
+    def origin(self, index: int) -> tuple[Dataset, int]:
+        """Return the dataset below and the index of the sample there."""
+        return self.dataset, index
+
+
+def keep_in_memory(
+    dataset: Dataset,
+    sample_bytes: int,
+    shrink: Callable[[Tensor, Tensor], Sample] | None = None,
+) -> Dataset:
+    """Return ``dataset`` cached if its samples of this size take less than 2 GiB, else as it is."""
+    if len(dataset) and sample_bytes * len(dataset) < CACHE_BYTES:
+        return Cached(dataset, shrink)
+    return dataset
 
 
 def _generator(*numbers: int) -> np.random.Generator:

@@ -55,13 +55,17 @@ class SceneDataset:
 
 @dataclass(frozen=True)
 class SceneSource:
-    """Scenes of one series (``seed``), split by number; ``size`` is (H, W) in pixels."""
+    """Scenes of one series (``seed``), split by number; ``size`` is (H, W) in pixels.
+
+    ``task`` says what the targets are.
+    """
 
     train: int = 512
     val: int = 128
     test: int = 0
     size: tuple[int, int] = (96, 96)
     seed: int = 0
+    task: str = "seg"
     name: str = "scenes"
     _splits: dict[str, SceneDataset] = field(
         default_factory=dict, init=False, repr=False, compare=False

@@ -1,30 +1,60 @@
-"""What the rest of fnac knows about a data set: its classes, its splits, its samples."""
+"""What the rest of fnac knows about a data set: its classes, its splits, its samples.
+
+A sample is a picture and *one* tensor, the target; what is in it depends on the task:
+
+    seg   uint8 (H, W)      class ids, 255 = ignore
+    det   float32 (n, 5)    boxes x0, y0, x1, y1 in pixels and the class id, one row a box
+    pose  float32 (K, 3)    x, y in pixels, visibility (0 not labelled, 1 hidden, 2 visible)
+    cls   int64 ()          class id
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 IGNORE = 255
 """The mask value that neither the loss nor the metric counts."""
 
+Sample = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor]
+
 
 class Dataset(Protocol):
-    """One split: pictures and label masks by index."""
+    """One split: pictures and targets by index."""
 
     def __len__(self) -> int:
         """Count the samples."""
         ...
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return image uint8 (3, H, W), RGB, and mask uint8 (H, W), class ids or 255 = ignore."""
+    def __getitem__(self, index: int) -> Sample:
+        """Return image uint8 (3, H, W), RGB, and the target of the task."""
         ...
 
     def id(self, index: int) -> str:
         """Name the sample (a file's stem, a scene's number): for pictures and messages."""
         ...
+
+
+@runtime_checkable
+class Wrapper(Protocol):
+    """A dataset made of another one's samples."""
+
+    def origin(self, index: int) -> tuple[Dataset, int]:
+        """Return the dataset below, and the index there of sample ``index``."""
+        ...
+
+
+def source_sample(dataset: Dataset, index: int) -> tuple[Dataset, int]:
+    """Return the innermost dataset that sample ``index`` comes from, and its index there.
+
+    What only one kind of data set has (box areas, head sizes) is asked of that one.
+    """
+    while isinstance(dataset, Wrapper):
+        dataset, index = dataset.origin(index)
+    return dataset, index
 
 
 class DataSource(Protocol):
@@ -37,7 +67,7 @@ class DataSource(Protocol):
 
     @property
     def classes(self) -> list[str]:
-        """Class names; the position is the id in the masks."""
+        """Class names, by the ids in the targets; for pose the names of the joints."""
         ...
 
     @property

@@ -7,7 +7,8 @@ YAML keys: ``reader`` (a NAME), ``path`` (relative to the YAML file) and, for ``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +22,96 @@ from .folder import read_classes, read_folder
 from .scene_source import SceneSource
 from .source import DataSource
 
-READERS = ("cityscapes", "camvid", "folder", "scenes")
-_KEYS = {
-    "cityscapes": {"path"},
-    "camvid": {"path"},
-    "folder": {"path", "classes", "ignore", "images", "masks", "val_fraction"},
-    "scenes": {"train", "val", "test", "size", "seed"},
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a reader is asked for, besides its own options.
+
+    base: folder that relative paths of the options start from; where: the SPEC, for messages
+    """
+
+    task: str
+    seed: int
+    skip_bad: bool
+    base: Path
+    where: str
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one layout is opened for one task: ``open(root, options, asked)``; known options."""
+
+    open: Callable[[Path, Options, Asked], DataSource]
+    keys: frozenset[str] = frozenset()
+
+
+def _cityscapes(root: Path, options: Options, asked: Asked) -> DataSource:
+    return read_cityscapes(root)
+
+
+def _camvid(root: Path, options: Options, asked: Asked) -> DataSource:
+    return read_camvid(root)
+
+
+def _folder(root: Path, options: Options, asked: Asked) -> DataSource:
+    return read_folder(root, seed=asked.seed, **_folder_options(options, asked.base, asked.where))
+
+
+def _scenes(root: Path, options: Options, asked: Asked) -> DataSource:
+    options.setdefault("seed", asked.seed)
+    values = {key: _scene_value(key, value, asked.where) for key, value in options.items()}
+    return SceneSource(task=asked.task, **values)
+
+
+_SCENE_KEYS = frozenset({"train", "val", "test", "size", "seed"})
+READERS: dict[str, dict[str, Reader]] = {
+    "cityscapes": {"seg": Reader(_cityscapes)},
+    "camvid": {"seg": Reader(_camvid)},
+    "folder": {
+        "seg": Reader(_folder, frozenset({"classes", "ignore", "images", "masks", "val_fraction"}))
+    },
+    "scenes": {"seg": Reader(_scenes, _SCENE_KEYS)},
 }
+"""Name of a SPEC -> task -> reader."""
 
 
-def open_data(spec: str | None, task: str = "seg", *, seed: int = 0) -> DataSource:
+def open_data(
+    spec: str | None, task: str = "seg", *, seed: int = 0, skip_bad: bool = False
+) -> DataSource:
     """Open the data set that ``--data`` names; nothing but the lists of files is read.
 
     ``seed`` belongs to the data (which scenes, which pictures a fraction split keeps for
-    validation), not to the run: leave it, so that all commands see the same splits. Raises
+    validation), not to the run: leave it, so that all commands see the same splits. ``skip_bad``
+    leaves out samples with wrong annotations, in place of refusing the data set. Raises
     UsageError for a SPEC that cannot be understood, DataError for missing or misplaced files.
     """
-    if task not in ("seg", "segmentation"):
-        raise UsageError(f"--task {task}: no data reader for it yet; wanted seg")
-    if spec is None or spec == "":
-        return SceneSource(seed=seed)
-    if Path(spec).suffix.lower() in (".yaml", ".yml") and spec.split(":")[0] not in READERS:
-        return _open_yaml(Path(spec), seed)
+    spec = spec or "scenes:"
+    where = f"--data {spec}"
     name, _, rest = spec.partition(":")
+    if Path(spec).suffix.lower() in (".yaml", ".yml") and name not in READERS:
+        asked = Asked(task, seed, skip_bad, Path(spec).parent, spec)
+        name, options = _read_yaml(Path(spec), task)
+        return _open(name, options, asked)
+    asked = Asked(task, seed, skip_bad, Path(), where)
     if name not in READERS:
         raise UsageError(
-            f"--data {spec}: unknown reader '{name}'; wanted NAME:PATH with NAME of "
-            f"{', '.join(READERS)}, or a .yaml file"
+            f"{where}: unknown reader '{name}'; wanted NAME:PATH with NAME of "
+            f"{', '.join(_readers_of(task))}, or a .yaml file"
         )
     if name == "scenes":
-        return _open(name, _scene_options(spec, rest), Path(), seed, f"--data {spec}")
+        return _open(name, _scene_options(spec, rest), asked)
     if not rest:
-        raise UsageError(f"--data {spec}: no path; wanted {name}:PATH")
-    return _open(name, {"path": rest}, Path(), seed, f"--data {spec}")
+        raise UsageError(f"{where}: no path; wanted {name}:PATH")
+    return _open(name, {"path": rest}, asked)
 
 
-def _open_yaml(path: Path, seed: int) -> DataSource:
+def _readers_of(task: str) -> list[str]:
+    return [name for name, tasks in READERS.items() if task in tasks]
+
+
+def _read_yaml(path: Path, task: str) -> tuple[str, Options]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -66,28 +121,32 @@ def _open_yaml(path: Path, seed: int) -> DataSource:
         raise UsageError(f"{path}: not YAML ({reason}); wanted reader, path, ...") from error
     if not isinstance(content, dict) or content.get("reader") not in READERS:
         found = content.get("reader") if isinstance(content, dict) else type(content).__name__
-        raise UsageError(f"{path}: reader {found!r}; wanted 'reader:' of {', '.join(READERS)}")
-    reader = content.pop("reader")
-    return _open(reader, content, path.parent, seed, str(path))
+        known = ", ".join(_readers_of(task))
+        raise UsageError(f"{path}: reader {found!r}; wanted 'reader:' of {known}")
+    return str(content.pop("reader")), content
 
 
-def _open(name: str, options: Mapping[str, Any], base: Path, seed: int, where: str) -> DataSource:
-    unknown = sorted(str(key) for key in options if key not in _KEYS[name])
+def _open(name: str, options: Options, asked: Asked) -> DataSource:
+    reader = READERS[name].get(asked.task)
+    if reader is None:
+        raise UsageError(
+            f"{asked.where}: {name} has no annotations for --task {asked.task}; it is read for "
+            f"{', '.join(READERS[name])}; for {asked.task} there are: "
+            f"{', '.join(_readers_of(asked.task)) or 'no readers'}"
+        )
+    known = reader.keys if name == "scenes" else reader.keys | {"path"}
+    unknown = sorted(str(key) for key in options if key not in known)
     if unknown:
-        known = ", ".join(sorted(_KEYS[name]))
-        raise UsageError(f"{where}: unknown key {', '.join(unknown)}; {name} knows {known}")
+        raise UsageError(
+            f"{asked.where}: unknown key {', '.join(unknown)}; {name} knows "
+            f"{', '.join(sorted(known))}"
+        )
     options = dict(options)
     if name == "scenes":
-        options.setdefault("seed", seed)
-        return SceneSource(**{k: _scene_value(k, v, where) for k, v in options.items()})
+        return reader.open(Path(), options, asked)
     if not isinstance(options.get("path"), str):
-        raise UsageError(f"{where}: no path; wanted 'path:' of the {name} folder")
-    root = base / options.pop("path")
-    if name == "cityscapes":
-        return read_cityscapes(root)
-    if name == "camvid":
-        return read_camvid(root)
-    return read_folder(root, seed=seed, **_folder_options(options, base, where))
+        raise UsageError(f"{asked.where}: no path; wanted 'path:' of the {name} folder")
+    return reader.open(asked.base / options.pop("path"), options, asked)
 
 
 def _folder_options(options: dict[str, Any], base: Path, where: str) -> dict[str, Any]:

@@ -16,20 +16,17 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
-from .source import IGNORE
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-Triple = tuple[float, float, float]
+from .preprocessing import IMAGENET_MEAN, IMAGENET_STD, Triple
+from .source import IGNORE, Sample
 
 
 class Transform(Protocol):
     """Turns a sample of a Dataset into what the network reads."""
 
     def __call__(
-        self, image: Tensor, mask: Tensor, random: np.random.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return image float32 (3, h, w), normalised, and mask int64 (h, w)."""
+        self, image: Tensor, target: Tensor, random: np.random.Generator | None = None, /
+    ) -> Sample:
+        """Return image float32 (3, h, w), normalised, and the target in the image's pixels."""
         ...
 
 

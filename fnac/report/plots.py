@@ -133,15 +133,16 @@ def _flat_entropy(curve: Curve, network: Network | None) -> float | None:
 
 
 def tuning_pictures(curve: Curve) -> list[Picture]:
-    """Loss, validation mIoU and learning rates of the parameter adaptation."""
+    """Loss, validation metric and learning rates of the parameter adaptation."""
+    measured = next((name for name in curve.numbers if name.startswith("val_")), "val_")
 
     def loss(axes: Axes, theme: Theme) -> None:
         _trace(axes, curve.points("step", "loss"), TARGET_COLOUR, "training")
         axes.set_ylabel("loss")
 
-    def miou(axes: Axes, theme: Theme) -> None:
-        axes.plot(*curve.points("step", "val_miou"), "o-", ms=3.5, lw=1.4, color=TARGET_COLOUR)
-        axes.set_ylabel("validation mIoU, %")
+    def validation(axes: Axes, theme: Theme) -> None:
+        axes.plot(*curve.points("step", measured), "o-", ms=3.5, lw=1.4, color=TARGET_COLOUR)
+        axes.set_ylabel(f"validation {measured.removeprefix('val_')}, %")
 
     def rate(axes: Axes, theme: Theme) -> None:
         for column, colour in (("lr", TARGET_COLOUR), ("head_lr", SECOND_COLOUR)):
@@ -153,7 +154,7 @@ def tuning_pictures(curve: Curve) -> list[Picture]:
 
     panels = [
         ("loss", "tune_loss", "Loss during tuning", loss),
-        ("val_miou", "tune_miou", "Validation during tuning", miou),
+        (measured, "tune_validation", "Validation during tuning", validation),
         ("lr", "tune_lr", "Learning rate", rate),
     ]
     return [

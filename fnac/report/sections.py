@@ -202,7 +202,10 @@ def _results_table(results: Mapping[str, Mapping[str, Any]]) -> Html:
 
 
 def _spelled(key: str) -> str:
-    words = {"miou": "mIoU", "madds": "MAdds", "params": "parameters"}
+    words = {
+        **{name.lower(): name for name in ("mIoU", "mAP", "AP", "PCKh@0.5", "PCK@0.2")},
+        **{"madds": "MAdds", "params": "parameters"},
+    }
     return words.get(key, key.replace("_", " "))
 
 

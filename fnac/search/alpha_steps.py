@@ -103,7 +103,8 @@ class AlphaSteps:
         try:
             self._set_paths(step)
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.task.loss(self.network(images), targets)
+            size = (int(images.shape[-2]), int(images.shape[-1]))
+            loss = self.task.loss(self.network(images), targets, size)
             fixed, whole = self.settings.lambda_ or 0.0, loss
             if steering is None and fixed:
                 whole = torch.add(loss, cost_term(self.alphas, self._costs), alpha=fixed)

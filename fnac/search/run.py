@@ -67,6 +67,7 @@ class SearchRun:
         self.graph, self.space, self.budget, self.settings = graph, space, budget, settings
         self.madds = space_costs(graph.manifest)
         self.folder, self.checkpoint = folder, folder / "last.ckpt"
+        self.task = task
         module = import_onnx(graph.to_model())
         _check_layers(module, space)
         self.fabric = open_fabric(settings, single_paths=True)
@@ -108,7 +109,9 @@ class SearchRun:
 
     def _loader(self, half: Any, number: int) -> EpochLoader:
         seed = 2 * self.settings.seed + number
-        return training_loader(half, self.graph.manifest, self.settings, self.fabric, seed)
+        return training_loader(
+            half, self.task, self.graph.manifest, self.settings, self.fabric, seed
+        )
 
     # ------------------------------------------------------------------ begin, resume, save
 

@@ -6,9 +6,10 @@ import dataclasses
 import math
 from typing import Literal
 
+from fnac.data.batches import BatchSettings
 from fnac.errors import UsageError
 from fnac.optimizers import OptimizerSettings
-from fnac.training import BatchSettings, RuntimeSettings
+from fnac.training import RuntimeSettings
 
 PAPER_ALPHA_LR = 3e-4
 

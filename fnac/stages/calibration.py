@@ -11,10 +11,12 @@ from fnac.errors import DataError
 
 if TYPE_CHECKING:
     from fnac.data.source import DataSource
+    from fnac.tasks.base import Task
 
 
 def calibration_images(
     source: DataSource,
+    task: Task,
     size: tuple[int, int],
     manifest: Mapping[str, Any],
     *,
@@ -23,16 +25,14 @@ def calibration_images(
 ) -> np.ndarray:
     """Return ``count`` pictures of a split (fewer if it has fewer), prepared for a network.
 
-    They lie evenly over the split. size (H, W); manifest: the network's (its ``preprocessing``).
-    returns (count, 3, H, W) float32. Raises DataError for an empty split.
+    They lie evenly over the split and are what ``task`` would measure. size (H, W); manifest: the
+    network's (its ``preprocessing``). returns (count, 3, H, W) float32. Raises DataError for an
+    empty split.
     """
-    from fnac.data.transforms import EvalTransform
-    from fnac.stages.evaluate import preprocessing
-
     dataset = source.split(split)
     if len(dataset) == 0:
         raise DataError(f"{source.name}: split {split} is empty; pictures are needed to calibrate")
-    mean, std, color = preprocessing(manifest)
-    transform = EvalTransform(size, mean, std, color)
+    transform = task.eval_transform(size, manifest)
     places = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
-    return np.stack([transform(*dataset[int(place)])[0].numpy() for place in places])
+    images, _ = task.collate([transform(*dataset[int(place)]) for place in places])
+    return images.numpy()

@@ -18,7 +18,6 @@ from fnac.search.outcome import SearchResult
 from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
 from fnac.tasks.base import Task
-from fnac.training import check_same_classes
 
 
 def search(
@@ -43,7 +42,7 @@ def search(
     graph.check_finite()
     space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
     wanted = resolve_budget(budget, space)
-    check_same_classes(source.classes, graph.manifest)
+    task.check_network(graph.manifest)
     run = SearchRun(graph, space, wanted, source, task, folder, settings)
     if resume and run.checkpoint.exists():
         run.resume()

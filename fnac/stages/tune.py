@@ -23,6 +23,7 @@ from fnac.checkpoints import (
     save_checkpoint,
 )
 from fnac.config import as_plain
+from fnac.data.batches import BatchSettings
 from fnac.data.source import DataSource
 from fnac.errors import UsageError
 from fnac.importer import import_onnx, write_back
@@ -33,10 +34,7 @@ from fnac.run_log import CsvLog, LossTrace
 from fnac.stages.evaluate import evaluate_module
 from fnac.tasks.base import Task
 from fnac.training import (
-    BatchSettings,
     RuntimeSettings,
-    cached,
-    check_same_classes,
     open_fabric,
     prepare_module,
     same_buffers,
@@ -47,7 +45,7 @@ from fnac.weight_steps import open_weight_steps, to_device
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("step", "epoch", "loss", "lr", "head_lr", "val_miou")
+COLUMNS = ("step", "epoch", "loss", "lr", "head_lr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +98,7 @@ def tune(
     """
     graph = Graph.load(model)
     graph.check_finite()
-    check_same_classes(source.classes, graph.manifest)
+    task.check_network(graph.manifest)
     module = import_onnx(graph.to_model())
     if module.choice_points:
         raise UsageError(
@@ -108,7 +106,8 @@ def tune(
             "an architecture first (`fnac derive`)"
         )
     fabric = open_fabric(settings)
-    loader = training_loader(source.split("train"), graph.manifest, settings, fabric, settings.seed)
+    train = source.split("train")
+    loader = training_loader(train, task, graph.manifest, settings, fabric, settings.seed)
     per_epoch = loader.batches_per_epoch
     total = settings.steps or settings.epochs * per_epoch
     plain = prepare_module(module, fabric, settings)
@@ -138,13 +137,16 @@ def tune(
         same_buffers(fabric, plain)
     if not state and fabric.is_global_zero:
         checkpoint.unlink(missing_ok=True)  # of another run, not to be resumed
-    log = CsvLog(folder / "metrics.csv" if fabric.is_global_zero else None, COLUMNS, log_size)
+    measured = f"val_{task.metric}"
+    table = folder / "metrics.csv" if fabric.is_global_zero else None
+    log = CsvLog(table, (*COLUMNS, measured), log_size)
     trace = LossTrace(log)
     trace.last = float(state.get("loss", math.nan))
     val: float | None = state.get("val")
     validation = source.split("val") if "val" in source.splits else None
     if validation is not None and settings.cache:
-        validation = cached(validation, settings.whole_size(graph.manifest))
+        still = dataclasses.replace(settings, scale=(1.0, 1.0))  # is measured at one scale
+        validation = task.cached(validation, still, graph.manifest)
 
     def evaluate() -> float | None:
         if validation is None or not fabric.is_global_zero:
@@ -152,6 +154,7 @@ def tune(
         return evaluate_module(
             plain,
             source,
+            task,
             size=settings.whole_size(graph.manifest),
             manifest=graph.manifest,
             batch_size=max(1, settings.batch_size // fabric.world_size),
@@ -167,12 +170,12 @@ def tune(
             trace.add(loss, step=done, epoch=epoch, lr=weights.lr, head_lr=weights.head_lr)
             epoch_over = done % per_epoch == 0
             if done % settings.log_every == 0 or epoch_over or done == total:
-                shown = {} if val is None else {"mIoU": f"{val:.1f}"}
+                shown = {} if val is None else {task.metric: f"{val:.1f}"}
                 progress.figures(loss=trace.read(), **shown)
             if done == total or (epoch_over and (epoch + 1) % settings.eval_every == 0):
                 val = evaluate()
                 if val is not None:
-                    trace.row(step=done, epoch=epoch, val_miou=val)
+                    trace.row(step=done, epoch=epoch, **{measured: val})
             progress.advance(done)
             if done == total or epoch_over or done % settings.checkpoint_every == 0:
                 log_bytes = trace.flush()
@@ -188,7 +191,7 @@ def tune(
                 save_checkpoint(fabric, checkpoint, content)
     if fabric.is_global_zero:
         tuned = Graph.from_model(write_back(module.cpu(), graph.to_model()))
-        tuned.manifest["tune"] = {"steps": total, "val": val}
+        tuned.manifest["tune"] = {"steps": total, "val": val, "metric": task.metric}
         tuned.save(output)
     fabric.barrier()
     return TuneResult(output, total, trace.last, val)

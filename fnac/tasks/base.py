@@ -1,57 +1,120 @@
-"""What a task gives the stages: a loss to train with, a metric to report, pictures to look at."""
+"""What a task gives the stages: transforms, a loss to train with, a metric, pictures to look at.
+
+One class a kind of problem; ``fnac.tasks.make_task`` builds it for a data set and a network.
+Stages know nothing of masks, boxes or joints: a target is one tensor (see ``fnac.data.source``),
+a network's outputs are named tensors, and only the task looks inside.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from fnac.data.source import Dataset
+from fnac.data.batches import BatchSettings
+from fnac.data.source import Batch, Dataset, Sample
+from fnac.data.transforms import Transform
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+Outputs = Mapping[str, Tensor]
+"""What a network put out, by name, in the order of the graph's outputs."""
+Manifest = Mapping[str, Any]
 
 
-class Metric(Protocol):
-    """Collects predictions; ``compute`` may be called at any time."""
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """A measured metric.
 
-    @property
-    def name(self) -> str:
-        """What the number is, as in ``fnac eval --json``: ``mIoU``."""
+    ``value`` and ``per_class`` are in percent (None: the class does not occur); ``extra`` holds
+    whatever else the task measures (``AP50``).
+    """
+
+    value: float
+    per_class: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+class Evaluation(Protocol):
+    """One measurement over a dataset, batch by batch."""
+
+    def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
+        """Add the outputs for samples ``indices`` of the dataset, raw or of an emitted file."""
         ...
 
-    def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Add a batch."""
-        ...
-
-    def compute(self) -> float:
-        """Return the metric of all batches so far, in percent."""
-        ...
-
-    def reset(self) -> None:
-        """Forget all batches."""
+    def compute(self) -> Scores:
+        """Return the metric of all batches so far; value nan where there was nothing to count."""
         ...
 
 
 class Task(Protocol):
-    """One kind of problem: seg now; det, pose, cls later."""
+    """One kind of problem: seg, det, pose, cls."""
 
     @property
     def name(self) -> str:
         """The task's name on the command line."""
         ...
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the scalar training loss; TrainingError where the shapes do not fit."""
+    @property
+    def metric(self) -> str:
+        """What the number is, as in ``fnac eval --json``: ``mIoU``."""
         ...
 
-    def labels(self, outputs: Tensor) -> Tensor:
-        """Turn network outputs into predictions as the metric takes them."""
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs of a network with this task's head, in their order."""
         ...
 
-    def metric(self, distributed: bool = False) -> Metric:
-        """Make an empty metric; ``distributed`` sums over all ranks in ``compute``."""
+    def check_network(self, manifest: Manifest) -> None:
+        """Raise UsageError when the network was made for something else than this data set."""
         ...
 
-    def pictures(self, dataset: Dataset, predictions: Sequence[Tensor], folder: Path) -> list[Path]:
-        """Write one picture a prediction: input beside truth beside prediction."""
+    def train_transform(self, batches: BatchSettings, manifest: Manifest) -> Transform:
+        """Return what turns a sample into a training sample of the network's."""
+        ...
+
+    def eval_transform(self, size: Size, manifest: Manifest) -> Transform:
+        """Return what turns a sample into one to measure at ``size``."""
+        ...
+
+    def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
+        """Return ``dataset`` kept in memory if it fits, else as it is."""
+        ...
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Stack transformed samples: images (N, 3, h, w) and the targets, padded where needed."""
+        ...
+
+    def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size) -> Tensor:
+        """Return the scalar training loss in float32; TrainingError where shapes do not fit.
+
+        outputs: as the module returns them; size: of the images that were fed.
+        """
+        ...
+
+    def predict(self, network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
+        """Run ``network`` on images as this task evaluates it (more than once, if it flips)."""
+        ...
+
+    def evaluation(
+        self, dataset: Dataset, size: Size, manifest: Manifest, where: str
+    ) -> Evaluation:
+        """Begin a measurement on ``dataset``; ``where`` names the network in error messages."""
+        ...
+
+    def pictures(
+        self,
+        dataset: Dataset,
+        outputs: Sequence[Outputs],
+        folder: Path,
+        size: Size,
+        manifest: Manifest,
+    ) -> list[Path]:
+        """Draw the outputs (one mapping an image, batch of 1) for the first samples.
+
+        Writes ``folder/prediction_NUMBER-ID.png``, input beside truth beside prediction.
+        """
         ...

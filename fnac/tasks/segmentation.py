@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fnac.data.source import IGNORE, Dataset
-from fnac.data.transforms import resize_pair
-from fnac.errors import TrainingError
+from fnac.data.batches import BatchSettings
+from fnac.data.loader import keep_in_memory, stack
+from fnac.data.preprocessing import preprocessing
+from fnac.data.source import IGNORE, Batch, Dataset, DataSource, Sample
+from fnac.data.transforms import EvalTransform, TrainTransform, resize_pair
+from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 
+from .base import Manifest, Outputs, Scores, Size
 from .mean_iou import MeanIoU
 from .panels import draw_panel, write_png
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Segmentation has no settings of its own."""
+
+
+def open_task(settings: Settings, source: DataSource, manifest: Mapping[str, Any]) -> Segmentation:
+    """Return the task on the classes of ``source``."""
+    return Segmentation(tuple(source.classes))
 
 
 @dataclass(frozen=True)
@@ -24,37 +40,106 @@ class Segmentation:
 
     classes: tuple[str, ...]
     name: str = "seg"
+    metric: str = MeanIoU.name
+    output_names: tuple[str, ...] = ("logits",)
 
     @property
     def num_classes(self) -> int:
         """Count the classes."""
         return len(self.classes)
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def check_network(self, manifest: Manifest) -> None:
+        """Raise UsageError when the network was made for another number of classes."""
+        wanted = manifest.get("num_classes") if manifest.get("task") == self.name else None
+        if wanted is not None and int(wanted) != len(self.classes):
+            raise UsageError(
+                f"the network puts out {wanted} classes; the data set has {len(self.classes)} "
+                f"({', '.join(self.classes[:4])}, ...); expand the seed for this data set"
+            )
+
+    # ------------------------------------------------------------------ samples
+
+    def train_transform(self, batches: BatchSettings, manifest: Manifest) -> TrainTransform:
+        """Return random scale, crop, flip and colour about the network's own size."""
+        mean, std, color = preprocessing(manifest)
+        whole = batches.whole_size(manifest)
+        return TrainTransform(
+            batches.crop or whole,
+            mean,
+            std,
+            scale=batches.scale,
+            flip=batches.flip,
+            colour=batches.colour,
+            base=whole,
+            color=color,
+        )
+
+    def eval_transform(self, size: Size, manifest: Manifest) -> EvalTransform:
+        """Return the resizing to ``size``."""
+        return EvalTransform(size, *preprocessing(manifest))
+
+    def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
+        """Keep pictures and masks in memory, at the network's size if no scale needs more."""
+        if len(dataset) == 0:
+            return dataset
+        fixed = batches.whole_size(manifest) if batches.scale == (1.0, 1.0) else None
+        height, width = fixed or dataset[0][0].shape[1:]
+
+        def shrink(image: Tensor, mask: Tensor) -> Sample:
+            return resize_pair(image, mask, (height, width))
+
+        return keep_in_memory(dataset, 4 * height * width, shrink if fixed else None)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Stack images and masks."""
+        return stack(samples)
+
+    # ------------------------------------------------------------------ training
+
+    def loss(
+        self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size | None = None
+    ) -> Tensor:
         """Return the mean cross entropy over the pixels that are not 255 (0 where there is none).
 
         outputs: logits (N, C, h, w), any float type, resized to the targets' size where they
         have another; targets: int64 (N, H, W). The loss is computed in float32.
         """
-        self._check_shapes(outputs, targets)
-        logits = fit_logits(outputs.float(), targets.shape[-2:])
+        logits = self._logits(outputs, targets)
+        logits = fit_logits(logits.float(), targets.shape[-2:])
         total = functional.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
         counted = (targets != IGNORE).sum().clamp(min=1)
         return total / counted
 
-    def labels(self, outputs: Tensor) -> Tensor:
-        """Return class ids (N, H, W): the arg-max of logits (N, C, H, W)."""
-        return outputs.argmax(dim=1)
+    # ------------------------------------------------------------------ measuring
 
-    def metric(self, distributed: bool = False) -> MeanIoU:
-        """Make an empty mean IoU."""
-        return MeanIoU(self.num_classes, distributed=distributed)
+    def predict(self, network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
+        """Run the network once."""
+        return network(images)
 
-    def pictures(self, dataset: Dataset, predictions: Sequence[Tensor], folder: Path) -> list[Path]:
-        """Write one panel a prediction: ``folder/prediction_NUMBER-NAME.png``.
+    def evaluation(
+        self, dataset: Dataset, size: Size, manifest: Manifest, where: str = "network"
+    ) -> SegmentationEvaluation:
+        """Begin a confusion matrix."""
+        return SegmentationEvaluation(self, size, where)
 
-        The predictions are those of the first samples of ``dataset``: class ids (H, W) each;
-        image and truth are resized to that. Returns the paths.
+    def pictures(
+        self,
+        dataset: Dataset,
+        outputs: Sequence[Outputs],
+        folder: Path,
+        size: Size,
+        manifest: Manifest,
+    ) -> list[Path]:
+        """Write one panel an output: ``folder/prediction_NUMBER-NAME.png``."""
+        labels = [
+            class_ids(output, size, self.num_classes, "model")[0].to("cpu") for output in outputs
+        ]
+        return self.draw(dataset, labels, folder)
+
+    def draw(self, dataset: Dataset, predictions: Sequence[Tensor], folder: Path) -> list[Path]:
+        """Write one panel a prediction: class ids (H, W) of the first samples of ``dataset``.
+
+        Image and truth are resized to that. Returns the paths.
         """
         folder.mkdir(parents=True, exist_ok=True)
         written = []
@@ -63,11 +148,11 @@ class Segmentation:
             size = (int(prediction.shape[0]), int(prediction.shape[1]))
             image, truth = resize_pair(image, truth, size)
             path = folder / f"prediction_{index:02d}-{dataset.id(index)}.png"
-            write_png(path, draw_panel(image, truth, prediction.cpu().to(torch.uint8)))
+            write_png(path, draw_panel(image, truth, prediction.to(torch.uint8)))
             written.append(path)
         return written
 
-    def _check_shapes(self, outputs: Tensor, targets: Tensor) -> None:
+    def _logits(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor) -> Tensor:
         wanted = (targets.shape[0], self.num_classes)
         if isinstance(outputs, Tensor) and not outputs.is_floating_point():
             raise TrainingError(
@@ -75,14 +160,40 @@ class Segmentation:
                 "ends in labels (arg-max), which have no gradient; tune the target.onnx it was "
                 "emitted from"
             )
-        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else None
-        if shape is None or len(shape) != 4 or shape[:2] != wanted:
-            found = type(outputs).__name__ if shape is None else str(shape)
+        if not isinstance(outputs, Tensor) or outputs.ndim != 4 or outputs.shape[:2] != wanted:
+            shaped = isinstance(outputs, Tensor)
+            found = str(tuple(outputs.shape)) if shaped else type(outputs).__name__  # type: ignore
             raise TrainingError(
                 f"network output: found {found}; wanted logits ({wanted[0]}, {wanted[1]}, height, "
                 f"width) for the {self.num_classes} classes of this data set; attach a head with "
                 "these classes (fnac expand --task seg --classes)"
             )
+        return outputs
+
+
+class SegmentationEvaluation:
+    """All pixels of all pictures in one confusion matrix."""
+
+    def __init__(self, task: Segmentation, size: Size, where: str) -> None:
+        self._task, self._size, self._where = task, size, where
+        self._metric = MeanIoU(task.num_classes)
+        self._pictures = 0
+
+    def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
+        """Add logits (n, C, h, w) or class ids (n, H, W) or (n, 1, H, W): the first output."""
+        ids = class_ids(outputs, self._size, self._task.num_classes, self._where)
+        self._metric.update(ids.cpu(), targets)
+        self._pictures += len(indices)
+
+    def compute(self) -> Scores:
+        """Return mean IoU and the IoU of each class; DataError where no pixel was counted."""
+        value = self._metric.compute()
+        if math.isnan(value):
+            raise DataError(
+                f"eval: in {self._pictures} pictures every pixel is {IGNORE} (not counted); "
+                "wanted at least one of a class"
+            )
+        return Scores(value, dict(zip(self._task.classes, self._metric.per_class(), strict=True)))
 
 
 def fit_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
@@ -90,3 +201,31 @@ def fit_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits
     return functional.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
+
+
+def class_ids(outputs: Outputs, size: Size, classes: int, where: str) -> Tensor:
+    """Turn the first output of a network into class ids int64 (N, H, W) at ``size``.
+
+    Raises UsageError for another number of classes, UnsupportedGraphError for something else.
+    """
+    output = next(iter(outputs.values()))
+    if output.is_floating_point() and output.ndim == 4:
+        if output.shape[1] != classes:
+            raise UsageError(
+                f"{where}: {output.shape[1]} classes; the data set has {classes}; "
+                "use the data set it was made for"
+            )
+        return fit_logits(output.float(), size).argmax(dim=1)
+    labels = output[:, 0] if output.ndim == 4 and output.shape[1] == 1 else output
+    if output.is_floating_point() or labels.ndim != 3 or tuple(labels.shape[1:]) != size:
+        raise UnsupportedGraphError(
+            f"{where}: output {tuple(output.shape)} {output.dtype}; wanted logits "
+            f"(N, {classes}, h, w) or class ids (N, {size[0]}, {size[1]})"
+        )
+    highest = int(labels.max())
+    if highest >= classes:
+        raise UsageError(
+            f"{where}: predicts class {highest}; the data set has {classes} (0..{classes - 1}); "
+            "use the data set it was made for"
+        )
+    return labels.long()

@@ -1,0 +1,49 @@
+"""What a training batch is made of: settings that search and tune share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from fnac.data.preprocessing import manifest_size
+from fnac.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSettings:
+    """What a training batch is made of."""
+
+    batch_size: int = 8
+    """Pictures a step, over all processes together."""
+    size: tuple[int, int] | None = None
+    """(H, W) in pixels of a whole picture at scale 1; none: the network's own size."""
+    crop: tuple[int, int] | None = None
+    """(H, W) in pixels of what is cut out for training; none: ``size``."""
+    scale: tuple[float, float] = (0.75, 2.0)
+    """Range of the random scale; [1, 1]: none."""
+    flip: bool = True
+    """Mirror half of the pictures."""
+    rotation: float = 0.0
+    """Greatest random rotation in degrees, either way (pose); 0: none."""
+    colour: float = 0.0
+    """Strength of random changes of colour; 0: none."""
+    workers: int = 1
+    """Threads that prepare batches ahead."""
+    cache: bool = True
+    """Keep decoded pictures in memory if all of them take less than 2 GiB."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size {self.batch_size}: wanted at least 1 picture")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise UsageError(f"scale {list(self.scale)}: wanted two factors, the smaller first")
+        if not 0 <= self.rotation <= 180:
+            raise UsageError(f"rotation {self.rotation:g}: wanted degrees from 0 to 180")
+
+    def whole_size(self, manifest: Mapping[str, Any]) -> tuple[int, int]:
+        """Return (H, W) of a whole picture: as set, or the manifest's; UsageError without."""
+        size = self.size or manifest_size(manifest)
+        if size is None:
+            raise UsageError("size: neither set nor in the network's manifest; give --size HxW")
+        return size

@@ -1,0 +1,135 @@
+"""An ONNX file as something that can be called on tensors: onnxruntime behind one class."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from torch import Tensor
+
+from fnac.data.preprocessing import manifest_size
+from fnac.errors import UnsupportedGraphError, UsageError
+
+logger = logging.getLogger(__name__)
+
+_SESSION_ERRORS = tuple(
+    getattr(ort_errors, name)
+    for name in (
+        "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel",
+        "NoSuchFile", "NotImplemented", "RuntimeException",
+    )
+)  # fmt: skip
+
+
+class OnnxNetwork:
+    """An ONNX file in an onnxruntime session: pictures in, named outputs out."""
+
+    def __init__(self, path: Path, *, device: str = "auto", threads: int = 0) -> None:
+        if not path.is_file():
+            raise UnsupportedGraphError(f"{path}: no such file; wanted an ONNX file")
+        self.path = path
+        self.session = open_session(path, device, threads)
+        self.manifest = _read_manifest(self.session)
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4:
+            found = ", ".join(f"{i.name} {i.shape}" for i in inputs)
+            raise UnsupportedGraphError(
+                f"{path}: inputs {found}; wanted one picture input (N, 3, H, W)"
+            )
+        self._input = inputs[0]
+        self._dtype = np.float16 if "float16" in inputs[0].type else np.float32
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch the file insists on, or None."""
+        first = self._input.shape[0]
+        return first if isinstance(first, int) and first > 0 else None
+
+    def evaluation_size(self, asked: tuple[int, int] | None) -> tuple[int, int]:
+        """Return (H, W): what was asked, else the fixed input size, else the manifest's.
+
+        Raises UsageError where the file has a fixed size and another was asked, or none is known.
+        """
+        dims = [d if isinstance(d, int) and d > 0 else None for d in self._input.shape[2:]]
+        if asked is not None:
+            if any(d is not None and d != a for d, a in zip(dims, asked, strict=True)):
+                raise UsageError(
+                    f"--size {asked[0]}x{asked[1]}: {self.path} takes {dims[0]}x{dims[1]} only; "
+                    "leave --size away"
+                )
+            return asked
+        if dims[0] is not None and dims[1] is not None:
+            return dims[0], dims[1]
+        size = manifest_size(self.manifest)
+        if size is None:
+            raise UsageError(
+                f"{self.path}: neither a fixed input size nor one in its manifest; say --size HxW"
+            )
+        return size
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Run float32 (n, 3, H, W); a batch shorter than the file's fixed one is filled up."""
+        count = images.shape[0]
+        batch = images.numpy().astype(self._dtype, copy=False)
+        if self.fixed_batch is not None and count < self.fixed_batch:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], self.fixed_batch - count, axis=0)])
+        try:
+            outputs = self.session.run(None, {self._input.name: batch})
+        except _SESSION_ERRORS as error:
+            raise UnsupportedGraphError(
+                f"{self.path}: does not run on input {batch.shape} ({_first_line(error)})"
+            ) from error
+        return {
+            one.name: torch.from_numpy(np.ascontiguousarray(values[:count]))
+            for one, values in zip(self.session.get_outputs(), outputs, strict=True)
+        }
+
+
+def open_session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+    """Load a file on ``device`` (auto, cuda, cpu), errors only in the log; threads 0 = its choice.
+
+    Raises UnsupportedGraphError where onnxruntime refuses the file, UsageError for ``cuda``
+    without a CUDA device; where CUDA then fails it runs on the CPU, and a warning says so once.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    providers: list[Any] = ["CPUExecutionProvider"]
+    offered = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device != "cpu" and offered and torch.cuda.is_available():
+        onnxruntime.preload_dlls()
+        # TF32 would move logits by 1e-3; the number must be the same as on a CPU.
+        providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
+    elif device == "cuda":
+        raise UsageError("--device cuda: onnxruntime sees no CUDA device; wanted one, or cpu")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except _SESSION_ERRORS as error:
+        raise UnsupportedGraphError(
+            f"{path}: onnxruntime cannot load it ({_first_line(error)}); wanted an ONNX network"
+        ) from error
+    if len(providers) > len(session.get_providers()):
+        logger.warning("onnxruntime could not use CUDA for %s: it runs on the CPU", path.name)
+    return session
+
+
+def _read_manifest(session: onnxruntime.InferenceSession) -> dict[str, Any]:
+    text = session.get_modelmeta().custom_metadata_map.get("fnac")
+    if not text:
+        return {}
+    try:
+        manifest = json.loads(text)
+    except json.JSONDecodeError:
+        logger.warning("the file's fnac manifest is not JSON: it is left aside")
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
