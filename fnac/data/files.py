@@ -68,26 +68,41 @@ def read_mask(path: Path) -> npt.NDArray[np.generic]:
     return mask.astype(np.uint8) if mask.dtype == np.bool_ else mask
 
 
+def verify_picture(path: Path) -> tuple[int, int]:
+    """Read header and container, without the pixels where they can be trusted.
+
+    Returns (width, height) in pixels; raises DataError where the file is missing or broken.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; wanted a picture; add it, or take it off the list")
+    try:
+        with Image.open(path) as file:
+            size, kind = file.size, file.format
+            if kind == "PNG":
+                file.verify()  # checksums of all chunks, without inflating them
+            elif kind != "JPEG" or not _ends_well(path):
+                file.load()  # a JPEG without its end marker, or another format: decode to know
+    except _BROKEN as error:
+        raise _undecodable(path, error) from error
+    return size
+
+
 def check_pair(pair: Pair) -> str | None:
     """Say what is wrong with a pair in one sentence, or None.
 
     The picture's header and container are read (checksums of PNG, end marker of JPEG), not its
     pixels; the mask is decoded, because its ids have to be seen.
     """
-    if not pair.image.is_file():
-        return f"{pair.image}: no such file; wanted a picture; add it, or take it off the list"
-    if not pair.mask.is_file():
+    if pair.image.is_file() and not pair.mask.is_file():
         return (
             f"{pair.mask}: no such file; wanted the mask of {pair.image.name}; "
             "add it, or remove the picture"
         )
     try:
-        width, height = _verify_picture(pair.image)
+        width, height = verify_picture(pair.image)
         mask = read_mask(pair.mask)
     except DataError as error:
         return str(error)
-    except _BROKEN as error:
-        return str(_undecodable(pair.image, error))
     if mask.shape != (height, width):
         return (
             f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]} pixels; wanted {width}x{height} as "
@@ -186,18 +201,6 @@ def require_folder(folder: Path, what: str) -> None:
     """Raise DataError unless ``folder`` is there."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; wanted {what}; check the path in --data")
-
-
-def _verify_picture(path: Path) -> tuple[int, int]:
-    """Read header and container; return (width, height)."""
-    with Image.open(path) as file:
-        size, kind = file.size, file.format
-        if kind == "PNG":
-            file.verify()  # checksums of all chunks, without inflating them
-            return size
-        if kind != "JPEG" or not _ends_well(path):
-            file.load()  # a JPEG without its end marker, or another format: decode to know
-    return size
 
 
 def _ends_well(path: Path) -> bool:

@@ -1,0 +1,79 @@
+"""COCO's json: loading it, and saying what makes it something else."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from fnac.errors import DataError
+
+LISTS = ("images", "annotations", "categories")
+
+
+def load_coco(path: Path) -> dict[str, Any]:
+    """Return the content of a COCO json; raises DataError where the file is not one."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; wanted COCO annotations; check the path") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: not JSON ({error}); wanted COCO annotations; copy the file again"
+        ) from error
+    found = sorted(content) if isinstance(content, dict) else type(content).__name__
+    for key in LISTS:
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise DataError(
+                f"{path}: found {found}; wanted an object with the lists {', '.join(LISTS)} "
+                "(COCO's format); name the right file"
+            )
+    return dict(content)
+
+
+def coco_classes(content: dict[str, Any], path: Path) -> list[tuple[int, str]]:
+    """Return (category id, name) in the order of the file; raises DataError."""
+    found: list[tuple[int, str]] = []
+    for record in content["categories"]:
+        key = record.get("id") if isinstance(record, dict) else None
+        name = record.get("name") if isinstance(record, dict) else None
+        if not isinstance(key, int) or not isinstance(name, str):
+            raise DataError(f"{path}: category {record!r}; wanted an object with id and name")
+        found.append((key, name))
+    if not found or len({k for k, _ in found}) < len(found) or len(dict(found)) < len(found):
+        raise DataError(f"{path}: categories {found}; wanted at least one, each id once")
+    return found
+
+
+def image_records(
+    content: dict[str, Any], path: Path, problems: list[str]
+) -> dict[object, tuple[str, tuple[int, int]]]:
+    """Return image id -> (file name, (H, W)); a sentence a wrong record goes to ``problems``."""
+    found: dict[object, tuple[str, tuple[int, int]]] = {}
+    for place, record in enumerate(content["images"]):
+        key = record.get("id") if isinstance(record, dict) else None
+        if not isinstance(key, int | str):
+            problems.append(f"{path}: images[{place}]: found {record!r}; wanted an object with id")
+            continue
+        name, width, height = (record.get(k) for k in ("file_name", "width", "height"))
+        if not isinstance(name, str) or not all(
+            isinstance(side, int) and side > 0 for side in (width, height)
+        ):
+            problems.append(
+                f"{path}: image {key}: file_name {name!r}, width {width!r}, height {height!r}; "
+                "wanted a name and the picture's size in pixels"
+            )
+            continue
+        if key in found:
+            problems.append(f"{path}: image {key}: the id is there twice; wanted each id once")
+            continue
+        found[key] = (name, (height, width))
+    return found
+
+
+def number(value: object) -> bool:
+    """Say whether ``value`` is a finite number (bool is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
