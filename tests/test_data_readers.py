@@ -183,7 +183,7 @@ def test_yaml(folder: Path) -> None:
     ("content", "message"),
     [
         ("reader: folder\npath: .\nclases: [a]\n", "unknown key clases; folder knows classes,"),
-        ("reader: voc\n", "reader 'voc'; wanted 'reader:' of cityscapes, camvid, folder, scenes"),
+        ("reader: vox\n", "reader 'vox'; wanted 'reader:' of cityscapes, camvid, ade20k, voc,"),
         ("- 1\n", "reader 'list'; wanted 'reader:'"),
         ("reader: folder\n", "no path; wanted 'path:' of the folder folder"),
         ("a: [", "not YAML"),

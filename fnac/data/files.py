@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import struct
 import zlib
@@ -19,6 +21,8 @@ from torch import Tensor
 from fnac.errors import DataError
 
 from .labels import LabelTable
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
@@ -119,12 +123,16 @@ def check_pair(pair: Pair) -> str | None:
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
     """Check every pair, in order, on a few threads; DataError says what is wrong with the first."""
+    for problem in _problems(pairs):
+        if problem is not None:
+            raise DataError(problem)
+
+
+def _problems(pairs: Sequence[Pair]) -> Iterator[str | None]:
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="fnac-check") as pool:
         for start in range(0, len(pairs), 64):
-            for problem in pool.map(check_pair, pairs[start : start + 64]):
-                if problem is not None:
-                    raise DataError(problem)
+            yield from pool.map(check_pair, pairs[start : start + 64])
 
 
 @dataclass(frozen=True)
@@ -181,6 +189,28 @@ class FileSource:
         """Look at every file of these splits (default all); DataError names the first broken."""
         for name in self.splits if splits is None else splits:
             check_pairs(self.split(name).pairs)
+
+    def without_bad(self) -> FileSource:
+        """Return the source without the pairs that ``check`` has something against."""
+        kept = {}
+        for name, pairs in self.pairs.items():
+            problems = list(_problems(pairs))
+            kept[name] = tuple(p for p, bad in zip(pairs, problems, strict=True) if bad is None)
+            report_skipped(self.root, name, problems)
+        return dataclasses.replace(self, pairs=kept)
+
+
+def report_skipped(root: Path, split: str, problems: Sequence[str | None]) -> None:
+    """Log how many samples of a split are left out, and what is wrong with the first.
+
+    problems: one a sample; None where nothing is wrong.
+    """
+    bad = [problem for problem in problems if problem is not None]
+    if bad:
+        logger.warning(
+            "%s: %d of %d samples of '%s' are left out; the first: %s",
+            root, len(bad), len(problems), split, bad[0],
+        )  # fmt: skip
 
 
 def list_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

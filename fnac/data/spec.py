@@ -2,7 +2,9 @@
 
 YAML keys: ``reader`` (a NAME), ``path`` (relative to the YAML file) and, for ``folder``:
 ``classes`` (names, or a file of names), ``ignore`` (ids), ``images``, ``masks`` (folder names),
-``val_fraction``; for ``scenes``: ``train``, ``val`` (counts), ``size`` (S or HxW), ``seed``.
+``val_fraction`` (``classes`` and ``val_fraction`` with ``--task cls``); for ``mpii``, ``lsp``,
+``coco-keypoints``: ``annotations`` (split: file) and, in this order, nothing, ``val_fraction``,
+``sigmas``; for ``scenes``: ``train``, ``val`` (counts), ``size`` (S or HxW), ``seed``.
 """
 
 from __future__ import annotations
@@ -16,11 +18,18 @@ import yaml
 
 from fnac.errors import DataError, UsageError
 
+from .ade20k import read_ade20k
 from .camvid import read_camvid
 from .cityscapes import read_cityscapes
+from .class_folders import read_class_folders
+from .coco_keypoints import read_coco_keypoints
+from .files import FileSource
 from .folder import read_classes, read_folder
+from .lsp import read_lsp
+from .mpii import read_mpii
 from .scene_source import SceneSource
 from .source import DataSource
+from .voc_segmentation import read_voc_segmentation
 
 Options = dict[str, Any]
 
@@ -47,16 +56,41 @@ class Reader:
     keys: frozenset[str] = frozenset()
 
 
-def _cityscapes(root: Path, options: Options, asked: Asked) -> DataSource:
-    return read_cityscapes(root)
+def _stock(read: Callable[[Path], FileSource]) -> Reader:
+    """Return the reader of a stock layout of masks, without options."""
 
+    def open_stock(root: Path, options: Options, asked: Asked) -> DataSource:
+        return _without_bad(read(root), asked)
 
-def _camvid(root: Path, options: Options, asked: Asked) -> DataSource:
-    return read_camvid(root)
+    return Reader(open_stock)
 
 
 def _folder(root: Path, options: Options, asked: Asked) -> DataSource:
-    return read_folder(root, seed=asked.seed, **_folder_options(options, asked.base, asked.where))
+    options = _folder_options(options, asked.base, asked.where)
+    return _without_bad(read_folder(root, seed=asked.seed, **options), asked)
+
+
+def _without_bad(source: FileSource, asked: Asked) -> FileSource:
+    return source.without_bad() if asked.skip_bad else source
+
+
+def _class_folders(root: Path, options: Options, asked: Asked) -> DataSource:
+    options = _folder_options(options, asked.base, asked.where)
+    return read_class_folders(root, seed=asked.seed, skip_bad=asked.skip_bad, **options)
+
+
+def _mpii(root: Path, options: Options, asked: Asked) -> DataSource:
+    return read_mpii(root, skip_bad=asked.skip_bad, **_person_options(options, asked.where))
+
+
+def _lsp(root: Path, options: Options, asked: Asked) -> DataSource:
+    options = _person_options(options, asked.where)
+    return read_lsp(root, seed=asked.seed, skip_bad=asked.skip_bad, **options)
+
+
+def _coco_keypoints(root: Path, options: Options, asked: Asked) -> DataSource:
+    options = _person_options(options, asked.where)
+    return read_coco_keypoints(root, skip_bad=asked.skip_bad, **options)
 
 
 def _scenes(root: Path, options: Options, asked: Asked) -> DataSource:
@@ -67,11 +101,17 @@ def _scenes(root: Path, options: Options, asked: Asked) -> DataSource:
 
 _SCENE_KEYS = frozenset({"train", "val", "test", "size", "seed"})
 READERS: dict[str, dict[str, Reader]] = {
-    "cityscapes": {"seg": Reader(_cityscapes)},
-    "camvid": {"seg": Reader(_camvid)},
+    "cityscapes": {"seg": _stock(read_cityscapes)},
+    "camvid": {"seg": _stock(read_camvid)},
+    "ade20k": {"seg": _stock(read_ade20k)},
+    "voc": {"seg": _stock(read_voc_segmentation)},
     "folder": {
-        "seg": Reader(_folder, frozenset({"classes", "ignore", "images", "masks", "val_fraction"}))
+        "seg": Reader(_folder, frozenset({"classes", "ignore", "images", "masks", "val_fraction"})),
+        "cls": Reader(_class_folders, frozenset({"classes", "val_fraction"})),
     },
+    "mpii": {"pose": Reader(_mpii, frozenset({"annotations"}))},
+    "lsp": {"pose": Reader(_lsp, frozenset({"annotations", "val_fraction"}))},
+    "coco-keypoints": {"pose": Reader(_coco_keypoints, frozenset({"annotations", "sigmas"}))},
     "scenes": {"seg": Reader(_scenes, _SCENE_KEYS)},
 }
 """Name of a SPEC -> task -> reader."""
@@ -163,9 +203,24 @@ def _folder_options(options: dict[str, Any], base: Path, where: str) -> dict[str
         if not all(isinstance(i, int) and 0 <= i <= 255 for i in ignore):
             raise UsageError(f"{where}: ignore {ignore!r}; wanted ids from 0 to 255")
         options["ignore"] = ignore
+    _check_fraction(options, where)
+    return options
+
+
+def _person_options(options: Options, where: str) -> Options:
+    files = options.get("annotations", {})
+    if not isinstance(files, dict) or not all(isinstance(f, str) for f in files.values()):
+        raise UsageError(f"{where}: annotations {files!r}; wanted 'split: file' lines")
+    sigmas = options.get("sigmas", [])
+    if not isinstance(sigmas, list) or not all(isinstance(s, float) and s > 0 for s in sigmas):
+        raise UsageError(f"{where}: sigmas {sigmas!r}; wanted a list of numbers, one a joint")
+    _check_fraction(options, where)
+    return options
+
+
+def _check_fraction(options: Options, where: str) -> None:
     if not isinstance(options.get("val_fraction", 0.2), float):
         raise UsageError(f"{where}: val_fraction {options['val_fraction']!r}; wanted e.g. 0.2")
-    return options
 
 
 def _scene_options(spec: str, text: str) -> dict[str, Any]:
