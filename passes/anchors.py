@@ -79,13 +79,15 @@ class AnchorSpec:
                     math.ceil(side / step) for side, step in zip(size, level.stride, strict=True)
                 )
             else:
-                before = self.levels[place - 1].stride
-                rows, columns = (
-                    _halve(side, round(math.log2(step / last)))
-                    for side, step, last in zip(found[-1], level.stride, before, strict=True)
-                )
+                times = self.halvings(self.levels[place - 1].stride, level.stride)
+                rows, columns = (_halve(c, n) for c, n in zip(found[-1], times, strict=True))
             found.append((rows, columns))
         return found
+
+    @staticmethod
+    def halvings(finer: Sequence[float], coarser: Sequence[float]) -> list[int]:
+        """Return how often rows and columns are halved from one level's stride to the next's."""
+        return [round(math.log2(b / a)) for a, b in zip(finer, coarser, strict=True)]
 
     def count(self, size: Sequence[int]) -> int:
         """Return how many anchors a picture of ``size`` (H, W) has."""

@@ -124,6 +124,8 @@ def owned_parameters(nodes: Iterable[gs.Node]) -> dict[int, int]:
         for index, tensor in enumerate(node.inputs):
             if not isinstance(tensor, gs.Constant) or id(tensor) in seen:
                 continue
+            if node.metadata.get("fnac.part") == "postprocess":
+                continue  # anchors and thresholds are no parameters
             seen.add(id(tensor))
             if is_parameter(node, index, tensor):
                 result[id(node)] += math.prod(tensor.shape)

@@ -13,6 +13,7 @@ from .errors import FnacError
 
 # name -> module:attribute; the attribute is a Pass class, or a tuple of passes (a pipeline)
 PASSES: dict[str, str] = {
+    "attach-detections": "attach_detections:AttachDetections",
     "attach-head": "attach_head:AttachHead",
     "attach-postprocess": "attach_postprocess:AttachPostprocess",
     "choose": "choose:Choose",

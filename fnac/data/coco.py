@@ -164,4 +164,8 @@ def _read_box(
         return image, None, 0.0
     area = record.get("area")
     inside = clipped(corners, size)
-    return image, [*inside, class_id], float(area) if isinstance(area, int | float) else box[2] * box[3]
+    return (
+        image,
+        [*inside, class_id],
+        float(area) if isinstance(area, int | float) else box[2] * box[3],
+    )

@@ -1,0 +1,54 @@
+"""Writing a run of new nodes: each call makes one and returns what it computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from .graph import Graph
+
+
+class NodeMaker:
+    """Makes nodes that belong together; ``nodes`` holds them in order, not yet in the graph.
+
+    prefix  what the names of nodes and tensors begin with
+    part    the nodes' ``fnac.part``
+    """
+
+    def __init__(self, graph: Graph, prefix: str, part: str) -> None:
+        self.graph = graph
+        self.prefix = prefix
+        self.part = part
+        self.nodes: list[gs.Node] = []
+
+    def __call__(
+        self, op: str, *inputs: gs.Tensor | np.ndarray, dtype: object = None, **attrs: object
+    ) -> gs.Variable:
+        """Add a node of one output, of ``dtype`` where it is known; arrays become constants."""
+        return self.several(op, 1, *inputs, dtype=dtype, **attrs)[0]
+
+    def several(
+        self,
+        op: str,
+        count: int,
+        *inputs: gs.Tensor | np.ndarray,
+        dtype: object = None,
+        **attrs: object,
+    ) -> list[gs.Variable]:
+        """Add a node of ``count`` outputs; return them."""
+        name = self.graph.new_name(f"{self.prefix}.{op.lower()}")
+        outputs = [
+            gs.Variable(self.graph.new_name(f"{name}.out{i or ''}"), dtype) for i in range(count)
+        ]
+        node = gs.Node(
+            op=op, name=name, attrs=attrs, inputs=[self._tensor(i, name) for i in inputs],
+            outputs=outputs,
+        )  # fmt: skip
+        node.metadata = {"fnac.part": self.part}
+        self.nodes.append(node)
+        return outputs
+
+    def _tensor(self, value: gs.Tensor | np.ndarray, owner: str) -> gs.Tensor:
+        if isinstance(value, gs.Tensor):
+            return value
+        return gs.Constant(self.graph.new_name(f"{owner}.const"), np.ascontiguousarray(value))
