@@ -17,6 +17,10 @@ NETWORK = """(float[N,3,16,16] x) => (logits)
     <float[8,3,3,3] w, float[8] g, float[8] b, float[8] m, float[8] v, float[5,8,1,1] c, float[5] d>
     { h = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, w)
       n = BatchNormalization(h, g, b, m, v) r = Relu(n) k = Dropout(r) logits = Conv(k, c, d) }"""
+DETECTOR = """(float[N,3,32,40] x) => (l, d)
+    <float[4,3,8,8] w, float[4] b, float[8,3,8,8] v, int64[3] s, int64[3] t>
+    { a = Conv<strides = [8, 8]>(x, w, b) k = Transpose<perm = [0, 2, 3, 1]>(a) l = Reshape(k, s)
+      e = Conv<strides = [8, 8]>(x, v) f = Transpose<perm = [0, 2, 3, 1]>(e) d = Reshape(f, t) }"""
 MADDS = 8 * 8 * (8 * 27 + 5 * 8)
 
 
@@ -47,6 +51,44 @@ def test_the_emitted_file_answers_in_labels(target: Path, tmp_path: Path) -> Non
         "lift-constants", "drop-identity", "fold-batchnorm", "clean", "attach-postprocess",
     ]  # fmt: skip
     assert [e["verdict"] for e in result.ledger][1:3] == ["equal", "equal"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_detector_answers_in_boxes(tmp_path: Path, precision: str) -> None:
+    """Two 8x8 anchors a cell, two classes; the first channel of the picture is what is found."""
+    logits = np.full((4, 3, 8, 8), 0.0)
+    logits[1, 0] = 1 / 8  # the mean of a cell's 64 pixels, times 8
+    g = graph(
+        DETECTOR,
+        values={"w": logits, "b": [-4, -4, -4, -4], "v": 0, "s": [0, -1, 2], "t": [0, -1, 4]},
+    )
+    anchors = {"levels": [{"stride": 8, "boxes": [[8, 8], [8, 16]]}]}
+    g.manifest.update(role="target", task="det", head="retinanet", num_classes=2, anchors=anchors)
+    target = g.save(tmp_path / "target.onnx")
+    pictures = np.zeros((3, 3, 32, 40), np.float32)
+    pictures[0, 0, 8:16, 24:32] = 1
+    pictures[2, 0, 0:8, 0:16] = 0.75
+    settings = EmitSettings(fp16=precision == "fp16", int8=precision == "int8")
+    result = emit(target, tmp_path / "model.onnx", settings, images=pictures)
+    made = Graph.load(result.path)
+    found = run(made, {"x": pictures})
+    assert (found["labels"] >= 0).sum(axis=1).tolist() == [1, 0, 2]
+    assert found["labels"][0, 0] == 1
+    np.testing.assert_allclose(found["boxes"][0, 0], [24, 8, 32, 16], rtol=0, atol=1e-4)
+    assert found["boxes"][2, :2, 0].tolist() == [0, 8]
+    kinds = {n.op for n in made.nodes if n.metadata.get("fnac.part") == "postprocess"}
+    assert {"NonMaxSuppression", "Exp"} <= kinds
+    assert not any(t.dtype == np.float16 for n in made.nodes if n.op == "Exp" for t in n.outputs)
+    assert result.profile.params == g_params(g)
+
+
+def g_params(g: Graph) -> int:
+    return sum(c.values.size for c in g.constants() if c.name in ("w", "b", "v"))
+
+
+def test_senseless_settings_of_detections_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"iou=2, score=0.05; 0 to 1 is wanted"):
+        EmitSettings(iou=2)
 
 
 def test_every_node_carries_its_madds_and_the_profile_describes_the_file(

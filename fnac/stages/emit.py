@@ -1,9 +1,9 @@
 """``emit``: the finished network becomes the file that is deployed.
 
-Dropout goes, BN is folded, what only training or the exporter needed goes, labels come out if the
-task is segmentation, and every node carries its MAdds. ``profile.json`` and ``profile.csv`` lie
-beside the file and describe it; the ``paper`` figures in them are counted before BN is folded,
-since folding adds the biases that this convention counts.
+Dropout goes, BN is folded, what only training or the exporter needed goes, answers come out (labels
+for segmentation, boxes for detection), and every node carries its MAdds. ``profile.json`` and
+``profile.csv`` lie beside the file and describe it; the ``paper`` figures in them are counted
+before BN is folded, since folding adds the biases that this convention counts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fnac.errors import PassFailedError, UnsupportedGraphError, UsageError
+from fnac.passes.attach_detections import AttachDetections
 from fnac.passes.attach_postprocess import AttachPostprocess
 from fnac.passes.base import Pass
 from fnac.passes.clean import Clean
@@ -34,19 +35,20 @@ from fnac.passes.verify import probe_size, random_feed, run
 
 logger = logging.getLogger(__name__)
 
-POSTPROCESS = {"seg": "argmax"}
-"""What is attached for a task; other tasks answer in their raw outputs."""
-
 
 @dataclasses.dataclass(frozen=True)
 class EmitSettings:
     """How to emit. Fields are the options of ``fnac emit``.
 
-    ``no_postprocess``  leave the logits as the output
+    ``no_postprocess``  leave the raw outputs (logits, box deltas)
     ``labels``          number type of the labels: ``int64`` or ``uint8``
     ``fp16``            store and compute in float16; inputs and outputs stay float32
     ``int8``            quantize, calibrated on pictures of ``--data``
     ``calibration``     pictures that int8 is calibrated on
+    ``iou``             detection: boxes of one class that overlap more are one object
+    ``score``           detection: boxes with a lower score are dropped
+    ``candidates``      detection: anchors of a picture that are looked at, best first
+    ``detections``      detection: rows of boxes that come out
     ``size``            (H, W) the MAdds are counted at; None: the file's own
     ``no_verify``       skip the proof after every pass
     """
@@ -56,6 +58,10 @@ class EmitSettings:
     fp16: bool = False
     int8: bool = False
     calibration: int = 100
+    iou: float = 0.5
+    score: float = 0.05
+    candidates: int = 1000
+    detections: int = 100
     size: tuple[int, int] | None = None
     no_verify: bool = False
 
@@ -65,6 +71,14 @@ class EmitSettings:
             raise UsageError("--fp16 and --int8 were both given; one precision is wanted")
         if self.labels not in ("int64", "uint8"):
             raise UsageError(f"labels={self.labels}; int64 or uint8 is wanted")
+        try:
+            self.attach_detections()
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    def attach_detections(self) -> AttachDetections:
+        """Return what stands behind a detector."""
+        return AttachDetections(self.iou, self.score, self.candidates, self.detections)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +107,15 @@ def pipeline(graph: Graph, settings: EmitSettings) -> list[Pass]:
         FoldBatchNorm(),
         Clean(),
     ]
-    kind = POSTPROCESS.get(str(graph.manifest.get("task")))
-    if kind is not None and not settings.no_postprocess:
-        passes.append(AttachPostprocess(kind=kind, dtype=settings.labels))
-    if settings.fp16:
-        passes.append(ConvertFloat16())  # last: it casts whatever the outputs are by then
-    return passes
+    halves: list[Pass] = [ConvertFloat16()] if settings.fp16 else []
+    if settings.no_postprocess:
+        return passes + halves
+    match graph.manifest.get("task"):
+        case "seg":  # float16 last: it casts whatever the outputs are by then
+            return [*passes, AttachPostprocess(dtype=settings.labels), *halves]
+        case "det":  # boxes stay in float32: in float16 a corner at 1000 is half a pixel off
+            return [*passes, *halves, settings.attach_detections()]
+    return passes + halves
 
 
 def emit(

@@ -59,6 +59,7 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 op_types_to_quantize=QUANTIZED_OPS,
+                nodes_to_exclude=[n.name for n in graph.nodes if _is_postprocess(n.metadata)],
             )
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise PassFailedError(f"--int8: onnxruntime cannot quantize: {error}") from error
@@ -72,3 +73,8 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
     made.manifest = {**graph.manifest, "precision": "int8"}
     made.producer_name = graph.producer_name
     return made
+
+
+def _is_postprocess(metadata: dict[str, str]) -> bool:
+    """Say whether a node decodes answers: corners of boxes are no activations."""
+    return metadata.get("fnac.part") == "postprocess"
