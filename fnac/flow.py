@@ -65,7 +65,7 @@ def adapt(
     if resume:
         config = read_yaml(folder / "config.yaml")
         _refuse_changes(config, given or {}, folder)
-    run = _Run(folder, config, verify, ranks, resume)
+    run = AdaptRun(folder, config, verify, ranks, resume)
     with runs.kept_if_trained(folder, new=ranks.first and not resume):
         if ranks.first:
             log.info("run folder: %s", folder)
@@ -156,7 +156,7 @@ def _is_file(seed: str) -> bool:
     return Path(seed).suffix == ".onnx" or Path(seed).is_file()
 
 
-class _Run:
+class AdaptRun:
     """One adaptation in its folder: the stages as methods, in the order of the file's words."""
 
     def __init__(
@@ -174,6 +174,7 @@ class _Run:
         return task_for(self.settings, self.source, self.config, manifest)
 
     def path(self, name: str) -> Path:
+        """Return the path of a file of the run."""
         return self.folder / name
 
     def _section(self, section: str) -> dict[str, Any]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch.nn import Parameter
 
 from fnac.errors import UsageError
 
+logger = logging.getLogger(__name__)
+
 HEAD_LR_MULTIPLIER = 5.0
+S = TypeVar("S", bound="OptimizerSettings")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +31,8 @@ class OptimizerSettings:
     """Learning rate of the head; without it ``head_lr_multiplier`` decides."""
     head_lr_multiplier: float | None = None
     """Learning rate of the head over that of the backbone (default 5)."""
+    lr_batch: int | None = None
+    """Batch size that learning rates and numbers of steps are meant for; see ``for_batch``."""
     momentum: float = 0.9
     """Momentum of SGD and RMSprop."""
     weight_decay: float = 5e-4
@@ -62,6 +68,8 @@ class OptimizerSettings:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} {value:g}: wanted a number above zero")
+        if self.lr_batch is not None and self.lr_batch < 1:
+            raise UsageError(f"lr_batch {self.lr_batch}: wanted at least 1 picture")
         for name in ("momentum", "weight_decay", "lr_warmup_steps"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} {getattr(self, name):g}: wanted zero or more")
@@ -87,6 +95,30 @@ class OptimizerSettings:
                 return float(self.gamma**passed)
             case _:
                 return 1.0
+
+
+def for_batch(settings: S, batch_size: int) -> S:
+    """Return ``settings`` for another batch than the one they are meant for (``lr_batch``).
+
+    Learning rates follow the batch size: linearly, or by its square root for Adam; whatever is
+    counted in steps (``steps``, warm-ups) follows its inverse, so that as many pictures are seen.
+    Epochs and milestones stay. Without ``lr_batch`` nothing changes. The number of devices does
+    not matter: ``batch_size`` is over all of them.
+    """
+    if settings.lr_batch is None or settings.lr_batch == batch_size:
+        return settings
+    ratio = batch_size / settings.lr_batch
+    rate = math.sqrt(ratio) if settings.optimizer == "adam" else ratio
+    changed: dict[str, Any] = {"lr": settings.lr * rate, "lr_batch": batch_size}
+    if settings.head_lr is not None:
+        changed["head_lr"] = settings.head_lr * rate
+    for name in ("steps", "warmup_steps", "lr_warmup_steps"):
+        count = getattr(settings, name, None)
+        if count:
+            changed[name] = max(1, round(count / ratio))
+    said = ", ".join(f"{name} {value:.6g}" for name, value in changed.items() if name != "lr_batch")
+    logger.info("batch %d in place of %d: %s", batch_size, settings.lr_batch, said)
+    return dataclasses.replace(settings, **changed)
 
 
 def make_optimizer(

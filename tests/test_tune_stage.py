@@ -14,7 +14,7 @@ from fnac.data.loader import EpochLoader
 from fnac.data.transforms import TrainTransform
 from fnac.errors import UsageError
 from fnac.importer import import_onnx, write_back
-from fnac.optimizers import OptimizerSettings
+from fnac.optimizers import OptimizerSettings, for_batch
 from fnac.passes.choose import choose
 from fnac.passes.graph import Graph
 from fnac.stages.tune import TuneResult, TuneSettings, recalibrate_bn, tune
@@ -161,6 +161,38 @@ def test_recalibration_is_part_of_the_run(tmp_path: Path) -> None:
     )
     assert np.abs(a["stem_mean"]).max() < 0.5 * np.abs(b["stem_mean"]).max()
     np.testing.assert_allclose(a["stem_weight"], b["stem_weight"], atol=1e-6)
+
+
+def test_frozen_bn_stays_as_it_is(tmp_path: Path) -> None:
+    start = {c.name: c.values for c in Graph.load(target(tmp_path / "start.onnx")).constants()}
+    run(tmp_path / "a", epochs=2, eval_every=1, freeze_bn=True)
+    run(tmp_path / "b", epochs=2, eval_every=1)
+    frozen, free = (
+        {c.name: c.values for c in Graph.load(tmp_path / x / "tuned.onnx").constants()}
+        for x in "ab"
+    )
+    norms = {
+        t.name
+        for node in Graph.load(tmp_path / "start.onnx").nodes
+        if node.op == "BatchNormalization"
+        for t in node.inputs[1:]
+    }
+    assert norms
+    for name in norms:
+        np.testing.assert_array_equal(frozen[name], start[name], err_msg=name)
+        assert not np.array_equal(free[name], start[name]), name
+    assert not np.array_equal(frozen["stem_weight"], start["stem_weight"])
+
+
+def test_another_batch_scales_rates_and_steps() -> None:
+    recipe = TuneSettings(lr=0.02, head_lr=0.1, lr_batch=16, steps=1000, lr_warmup_steps=500)
+    small = for_batch(recipe, 4)
+    assert (small.lr, small.head_lr) == pytest.approx((0.005, 0.025))
+    assert (small.steps, small.lr_warmup_steps, small.epochs) == (4000, 2000, recipe.epochs)
+    adam = for_batch(TuneSettings(optimizer="adam", lr=1e-3, lr_batch=32), 8)
+    assert adam.lr == pytest.approx(5e-4)
+    assert for_batch(recipe, 16) is recipe
+    assert for_batch(TuneSettings(lr=0.02), 4).lr == 0.02
 
 
 def test_mixed_precision_trains(tmp_path: Path) -> None:

@@ -378,8 +378,14 @@ def evaluate(
 @click.option("--recipe", help="Settings by name (fnac/models/recipes) or a YAML file.")
 @expand_options
 @size_option
+@click.option("--batch", type=int, help="Images a step of search and tuning, over all devices.")
 @search_options
 @device_options
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check data, plan and costs, take one step of each kind; keep nothing.",
+)
 @resume_option
 @no_verify_option
 @json_option
@@ -393,6 +399,7 @@ def adapt(
     budget_of: str | None,
     latency_table: Path | None,
     recipe: str | None,
+    dry_run: bool,
     resume: bool,
     no_verify: bool,
     as_json: bool,
@@ -416,6 +423,7 @@ def adapt(
         "seed": options["random_seed"],
         "workers": options["workers"],
         "size": options["size"],
+        "batch_size": options["batch"],
     }
     search_keys = ("alpha_grad", "lambda_")
     fresh = {"random_seed": options["random_seed"]}
@@ -440,6 +448,15 @@ def adapt(
         assignments=assignments,
         options=said,
     )
+    if dry_run:
+        from fnac.dry_run import dry_run as try_out
+
+        tried = try_out(config, verify=not no_verify)
+        if as_json:
+            print_json(tried.as_json())
+        else:
+            click.echo(tried.as_text())
+        return
     result = run(config, given=given, out=out, resume=resume, verify=not no_verify)
     if result is None:  # another process of a distributed run speaks
         return

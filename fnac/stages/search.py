@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fnac.data.source import DataSource
+from fnac.optimizers import for_batch
 from fnac.passes.graph import Graph
 from fnac.search.budget import Budget, budget_costs, resolve_budget
 from fnac.search.outcome import SearchResult
@@ -43,6 +44,7 @@ def search(
     space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
     wanted = resolve_budget(budget, space)
     task.check_network(graph.manifest)
+    settings = for_batch(settings, settings.batch_size)
     run = SearchRun(graph, space, wanted, source, task, folder, settings)
     if resume and run.checkpoint.exists():
         run.resume()

@@ -27,7 +27,7 @@ from fnac.data.batches import BatchSettings
 from fnac.data.source import DataSource
 from fnac.errors import UsageError
 from fnac.importer import import_onnx, write_back
-from fnac.optimizers import OptimizerSettings
+from fnac.optimizers import OptimizerSettings, for_batch
 from fnac.passes.graph import Graph
 from fnac.progress import StepProgress
 from fnac.run_log import CsvLog, LossTrace
@@ -60,6 +60,8 @@ class TuneSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
     """Epochs between two evaluations on the validation set; there is always one at the end."""
     recalibrate_bn: int = 0
     """Batches over which BN statistics are averaged anew before the first step; 0: not at all."""
+    freeze_bn: bool = False
+    """Train with the running statistics of BN and leave its parameters (after recalibration)."""
 
     def __post_init__(self) -> None:
         OptimizerSettings.__post_init__(self)
@@ -105,6 +107,7 @@ def tune(
             f"{model}: it is a super network ({len(module.choice_points)} choice points); derive "
             "an architecture first (`fnac derive`)"
         )
+    settings = for_batch(settings, settings.batch_size)
     fabric = open_fabric(settings)
     train = source.split("train")
     loader = training_loader(train, task, graph.manifest, settings, fabric, settings.seed)
@@ -135,6 +138,8 @@ def tune(
         batches = loader.iterate(0, settings.recalibrate_bn)
         recalibrate_bn(plain, (to_device(fabric, b, settings.channels_last)[0] for b in batches))
         same_buffers(fabric, plain)
+    if settings.freeze_bn:
+        freeze_bn(plain)
     if not state and fabric.is_global_zero:
         checkpoint.unlink(missing_ok=True)  # of another run, not to be resumed
     measured = f"val_{task.metric}"
@@ -151,7 +156,7 @@ def tune(
     def evaluate() -> float | None:
         if validation is None or not fabric.is_global_zero:
             return None
-        return evaluate_module(
+        value = evaluate_module(
             plain,
             source,
             task,
@@ -161,6 +166,9 @@ def tune(
             workers=settings.workers,
             dataset=validation,
         ).value
+        if settings.freeze_bn:  # back in training mode, and so was BN
+            freeze_bn(plain)
+        return value
 
     with StepProgress("tune", total, start=start, shown=fabric.is_global_zero) as progress:
         for step, batch in enumerate(loader.iterate(start, total), start):
@@ -197,9 +205,21 @@ def tune(
     return TuneResult(output, total, trace.last, val)
 
 
+def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return the batch normalisations of ``module``."""
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+def freeze_bn(module: nn.Module) -> None:
+    """Put BN into evaluation mode and its parameters out of training."""
+    for norm in batch_norms(module):
+        norm.eval()
+        norm.requires_grad_(False)
+
+
 def recalibrate_bn(module: nn.Module, batches: Any) -> None:
     """Average the BN statistics of ``module`` anew over ``batches`` of images; weights stay."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(module)
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
