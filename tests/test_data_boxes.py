@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from fnac.data.coco import read_coco
+from fnac.data.spec import open_data
 from fnac.data.voc import CLASSES, read_voc
-from fnac.errors import DataError
+from fnac.errors import DataError, UsageError
 
 Content = dict[str, Any]
 
@@ -126,7 +127,7 @@ def test_wrong_pictures_are_refused_or_left_out(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not JSON (Expecting property name"),
+        ("{", "not JSON (line 1: Expecting property name"),
         ("[]", "found list; wanted an object with the lists images, annotations, categories"),
         ('{"images": []}', "found ['images']; wanted an object with the lists images, annotations"),
         ('{"images": [], "annotations": [], "categories": [1]}', "category 1; wanted an object"),
@@ -277,3 +278,49 @@ def test_a_data_set_in_vocs_way(shared_data: Path) -> None:
             wanted = by_name[picture.image.name].boxes - [1, 1, 0, 0, 0]
             wanted = np.concatenate([np.maximum(wanted[:, :4], 0), wanted[:, 4:]], axis=1)
             np.testing.assert_array_equal(picture.boxes, wanted)
+
+
+# --------------------------------------------------------------------------- --data
+
+
+def test_data_sets_are_opened_by_spec(tmp_path: Path) -> None:
+    coco_folder(tmp_path)
+    source = open_data(f"coco:{tmp_path}", "det")
+    assert (source.name, source.classes, source.splits) == ("coco", ["cat", "dog"], ("train",))
+    (tmp_path / "d.yaml").write_text(
+        "reader: coco\npath: .\nclasses: [dog]\nimages: {val: train2017}\n"
+        "annotations: {val: annotations/instances_train2017.json}\n"
+    )
+    source = open_data(str(tmp_path / "d.yaml"), "det")
+    assert (source.classes, source.splits) == (["dog"], ("val",))
+    assert source.split("val")[0][1].tolist() == [[1, 2, 4, 6, 0]]
+
+
+def test_voc_by_spec_and_skip_bad(tmp_path: Path) -> None:
+    voc_folder(tmp_path, OBJECT.format(name="unicorn", difficult=0, box=(5, 1, 6, 9)))
+    with pytest.raises(DataError, match="class 'unicorn'"):
+        open_data(f"voc:{tmp_path}", "det").check(["train"])
+    assert len(open_data(f"voc:{tmp_path}", "det", skip_bad=True).split("train")) == 1
+    (tmp_path / "d.yaml").write_text(
+        "reader: voc\npath: VOCdevkit\nclasses: [unicorn]\n"
+        "lists: {val: VOC2012/ImageSets/Main/val.txt}\n"
+    )
+    source = open_data(str(tmp_path / "d.yaml"), "det")
+    assert source.split("val")[0][1].tolist() == [[4, 0, 6, 9, 0]]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("reader: coco\nclasses: [a, a]", "classes ['a', 'a']; wanted a list of names, each once"),
+        ("reader: coco\nimages: here", "images 'here'; wanted 'split: folder' lines"),
+        ("reader: voc\nlists: {val: 3}", "lists.val 3; wanted a file, or several"),
+        ("reader: voc\nimages: [a]", "images ['a']; wanted a folder's name"),
+    ],
+)
+def test_senseless_keys_are_refused(tmp_path: Path, line: str, message: str) -> None:
+    file = tmp_path / "d.yaml"
+    file.write_text(f"{line}\npath: .\n")
+    with pytest.raises(UsageError) as caught:
+        open_data(str(file), "det")
+    assert str(caught.value) == f"{file}: {message}"

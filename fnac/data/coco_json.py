@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from fnac.errors import DataError
 
+from .json_files import read_json
+
 LISTS = ("images", "annotations", "categories")
 
 
 def load_coco(path: Path) -> dict[str, Any]:
     """Return the content of a COCO json; raises DataError where the file is not one."""
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; wanted COCO annotations; check the path") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: not JSON ({error}); wanted COCO annotations; copy the file again"
-        ) from error
+    content = read_json(path, "COCO annotations")
     found = sorted(content) if isinstance(content, dict) else type(content).__name__
     for key in LISTS:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):

@@ -4,7 +4,10 @@ YAML keys: ``reader`` (a NAME), ``path`` (relative to the YAML file) and, for ``
 ``classes`` (names, or a file of names), ``ignore`` (ids), ``images``, ``masks`` (folder names),
 ``val_fraction`` (``classes`` and ``val_fraction`` with ``--task cls``); for ``mpii``, ``lsp``,
 ``coco-keypoints``: ``annotations`` (split: file) and, in this order, nothing, ``val_fraction``,
-``sigmas``; for ``scenes``: ``train``, ``val`` (counts), ``size`` (S or HxW), ``seed``.
+``sigmas``; for ``coco``: ``annotations`` (split: json), ``images`` (split: folder), ``classes``
+(those wanted); for ``voc`` with ``--task det``: ``lists`` (split: files of names), ``images``,
+``annotations`` (folder names), ``classes``; for ``scenes``: ``train``, ``val`` (counts), ``size``
+(S or HxW), ``seed``.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ import yaml
 from fnac.errors import DataError, UsageError
 
 from .ade20k import read_ade20k
+from .box_options import COCO_KEYS, VOC_KEYS, coco_options, voc_options
 from .camvid import read_camvid
 from .cityscapes import read_cityscapes
 from .class_folders import read_class_folders
+from .coco import read_coco
 from .coco_keypoints import read_coco_keypoints
 from .files import FileSource
 from .folder import read_classes, read_folder
@@ -29,6 +34,7 @@ from .lsp import read_lsp
 from .mpii import read_mpii
 from .scene_source import SceneSource
 from .source import DataSource
+from .voc import read_voc
 from .voc_segmentation import read_voc_segmentation
 
 Options = dict[str, Any]
@@ -93,6 +99,16 @@ def _coco_keypoints(root: Path, options: Options, asked: Asked) -> DataSource:
     return read_coco_keypoints(root, skip_bad=asked.skip_bad, **options)
 
 
+def _coco(root: Path, options: Options, asked: Asked) -> DataSource:
+    options = coco_options(options, asked.base, asked.where)
+    return read_coco(root, skip_bad=asked.skip_bad, **options)
+
+
+def _voc(root: Path, options: Options, asked: Asked) -> DataSource:
+    options = voc_options(options, asked.base, asked.where)
+    return read_voc(root, skip_bad=asked.skip_bad, **options)
+
+
 def _scenes(root: Path, options: Options, asked: Asked) -> DataSource:
     options.setdefault("seed", asked.seed)
     values = {key: _scene_value(key, value, asked.where) for key, value in options.items()}
@@ -104,7 +120,8 @@ READERS: dict[str, dict[str, Reader]] = {
     "cityscapes": {"seg": _stock(read_cityscapes)},
     "camvid": {"seg": _stock(read_camvid)},
     "ade20k": {"seg": _stock(read_ade20k)},
-    "voc": {"seg": _stock(read_voc_segmentation)},
+    "voc": {"seg": _stock(read_voc_segmentation), "det": Reader(_voc, VOC_KEYS)},
+    "coco": {"det": Reader(_coco, COCO_KEYS)},
     "folder": {
         "seg": Reader(_folder, frozenset({"classes", "ignore", "images", "masks", "val_fraction"})),
         "cls": Reader(_class_folders, frozenset({"classes", "val_fraction"})),
