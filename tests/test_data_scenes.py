@@ -8,7 +8,7 @@ import numpy as np
 
 from fnac.data import open_data
 from fnac.data.scene_render import fill_outline, render_scene
-from fnac.data.scenes import CLASSES, DECOYS, KINDS, describe_scene
+from fnac.data.scenes import CLASSES, DECOYS, KEYPOINTS, KINDS, describe_scene
 
 
 def test_scenes_are_the_same_everywhere() -> None:
@@ -98,3 +98,51 @@ def test_background_leaves_room_for_every_class() -> None:
     share = counts / counts.sum()
     assert 0.6 < share[0] < 0.85
     assert share[1:].min() > 0.015
+
+
+def test_boxes_are_those_of_the_outlines_inside_the_picture() -> None:
+    source = open_data("scenes:train=30,val=1,size=64x80", "det")
+    masks = open_data("scenes:train=30,val=1,size=64x80").split("train")
+    assert source.classes == CLASSES[1:]
+    data = source.split("train")
+    assert sum(len(data[i][1]) for i in range(30)) > 30
+    for i in range(30):
+        image, boxes = data[i]
+        mask = masks[i][1].numpy()
+        assert np.array_equal(image.numpy(), masks[i][0].numpy())
+        for x0, y0, x1, y1, label in boxes.tolist():
+            assert 0 <= x0 < x1 <= 80
+            assert 0 <= y0 < y1 <= 64
+            inside = mask[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1]
+            assert (inside == label + 1).any()
+        assert data.info(i).boxes.tolist() == boxes.tolist()  # type: ignore[attr-defined]
+
+
+def test_figures_have_their_keypoints_on_themselves() -> None:
+    source = open_data("scenes:train=30,val=1,size=64", "pose")
+    assert source.classes == KEYPOINTS
+    data = source.split("train")
+    visible = hidden = 0
+    for i in range(len(data)):
+        figure = data.info(i)  # type: ignore[attr-defined]
+        _, target = data[i]
+        assert target.shape == (len(KEYPOINTS) + 2, 3)
+        assert target[: len(KEYPOINTS)].numpy().tolist() == figure.joints.tolist()
+        assert target[-2].tolist() == [*map(np.float32, figure.centre), 0]
+        x0, y0, x1, y1 = figure.box  # a triangle's ends lie a little outside of it
+        near = 0.2 * max(x1 - x0, y1 - y0)
+        for x, y, seen in figure.joints.tolist():
+            inside = x0 - near <= x <= x1 + near and y0 - near <= y <= y1 + near
+            assert inside or not seen
+            visible, hidden = visible + (seen == 2), hidden + (seen == 1)
+    assert visible > 2 * hidden > 0
+
+
+def test_crops_show_one_object_and_its_class() -> None:
+    source = open_data("scenes:train=30,val=1,size=64", "cls")
+    data, boxes = source.split("train"), open_data("scenes:train=30,val=1,size=64", "det")
+    labels = [int(data[i][1]) for i in range(len(data))]
+    wanted = [int(row[4]) for i in range(30) for row in boxes.split("train")[i][1]]
+    assert labels == wanted
+    assert len(source.classes) == len(KINDS) == 7
+    assert min(min(data[i][0].shape[1:]) for i in range(len(data))) > 8

@@ -1,32 +1,48 @@
-"""The built-in data set: synthetic scenes, painted on first use and kept in memory."""
+"""The built-in data set: synthetic scenes, painted on first use and kept in memory.
+
+The same scenes serve every task: masks (seg), boxes of the objects (det), one object with its
+keypoints a sample (pose), one object cut out a sample (cls).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fnac.errors import DataError
 
+from .joints import PCK, JointSet
 from .scene_render import render_scene
-from .scenes import CLASSES, describe_scene
+from .scene_samples import SceneBoxes, SceneCrops, SceneFigures
+from .scenes import CLASSES, KEYPOINTS, Scene, describe_scene
+from .source import Dataset, Sample
 
 # Scene numbers of the splits start here: no two splits ever share a scene.
 FIRST_NUMBER = {"train": 0, "val": 1_000_000_000, "test": 2_000_000_000}
 KEPT_BYTES = 1 << 30
 
+JOINTS = JointSet(
+    names=tuple(KEYPOINTS),
+    limbs=((0, 1), (0, 2), (0, 3), (0, 4)),
+    metric=PCK,
+    torso=(1, 3),
+)
+
 
 @dataclass(frozen=True)
 class SceneDataset:
-    """``count`` scenes of series ``seed`` from number ``first`` on."""
+    """``count`` scenes of series ``seed`` from number ``first`` on, with their class masks."""
 
     seed: int
     first: int
     count: int
     size: tuple[int, int]
-    _kept: dict[int, tuple[Tensor, Tensor]] = field(
+    _kept: dict[int, tuple[Tensor, Tensor, npt.NDArray[np.uint8]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -34,30 +50,48 @@ class SceneDataset:
         """Count the scenes."""
         return self.count
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Sample:
         """Return image uint8 (3, H, W) and mask uint8 (H, W); not to be changed in place."""
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        sample = self._kept.get(index)
-        if sample is None:
-            height, width = self.size
-            scene = describe_scene(self.seed, self.first + index, height, width)
-            image, mask, _ = render_scene(scene)
-            sample = torch.from_numpy(image), torch.from_numpy(mask)
-            if 4 * height * width * self.count <= KEPT_BYTES:
-                self._kept[index] = sample
-        return sample
+        image, mask, _ = self.painted(index)
+        return image, mask
 
     def id(self, index: int) -> str:
         """Return the scene's number in its series."""
         return f"scene-{self.seed}-{self.first + index}"
+
+    def description(self, index: int) -> Scene:
+        """Return the scene before it is painted."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        height, width = self.size
+        return describe_scene(self.seed, self.first + index, height, width)
+
+    def painted(self, index: int) -> tuple[Tensor, Tensor, npt.NDArray[np.uint8]]:
+        """Return image, mask and the number of the object seen at each pixel (H, W)."""
+        sample = self._kept.get(index)
+        if sample is None:
+            image, mask, numbers = render_scene(self.description(index))
+            sample = torch.from_numpy(image), torch.from_numpy(mask), numbers
+            height, width = self.size
+            if 5 * height * width * self.count <= KEPT_BYTES:
+                self._kept[index] = sample
+        return sample
+
+
+SAMPLES: dict[str, Callable[[SceneDataset], Dataset]] = {
+    "seg": lambda scenes: scenes,
+    "det": SceneBoxes,
+    "pose": SceneFigures,
+    "cls": SceneCrops,
+}
+"""Task -> what a sample of the scenes is."""
 
 
 @dataclass(frozen=True)
 class SceneSource:
     """Scenes of one series (``seed``), split by number; ``size`` is (H, W) in pixels.
 
-    ``task`` says what the targets are.
+    ``task`` says what the samples are; counts are of scenes.
     """
 
     train: int = 512
@@ -67,21 +101,22 @@ class SceneSource:
     seed: int = 0
     task: str = "seg"
     name: str = "scenes"
-    _splits: dict[str, SceneDataset] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    joints: JointSet = JOINTS
+    _splits: dict[str, Dataset] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def classes(self) -> list[str]:
-        """Background and the seven textured shapes."""
-        return list(CLASSES)
+        """The textured shapes (for seg behind the background); for pose the keypoints."""
+        if self.task == "pose":
+            return list(KEYPOINTS)
+        return list(CLASSES) if self.task == "seg" else list(CLASSES[1:])
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits with a count above zero."""
         return tuple(name for name in FIRST_NUMBER if getattr(self, name))
 
-    def split(self, name: str) -> SceneDataset:
+    def split(self, name: str) -> Dataset:
         """Return one split (the same object each time: its scenes stay painted)."""
         if name not in self.splits:
             found = ", ".join(self.splits) or "no split at all"
@@ -90,8 +125,8 @@ class SceneSource:
                 f"scenes: there is no split '{name}'; wanted one of those there are: {found}{todo}"
             )
         if name not in self._splits:
-            dataset = SceneDataset(self.seed, FIRST_NUMBER[name], getattr(self, name), self.size)
-            self._splits[name] = dataset
+            scenes = SceneDataset(self.seed, FIRST_NUMBER[name], getattr(self, name), self.size)
+            self._splits[name] = SAMPLES[self.task](scenes)
         return self._splits[name]
 
     def check(self, splits: Sequence[str] | None = None) -> None:

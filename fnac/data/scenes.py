@@ -34,7 +34,7 @@ KINDS: tuple[tuple[str, str, str], ...] = (
     ("checkered cross", "cross", "checks"),
 )
 CLASSES = ["background", *(name for name, _, _ in KINDS)]
-KEYPOINTS = ["centre", "top", "right", "bottom", "left"]
+KEYPOINTS = ["centre", "top", "right_end", "bottom", "left_end"]
 # Shapes and textures that are no class together: they are painted as clutter.
 DECOYS = (
     ("disc", "plain"), ("disc", "dots"), ("square", "stripes"), ("square", "plain"),

@@ -32,7 +32,7 @@ from .files import FileSource
 from .folder import read_classes, read_folder
 from .lsp import read_lsp
 from .mpii import read_mpii
-from .scene_source import SceneSource
+from .scene_source import SAMPLES, SceneSource
 from .source import DataSource
 from .voc import read_voc
 from .voc_segmentation import read_voc_segmentation
@@ -129,7 +129,7 @@ READERS: dict[str, dict[str, Reader]] = {
     "mpii": {"pose": Reader(_mpii, frozenset({"annotations"}))},
     "lsp": {"pose": Reader(_lsp, frozenset({"annotations", "val_fraction"}))},
     "coco-keypoints": {"pose": Reader(_coco_keypoints, frozenset({"annotations", "sigmas"}))},
-    "scenes": {"seg": Reader(_scenes, _SCENE_KEYS)},
+    "scenes": {task: Reader(_scenes, _SCENE_KEYS) for task in SAMPLES},
 }
 """Name of a SPEC -> task -> reader."""
 
