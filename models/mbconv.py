@@ -3,6 +3,8 @@
 A stage is one line of text: ``Stage("k3e6 x3", channels=32, stride=2)`` is three blocks with a
 3x3 depthwise convolution and expansion 6, the first of which halves the resolution. Blocks that
 differ are spelled one by one: ``Stage("k5e6 k5e3 k5e6 k3e6", 32, 2)``; ``skip`` leaves one out.
+A block of expansion 1 has no expansion convolution unless it is spelled ``k3e1+``. The networks
+there are stand in ``tables.py``.
 
 Parameters are laid out and named as in torchvision (``features.3.conv.1.0.weight``), so that its
 published weights load as they are.
@@ -11,6 +13,7 @@ published weights load as they are.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,10 +24,19 @@ from .errors import ModelError
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """One MBConv block: kernel size (odd) and expansion of its hidden channels."""
+    """One MBConv block: kernel size (odd) and expansion of its hidden channels.
+
+    ``pointwise``: expansion 1 has its 1x1 convolution all the same.
+    """
 
     kernel: int
     expansion: int
+    pointwise: bool = False
+
+    @property
+    def expands(self) -> bool:
+        """Say whether the block begins with a 1x1 convolution."""
+        return self.expansion != 1 or self.pointwise
 
 
 @dataclass(frozen=True)
@@ -35,16 +47,16 @@ class Stage:
     channels: int
     stride: int = 1
 
-    def parse(self) -> list[BlockSpec]:
-        """Return the blocks in order, the skipped ones left out; ModelError names a bad word."""
-        result: list[BlockSpec] = []
+    def places(self) -> list[BlockSpec | None]:
+        """Return the blocks in order, None for a skipped one; ModelError names a bad word."""
+        result: list[BlockSpec | None] = []
         for word in self.blocks.split():
             if word == "skip":
-                continue
-            if (repeat := re.fullmatch(r"x(\d+)", word)) and result:
+                result.append(None)
+            elif (repeat := re.fullmatch(r"x(\d+)", word)) and result:
                 result.extend([result[-1]] * (int(repeat[1]) - 1))
-            elif found := re.fullmatch(r"k(\d+)e(\d+)", word):
-                result.append(BlockSpec(int(found[1]), int(found[2])))
+            elif found := re.fullmatch(r"k(\d+)e(\d+)(\+?)", word):
+                result.append(BlockSpec(int(found[1]), int(found[2]), bool(found[3])))
             else:
                 raise ModelError(
                     f"stage {self.blocks!r}: {word!r}; wanted k<kernel>e<expansion>, skip or "
@@ -52,19 +64,25 @@ class Stage:
                 )
         return result
 
+    def parse(self) -> list[BlockSpec]:
+        """Return the blocks in order, the skipped ones left out."""
+        return [spec for spec in self.places() if spec is not None]
+
 
 @dataclass(frozen=True)
 class MBConvTable:
     """A network of the family: everything that sets its shapes, and nothing else.
 
     ``stem`` and ``last`` are output channels of the first and the last convolution; ``last`` is 0
-    for a network without one.
+    for a network without one. ``activation`` is ``relu6`` or ``relu``; ``epsilon`` is BN's.
     """
 
     name: str
     stem: int
     stages: tuple[Stage, ...]
     last: int = 0
+    activation: str = "relu6"
+    epsilon: float = 1e-5
 
     def scaled(self, width: float, last: int | None = None) -> MBConvTable:
         """Return the table with all channels times ``width``, rounded as torchvision rounds.
@@ -77,28 +95,16 @@ class MBConvTable:
             last = divisible(self.last * max(1.0, width)) if self.last else 0
         stages = tuple(replace(s, channels=divisible(s.channels * width)) for s in self.stages)
         name = self.name if width == 1 else f"{self.name}_w{width:g}"
-        return MBConvTable(name, divisible(self.stem * width), stages, last)
+        return replace(self, name=name, stem=divisible(self.stem * width), stages=stages, last=last)
 
     @property
     def channels(self) -> int:
         """Channels of the last stage, which is what a head reads."""
         return self.stages[-1].channels
 
-
-MOBILENETV2 = MBConvTable(
-    name="mobilenetv2",
-    stem=32,
-    stages=(
-        Stage("k3e1", 16, 1),
-        Stage("k3e6 x2", 24, 2),
-        Stage("k3e6 x3", 32, 2),
-        Stage("k3e6 x4", 64, 2),
-        Stage("k3e6 x3", 96, 1),
-        Stage("k3e6 x3", 160, 2),
-        Stage("k3e6", 320, 1),
-    ),
-    last=1280,
-)
+    def network(self, classes: int = 1000, keep_last: bool = False) -> MBConvNet:
+        """Build the network; 0 classes: the backbone alone, see MBConvNet."""
+        return MBConvNet(self, classes, keep_last=keep_last)
 
 
 def divisible(channels: float, divisor: int = 8) -> int:
@@ -107,8 +113,11 @@ def divisible(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
+ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {"relu6": nn.ReLU6, "relu": nn.ReLU}
+
+
 class ConvBNAct(nn.Sequential):
-    """Convolution without bias, BN, ReLU6; keys ``0`` and ``1`` as in torchvision."""
+    """Convolution without bias, BN, activation; keys ``0`` and ``1`` as in torchvision."""
 
     def __init__(
         self,
@@ -118,6 +127,7 @@ class ConvBNAct(nn.Sequential):
         stride: int = 1,
         groups: int = 1,
         dilation: int = 1,
+        activation: str = "relu6",
     ) -> None:
         super().__init__(
             nn.Conv2d(
@@ -131,26 +141,32 @@ class ConvBNAct(nn.Sequential):
                 bias=False,
             ),
             nn.BatchNorm2d(outputs),
-            nn.ReLU6(inplace=True),
+            ACTIVATIONS[activation](inplace=True),
         )
 
 
 class MBConv(nn.Module):
     """Expansion 1x1, depthwise kxk, linear projection 1x1; a residual add where shapes allow.
 
-    Expansion 1 has no expansion convolution. (N, inputs, H, W) -> (N, outputs, H/stride, W/stride).
+    (N, inputs, H, W) -> (N, outputs, H/stride, W/stride).
     """
 
     def __init__(
-        self, inputs: int, outputs: int, spec: BlockSpec, stride: int = 1, dilation: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        spec: BlockSpec,
+        stride: int = 1,
+        dilation: int = 1,
+        activation: str = "relu6",
     ) -> None:
         super().__init__()
         hidden = inputs * spec.expansion
         layers: list[nn.Module] = []
-        if spec.expansion != 1:
-            layers.append(ConvBNAct(inputs, hidden, 1))
+        if spec.expands:
+            layers.append(ConvBNAct(inputs, hidden, 1, activation=activation))
         layers += [
-            ConvBNAct(hidden, hidden, spec.kernel, stride, groups=hidden, dilation=dilation),
+            ConvBNAct(hidden, hidden, spec.kernel, stride, hidden, dilation, activation),
             nn.Conv2d(hidden, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         ]
@@ -182,7 +198,8 @@ class MBConvNet(nn.Module):
         if output_stride not in (8, 16, 32):
             raise ModelError(f"output stride {output_stride}: wanted 8, 16 or 32")
         self.table = table
-        layers: list[nn.Module] = [ConvBNAct(3, table.stem, 3, stride=2)]
+        act = table.activation
+        layers: list[nn.Module] = [ConvBNAct(3, table.stem, 3, stride=2, activation=act)]
         channels, current, dilation = table.stem, 2, 1
         for stage in table.stages:
             stride = stage.stride
@@ -190,10 +207,10 @@ class MBConvNet(nn.Module):
                 dilation, stride = dilation * stride, 1
             current *= stride
             for spec in stage.parse():
-                layers.append(MBConv(channels, stage.channels, spec, stride, dilation))
+                layers.append(MBConv(channels, stage.channels, spec, stride, dilation, act))
                 channels, stride = stage.channels, 1
         if table.last and (classes or keep_last):
-            layers.append(ConvBNAct(channels, table.last, 1))
+            layers.append(ConvBNAct(channels, table.last, 1, activation=act))
             channels = table.last
         self.features = nn.Sequential(*layers)
         self.channels = channels
@@ -201,6 +218,9 @@ class MBConvNet(nn.Module):
         if classes:
             self.pool = nn.AdaptiveAvgPool2d(1)
             self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, classes))
+        for part in self.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eps = table.epsilon
         initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -209,16 +229,6 @@ class MBConvNet(nn.Module):
         if self.classifier is None:
             return x
         return self.classifier(torch.flatten(self.pool(x), 1))
-
-
-def mobilenetv2(width: float = 1.0, classes: int = 1000, last: int | None = None) -> MBConvNet:
-    """Build MobileNetV2 for classification, with torchvision's parameter names and shapes."""
-    return MBConvNet(MOBILENETV2.scaled(width, last), classes)
-
-
-def backbone(table: MBConvTable, output_stride: int = 32, keep_last: bool = False) -> MBConvNet:
-    """Build the part that a dense head reads; see MBConvNet."""
-    return MBConvNet(table, classes=0, output_stride=output_stride, keep_last=keep_last)
 
 
 def initialize(module: nn.Module) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from . import bundled
 from .errors import ModelError
-from .mbconv import MOBILENETV2, MBConvTable
+from .mbconv import MBConvTable
+from .resnet import ResNetTable
+from .tables import MOBILENETV2, TABLES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,18 +24,15 @@ class Seed:
     """
 
     name: str
-    table: MBConvTable
+    table: MBConvTable | ResNetTable
     size: tuple[int, int] = (224, 224)
     weights: str = "imagenet"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
 
-TABLES = {"mobilenetv2": MOBILENETV2}
-
-
 def find_seed(name: str, width: float | None = None) -> Seed:
-    """Return the seed called ``name``: ``mobilenetv2``, ``mobilenetv2_w0.35``, ``bundled``.
+    """Return the seed called ``name``: ``resnet50``, ``mobilenetv2_w0.35``, ``bundled``.
 
     ``width`` multiplies the channels. Raises ModelError naming the seeds there are, or a width
     that contradicts the name.
@@ -41,8 +40,8 @@ def find_seed(name: str, width: float | None = None) -> Seed:
     if name == "bundled":
         if width not in (None, bundled.WIDTH):
             raise ModelError(f"bundled: its width is {bundled.WIDTH}, {width:g} was asked for")
-        table = MOBILENETV2.scaled(bundled.WIDTH, bundled.LAST)
-        return Seed(bundled.NAME, table, bundled.SIZE, weights="bundled")
+        small = MOBILENETV2.scaled(bundled.WIDTH, bundled.LAST)
+        return Seed(bundled.NAME, small, bundled.SIZE, weights="bundled")
     found = re.fullmatch(r"([a-z0-9]+?)(?:_w(\d+(?:\.\d+)?))?", name)
     if found is None or found[1] not in TABLES:
         known = ", ".join([*TABLES, "bundled"])

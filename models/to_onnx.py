@@ -38,11 +38,31 @@ class BroadcastLike(nn.Module):
 
 
 class ResizeLike(nn.Module):
-    """Resize (N, C, h, w) bilinearly to the height and width of ``other`` (N, *, H, W)."""
+    """Resize (N, C, h, w) to the height and width of ``other`` (N, *, H, W).
+
+    ``mode`` is ``bilinear`` (half pixel centres) or ``nearest`` (the pixel above and left).
+    """
+
+    def __init__(self, mode: str = "bilinear") -> None:
+        super().__init__()
+        self.mode = mode
 
     def forward(self, x: Tensor, other: Tensor) -> Tensor:
         """Return (N, C, H, W)."""
-        return F.interpolate(x, other.shape[2:], mode="bilinear", align_corners=False)
+        corners = False if self.mode == "bilinear" else None
+        return F.interpolate(x, other.shape[2:], mode=self.mode, align_corners=corners)
+
+
+class RowPerAnchor(nn.Module):
+    """Turn (N, A * width, H, W) into (N, H * W * A, width): rows by y, x, anchor of the cell."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, H * W * A, width)."""
+        return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.width)
 
 
 class ExportError(ModelError):
@@ -55,17 +75,19 @@ class Writer:
 
     nodes: list[NodeProto] = field(default_factory=list)
     initializers: dict[str, TensorProto] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
 
     def node(
         self,
         op: str,
         name: str,
         inputs: Sequence[str],
-        output: str | None = None,
         **attributes: Any,
     ) -> str:
-        """Add a node and return the name of its output."""
-        output = output or f"{name}.out"
+        """Add a node and return the name of its output; a layer's second call gets a number."""
+        name = _free(name, self.taken)
+        self.taken.add(name)
+        output = f"{name}.out"
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=name, **attributes))
         return output
 
@@ -95,6 +117,41 @@ def _conv(w: Writer, name: str, m: nn.Conv2d, x: list[str]) -> str:
         pads=[*m.padding, *m.padding],
         dilations=m.dilation,
         group=m.groups,
+    )
+
+
+def _conv_transpose(w: Writer, name: str, m: nn.ConvTranspose2d, x: list[str]) -> str:
+    inputs = [*x, w.constant(f"{name}.weight", m.weight)]
+    if m.bias is not None:
+        inputs.append(w.constant(f"{name}.bias", m.bias))
+    padding = [int(p) for p in m.padding]
+    return w.node(
+        "ConvTranspose",
+        name,
+        inputs,
+        kernel_shape=m.kernel_size,
+        strides=m.stride,
+        pads=[*padding, *padding],
+        output_padding=m.output_padding,
+        dilations=m.dilation,
+        group=m.groups,
+    )
+
+
+def _max_pool(w: Writer, name: str, m: nn.MaxPool2d, x: list[str]) -> str:
+    window, stride, padding, dilation = (
+        [value] * 2 if isinstance(value, int) else list(value)
+        for value in (m.kernel_size, m.stride, m.padding, m.dilation)
+    )
+    return w.node(
+        "MaxPool",
+        name,
+        x,
+        kernel_shape=window,
+        strides=stride,
+        pads=[*padding, *padding],
+        dilations=dilation,
+        ceil_mode=int(m.ceil_mode),
     )
 
 
@@ -134,20 +191,31 @@ def _broadcast_like(w: Writer, name: str, m: nn.Module, x: list[str]) -> str:
     return w.node("Expand", name, [x[0], w.node("Shape", f"{name}.size", [x[1]])])
 
 
-def _resize_like(w: Writer, name: str, m: nn.Module, x: list[str]) -> str:
+RESIZING: dict[str, dict[str, str]] = {
+    "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+    "nearest": {
+        "mode": "nearest",
+        "coordinate_transformation_mode": "asymmetric",
+        "nearest_mode": "floor",
+    },
+}
+
+
+def _resize_like(w: Writer, name: str, m: ResizeLike, x: list[str]) -> str:
     sizes = w.node("Shape", f"{name}.size", [x[1]], start=2, end=4)
-    return w.node(
-        "Resize",
-        name,
-        [x[0], "", "", sizes],
-        axes=[2, 3],
-        mode="linear",
-        coordinate_transformation_mode="half_pixel",
-    )
+    return w.node("Resize", name, [x[0], "", "", sizes], axes=[2, 3], **RESIZING[m.mode])
+
+
+def _row_per_anchor(w: Writer, name: str, m: RowPerAnchor, x: list[str]) -> str:
+    turned = w.node("Transpose", f"{name}.last", x, perm=[0, 2, 3, 1])
+    rows = w.constant(f"{name}.rows", np.array([0, -1, m.width], np.int64))
+    return w.node("Reshape", name, [turned, rows])
 
 
 LAYERS: dict[type[nn.Module], LayerWriter] = {
     nn.Conv2d: _conv,
+    nn.ConvTranspose2d: _conv_transpose,
+    nn.MaxPool2d: _max_pool,
     nn.BatchNorm2d: _batch_norm,
     nn.ReLU6: _relu6,
     nn.ReLU: lambda w, name, m, x: w.node("Relu", name, x),
@@ -157,6 +225,7 @@ LAYERS: dict[type[nn.Module], LayerWriter] = {
     nn.Linear: _linear,
     BroadcastLike: _broadcast_like,
     ResizeLike: _resize_like,
+    RowPerAnchor: _row_per_anchor,
 }
 """What each leaf module becomes; the list holds the names of its input tensors."""
 
@@ -212,18 +281,17 @@ def to_onnx(
 
 
 def _function(writer: Writer, path: str, node: fx.Node, values: dict[fx.Node, str]) -> str:
-    taken = {n.name for n in writer.nodes}
     if node.target in (operator.add, operator.iadd, torch.add):
         arguments = [values[a] for a in node.args if isinstance(a, fx.Node)]
         if len(arguments) == 2:
-            return writer.node("Add", _free(f"{path}add", taken), arguments)
+            return writer.node("Add", f"{path}add", arguments)
     elif node.target is torch.cat:
         parts = [values[a] for a in node.args[0]]  # type: ignore[union-attr, index]
         axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
-        return writer.node("Concat", _free(f"{path}concat", taken), parts, axis=axis)
+        return writer.node("Concat", f"{path}concat", parts, axis=axis)
     elif node.target is torch.flatten and node.args[1:] == (1,):
         source = values[node.all_input_nodes[0]]
-        return writer.node("Flatten", _free(f"{path}flatten", taken), [source], axis=1)
+        return writer.node("Flatten", f"{path}flatten", [source], axis=1)
     raise ExportError(f"{node.name}: function {node.target} is not written to ONNX")
 
 

@@ -1,4 +1,4 @@
-"""Weights from files and from torchvision, in torchvision's or timm's parameter names."""
+"""Weights from files, and how they are put into a network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from .errors import WeightsError
-from .mbconv import MBConvTable
 
 logger = logging.getLogger(__name__)
 
 StateDict = dict[str, Tensor]
 
-CLASSIFIER = "classifier."
+CLASSIFIERS = ("classifier.", "fc.")
 COUNTERS = ".num_batches_tracked"  # of no use to a trained network; files may lack them
 
 
@@ -55,63 +54,12 @@ def read_weights(path: Path) -> StateDict:
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 
-def published_weights(table: MBConvTable) -> StateDict:
-    """Fetch torchvision's ImageNet weights of this network, or take them from torch's cache.
-
-    Raises WeightsError when there are none for it or when they cannot be fetched.
-    """
-    if table.name != "mobilenetv2":
-        raise WeightsError(
-            f"{table.name}: no ImageNet weights are published for it; give a file with "
-            "--weights FILE, or --weights none for a random start"
-        )
-    from torchvision.models import MobileNet_V2_Weights
-
-    try:
-        return dict(MobileNet_V2_Weights.IMAGENET1K_V1.get_state_dict(progress=False))
-    except (OSError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise WeightsError(
-            f"{table.name}: torchvision's ImageNet weights could not be downloaded ({reason}); "
-            "give a local copy with --weights FILE, or --weights none for a random start"
-        ) from error
-
-
-def torchvision_names(state: StateDict, table: MBConvTable) -> StateDict:
-    """Return the weights under torchvision's names; those in timm's layout are renamed."""
-    if "conv_stem.weight" not in state:
-        return state
-    parts = {"conv_stem": "features.0.0", "bn1": "features.0.1"}
-    index = 1
-    for s, stage in enumerate(table.stages):
-        for b, spec in enumerate(stage.parse()):
-            timm, ours = f"blocks.{s}.{b}", f"features.{index}.conv"
-            names: tuple[str, ...]
-            places: tuple[str, ...]
-            if spec.expansion == 1:
-                names = ("conv_dw", "bn1", "conv_pw", "bn2")
-                places = ("0.0", "0.1", "1", "2")
-            else:
-                names = ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
-                places = ("0.0", "0.1", "1.0", "1.1", "2", "3")
-            parts |= {f"{timm}.{n}": f"{ours}.{p}" for n, p in zip(names, places)}
-            index += 1
-    parts |= {
-        "conv_head": f"features.{index}.0",
-        "bn2": f"features.{index}.1",
-        "classifier": "classifier.1",
-    }
-    renamed: StateDict = {}
-    for key, value in state.items():
-        owner, _, kind = key.rpartition(".")
-        renamed[f"{parts.get(owner, owner)}.{kind}"] = value
-    return renamed
-
-
 def classes_in(state: StateDict) -> int | None:
     """Return the number of classes of the classifier in a state_dict; None without one."""
-    weight = state.get("classifier.1.weight")
-    return None if weight is None else int(weight.shape[0])
+    for name in ("classifier.1.weight", "fc.weight"):
+        if name in state:
+            return int(state[name].shape[0])
+    return None
 
 
 def load_weights(model: nn.Module, state: StateDict, where: str) -> list[str]:
@@ -124,19 +72,21 @@ def load_weights(model: nn.Module, state: StateDict, where: str) -> list[str]:
     wanted = model.state_dict()
     own = {name for name in wanted if not name.endswith(COUNTERS)}
     given = {name for name in state if not name.endswith(COUNTERS)}
-    optional = {n for n in given - own if n.startswith(CLASSIFIER)} | _last_conv(model, given - own)
+    optional = {n for n in given - own if n.startswith(CLASSIFIERS)} | _last_conv(
+        model, given - own
+    )
     missing, unexpected = own - given, given - own - optional
     fresh = {
         name
         for name in own
-        if name.startswith(CLASSIFIER)
+        if name.startswith(CLASSIFIERS)
         and (name in missing or state[name].shape[0] != wanted[name].shape[0])
     }
     if missing - fresh or unexpected:
         raise WeightsError(
             f"{where}: does not fit the network: {_some(missing - fresh)} missing, "
-            f"{_some(unexpected)} unexpected; wanted torchvision's or timm's layout of the same "
-            "architecture and width"
+            f"{_some(unexpected)} unexpected; wanted torchvision's, timm's or ProxylessNAS's "
+            "layout of the same architecture and width"
         )
     for name in sorted(own - fresh):
         if state[name].shape != wanted[name].shape:
@@ -154,7 +104,7 @@ def load_weights(model: nn.Module, state: StateDict, where: str) -> list[str]:
 
 def _last_conv(model: nn.Module, names: set[str]) -> set[str]:
     """Return those of ``names`` that belong to the convolution behind the last stage."""
-    features = model.get_submodule("features")
+    features = getattr(model, "features", None)
     if not isinstance(features, nn.Sequential):
         return set()
     return {name for name in names if name.startswith(f"features.{len(features)}.")}

@@ -15,15 +15,16 @@ from .graph import Graph
 from .raise_opset import RaiseOpset
 
 HEAD = "head"
-FEATURES, IMAGE = "features", "image"
+IMAGE = "image"
 
 
 @dataclasses.dataclass(frozen=True)
 class AttachHead(Pass):
     """Let a head compute the network's outputs from the backbone's features.
 
-    Matches  a backbone with one output; a head with an input ``features`` (joined to that output)
-             and, if it wants, ``image`` (joined to the network's input).
+    Matches  a backbone whose outputs are its features (cut-classifier leaves them), and a head
+             whose inputs are called as they are: joined by name. An only output may have any name.
+             The head's input ``image``, if it wants one, is joined to the network's input.
     Changes  the head's nodes follow, marked ``fnac.part`` = ``head``; its outputs, by their names,
              are the network's. Names that are taken get a number. Of two operator sets the lower
              one is raised.
@@ -47,10 +48,10 @@ class AttachHead(Pass):
             report.left[node.name] = "the network has a head already"
             return report
         head = self._load()
-        if len(graph.outputs) != 1 or len(graph.inputs) != 1:
+        if len(graph.inputs) != 1:
             raise UnsupportedGraphError(
-                f"attach-head: {len(graph.inputs)} inputs and {len(graph.outputs)} outputs were "
-                "found; a backbone with one of each is wanted (cut-classifier leaves one)"
+                f"attach-head: {len(graph.inputs)} inputs were found "
+                f"({', '.join(t.name for t in graph.inputs)}); a backbone with one is wanted"
             )
         _align(graph, head)
         joined = _join(graph, head)
@@ -108,29 +109,40 @@ def _align(graph: Graph, head: Graph) -> None:
 
 def _join(graph: Graph, head: Graph) -> dict[int, gs.Tensor]:
     """Return id of the head's input -> the backbone's tensor."""
-    joined: dict[int, gs.Tensor] = {}
-    for tensor in head.inputs:
-        if tensor.name == FEATURES:
-            joined[id(tensor)] = graph.outputs[0]
-        elif tensor.name == IMAGE:
-            joined[id(tensor)] = graph.inputs[0]
-        else:
+    reads = [tensor for tensor in head.inputs if tensor.name != IMAGE]
+    leaves = {tensor.name: tensor for tensor in graph.outputs}
+    if not reads:
+        raise UnsupportedGraphError("attach-head: the head has no input for features")
+    if len(reads) == len(leaves) == 1:
+        pairs = [(reads[0], graph.outputs[0])]
+    else:
+        strange = [t.name for t in reads if t.name not in leaves]
+        if strange:
             raise UnsupportedGraphError(
-                f"attach-head: the head's input {tensor.name!r} was found; "
-                f"{FEATURES} and {IMAGE} are known"
+                f"attach-head: the head reads {strange[0]!r}; the backbone leaves "
+                f"{', '.join(leaves)}; cut it with "
+                f"cut-classifier{{taps={'+'.join(t.name for t in reads)}}}"
             )
-    if not any(t.name == FEATURES for t in head.inputs):
-        raise UnsupportedGraphError(f"attach-head: the head has no input {FEATURES!r}")
-    channels, given = _channels(head, FEATURES), graph.outputs[0].shape
-    have = None if given is None or len(given) != 4 else given[1]
-    if isinstance(channels, int) and isinstance(have, int) and channels != have:
+        pairs = [(tensor, leaves[tensor.name]) for tensor in reads]
+    for theirs, ours in pairs:
+        _check_shape(theirs, ours)
+    joined = {id(theirs): ours for theirs, ours in pairs}
+    return joined | {id(t): graph.inputs[0] for t in head.inputs if t.name == IMAGE}
+
+
+def _check_shape(theirs: gs.Tensor, ours: gs.Tensor) -> None:
+    """Raise UnsupportedGraphError unless the head can read what the backbone leaves."""
+    if theirs.shape is None or ours.shape is None:
+        return
+    wanted, have = list(theirs.shape), list(ours.shape)
+    if len(wanted) != len(have):
         raise UnsupportedGraphError(
-            f"attach-head: the head reads {channels} channels, the backbone leaves {have} "
-            f"({graph.outputs[0].name}); build the head for {have}"
+            f"attach-head: the head reads {theirs.name} of {len(wanted)} dimensions, the backbone "
+            f"leaves {len(have)} ({ours.name}: {have})"
         )
-    return joined
-
-
-def _channels(head: Graph, name: str) -> int | str | None:
-    shape = next(t.shape for t in head.inputs if t.name == name)
-    return shape[1] if shape is not None and len(shape) == 4 else None
+    numbers = len(wanted) > 1 and isinstance(wanted[1], int) and isinstance(have[1], int)
+    if numbers and wanted[1] != have[1]:
+        raise UnsupportedGraphError(
+            f"attach-head: the head reads {wanted[1]} channels, the backbone leaves {have[1]} "
+            f"({ours.name}); build the head for {have[1]}"
+        )

@@ -467,6 +467,16 @@ class Graph:
                     tensor.dtype = None
         return shapes
 
+    def name_batch(self) -> None:
+        """Let outputs have the batch of the input by name, which inference may have lost."""
+        shape = self.gs.inputs[0].shape
+        if not shape or isinstance(shape[0], int):
+            return
+        for output in self.gs.outputs:
+            first = output.shape[0] if output.shape else None
+            if isinstance(first, str) and first.startswith("unk__"):
+                output.shape = [shape[0], *output.shape[1:]]
+
     def image_size(self) -> tuple[int, int] | None:
         """Return (H, W) of the first image input: from the file, else from the manifest."""
         for tensor in self.gs.inputs:

@@ -238,9 +238,15 @@ def test_auto_space_fits_networks_of_any_number_of_stages() -> None:
     ("settings", "why"),
     [
         ({"remap": "best"}, "--remap best: known: fna, fna-live"),
-        ({"task": "pose"}, "--task pose: expand has heads for: seg"),
+        (
+            {"task": "pose", "classes": 3, "head": "fcn"},
+            "head 'fcn'; there are: simplebaseline for pose",
+        ),
         ({"head": "deeplabv3"}, "--head deeplabv3: a head needs its --task"),
-        ({"output_stride": 4}, "--output-stride 4: wanted 8, 16 or 32"),
+        (
+            {"task": "seg", "classes": 2, "output_stride": 4},
+            "--output-stride 4: wanted 8, 16 or 32",
+        ),
         ({"size": (16, 64)}, "--size 16x64: wanted at least 32x32"),
         ({"mean": (0.5, 0.5, 0.5)}, "mean and std: one of them was given"),
         ({"task": "seg"}, "--task seg: the head needs --classes N"),

@@ -133,29 +133,54 @@ def test_without_blocks_the_pool_says_where() -> None:
             node.attrs["auto_pad"] = "SAME_UPPER"  # no block can be found any more
             del node.attrs["pads"]
     after, report = applied(CutClassifier(), before)
+    assert list(report.rewrote) == ["last", "last_bn", "last_act", "pool", "flat", "logits"]
+    assert after.outputs[0].inputs[0].name == "b0_pw_bn"
+    with_last, report = applied(CutClassifier(taps=("last",)), before)
     assert list(report.rewrote) == ["pool", "flat", "logits"]
-    assert after.outputs[0].inputs[0].name == "last_act"
+    assert with_last.outputs[0].inputs[0].name == "last_act"
+
+
+TAIL = """(float[1,2,8,8] x) => (float[1,c,h,w] y)
+    <float[4,2,1,1] a, float[4,1,3,3] b, float[2,4,1,1] c, float[2,2,2,2] t, float[2,2,3,3] k,
+    float[2,2,1,1] l>
+    {{ d = Conv(x, a) e = Relu(d) f = Conv<group=4, pads=[1,1,1,1]>(e, b) h = Conv(f, c) {} }}"""
+
+
+@pytest.mark.parametrize(
+    ("tail", "features"),
+    [
+        ("u = Conv(h, a) y = Relu(u)", "h"),  # a widening convolution, not pooled any more
+        ("u = Conv<pads=[1,1,1,1]>(h, k) y = GlobalAveragePool(u)", "u"),
+        ("u = Conv(h, a) v = Relu(u) y = GlobalMaxPool(v)", "h"),
+        (
+            "u = Conv(h, l) v = Relu(u) w = GlobalMaxPool(v) y = Conv(w, l)",
+            "v",
+        ),  # as wide as before
+        ("u = Conv(h, l) v = Relu(u) w = GlobalMaxPool(v) y = Softmax(w)", "h"),  # the classifier
+        ("v = Relu(h) w = GlobalAveragePool(v) y = Conv(w, l)", "v"),
+    ],
+)
+def test_where_the_features_end(tail: str, features: str) -> None:
+    after, _ = applied(CutClassifier(), graph(TAIL.format(tail)))
+    assert after.outputs[0].inputs[0].name == features
 
 
 @pytest.mark.parametrize(
     ("tail", "why"),
     [
-        ("u = ConvTranspose<strides=[2,2]>(h, t) y = Relu(u)", r"u \(ConvTranspose\): stands betw"),
-        ("u = Conv(h, l) y = Relu(u)", "y: no global pooling stands behind the last block"),
-        ("u = Conv<pads=[1,1,1,1]>(h, k) y = GlobalAveragePool(u)", r"u \(Conv\): stands between"),
+        (
+            "u = ConvTranspose<strides=[2,2]>(h, t) y = Relu(u)",
+            r"u \(ConvTranspose\): makes features larger, so the network is no classifier",
+        ),
+        (
+            "u = Relu(h) v = GlobalAveragePool(u) y = Tanh(v)",
+            r"y \(Tanh\): stands between the last f",
+        ),
     ],
 )
 def test_no_classifier_no_cut(tail: str, why: str) -> None:
-    g = graph(
-        f"""(float[1,2,8,8] x) => (float[1,2,h,w] y)
-        <float[4,2,1,1] a, float[4,1,3,3] b, float[2,4,1,1] c, float[2,2,2,2] t, float[2,2,3,3] k,
-        float[2,2,1,1] l>
-        {{ d = Conv(x, a) e = Relu(d) f = Conv<group=4, pads=[1,1,1,1]>(e, b) h = Conv(f, c)
-           {tail} }}""",
-        check=False,
-    )
     with pytest.raises(UnsupportedGraphError, match=why):
-        applied(CutClassifier(), g)
+        applied(CutClassifier(), graph(TAIL.format(tail), check=False))
 
 
 def test_two_outputs_are_no_classifier() -> None:
@@ -164,7 +189,7 @@ def test_two_outputs_are_no_classifier() -> None:
     with pytest.raises(UnsupportedGraphError, match=r"2 outputs were found \(logits, stem\)"):
         applied(CutClassifier(), g)
     plain = graph("(float[1,2] x) => (float[1,2] y) { y = Relu(x) }")
-    with pytest.raises(UnsupportedGraphError, match="neither blocks nor a global pooling"):
+    with pytest.raises(UnsupportedGraphError, match=r"neither features .* nor a global pooling"):
         applied(CutClassifier(), plain)
 
 
@@ -232,6 +257,18 @@ def test_heads_that_do_not_fit() -> None:
     wrong = graph("""(float[N,7,h,w] features) => (float[N,7,h,w] y) { y = Relu(features) }""")
     with pytest.raises(UnsupportedGraphError, match="reads 7 channels, the backbone leaves 8"):
         applied(AttachHead(model=wrong.to_model()), backbone())
-    other = graph("""(float[N,8,h,w] x) => (float[N,8,h,w] y) { y = Relu(x) }""")
-    with pytest.raises(UnsupportedGraphError, match="the head's input 'x' was found; features and"):
-        applied(AttachHead(model=other.to_model()), backbone())
+    flat = graph("""(float[N,8] pooled) => (float[N,8] y) { y = Relu(pooled) }""")
+    with pytest.raises(UnsupportedGraphError, match="of 2 dimensions, the backbone leaves 4"):
+        applied(AttachHead(model=flat.to_model()), backbone())
+    image = graph("""(float[N,3,h,w] image) => (float[N,3,h,w] y) { y = Relu(image) }""")
+    with pytest.raises(UnsupportedGraphError, match="the head has no input for features"):
+        applied(AttachHead(model=image.to_model()), backbone())
+    two = graph(
+        """(float[N,8,h,w] features, float[N,8,h,w] c4) => (float[N,8,h,w] y)
+        { y = Add(features, c4) }"""
+    )
+    with pytest.raises(
+        UnsupportedGraphError,
+        match=r"reads 'c4'; the backbone leaves features; .*cut-classifier\{taps=features\+c4\}",
+    ):
+        applied(AttachHead(model=two.to_model()), backbone())

@@ -8,20 +8,21 @@ from torchvision.models import mobilenet_v2
 
 from fnac.models.errors import ModelError
 from fnac.models.heads.export import build_head
-from fnac.models.mbconv import MOBILENETV2, BlockSpec, MBConvNet, Stage, backbone, mobilenetv2
-from fnac.models.segmenter import Segmenter
+from fnac.models.mbconv import BlockSpec, MBConvNet, MBConvTable, Stage
+from fnac.models.tables import FBNETC, MOBILENETV2, PROXYLESS
+from tests.native_networks import Headed
 
 
 @pytest.mark.parametrize("width", [1.0, 0.5, 0.35, 1.4])
 def test_parameters_are_named_and_shaped_as_in_torchvision(width: float) -> None:
-    ours = mobilenetv2(width).state_dict()
+    ours = MOBILENETV2.scaled(width).network().state_dict()
     theirs = mobilenet_v2(width_mult=width).state_dict()
     assert list(ours) == list(theirs)
     assert [v.shape for v in ours.values()] == [v.shape for v in theirs.values()]
 
 
 def test_outputs_are_those_of_torchvision_with_the_same_weights() -> None:
-    ours, theirs = mobilenetv2().eval(), mobilenet_v2().eval()
+    ours, theirs = MOBILENETV2.network().eval(), mobilenet_v2().eval()
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(2, 3, 96, 64)
     with torch.no_grad():
@@ -30,15 +31,16 @@ def test_outputs_are_those_of_torchvision_with_the_same_weights() -> None:
         assert not torch.equal(ours(x), theirs(x))
 
 
-def test_the_backbone_has_the_papers_parameters() -> None:
-    net = backbone(MOBILENETV2)
-    assert sum(p.numel() for p in net.parameters()) == 1_811_712
-    assert net.channels == 320
-
-
-def test_seed_with_deeplabv3_has_the_papers_parameters() -> None:
-    net = Segmenter(MOBILENETV2, "deeplabv3", 19)
-    assert sum(p.numel() for p in net.parameters()) == 2_567_507  # Table II
+@pytest.mark.parametrize(
+    ("table", "params", "channels"),
+    [(MOBILENETV2, 1_811_712, 320), (FBNETC, 2_883_328, 352), (PROXYLESS, 2_387_352, 320)],
+)
+def test_the_backbone_has_the_papers_parameters(
+    table: MBConvTable, params: int, channels: int
+) -> None:
+    net = table.network(0)
+    assert sum(p.numel() for p in net.parameters()) == params
+    assert net.channels == channels
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_seed_with_deeplabv3_has_the_papers_parameters() -> None:
 def test_output_stride_dilates_whole_stages(
     output_stride: int, dilations: list[int], size: int
 ) -> None:
-    net = backbone(MOBILENETV2, output_stride)
+    net = MBConvNet(MOBILENETV2, 0, output_stride)
     index, found = 1, []
     for stage in MOBILENETV2.stages:
         blocks = net.features[index : index + len(stage.parse())]
@@ -64,9 +66,16 @@ def test_output_stride_dilates_whole_stages(
     assert net.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 320, size, size)
 
 
-@pytest.mark.parametrize("net", [mobilenetv2(0.35, 10, 64), Segmenter(MOBILENETV2, "deeplabv3", 3)])
+@pytest.mark.parametrize(
+    "net",
+    [
+        MOBILENETV2.scaled(0.35, 64).network(10),
+        Headed(MBConvNet(MOBILENETV2, 0, 16), "deeplabv3", 3, 16),
+    ],
+)
 def test_every_parameter_gets_a_gradient(net: torch.nn.Module) -> None:
-    net(torch.randn(2, 3, 64, 64)).square().sum().backward()
+    made = net.train()(torch.randn(2, 3, 64, 64))
+    (made[0] if isinstance(made, tuple) else made).square().sum().backward()
     without = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
 
@@ -74,13 +83,16 @@ def test_every_parameter_gets_a_gradient(net: torch.nn.Module) -> None:
 def test_the_signal_of_a_random_network_neither_vanishes_nor_explodes() -> None:
     torch.manual_seed(0)
     with torch.no_grad():
-        spread = mobilenetv2().eval().features(torch.randn(2, 3, 64, 64)).std().item()
+        spread = MOBILENETV2.network().eval().features(torch.randn(2, 3, 64, 64)).std().item()
     assert 0.01 < spread < 100
 
 
 def test_a_stage_is_read_from_text() -> None:
-    stage = Stage("k5e6 skip k3e1 x2", 32, 2)
-    assert stage.parse() == [BlockSpec(5, 6), BlockSpec(3, 1), BlockSpec(3, 1)]
+    stage = Stage("k5e6 skip k3e1+ k3e1 x2", 32, 2)
+    blocks = [BlockSpec(5, 6), BlockSpec(3, 1, pointwise=True), BlockSpec(3, 1), BlockSpec(3, 1)]
+    assert stage.parse() == blocks
+    assert stage.places() == [blocks[0], None, *blocks[1:]]
+    assert [b.expands for b in blocks] == [True, True, False, False]
     with pytest.raises(ModelError, match=r"'k5x6'; wanted k<kernel>e<expansion>, skip or x<rep"):
         Stage("k5x6", 32).parse()
 
@@ -89,6 +101,6 @@ def test_impossible_strides_are_refused() -> None:
     with pytest.raises(ModelError, match="output stride 4: wanted 8, 16 or 32"):
         MBConvNet(MOBILENETV2, 0, output_stride=4)
     with pytest.raises(ModelError, match="output stride 64: wanted 8, 16 or 32"):
-        build_head("deeplabv3", 320, 19, 64)
+        build_head("deeplabv3", {"features": 320}, 19, 64)
     with pytest.raises(ModelError, match="head 'fcn'; there are: deeplabv3"):
-        build_head("fcn", 320, 19)
+        build_head("fcn", {"features": 320}, 19)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fnac.models.heads.deeplabv3 import DeepLabV3Head
 from fnac.models.heads.export import export_head
-from fnac.models.mbconv import mobilenetv2
+from fnac.models.tables import MOBILENETV2
 from fnac.models.to_onnx import ExportError, to_onnx
 
 
@@ -34,7 +34,7 @@ def randomize_statistics(module: nn.Module) -> None:
 
 
 def test_mobilenetv2_is_written_layer_by_layer() -> None:
-    net = mobilenetv2(0.35, 10).eval()
+    net = MOBILENETV2.scaled(0.35).network(10).eval()
     randomize_statistics(net)
     model = to_onnx(net, {"input": ["batch", 3, 64, 64]}, {"logits": ["batch", 10]})
     onnx.checker.check_model(model, full_check=True)
@@ -61,7 +61,7 @@ def test_mobilenetv2_is_written_layer_by_layer() -> None:
 
 
 def test_equal_weights_stay_separate_initializers() -> None:
-    net = mobilenetv2(0.35, 10).eval()
+    net = MOBILENETV2.scaled(0.35).network(10).eval()
     model = to_onnx(net, {"input": ["batch", 3, 64, 64]}, {"logits": ["batch", 10]})
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     wanted = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -75,7 +75,7 @@ def test_equal_weights_stay_separate_initializers() -> None:
 
 @pytest.mark.parametrize("output_stride", [16, 8])
 def test_the_head_runs_at_any_size(output_stride: int) -> None:
-    model = export_head("deeplabv3", 24, 5, output_stride, seed=3)
+    model = export_head("deeplabv3", {"features": 24}, 5, output_stride, seed=3)
     onnx.checker.check_model(model, full_check=True)
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -92,7 +92,7 @@ def test_the_head_runs_at_any_size(output_stride: int) -> None:
 
 
 def test_the_head_is_minimal_and_named() -> None:
-    model = export_head("deeplabv3", 320, 19)
+    model = export_head("deeplabv3", {"features": 320}, 19)
     operators = Counter(node.op_type for node in model.graph.node)
     assert operators == {
         "Conv": 10,
@@ -118,7 +118,7 @@ def test_the_head_is_minimal_and_named() -> None:
 
 def test_a_head_is_random_by_its_seed_alone() -> None:
     state = torch.get_rng_state()
-    one, same, other = (export_head("deeplabv3", 8, 2, seed=s) for s in (0, 0, 1))
+    one, same, other = (export_head("deeplabv3", {"features": 8}, 2, seed=s) for s in (0, 0, 1))
     assert one == same
     assert one != other
     assert torch.equal(torch.get_rng_state(), state)

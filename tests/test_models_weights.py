@@ -11,21 +11,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fnac.models.errors import ModelError, WeightsError
-from fnac.models.mbconv import MOBILENETV2, backbone, mobilenetv2
+from fnac.models.mbconv import MBConvNet
+from fnac.models.published import PROXYLESS_FILE, published_weights
 from fnac.models.seeds import find_seed
-from fnac.models.weights import (
-    load_weights,
-    published_weights,
-    read_weights,
-    torchvision_names,
-)
+from fnac.models.tables import MOBILENETV2, RESNET18
+from fnac.models.weights import load_weights, read_weights
 
 TABLE = MOBILENETV2.scaled(0.35, 64)
 
 
 def state() -> dict[str, Tensor]:
     torch.manual_seed(0)
-    return mobilenetv2(0.35, 10, 64).state_dict()
+    return MOBILENETV2.scaled(0.35, 64).network(10).state_dict()
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}])
@@ -42,35 +39,10 @@ def test_half_precision_becomes_float32(tmp_path: Path) -> None:
     save_file(halves, tmp_path / "w.safetensors")
     read = read_weights(tmp_path / "w.safetensors")
     assert {v.dtype for v in read.values()} == {torch.float32}
-    model = mobilenetv2(0.35, 10, 64)
+    model = MOBILENETV2.scaled(0.35, 64).network(10)
     assert load_weights(model, read, "w") == []  # no counters in the file: they are not missed
     assert torch.equal(model.state_dict()["features.3.conv.1.0.weight"],
                        halves["features.3.conv.1.0.weight"].float())  # fmt: skip
-
-
-def test_timm_names_become_torchvisions() -> None:
-    pairs = {
-        "conv_stem.weight": "features.0.0.weight",
-        "bn1.running_mean": "features.0.1.running_mean",
-        "blocks.0.0.conv_dw.weight": "features.1.conv.0.0.weight",
-        "blocks.0.0.bn1.bias": "features.1.conv.0.1.bias",
-        "blocks.0.0.conv_pw.weight": "features.1.conv.1.weight",
-        "blocks.0.0.bn2.weight": "features.1.conv.2.weight",
-        "blocks.1.0.conv_pw.weight": "features.2.conv.0.0.weight",
-        "blocks.2.1.conv_dw.weight": "features.5.conv.1.0.weight",
-        "blocks.2.1.bn2.running_var": "features.5.conv.1.1.running_var",
-        "blocks.6.0.conv_pwl.weight": "features.17.conv.2.weight",
-        "blocks.6.0.bn3.bias": "features.17.conv.3.bias",
-        "conv_head.weight": "features.18.0.weight",
-        "bn2.weight": "features.18.1.weight",
-        "classifier.weight": "classifier.1.weight",
-        "classifier.bias": "classifier.1.bias",
-    }
-    values = {name: torch.tensor(float(i)) for i, name in enumerate(pairs)}
-    renamed = torchvision_names(values, MOBILENETV2)
-    assert renamed == {pairs[name]: value for name, value in values.items()}
-    assert set(renamed) <= set(mobilenetv2().state_dict())
-    assert torchvision_names(renamed, MOBILENETV2) is renamed
 
 
 def test_missing_and_unexpected_weights_are_named() -> None:
@@ -80,20 +52,20 @@ def test_missing_and_unexpected_weights_are_named() -> None:
     with pytest.raises(
         WeightsError,
         match=r"^w: does not fit the network: features\.3\.conv\.1\.0\.weight missing, "
-        r"features\.3\.se\.weight unexpected; wanted torchvision's or timm's layout",
+        r"features\.3\.se\.weight unexpected; wanted torchvision's, timm's or ProxylessNAS's la",
     ):
-        load_weights(mobilenetv2(0.35, 10, 64), broken, "w")
+        load_weights(MOBILENETV2.scaled(0.35, 64).network(10), broken, "w")
 
 
 def test_another_width_is_named() -> None:
     with pytest.raises(WeightsError, match=r"shape \(16, 3, 3, 3\); the network wants \(32, 3,"):
-        load_weights(mobilenetv2(1.0, 10, 64), state(), "w")
+        load_weights(MOBILENETV2.scaled(1.0, 64).network(10), state(), "w")
 
 
 def test_another_number_of_classes_means_a_fresh_classifier(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    model = mobilenetv2(0.35, 7, 64)
+    model = MOBILENETV2.scaled(0.35, 64).network(7)
     start = model.classifier[1].weight.clone()
     fresh = load_weights(model, state(), "w.pth")
     assert fresh == ["classifier.1.bias", "classifier.1.weight"]
@@ -102,16 +74,16 @@ def test_another_number_of_classes_means_a_fresh_classifier(
         "w.pth: the classifier does not fit or is not there; a fresh one is used"
     ]
     bare = {k: v for k, v in state().items() if not k.startswith("classifier")}
-    assert load_weights(mobilenetv2(0.35, 10, 64), bare, "w.pth") == fresh
+    assert load_weights(MOBILENETV2.scaled(0.35, 64).network(10), bare, "w.pth") == fresh
 
 
 def test_a_backbone_takes_what_it_needs() -> None:
-    trunk = backbone(TABLE, 16)
+    trunk = MBConvNet(TABLE, 0, 16)
     given = state()
     assert load_weights(trunk, given, "w") == []
     assert all(torch.equal(v, given[k]) for k, v in trunk.state_dict().items())
     bare = {k: v for k, v in given.items() if k in trunk.state_dict()}
-    assert load_weights(backbone(TABLE, 16), bare, "w") == []
+    assert load_weights(MBConvNet(TABLE, 0, 16), bare, "w") == []
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
@@ -127,21 +99,31 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
 
 
 def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.models import MobileNet_V2_Weights
-
     def offline(*arguments: object, **named: object) -> None:
         raise URLError("Name or service not known")
 
-    monkeypatch.setattr(MobileNet_V2_Weights, "get_state_dict", offline)
+    monkeypatch.setattr("torchvision.models.MobileNet_V2_Weights.get_state_dict", offline)
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
+    reason = r"\(<urlopen error Name or service not known>\)"
     with pytest.raises(
         WeightsError,
-        match=r"^mobilenetv2: torchvision's ImageNet weights could not be downloaded \(<urlopen "
-        r"error Name or service not known>\); give a local copy with --weights FILE, or "
-        r"--weights none for a random start$",
+        match=rf"^mobilenetv2: torchvision's ImageNet weights could not be downloaded {reason}; "
+        r"give a local copy with --weights FILE, or --weights none for a random start$",
     ):
-        published_weights(MOBILENETV2)
+        published_weights("mobilenetv2")
+    with pytest.raises(
+        WeightsError,
+        match=rf"^fbnetc: timm \(fbnetc_100\)'s ImageNet weights could not be downloaded {reason}; "
+        r"give a local copy of https://github.com/\S+/fbnetc_100-c345b898.pth with --weights FILE",
+    ):
+        published_weights("fbnetc")
     with pytest.raises(WeightsError, match=r"^mobilenetv2_w0.5: no ImageNet weights are published"):
-        published_weights(MOBILENETV2.scaled(0.5))
+        published_weights("mobilenetv2_w0.5")
+    with pytest.raises(
+        WeightsError, match=r"^proxyless: its weights are not downloaded; give prox"
+    ):
+        published_weights("proxyless")
+    assert "mit-han-lab" in PROXYLESS_FILE
 
 
 def test_seeds_by_name() -> None:
@@ -149,8 +131,14 @@ def test_seeds_by_name() -> None:
     assert find_seed("mobilenetv2", 0.5) == find_seed("mobilenetv2_w0.5")
     assert find_seed("mobilenetv2_w0.35").table.channels == 112
     assert find_seed("bundled").weights == "bundled"
+    assert find_seed("resnet18_w0.5").table.widths == (32, 64, 128, 256)
+    assert RESNET18.scaled(0.25).channels == 128
     for name, width, message in [
-        ("vgg", None, "seed 'vgg': there is none of this name; there are: mobilenetv2, bundled"),
+        (
+            "vgg",
+            None,
+            "seed 'vgg': there is none of this name; there are: mobilenetv2, resnet18, resnet50",
+        ),
         ("mobilenetv2_w0.5", 0.75, "its name says width 0.5, --width says 0.75"),
         ("bundled", 1.0, "bundled: its width is 0.35, 1 was asked for"),
         ("mobilenetv2", -1.0, "width -1; wanted a number above 0"),

@@ -16,10 +16,10 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.mix import Mix
 from fnac.passes.strategies import STRATEGIES
+from fnac.stages.attach import attach_head, check_head, head_kind
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
 
     from fnac.models.spaces import Space
 
@@ -28,9 +28,7 @@ logger = logging.getLogger(__name__)
 Images = Callable[[Graph], "np.ndarray"]
 Triple = tuple[float, float, float]
 
-HEADS = {"seg": "deeplabv3"}  # task -> its own head
 DEFAULT_SIZE = (224, 224)
-STRIDES = (8, 16, 32)
 OUTDATED = (  # what an earlier adaptation wrote about a network that is now a seed
     *("search", "tune", "arch", "arch_layers", "layers", "postprocess", "ledger"),
     *("fixed_madds", "fixed_params", "seed_madds", "seed_params"),
@@ -43,11 +41,11 @@ class ExpandSettings:
 
     ``task``          None: the seed keeps its own head
     ``head``          name of the head; None: the task's own
-    ``classes``       outputs of the head
+    ``classes``       outputs of the head: classes without background, joints
     ``space``         ``auto``, the name of a bundled space, or a YAML file
     ``remap``         remapping strategy: fna, fna-live, net2net, bn-gamma, std, l1, dilate, random
     ``size``          input height and width in pixels; None: the seed's own
-    ``output_stride`` of the backbone under a dense head
+    ``output_stride`` of the backbone under a dense head: 8, 16 or 32; None: 16
     ``mean``, ``std`` of the preprocessing, on pixels / 255, for a file that does not say
     ``random_seed``   of the head, the alphas and strategies that draw
     """
@@ -58,7 +56,7 @@ class ExpandSettings:
     space: str = "auto"
     remap: str = "fna"
     size: tuple[int, int] | None = None
-    output_stride: int = 16
+    output_stride: int | None = None
     mean: Triple | None = None
     std: Triple | None = None
     random_seed: int = 0
@@ -69,17 +67,7 @@ class ExpandSettings:
             raise UsageError(f"--remap {self.remap}: known: {', '.join(STRATEGIES)}")
         if self.size is not None and min(self.size) < 32:
             raise UsageError(f"--size {self.size[0]}x{self.size[1]}: wanted at least 32x32")
-        if self.output_stride not in STRIDES:
-            raise UsageError(f"--output-stride {self.output_stride}: wanted 8, 16 or 32")
-        if self.task is None and self.head is not None:
-            raise UsageError(f"--head {self.head}: a head needs its --task")
-        if self.task is not None and self.task not in HEADS:
-            raise UsageError(
-                f"--task {self.task}: expand has heads for: {', '.join(HEADS)}; "
-                "without --task the seed keeps its own head"
-            )
-        if self.classes is not None and self.classes < 1:
-            raise UsageError(f"--classes {self.classes}: wanted at least 1")
+        check_head(self.task, self.head, self.classes, self.output_stride)
         if (self.mean is None) != (self.std is None):
             raise UsageError("mean and std: one of them was given; both or neither are wanted")
 
@@ -145,7 +133,7 @@ def prepare_seed(
 
         manager.run([Randomize(seed=settings.random_seed)], made)
     made.refresh_shapes()
-    _name_batch(made)
+    made.name_batch()
     cost = profile(made)
     made.manifest["role"] = "seed"
     made.manifest["seed_madds"] = cost.madds
@@ -203,48 +191,28 @@ def _normalize(
 
 def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
     """Give the backbone the task's head; a seed that has it already keeps it."""
-    from fnac.passes.attach_head import AttachHead
-    from fnac.passes.cut_classifier import CutClassifier
-    from fnac.passes.output_stride import SetOutputStride
-
-    task, name = str(settings.task), settings.head or HEADS[str(settings.task)]
+    kind = head_kind(str(settings.task), settings.head)
     manifest = graph.manifest
     if manifest.get("task") is not None:
-        same = manifest["task"] == task and manifest.get("head") in (None, name)
+        named = settings.head is not None and manifest.get("head") not in (None, kind.name)
+        same = manifest["task"] == kind.task and not named
         if not same or settings.classes not in (None, manifest.get("num_classes")):
             raise UsageError(
-                f"--task {task}: the seed has the head {manifest.get('head')} for "
+                f"--task {kind.task}: the seed has the head {manifest.get('head')} for "
                 f"{manifest['task']} with {manifest.get('num_classes')} classes; "
                 "export it without --task, or leave --task out here"
             )
         return
     if settings.classes is None:
-        raise UsageError(f"--task {task}: the head needs --classes N")
-    manager.run([CutClassifier(), SetOutputStride(stride=settings.output_stride)], graph)
-    manager.run([AttachHead(model=_head(graph, name, settings))], graph)
-    manifest["task"], manifest["head"] = task, name
-    manifest["num_classes"], manifest["classes"] = settings.classes, None
-    manifest["output_stride"] = settings.output_stride
-
-
-def _head(graph: Graph, name: str, settings: ExpandSettings) -> onnx.ModelProto:
-    from fnac.models.errors import ModelError
-    from fnac.models.heads.export import export_head
-
-    features = graph.outputs[0]
-    if features.shape is None or len(features.shape) != 4 or not isinstance(features.shape[1], int):
-        raise UnsupportedGraphError(
-            f"{features.name}: its shape {features.shape} was found; features (N, C, h, w) with a "
-            "known number of channels are wanted under a head"
-        )
-    assert settings.classes is not None  # checked before anything was cut
-    channels = int(features.shape[1])
-    try:
-        return export_head(
-            name, channels, settings.classes, settings.output_stride, settings.random_seed
-        )
-    except ModelError as error:
-        raise UsageError(f"--head {name}: {error}") from error
+        raise UsageError(f"--task {kind.task}: the head needs --classes N")
+    attach_head(
+        graph,
+        kind,
+        settings.classes,
+        output_stride=settings.output_stride,
+        random_seed=settings.random_seed,
+        manager=manager,
+    )
 
 
 def mixing_pass(graph: Graph, settings: ExpandSettings, task: str | None = None) -> Mix:
@@ -276,17 +244,3 @@ def _space(settings: ExpandSettings, task: str | None) -> Space:
         return space_for_task(task) if settings.space == "auto" else load_space(settings.space)
     except ModelError as error:
         raise UsageError(f"--space {settings.space}: {error}") from error
-
-
-def _name_batch(graph: Graph) -> None:
-    """Let outputs have the batch of the input by name, which inference may have lost."""
-    shape = graph.inputs[0].shape
-    if not shape or isinstance(shape[0], int):
-        return
-    for output in graph.outputs:
-        if (
-            output.shape
-            and isinstance(output.shape[0], str)
-            and output.shape[0].startswith("unk__")
-        ):
-            output.shape = [shape[0], *output.shape[1:]]

@@ -26,7 +26,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from ..mbconv import MBConvNet, mobilenetv2
+from ..mbconv import MBConvNet
+from ..tables import MOBILENETV2
 
 logger = logging.getLogger("train")
 
@@ -129,7 +130,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 def build(settings: Settings, classes: int = 10) -> MBConvNet:
     """Build the network with its random start."""
     torch.manual_seed(settings.seed)
-    return mobilenetv2(settings.width, classes, settings.last)
+    return MOBILENETV2.scaled(settings.width, settings.last).network(classes)
 
 
 def train(data: Path, work: Path, settings: Settings, stop_after: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""DeepLabv3's head with separable atrous convolutions, as in FNA++'s Tables II.
+"""DeepLabv3's head with separable atrous convolutions, as in FNA++'s Table II.
 
 Five branches on the backbone's last features (a 1x1 convolution, three separable 3x3 ones of
 growing dilation, the image's mean), concatenated, projected, classified, resized to the image.
@@ -11,45 +11,31 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..to_onnx import BroadcastLike, ResizeLike
+from .layers import conv_bn, named
 
 WIDTH = 256
 RATES = (6, 12, 18)
 """Dilations at output stride 16; twice that at 8."""
 
 
-def _conv_bn_relu(inputs: int, outputs: int) -> list[tuple[str, nn.Module]]:
-    return [
-        ("pw", nn.Conv2d(inputs, outputs, 1, bias=False)),
-        ("pw_bn", nn.BatchNorm2d(outputs)),
-        ("pw_act", nn.ReLU()),
-    ]
-
-
-def _named(layers: list[tuple[str, nn.Module]]) -> nn.Sequential:
-    result = nn.Sequential()
-    for name, layer in layers:
-        result.add_module(name, layer)
-    return result
+def rates(output_stride: int) -> list[int]:
+    """Return the dilations of the three branches; ModelError for an impossible stride."""
+    if output_stride not in (8, 16, 32):
+        raise ModelError(f"output stride {output_stride}: wanted 8, 16 or 32")
+    return [max(1, rate * 16 // output_stride) for rate in RATES]
 
 
 def pointwise(inputs: int, outputs: int = WIDTH) -> nn.Sequential:
     """1x1 convolution, BN, ReLU."""
-    return _named(_conv_bn_relu(inputs, outputs))
+    return named(conv_bn("pw", inputs, outputs, activation=nn.ReLU()))
 
 
 def separable(inputs: int, dilation: int) -> nn.Sequential:
     """Depthwise 3x3 of this dilation, BN, ReLU, then a pointwise part."""
-    depthwise: list[tuple[str, nn.Module]] = [
-        (
-            "dw",
-            nn.Conv2d(
-                inputs, inputs, 3, padding=dilation, dilation=dilation, groups=inputs, bias=False
-            ),
-        ),
-        ("dw_bn", nn.BatchNorm2d(inputs)),
-        ("dw_act", nn.ReLU()),
-    ]
-    return _named(depthwise + _conv_bn_relu(inputs, WIDTH))
+    return named(
+        conv_bn("dw", inputs, inputs, 3, dilation=dilation, groups=inputs, activation=nn.ReLU())
+        + conv_bn("pw", inputs, WIDTH, activation=nn.ReLU())
+    )
 
 
 class DeepLabV3Head(nn.Module):
@@ -57,12 +43,8 @@ class DeepLabV3Head(nn.Module):
 
     def __init__(self, in_channels: int, num_classes: int, output_stride: int = 16) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise ModelError(f"output stride {output_stride}: wanted 8, 16 or 32")
-        rates = [max(1, rate * 16 // output_stride) for rate in RATES]
-        self.aspp = nn.ModuleList(
-            [pointwise(in_channels), *(separable(in_channels, rate) for rate in rates)]
-        )
+        dilated = (separable(in_channels, rate) for rate in rates(output_stride))
+        self.aspp = nn.ModuleList([pointwise(in_channels), *dilated])
         self.image_mean = nn.AdaptiveAvgPool2d(1)
         self.image_pool = pointwise(in_channels)
         self.spread = BroadcastLike()  # bilinear resizing of one pixel is a broadcast

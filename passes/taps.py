@@ -1,0 +1,227 @@
+"""Find the tensors of a backbone that heads read, from its structure alone.
+
+A *cut* is a tensor that every path from the image to the output goes through. Strides and depth
+say which cut is which:
+
+``c2`` ``c3`` ``c4`` ``c5``  the last cut of stride 4, 8, 16, 32. A 1x1 convolution that widens a
+                linear tensor (with its normalisation and activation) is not counted: it begins the
+                next block, or the classifier
+``expansion``   the last cut of stride 16 with that convolution: what the first block of stride 32
+                computes before its stride (SSDLite reads it)
+``features``    the last cut in front of the classifier, without that convolution
+``last``        the same with it: what is pooled
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import onnx_graphsurgeon as gs
+
+from .errors import UnsupportedGraphError
+from .graph import Graph
+from .surgery import argument, known, stored
+from .tensor_strides import tensor_strides
+from .units import ConvUnit, find_units
+
+STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
+NAMES = (*STRIDES, "expansion", "features", "last")
+
+GLOBAL_POOLS = ("GlobalAveragePool", "GlobalMaxPool")
+POOLS = (*GLOBAL_POOLS, "ReduceMean", "AveragePool")
+BEFORE_POOL = (
+    "Conv", "BatchNormalization", "Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Mul",
+    "Dropout", "Identity", "LeakyRelu",
+)  # fmt: skip
+BEHIND_POOL = (
+    *BEFORE_POOL, "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Gemm", "MatMul",
+    "Add", "Softmax", "LogSoftmax", "Cast", "Shape", "Gather", "Slice", "Concat",
+)  # fmt: skip
+ENLARGING = ("ConvTranspose", "Resize", "Upsample", "DepthToSpace")
+LINEAR = ("Gemm", "MatMul", "Conv")
+
+
+def find_taps(graph: Graph, names: Sequence[str]) -> dict[str, gs.Tensor]:
+    """Return the tensors called ``names``, in that order.
+
+    ``graph`` is an image classifier or a backbone; of several outputs the deepest counts. Raises
+    UnsupportedGraphError if one is not there, or if what stands behind the features is no
+    classifier.
+    """
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise UnsupportedGraphError(f"tap {unknown[0]!r}: known are {', '.join(NAMES)}")
+    output = deepest_output(graph)
+    cuts = find_cuts(graph, output)
+    units = {id(unit.output): unit for unit in find_units(graph).values()}
+    last = _last_features(graph, cuts, units, output)
+    inside = _up_to(cuts, last)
+    features = _before_widening(last, units, graph)
+    trunk = _up_to(inside, features)
+    strides = tensor_strides(graph)
+    found = {"last": last, "features": features}
+    for name, stride in STRIDES.items():
+        at = [t for t in trunk if strides.get(id(t)) == stride]
+        if at:
+            found[name] = _before_widening(at[-1], units, graph)
+            if name == "c4":
+                found["expansion"] = at[-1]
+    missing = [name for name in names if name not in found]
+    if missing:
+        have = sorted({int(strides[id(t)]) for t in trunk if id(t) in strides})
+        raise UnsupportedGraphError(
+            f"tap {missing[0]}: no tensor of stride {STRIDES.get(missing[0], 16)} holds all "
+            f"features of the network; those of stride {', '.join(map(str, have)) or 'none'} do; "
+            "take another head, or another backbone"
+        )
+    return {name: found[name] for name in names}
+
+
+def deepest_output(graph: Graph) -> gs.Tensor:
+    """Return the output that is computed last."""
+    place = {id(node): index for index, node in enumerate(graph.nodes)}
+    return max(graph.outputs, key=lambda t: max((place[id(n)] for n in t.inputs), default=-1))
+
+
+def find_cuts(graph: Graph, end: gs.Tensor) -> list[gs.Tensor]:
+    """Return the cuts between the inputs and ``end``, in order, ``end`` the last of them."""
+    needed = _ancestors(end)
+    nodes = [node for node in graph.nodes if id(node) in needed]
+    reading = Counter(id(t) for node in nodes for t in {id(t): t for t in node.inputs}.values())
+    live = {id(tensor) for tensor in graph.inputs if reading[id(tensor)]}
+    cuts = []
+    for node in nodes:
+        moving = [t for t in {id(t): t for t in node.inputs}.values() if id(t) in live]
+        for tensor in moving:
+            reading[id(tensor)] -= 1
+            if not reading[id(tensor)]:
+                live.discard(id(tensor))
+        if not moving:
+            continue  # made of constants
+        live |= {id(t) for t in node.outputs if reading[id(t)] or t is end}
+        if len(live) == 1 and id(node.outputs[0]) in live:
+            cuts.append(node.outputs[0])
+    return cuts
+
+
+def classifier_nodes(graph: Graph, tap: gs.Tensor) -> list[gs.Node]:
+    """Return every node that works on ``tap`` or on what is made of it, in graph order."""
+    made = {id(tap)}
+    behind = []
+    for node in graph.nodes:
+        if any(id(tensor) in made for tensor in node.inputs):
+            behind.append(node)
+            made.update(id(tensor) for tensor in node.outputs)
+    return behind
+
+
+def _ancestors(end: gs.Tensor) -> set[int]:
+    needed: set[int] = set()
+    stack = list(end.inputs)
+    while stack:
+        node = stack.pop()
+        if id(node) not in needed:
+            needed.add(id(node))
+            stack.extend(maker for tensor in node.inputs for maker in tensor.inputs)
+    return needed
+
+
+def _up_to(cuts: list[gs.Tensor], end: gs.Tensor) -> list[gs.Tensor]:
+    for index, tensor in enumerate(cuts):
+        if tensor is end:
+            return cuts[: index + 1]
+    raise UnsupportedGraphError(
+        f"{end.name}: other tensors go past it to the output; an image classifier, or a backbone "
+        "that ends in its features, is wanted"
+    )
+
+
+def _last_features(
+    graph: Graph, cuts: list[gs.Tensor], units: dict[int, ConvUnit], output: gs.Tensor
+) -> gs.Tensor:
+    """Return what the classifier pools, or flattens; the output itself without a classifier.
+
+    Where a convolution in front of the pooling classifies (SqueezeNet), what it reads.
+    """
+    for tensor in reversed(cuts):
+        node = tensor.inputs[0]
+        if node.op in POOLS and _pools_everything(graph, node):
+            behind = classifier_nodes(graph, tensor)
+            unit = units.get(id(_before_dropout(graph, node.inputs[0])))
+            if unit is None or not _pointwise(unit) or any(n.op in LINEAR for n in behind):
+                return node.inputs[0]
+            return _before_dropout(graph, unit.input)
+    for tensor in reversed(cuts):
+        node = tensor.inputs[0]
+        shape = node.inputs[0].shape if node.inputs else None
+        if node.op in ("Flatten", "Reshape") and shape is not None and len(shape) == 4:
+            return node.inputs[0]
+    if output.shape is not None and len(output.shape) == 4:
+        _refuse_decoder(graph, output)
+        return output
+    raise UnsupportedGraphError(
+        f"{output.name}: neither features (N, C, h, w) nor a global pooling were found; an image "
+        "classifier, or a backbone that ends in its features, is wanted"
+    )
+
+
+def _refuse_decoder(graph: Graph, output: gs.Tensor) -> None:
+    needed = _ancestors(output)
+    for node in graph.nodes:
+        if id(node) in needed and node.op in ENLARGING:
+            raise UnsupportedGraphError(
+                f"{node.name} ({node.op}): makes features larger, so the network is no classifier "
+                "and no backbone; one of them is wanted, without a decoder or a head"
+            )
+
+
+def _pools_everything(graph: Graph, node: gs.Node) -> bool:
+    if node.op in GLOBAL_POOLS:
+        return True
+    if node.op == "ReduceMean":
+        axes = node.attrs.get("axes")
+        values = stored(argument(node, 1)) if axes is None else axes
+        return values is not None and sorted(int(a) % 4 for a in values) == [2, 3]
+    behind = classifier_nodes(graph, node.outputs[0])
+    shape = known(node.outputs[0].shape)
+    if shape is not None and len(shape) == 4:
+        return shape[2:] == (1, 1)
+    return all(n.op in BEHIND_POOL and not (n.op == "Conv" and _wide(n)) for n in behind)
+
+
+def _wide(conv: gs.Node) -> bool:
+    return max(conv.inputs[1].shape[2:], default=1) != 1
+
+
+def _before_widening(tensor: gs.Tensor, units: dict[int, ConvUnit], graph: Graph) -> gs.Tensor:
+    """Step back over a 1x1 convolution with activation that reads a linear tensor.
+
+    Dropout on the way is stepped over as well.
+    """
+    unit = units.get(id(_before_dropout(graph, tensor)))
+    if unit is None or not unit.act or not _pointwise(unit):
+        return tensor
+    outputs, inputs = unit.shape()[:2]
+    return unit.input if outputs > inputs and _linear(graph, unit.input) else tensor
+
+
+def _before_dropout(graph: Graph, tensor: gs.Tensor) -> gs.Tensor:
+    while (maker := graph.producer(tensor)) is not None and maker.op in ("Dropout", "Identity"):
+        tensor = maker.inputs[0]
+    return tensor
+
+
+def _linear(graph: Graph, tensor: gs.Tensor) -> bool:
+    """Say whether a residual add or a dense convolution without activation made ``tensor``."""
+    maker = graph.producer(tensor)
+    if maker is not None and maker.op == "BatchNormalization":
+        maker = graph.producer(maker.inputs[0])
+    if maker is None or maker.op not in ("Add", "Conv"):
+        return False
+    return maker.op == "Add" or maker.attrs.get("group", 1) == 1
+
+
+def _pointwise(unit: ConvUnit) -> bool:
+    strides = unit.conv.attrs.get("strides") or [1]
+    return unit.shape()[2:] == (1, 1) and unit.conv.attrs.get("group", 1) == 1 and max(strides) == 1
