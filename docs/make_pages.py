@@ -27,6 +27,7 @@ SECTIONS = {
     ],
     "emit": [("fnac/stages/emit.py", "EmitSettings")],
     "eval": [("fnac/adaptation.py", "EvalSettings")],
+    "task (pose)": [("fnac/tasks/pose.py", "Settings")],
 }
 HEAD = """# Settings
 

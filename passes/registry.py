@@ -15,6 +15,7 @@ from .errors import FnacError
 PASSES: dict[str, str] = {
     "attach-detections": "attach_detections:AttachDetections",
     "attach-head": "attach_head:AttachHead",
+    "attach-keypoints": "attach_keypoints:AttachKeypoints",
     "attach-postprocess": "attach_postprocess:AttachPostprocess",
     "choose": "choose:Choose",
     "clean": "clean:Clean",

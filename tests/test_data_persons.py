@@ -205,6 +205,7 @@ def test_coco_sample_and_who_is_left_out(tmp_path: Path) -> None:
     assert source.joints == COCO
     dataset = source.split("train")
     assert [p.id for p in dataset.persons] == [100, 103]
+    assert [(p.id, p.crowd) for p in dataset.ignored] == [(101, True), (102, False)]
     assert dataset.id(0) == "p0-100"
     _, target = dataset[1]
     assert target[0].tolist() == [7, 7, 1]

@@ -86,6 +86,36 @@ def g_params(g: Graph) -> int:
     return sum(c.values.size for c in g.constants() if c.name in ("w", "b", "v"))
 
 
+POSE = """(float[N,3,H,W] x) => (heatmaps) <float[3,3,4,4] w>
+    { heatmaps = Conv<strides = [4, 4]>(x, w) }"""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_pose_network_answers_in_keypoints(tmp_path: Path, precision: str) -> None:
+    """Joint k is the brightest cell of 4x4 pixels in channel k; its right neighbour is half lit."""
+    weight = np.zeros((3, 3, 4, 4))
+    weight[[0, 1, 2], [0, 1, 2]] = 1 / 16
+    g = graph(POSE, values={"w": weight})
+    g.manifest.update(
+        role="target", task="pose", head="simplebaseline", num_classes=3, size=[32, 32]
+    )
+    settings = EmitSettings(fp16=precision == "fp16", int8=precision == "int8")
+    images = np.zeros((2, 3, 32, 40), np.float32)
+    for joint, (row, column) in enumerate([(2, 3), (0, 0), (7, 9)]):
+        images[:, joint, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 1
+        images[1, joint, 4 * row : 4 * row + 4, 4 * column + 4 : 4 * column + 8] = 0.5
+    result = emit(g.save(tmp_path / "target.onnx"), tmp_path / "m.onnx", settings, images=images)
+    found = run(Graph.load(result.path), {"x": images})
+    middles = [[13.5, 9.5], [1.5, 1.5], [37.5, 29.5]]
+    # a quarter of a cell, one pixel, to the right; not at the edge
+    shifted = [[14.5, 9.5], [1.5, 1.5], [37.5, 29.5]]
+    assert found["keypoints"].tolist() == [middles, shifted]
+    assert np.abs(found["scores"] - 1).max() < 0.02
+    assert (found["keypoints"].dtype, found["scores"].dtype) == (np.float32, np.float32)
+    raw = emit(tmp_path / "target.onnx", tmp_path / "raw.onnx", EmitSettings(no_postprocess=True))
+    assert list(run(Graph.load(raw.path), {"x": images})) == ["heatmaps"]
+
+
 def test_senseless_settings_of_detections_are_refused() -> None:
     with pytest.raises(UsageError, match=r"iou=2, score=0.05; 0 to 1 is wanted"):
         EmitSettings(iou=2)

@@ -25,7 +25,7 @@ class BatchSettings:
     flip: bool = True
     """Mirror half of the pictures."""
     rotation: float = 0.0
-    """Greatest random rotation in degrees, either way (pose); 0: none."""
+    """Standard deviation of random rotations in degrees, cut off at twice that (pose); 0: none."""
     colour: float = 0.0
     """Strength of random changes of colour; 0: none."""
     workers: int = 1

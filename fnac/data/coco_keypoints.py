@@ -2,7 +2,7 @@
 
 ``annotations/person_keypoints_{train,val,test}[2017].json``; pictures in ``SPLIT2017``, ``SPLIT``,
 ``images/SPLIT2017``, ``images/SPLIT`` or ``images``. A sample is a person with at least one
-labelled joint; crowds are left out, as in every top-down evaluation.
+labelled joint; crowds and other persons are known to the evaluation alone.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _read_split(
             raise DataError(f"{where}: image_id {image_id!r}; wanted one of the file's images")
         if kind not in known:
             raise DataError(f"{where}: category_id {kind!r}; wanted one of the file's categories")
-        if kind != person["id"] or entry.get("iscrowd"):
+        if kind != person["id"]:
             return None
         name = images[image_id][0]
         return _person(entry, f"{where} ({name})", folder / name, joints)
@@ -160,10 +160,11 @@ def _person(entry: Mapping[str, Any], where: str, image: Path, joints: JointSet)
     places = flat.reshape(count, 3).astype(np.float32)
     if not np.isin(places[:, 2], (0, 1, 2)).all():
         raise DataError(f"{where}: visibility {places[:, 2].tolist()}; wanted 0, 1 or 2 each")
-    if not (places[:, 2] > 0).any():
-        return None
+    crowd = bool(entry.get("iscrowd"))
     left, top, width, height = (float(v) for v in read_numbers(entry, "bbox", (4,), where))
     if width <= 0 or height <= 0:
+        if crowd or not (places[:, 2] > 0).any():
+            return None  # there is nothing that could be found on it
         raise DataError(f"{where}: bbox {width:g}x{height:g} pixels; wanted a width and a height")
     area = float(read_numbers(entry, "area", (), where)) if "area" in entry else 0.0
     places[places[:, 2] == 0] = 0
@@ -176,4 +177,5 @@ def _person(entry: Mapping[str, Any], where: str, image: Path, joints: JointSet)
         centre=(left + width / 2 - 0.5, top + height / 2 - 0.5),
         window=(width * PADDING, height * PADDING),
         area=area if area > 0 else AREA_OF_BOX * width * height,
+        crowd=crowd,
     )

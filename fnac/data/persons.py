@@ -37,6 +37,7 @@ class Person:
     joints: float32 (K, 3): x, y, visibility (0 not labelled, 1 hidden, 2 visible).
     centre: x, y; window: width, height of what is cut out about it, ``PADDING`` included.
     area: of the person (OKS); head_size: the unit of PCKh, None where it is not known.
+    crowd: a region of several persons (COCO).
     """
 
     where: str
@@ -48,6 +49,12 @@ class Person:
     window: tuple[float, float]
     area: float
     head_size: float | None = None
+    crowd: bool = False
+
+    @property
+    def counted(self) -> bool:
+        """Whether the person is learnt and measured; others only excuse what is found on them."""
+        return not self.crowd and bool((self.joints[:, 2] > 0).any())
 
     @property
     def scale(self) -> float:
@@ -69,9 +76,10 @@ def window_rows(centre: tuple[float, float], window: tuple[float, float]) -> Ten
 
 @dataclass(frozen=True)
 class PersonDataset:
-    """One split, a sample a person."""
+    """One split, a sample a person; ``ignored``: crowds and persons without joints beside them."""
 
     persons: tuple[Person, ...]
+    ignored: tuple[Person, ...] = ()
 
     def __len__(self) -> int:
         """Count the persons."""
@@ -132,13 +140,15 @@ class PersonSource:
             )
         if name not in self._read:
             persons = self.readers[name]()
+            ignored = tuple(person for person in persons if not person.counted)
+            persons = tuple(person for person in persons if person.counted)
             if self.skip_bad:
                 found_bad = list(_problems(persons))
                 persons = tuple(p for p, bad in zip(persons, found_bad, strict=True) if bad is None)
                 report_skipped(self.root, name, found_bad)
             if not persons:
                 raise DataError(f"{self.root} ({self.name}): split '{name}' has no persons")
-            self._read[name] = PersonDataset(persons)
+            self._read[name] = PersonDataset(persons, ignored)
         return self._read[name]
 
     def check(self, splits: Sequence[str] | None = None) -> None:

@@ -90,7 +90,7 @@ class TrainTransform:
         mask = mask[crop_top : crop_top + crop_rows, crop_left : crop_left + crop_cols]
         image, mask = resize_pair(image, mask, (rows, cols))
         if self.colour > 0:
-            image = _change_colour(image, self.colour, draws[4:])
+            image = change_colour(image, self.colour, draws[4:])
         if self.flip and draws[3] < 0.5:
             image, mask = functional.horizontal_flip(image), functional.horizontal_flip(mask)
             left = width - cols - left
@@ -139,7 +139,8 @@ def _window(size: int, full: float, source: int, draw: float) -> tuple[int, int,
     return 0, size, first, max(1, last - first)
 
 
-def _change_colour(image: Tensor, colour: float, draws: np.ndarray) -> Tensor:
+def change_colour(image: Tensor, colour: float, draws: np.ndarray) -> Tensor:
+    """Change brightness, contrast, saturation and hue of uint8 (3, h, w); draws: 4 from 0..1."""
     brightness, contrast, saturation = (1 + colour * (2 * float(d) - 1) for d in draws[:3])
     image = functional.adjust_brightness(image, max(0.0, brightness))
     image = functional.adjust_contrast(image, max(0.0, contrast))

@@ -1,9 +1,9 @@
 """``emit``: the finished network becomes the file that is deployed.
 
 Dropout goes, BN is folded, what only training or the exporter needed goes, answers come out (labels
-for segmentation, boxes for detection), and every node carries its MAdds. ``profile.json`` and
-``profile.csv`` lie beside the file and describe it; the ``paper`` figures in them are counted
-before BN is folded, since folding adds the biases that this convention counts.
+for segmentation, boxes for detection, keypoints for pose), and every node carries its MAdds.
+``profile.json`` and ``profile.csv`` lie beside the file and describe it; the ``paper`` figures in
+them are counted before BN is folded, since folding adds the biases that this convention counts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from fnac.errors import PassFailedError, UnsupportedGraphError, UsageError
 from fnac.passes.attach_detections import AttachDetections
+from fnac.passes.attach_keypoints import AttachKeypoints
 from fnac.passes.attach_postprocess import AttachPostprocess
 from fnac.passes.base import Pass
 from fnac.passes.clean import Clean
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 class EmitSettings:
     """How to emit. Fields are the options of ``fnac emit``.
 
-    ``no_postprocess``  leave the raw outputs (logits, box deltas)
+    ``no_postprocess``  leave the raw outputs (logits, box deltas, heatmaps)
     ``labels``          number type of the labels: ``int64`` or ``uint8``
     ``fp16``            store and compute in float16; inputs and outputs stay float32
     ``int8``            quantize, calibrated on pictures of ``--data``
@@ -115,6 +116,8 @@ def pipeline(graph: Graph, settings: EmitSettings) -> list[Pass]:
             return [*passes, AttachPostprocess(dtype=settings.labels), *halves]
         case "det":  # boxes stay in float32: in float16 a corner at 1000 is half a pixel off
             return [*passes, *halves, settings.attach_detections()]
+        case "pose":  # pixels of the input as well
+            return [*passes, *halves, AttachKeypoints()]
     return passes + halves
 
 

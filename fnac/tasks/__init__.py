@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TASKS = {
     "seg": "fnac.tasks.segmentation",
+    "pose": "fnac.tasks.pose",
 }
 """Task -> module with ``Settings`` (section ``task`` of a configuration) and ``open_task``."""
 

@@ -36,7 +36,7 @@ def draw_panel(image: Tensor, truth: Tensor, prediction: Tensor) -> Image.Image:
         colours[truth.numpy().astype(np.uint8)],
         colours[prediction.numpy().astype(np.uint8)],
     ]
-    return _beside(tiles)
+    return lay_beside(tiles)
 
 
 def write_png(path: Path, picture: Image.Image) -> None:
@@ -46,7 +46,8 @@ def write_png(path: Path, picture: Image.Image) -> None:
     os.replace(partial, path)
 
 
-def _beside(tiles: Sequence[npt.NDArray[np.uint8]]) -> Image.Image:
+def lay_beside(tiles: Sequence[npt.NDArray[np.uint8]]) -> Image.Image:
+    """Lay pictures uint8 (H, W, 3) of one size beside one another, with a white gap."""
     height, width = tiles[0].shape[:2]
     whole = Image.new("RGB", (len(tiles) * (width + GAP_PIXELS) - GAP_PIXELS, height), "white")
     for column, tile in enumerate(tiles):
