@@ -28,6 +28,7 @@ SECTIONS = {
     "emit": [("fnac/stages/emit.py", "EmitSettings")],
     "eval": [("fnac/adaptation.py", "EvalSettings")],
     "task (pose)": [("fnac/tasks/pose.py", "Settings")],
+    "task (cls)": [("fnac/tasks/classification.py", "Settings")],
 }
 HEAD = """# Settings
 

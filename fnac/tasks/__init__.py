@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TASKS = {
     "seg": "fnac.tasks.segmentation",
     "pose": "fnac.tasks.pose",
+    "cls": "fnac.tasks.classification",
 }
 """Task -> module with ``Settings`` (section ``task`` of a configuration) and ``open_task``."""
 

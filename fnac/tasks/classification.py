@@ -1,0 +1,234 @@
+"""Classification: cross entropy, top-1, pictures with what they show and what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics.classification import MulticlassAccuracy
+from torchvision.transforms.v2.functional import resize
+
+from fnac.data.batches import BatchSettings
+from fnac.data.class_transforms import ClassTransform, cut_to_shape
+from fnac.data.loader import keep_in_memory, stack
+from fnac.data.preprocessing import preprocessing
+from fnac.data.source import Batch, Dataset, DataSource, Sample
+from fnac.data.transforms import EvalTransform, TrainTransform
+from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
+
+from .base import Manifest, Outputs, Scores, Size
+from .panels import write_png
+
+TOP = 5
+PICTURE_SIDE = 192
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the classification task."""
+
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(f"label_smoothing {self.label_smoothing:g}: wanted 0 up to below 1")
+
+
+def open_task(
+    settings: Settings, source: DataSource, manifest: Mapping[str, Any]
+) -> Classification:
+    """Return the task on the classes of ``source``."""
+    return Classification(tuple(source.classes), settings)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The task ``cls``; ``classes`` are the class names in the order of their ids."""
+
+    classes: tuple[str, ...]
+    settings: Settings = Settings()
+    name: str = "cls"
+    metric: str = "top-1"
+    output_names: tuple[str, ...] = ("logits",)
+
+    @property
+    def num_classes(self) -> int:
+        """Count the classes."""
+        return len(self.classes)
+
+    def check_network(self, manifest: Manifest) -> None:
+        """Raise UsageError when the network was made for another number of classes."""
+        wanted = manifest.get("num_classes") if manifest.get("task") == self.name else None
+        if wanted is not None and int(wanted) != self.num_classes:
+            raise UsageError(
+                f"the network puts out {wanted} classes; the data set has {self.num_classes} "
+                f"({', '.join(self.classes[:4])}, ...); expand the seed for this data set"
+            )
+
+    # ------------------------------------------------------------------ samples
+
+    def train_transform(self, batches: BatchSettings, manifest: Manifest) -> ClassTransform:
+        """Return random scale, crop, flip and colour about the network's own size."""
+        mean, std, color = preprocessing(manifest)
+        whole = batches.whole_size(manifest)
+        return ClassTransform(
+            TrainTransform(
+                batches.crop or whole,
+                mean,
+                std,
+                scale=batches.scale,
+                flip=batches.flip,
+                colour=batches.colour,
+                base=whole,
+                color=color,
+            )
+        )
+
+    def eval_transform(self, size: Size, manifest: Manifest) -> ClassTransform:
+        """Return the largest middle part, resized to ``size``."""
+        return ClassTransform(EvalTransform(size, *preprocessing(manifest)))
+
+    def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
+        """Keep pictures in memory if they fit, as large as the largest scale shows them."""
+        whole = batches.whole_size(manifest)
+        sides = [round(side * max(1.0, batches.scale[1])) for side in whole]
+
+        def shrink(image: Tensor, target: Tensor) -> Sample:
+            part = cut_to_shape(image, whole)
+            if part.shape[1] > sides[0]:
+                part = resize(part, sides, antialias=True)
+            return part, target
+
+        return keep_in_memory(dataset, 3 * sides[0] * sides[1], shrink)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Stack pictures and class ids."""
+        return stack(samples)
+
+    # ------------------------------------------------------------------ training
+
+    def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size) -> Tensor:
+        """Return the mean cross entropy in float32.
+
+        outputs: logits (N, C), any float type; targets: int64 (N,). Raises TrainingError where
+        the outputs are something else.
+        """
+        logits = outputs if isinstance(outputs, Tensor) else outputs[0]
+        wanted = (targets.shape[0], self.num_classes)
+        if tuple(logits.shape) != wanted:
+            raise TrainingError(
+                f"network output: found {tuple(logits.shape)}; wanted logits {wanted} for the "
+                f"{self.num_classes} classes of this data set; attach a classifier with these "
+                "classes (fnac expand --task cls --classes)"
+            )
+        return functional.cross_entropy(
+            logits.float(), targets, label_smoothing=self.settings.label_smoothing
+        )
+
+    # ------------------------------------------------------------------ measuring
+
+    def predict(self, network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
+        """Run the network once."""
+        return network(images)
+
+    def evaluation(
+        self, dataset: Dataset, size: Size, manifest: Manifest, where: str = "network"
+    ) -> ClassEvaluation:
+        """Begin counting hits."""
+        return ClassEvaluation(self, where)
+
+    def logits(self, outputs: Outputs, where: str) -> Tensor:
+        """Return logits float32 (N, C) on the CPU: the first output.
+
+        Raises UsageError for another number of classes, UnsupportedGraphError for something else.
+        """
+        logits = next(iter(outputs.values()))
+        if logits.ndim != 2 or not logits.is_floating_point():
+            raise UnsupportedGraphError(
+                f"{where}: output {tuple(logits.shape)} {logits.dtype}; wanted logits "
+                f"(N, {self.num_classes})"
+            )
+        if logits.shape[1] != self.num_classes:
+            raise UsageError(
+                f"{where}: {logits.shape[1]} classes; the data set has {self.num_classes}; "
+                "use the data set it was made for"
+            )
+        return logits.float().cpu()
+
+    def pictures(
+        self,
+        dataset: Dataset,
+        outputs: Sequence[Outputs],
+        folder: Path,
+        size: Size,
+        manifest: Manifest,
+    ) -> list[Path]:
+        """Write each picture with its class and the predicted one below."""
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for index, output in enumerate(outputs):
+            image, truth = dataset[index]
+            likely = self.logits(output, "model")[0].softmax(0)
+            said = int(likely.argmax())
+            caption = (
+                f"{self.classes[int(truth)]}, "
+                f"found: {self.classes[said]} ({100 * float(likely[said]):.0f} %)"
+            )
+            path = folder / f"prediction_{index:02d}-{dataset.id(index)}.png"
+            write_png(path, _with_caption(cut_to_shape(image, size), caption, said == int(truth)))
+            written.append(path)
+        return written
+
+
+class ClassEvaluation:
+    """Counts the pictures whose highest logit is the right one."""
+
+    def __init__(self, task: Classification, where: str) -> None:
+        self._task, self._where = task, where
+        self._all = MulticlassAccuracy(task.num_classes, average="micro")
+        self._each = MulticlassAccuracy(task.num_classes, average=None)
+        self._top = MulticlassAccuracy(
+            task.num_classes, top_k=min(TOP, task.num_classes), average="micro"
+        )
+        self._seen = torch.zeros(task.num_classes, dtype=torch.int64)
+
+    def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
+        """Add logits (n, C) of these samples; targets: int64 (n,)."""
+        logits, truth = self._task.logits(outputs, self._where), targets.cpu()
+        for metric in (self._all, self._each, self._top):
+            metric.update(logits, truth)
+        self._seen += torch.bincount(truth, minlength=self._task.num_classes)
+
+    def compute(self) -> Scores:
+        """Return top-1 in percent, the hits of each class, and top-5 where there are more."""
+        if not int(self._seen.sum()):
+            return Scores(float("nan"))
+        each = self._each.compute()
+        per_class = {
+            name: 100 * float(each[i]) if self._seen[i] else None
+            for i, name in enumerate(self._task.classes)
+        }
+        more = self._task.num_classes > TOP
+        extra = {f"top-{TOP}": 100 * float(self._top.compute())} if more else {}
+        return Scores(100 * float(self._all.compute()), per_class, extra)
+
+
+def _with_caption(image: Tensor, caption: str, right: bool) -> Image.Image:
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    factor = PICTURE_SIDE / min(picture.size)
+    picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
+    pen = ImageDraw.Draw(picture)
+    left, top, wide, high = pen.textbbox((0, 0), caption)
+    width = max(picture.width, round(wide - left) + 8)
+    whole = Image.new("RGB", (width, picture.height + round(high - top) + 10), "white")
+    whole.paste(picture, (0, 0))
+    colour = (0, 110, 0) if right else (190, 0, 0)
+    ImageDraw.Draw(whole).text((4, picture.height + 4 - top), caption, fill=colour)
+    return whole
