@@ -84,8 +84,12 @@ class TrainTransform:
         height, width = self.size
         full_h, full_w = self.base or self.size
         factor = self.scale[0] + (self.scale[1] - self.scale[0]) * draws[0]
-        top, rows, crop_top, crop_rows = _window(height, full_h * factor, image.shape[1], draws[1])
-        left, cols, crop_left, crop_cols = _window(width, full_w * factor, image.shape[2], draws[2])
+        top, rows, crop_top, crop_rows = place_window(
+            height, full_h * factor, image.shape[1], draws[1]
+        )
+        left, cols, crop_left, crop_cols = place_window(
+            width, full_w * factor, image.shape[2], draws[2]
+        )
         image = image[:, crop_top : crop_top + crop_rows, crop_left : crop_left + crop_cols]
         mask = mask[crop_top : crop_top + crop_rows, crop_left : crop_left + crop_cols]
         image, mask = resize_pair(image, mask, (rows, cols))
@@ -123,7 +127,7 @@ def normalise(image: Tensor, mean: Triple, std: Triple, color: str = "RGB") -> T
     return torch.addcmul(shift, image, scale)
 
 
-def _window(size: int, full: float, source: int, draw: float) -> tuple[int, int, int, int]:
+def place_window(size: int, full: float, source: int, draw: float) -> tuple[int, int, int, int]:
     """Place the crop along one axis.
 
     Returns where the visible part starts and how long it is in the output, then the same in the

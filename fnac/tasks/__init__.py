@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TASKS = {
     "seg": "fnac.tasks.segmentation",
+    "det": "fnac.tasks.detection",
     "pose": "fnac.tasks.pose",
     "cls": "fnac.tasks.classification",
 }
