@@ -26,6 +26,7 @@ SECTIONS = {
         ("fnac/training.py", "RuntimeSettings"),
     ],
     "emit": [("fnac/stages/emit.py", "EmitSettings")],
+    "task": [("fnac/tasks/detection.py", "Settings")],
     "eval": [("fnac/adaptation.py", "EvalSettings")],
     "task (pose)": [("fnac/tasks/pose.py", "Settings")],
     "task (cls)": [("fnac/tasks/classification.py", "Settings")],
