@@ -41,9 +41,7 @@ class Settings:
     """How pictures come to a detector, and detections from it."""
 
     resize: Mode | None = None
-    """letterbox: keep the shape and pad to the network's size; stretch: take its size; sides:
-    short and long side at most those of the size, padded to a multiple of 32. None: stretch for
-    SSDLite, else letterbox."""
+    """letterbox: padded to the size; stretch; sides: short and long at most as the size's."""
     iou_crop: bool | None = None
     """Cut out windows that overlap an object (SSD); None: for SSDLite."""
     iou: float = 0.5
