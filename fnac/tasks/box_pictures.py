@@ -40,9 +40,8 @@ def draw_boxes(
         f"{classes[int(i)]} {score:.2f}"
         for i, score in zip(answers[:, 4], found.scores[shown], strict=True)
     ]
-    write_png(
-        path, beside([t.permute(1, 2, 0).numpy() for t in (left, _drawn(picture, answers, names))])
-    )
+    right = _drawn(picture, answers, names)
+    write_png(path, lay_beside([side.permute(1, 2, 0).numpy() for side in (left, right)]))
 
 
 def _drawn(image: Tensor, boxes: Tensor, names: list[str]) -> Tensor:
