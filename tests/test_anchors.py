@@ -11,6 +11,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBo
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image
 
+from fnac.models.heads.anchors import ssdlite_anchors
 from fnac.passes.anchors import AnchorSpec, anchor_boxes, decode_boxes
 from fnac.passes.errors import UnsupportedGraphError
 
@@ -103,3 +104,17 @@ def test_what_is_wrong_is_said(stored: object, message: str) -> None:
     with pytest.raises(UnsupportedGraphError) as caught:
         AnchorSpec.read(stored, "m.onnx")
     assert str(caught.value) == f"{message}; attach the detection head again (fnac expand)"
+
+
+@pytest.mark.parametrize("size", [(320, 320), (300, 300), (160, 160), (64, 96)])
+def test_ssdlites_anchors_share_the_picture_evenly(size: tuple[int, int]) -> None:
+    spec = AnchorSpec.read(ssdlite_anchors(size))
+    cells_now = (math.ceil(size[0] / 16), math.ceil(size[1] / 16))
+    for rows_and_columns, level in zip(spec.cells(size), spec.levels, strict=True):
+        assert rows_and_columns == cells_now
+        assert level.stride == pytest.approx(tuple(s / c for s, c in zip(size, cells_now)))
+        cells_now = (math.ceil(cells_now[0] / 2), math.ceil(cells_now[1] / 2))
+    boxes = anchor_boxes(spec, size)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert (centres > 0).all()
+    assert (centres < [size[1], size[0]]).all()

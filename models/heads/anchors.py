@@ -16,7 +16,7 @@ RETINANET_SCALE = 4
 OCTAVES = (0, 1 / 3, 2 / 3)
 RATIOS = (0.5, 1.0, 2.0)  # height / width
 
-SSDLITE_STRIDES = (16, 32, 64, 128, 256, 512)
+SSDLITE_STRIDE = 16  # of the finest of the six levels; each next one is half as large, rounded up
 SSDLITE_SHARES = (0.10, 0.20, 0.38, 0.56, 0.74, 0.92, 1.10)
 """Side of a level's square box as a share of the image's side; the next entry is its larger one.
 
@@ -40,15 +40,18 @@ def retinanet_anchors() -> dict[str, Any]:
 def ssdlite_anchors(size: tuple[int, int]) -> dict[str, Any]:
     """Return SSDLite's anchors for images of ``size`` (H, W): 4, 6, 6, 6, 4, 4 in a cell."""
     height, width = size
+    rows, columns = math.ceil(height / SSDLITE_STRIDE), math.ceil(width / SSDLITE_STRIDE)
     levels = []
-    for number, (stride, ratios) in enumerate(zip(SSDLITE_STRIDES, SSDLITE_RATIOS, strict=True)):
+    for number, ratios in enumerate(SSDLITE_RATIOS):
         share, larger = SSDLITE_SHARES[number : number + 2]
         shares = [(share, share), (math.sqrt(share * larger),) * 2]
         for ratio in ratios:
             root = math.sqrt(ratio)
             shares += [(share * root, share / root), (share / root, share * root)]
         boxes = [[w * width, h * height] for w, h in shares]
-        levels.append({"stride": stride, "boxes": boxes})
+        # cells share the image evenly (SSD, section 2.2): 3 at 320 are 106.7 apart, not 128
+        levels.append({"stride": [height / rows, width / columns], "boxes": boxes})
+        rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
     return {
         "levels": levels,
         "scores": "softmax",
