@@ -1,48 +1,45 @@
-"""The edits of an MBConv, each in one place: read its arrays, rewrite them, build a twin.
+"""The edits of a block, each in one place: read its arrays, rewrite them, build a twin.
 
 Growth passes rewrite a block where it stands; mixing builds twins beside it. Both go through
-:func:`~.strategies.remap_mbconv` and the attribute rules below.
+:meth:`.Block.remap` and the attribute rules below, and know no kind of block.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from .block_arrays import BatchNorm, BlockArrays, ConvArrays
 from .graph import Graph
 from .remap import remap_kernel
-from .strategies import BatchNorm, ConvArrays, MBConvArrays, Strategy, remap_mbconv
-from .structure import Block
-from .units import ConvUnit, constant
+from .strategies import Strategy
+from .structure import Block, Form
+from .units import ConvUnit, constant, pair
 
 BN_PARTS = ("gamma", "beta", "mean", "var")  # inputs 1 to 4 of BatchNormalization
 
 
-def block_arrays(block: Block) -> MBConvArrays:
+def block_arrays(block: Block) -> BlockArrays:
     """Return the stored arrays of a block; views, not to be written to."""
-    return MBConvArrays(
-        None if block.expand is None else unit_arrays(block.expand),
-        unit_arrays(block.depthwise),
-        unit_arrays(block.project),
-    )
+    return {role: unit_arrays(unit) for role, unit in block.units.items()}
 
 
-def store_arrays(block: Block, arrays: MBConvArrays) -> None:
+def store_arrays(block: Block, arrays: BlockArrays) -> None:
     """Put arrays of the shapes it has into a block, in place."""
-    for unit, new in zip(_slots(block), _slots(arrays), strict=True):
-        if unit is not None and new is not None:
-            for (node, index), (_, array) in zip(_stored(unit), new.parts(), strict=True):
-                constant(node.inputs[index]).values = array
+    for role, unit in block.units.items():
+        for (node, index), (_, array) in zip(_stored(unit), arrays[role].parts(), strict=True):
+            constant(node.inputs[index]).values = array
 
 
 def unit_arrays(unit: ConvUnit) -> ConvArrays:
     """Return the stored arrays of a convolution unit; views, not to be written to."""
     bn = None if unit.bn is None else BatchNorm(*(constant(t).values for t in unit.bn.inputs[1:5]))
     bias = unit.bias
-    return ConvArrays(unit.weight.values, None if bias is None else bias.values, bn)
+    groups = int(unit.conv.attrs.get("group", 1))
+    return ConvArrays(unit.weight.values, None if bias is None else bias.values, bn, groups)
 
 
 def widened_pads(node: gs.Node, kernel: int) -> list[int]:
@@ -98,7 +95,7 @@ def set_kernel(graph: Graph, node: gs.Node, kernel: int, initializers: dict[str,
 def why_not_kernel(block: Block, kernel: int) -> str | None:
     """Say why a block cannot have this kernel; None if it can."""
     try:
-        widened_pads(block.depthwise.conv, kernel)
+        widened_pads(block.units[block.heart].conv, kernel)
     except ValueError as error:
         return str(error)
     return None
@@ -107,43 +104,32 @@ def why_not_kernel(block: Block, kernel: int) -> str | None:
 def rewrite_block(
     graph: Graph,
     block: Block,
+    form: Form,
     *,
-    kernel: int,
-    hidden: int,
     how: Strategy,
     rng: np.random.Generator,
     initializers: dict[str, str],
 ) -> None:
-    """Give a block another kernel and hidden width, in place; fills in ``initializers``.
+    """Give a block another form, in place; fills in ``initializers``.
 
-    New tensors are named after the ones they replace, with the candidate's name behind.
+    New tensors are named after the ones they replace, with the form behind.
     """
-    arrays, account = remap_mbconv(
-        block_arrays(block),
-        kernel=kernel,
-        hidden=hidden,
-        in_channels=block.in_channels,
-        how=how,
-        rng=rng,
-    )
-    if block.expand is None and arrays.expand is not None:
+    arrays, account = block.remap(block_arrays(block), form, added=False, how=how, rng=rng)
+    if arrays.keys() != block.units.keys():
         raise ValueError(f"{block.node_name}: a block without expansion is widened by mixing only")
-    suffix = f".k{kernel}h{hidden}"
-    _set_window(block.depthwise.conv, kernel, hidden)
-    units = zip(("expand", "depthwise", "project"), _slots(block), _slots(arrays), strict=True)
-    for part, unit, new in units:
-        if unit is None or new is None:
-            continue
-        for slot, (name, array) in zip(_stored(unit), new.parts(), strict=True):
-            node, index = slot
+    suffix = f".k{form.kernel}h{form.hidden}"
+    heart = block.units[block.heart].conv
+    _set_window(heart, form.kernel, arrays[block.heart].groups)
+    for role, unit in block.units.items():
+        for (node, index), (name, array) in zip(_stored(unit), arrays[role].parts(), strict=True):
             old = constant(node.inputs[index])
             if np.array_equal(old.values, array):
                 continue
             made = gs.Constant(graph.new_name(f"{old.name}{suffix}"), array)
             node.inputs[index] = made
-            initializers[made.name] = f"{account[f'{part}.{name}']} from {old.name}"
-        for node in unit.nodes:
-            node.outputs[0].shape = None
+            initializers[made.name] = f"{account[f'{role}.{name}']} from {old.name}"
+    for node in block.nodes:
+        node.outputs[0].shape = None
 
 
 @dataclasses.dataclass
@@ -158,48 +144,54 @@ class Built:
 def build_twin(
     graph: Graph,
     block: Block,
-    arrays: MBConvArrays,
+    arrays: BlockArrays,
     account: dict[str, str],
     *,
     entry: gs.Tensor,
     suffix: str,
-    stride: int,
-    residual: bool,
+    added: bool,
 ) -> Built:
     """Build a block like ``block`` from ``arrays``, reading ``entry``; not yet in the graph.
 
     Node and tensor names are the block's with ``suffix`` behind; activations and their bounds are
-    the block's. ``stride`` 1 in place of a larger one leaves padding to keep the size.
+    the block's. A copy behind the block (``added``) keeps the size and adds its entry: a stride
+    becomes 1, a shortcut the identity. A role that the block has not is built in front
+    of the searched convolution, as a 1x1 convolution in its image.
     """
-    built = Built([], gs.Variable("", dtype=entry.dtype))
-    tensor = entry
-    if arrays.expand is not None:
-        made_up = block.expand is None
-        end = f".expand{suffix}" if made_up else suffix
-        unit = block.expand or block.depthwise
-        conv, tensor = _build_unit(
-            graph, unit, arrays.expand, tensor, end, "expand", account, built
-        )
-        if made_up:
-            ones = {"kernel_shape": [1, 1], "strides": [1, 1], "dilations": [1, 1]}
-            conv.attrs.update({**ones, "pads": [0, 0, 0, 0], "group": 1})
-    unit = block.depthwise
-    conv, tensor = _build_unit(
-        graph, unit, arrays.depthwise, tensor, suffix, "depthwise", account, built
-    )
-    hidden, _, _, kernel = arrays.depthwise.weight.shape
-    _set_window(conv, kernel, hidden, like=unit.conv)
-    if stride != block.stride:
-        _set_stride(conv, stride, kernel)
-    _, tensor = _build_unit(
-        graph, block.project, arrays.project, tensor, suffix, "project", account, built
-    )
-    if residual:
-        name = block.residual.name if block.residual is not None else f"{block.node_name}.add"
+    built = Built([], entry)
+    twins: dict[int, gs.Tensor] = {id(block.entry): entry}
+    heart = block.units[block.heart]
+    front = entry
+    for role in arrays.keys() - block.units.keys():
+        _copy_nodes(graph, heart, heart.nodes, arrays[role], role, account, f".{role}{suffix}",
+                    {id(heart.input): front}, built)  # fmt: skip
+        _set_pointwise(built.nodes[-len(heart.nodes)])
+        front = built.nodes[-1].outputs[0]
+    owner = {id(n): role for role, unit in block.units.items() for n in unit.nodes}
+    left_out = {id(node) for node in block.shortcut}
+    for node in block.nodes:
+        if added and id(node) in left_out:
+            twins[id(node.outputs[0])] = entry
+            continue
+        role = owner.get(id(node), "")
+        unit = block.units.get(role)
+        if node is heart.conv and front is not entry:
+            twins[id(heart.input)] = front
+        _copy_nodes(graph, unit, [node], arrays.get(role), role, account, suffix, twins, built)
+        twins[id(block.entry)] = entry
+        if unit is not None and node is unit.conv:
+            conv, kernel = built.nodes[-1], int(arrays[role].weight.shape[-1])
+            if unit is heart:
+                _set_window(conv, kernel, arrays[role].groups, like=node)
+            if added and max(pair(node, "strides")) > 1:
+                _set_stride(conv, 1, kernel)
+    built.output = twins[id(block.nodes[-1].outputs[0])]
+    built.output.name = graph.new_name(block.output.name + suffix)
+    if added and block.residual is None:
+        name = graph.new_name(f"{block.node_name}.add{suffix}")
         out = gs.Variable(graph.new_name(f"{block.output.name}.add{suffix}"), dtype=entry.dtype)
-        built.nodes.append(new_node("Add", graph.new_name(name + suffix), [entry, tensor], [out]))
-        tensor = out
-    built.output = tensor
+        built.nodes.append(new_node("Add", name, [entry, built.output], [out]))
+        built.output = out
     return built
 
 
@@ -232,10 +224,6 @@ def remove_nodes(graph: Graph, nodes: Iterable[gs.Node]) -> None:
     graph.gs.nodes[:] = [node for node in graph.nodes if id(node) not in gone]
 
 
-def _slots(whole: Block | MBConvArrays) -> tuple:
-    return (whole.expand, whole.depthwise, whole.project)
-
-
 def _stored(unit: ConvUnit) -> Iterator[tuple[gs.Node, int]]:
     """Yield (node, input index) in the order of :meth:`ConvArrays.parts`."""
     yield unit.conv, 1
@@ -246,42 +234,53 @@ def _stored(unit: ConvUnit) -> Iterator[tuple[gs.Node, int]]:
             yield unit.bn, index
 
 
-def _build_unit(
+def _copy_nodes(
     graph: Graph,
-    unit: ConvUnit,
-    new: ConvArrays,
-    entry: gs.Tensor,
-    suffix: str,
-    part: str,
+    unit: ConvUnit | None,
+    nodes: Sequence[gs.Node],
+    new: ConvArrays | None,
+    role: str,
     account: dict[str, str],
+    suffix: str,
+    twins: dict[int, gs.Tensor],
     built: Built,
-) -> tuple[gs.Node, gs.Tensor]:
-    """Clone the nodes of ``unit`` about new arrays; return its Conv and what the last leaves."""
-    stored: dict[tuple[int, int], gs.Constant] = {}
-    for (node, index), (name, array) in zip(_stored(unit), new.parts(), strict=True):
-        old = node.inputs[index].name
-        made = gs.Constant(graph.new_name(old + suffix), array)
-        stored[id(node), index] = made
-        what = account[f"{part}.{name}"]
-        built.initializers[made.name] = what if what.startswith("fresh") else f"{what} from {old}"
-    twins: dict[int, gs.Tensor] = {id(unit.input): entry}
-    for node in unit.nodes:
-        out = node.outputs[0]
-        twin = gs.Variable(graph.new_name(out.name + suffix), dtype=out.dtype)
-        inputs = [
-            stored.get((id(node), i)) or twins.get(id(t), t) for i, t in enumerate(node.inputs)
-        ]
+) -> None:
+    """Append copies of ``nodes`` to ``built``; what ``unit`` stores is replaced by ``new``."""
+    slots: dict[tuple[int, int], tuple[str, np.ndarray]] = {}
+    if unit is not None and new is not None:
+        for (node, index), part in zip(_stored(unit), new.parts(), strict=True):
+            slots[id(node), index] = part
+    for node in nodes:
+        inputs = []
+        for index, tensor in enumerate(node.inputs):
+            slot = slots.get((id(node), index))
+            if slot is None:
+                inputs.append(twins.get(id(tensor), tensor))
+                continue
+            made = gs.Constant(graph.new_name(tensor.name + suffix), slot[1])
+            what = account[f"{role}.{slot[0]}"]
+            said = what if what.startswith("fresh") else f"{what} from {tensor.name}"
+            built.initializers[made.name] = said
+            inputs.append(made)
+        outs = []
+        for out in node.outputs:
+            outs.append(gs.Variable(graph.new_name(out.name + suffix), dtype=out.dtype))
+            twins[id(out)] = outs[-1]
         attrs = {k: list(v) if isinstance(v, list) else v for k, v in node.attrs.items()}
-        clone = new_node(node.op, graph.new_name(node.name + suffix), inputs, [twin], attrs)
+        clone = new_node(node.op, graph.new_name(node.name + suffix), inputs, outs, attrs)
         clone.domain = node.domain
         built.nodes.append(clone)
-        twins[id(out)] = twin
-    return built.nodes[-len(unit.nodes)], twins[id(unit.output)]
 
 
-def _set_window(conv: gs.Node, kernel: int, hidden: int, like: gs.Node | None = None) -> None:
+def _set_pointwise(conv: gs.Node) -> None:
+    ones = {"kernel_shape": [1, 1], "strides": [1, 1], "dilations": [1, 1]}
+    conv.attrs.update({**ones, "pads": [0, 0, 0, 0], "group": 1})
+
+
+def _set_window(conv: gs.Node, kernel: int, groups: int, like: gs.Node | None = None) -> None:
     conv.attrs["pads"] = widened_pads(like or conv, kernel)
-    conv.attrs["group"] = hidden
+    if groups != 1 or "group" in conv.attrs:
+        conv.attrs["group"] = groups
     if "kernel_shape" in conv.attrs or int((like or conv).inputs[1].shape[-1]) != kernel:
         conv.attrs["kernel_shape"] = [kernel, kernel]
 

@@ -7,19 +7,21 @@ convolution that may be the block's heart and returns the block, or says why it 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import onnx_graphsurgeon as gs
 
 from .graph import Graph
 from .mbconv_pattern import match_mbconv
+from .residual_pattern import match_residual
 from .structure import Block, Stage, Structure
 from .tensor_strides import tensor_strides
 from .units import ConvUnit, find_units, why_not_stored
 
 Pattern = Callable[[Graph, Mapping[int, ConvUnit], gs.Node], "Block | str | None"]
 
-PATTERNS: tuple[Pattern, ...] = (match_mbconv,)
+PATTERNS: tuple[Pattern, ...] = (match_mbconv, match_residual)
 
 
 def find_blocks(graph: Graph) -> Structure:
@@ -28,6 +30,7 @@ def find_blocks(graph: Graph) -> Structure:
     Nodes of a task's head (metadata ``fnac.part`` = ``head``) are not looked at.
     """
     units = find_units(graph)
+    place = {id(node): i for i, node in enumerate(graph.nodes)}
     blocks: list[Block] = []
     left: dict[str, str] = {}
     for node in graph.nodes:
@@ -39,13 +42,12 @@ def find_blocks(graph: Graph) -> Structure:
         for pattern in PATTERNS:
             found = pattern(graph, units, node)
             if isinstance(found, Block):
-                why = _why_shared(found)
-                if why is None:
-                    blocks.append(found)
-                else:
-                    left[node.name] = why
+                found = _why_shared(found) or found
+            if isinstance(found, Block):
+                inner = sorted(found.nodes, key=lambda node: place[id(node)])
+                blocks.append(dataclasses.replace(found, nodes=tuple(inner)))
                 break
-            if isinstance(found, str):
+            if found is not None:
                 left[node.name] = found
     inside = {id(node) for block in blocks for node in block.nodes}
     for node in graph.nodes:
@@ -63,7 +65,7 @@ def _stages(blocks: list[Block], strides: Mapping[int, float]) -> tuple[Stage, .
         last = runs[-1][-1] if runs else None
         if (
             last is not None
-            and last.output is block.entry
+            and last.output is block.reads
             and _key(last, strides) == _key(block, strides)
         ):
             runs[-1].append(block)
@@ -81,7 +83,7 @@ def _key(block: Block, strides: Mapping[int, float]) -> tuple[float | None, int]
 
 def _why_shared(block: Block) -> str | None:
     inside = {id(node) for node in block.nodes}
-    for unit in block.units:
+    for unit in block.units.values():
         stored = [*unit.conv.inputs[1:], *(unit.bn.inputs[1:] if unit.bn is not None else ())]
         for tensor in stored:
             for reader in tensor.outputs:
@@ -95,7 +97,9 @@ def _why_no_block(conv: gs.Node) -> str:
     if why is not None:
         return why
     window = "x".join(str(d) for d in conv.inputs[1].shape[2:])
-    return f"it is a plain {window} convolution outside of every known block"
+    groups = int(conv.attrs.get("group", 1))
+    split = f" in {groups} groups" if groups > 1 else ""
+    return f"it is a plain {window} convolution{split} outside of every known block"
 
 
 __all__ = ["PATTERNS", "Block", "Stage", "Structure", "find_blocks"]

@@ -10,11 +10,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from .base import Keeps, Pass, Report
+from .block_arrays import BlockArrays
 from .block_edit import block_arrays, build_twin
 from .blocks import find_blocks
 from .errors import UnsupportedGraphError
 from .graph import Graph
-from .strategies import MBConvArrays, StrategyError, remap_mbconv, strategy
+from .strategies import StrategyError, strategy
 from .structure import Stage
 
 VARIANTS = ("fna", "preserving")
@@ -24,12 +25,12 @@ VARIANTS = ("fna", "preserving")
 class GrowDepth(Pass):
     """Deepen a stage to ``depth`` blocks; the new ones are remapped from its last (Eq. 1).
 
-    Matches  stage number ``stage`` of MBConv blocks, or every stage that expands, if shallower.
+    Matches  stage number ``stage``, or every stage that a search would take on, if shallower.
     Changes  inserts blocks of stride 1 with a residual add behind the last block, whose output
              name the new last block takes over.
     Keeps    interface. ``variant=fna`` copies the block, which changes the outputs;
              ``variant=preserving`` silences the copy (last BN's gamma and beta 0, or the
-             projection 0 where there is no BN), so that each new block computes its input.
+             last convolution 0 where there is no BN), so that each new block computes its input.
     """
 
     name: ClassVar[str] = "grow-depth"
@@ -62,6 +63,8 @@ class GrowDepth(Pass):
             if len(stage.blocks) > self.depth:
                 name = stage.blocks[-1].node_name
                 report.left[name] = f"its stage is deeper already ({len(stage.blocks)} blocks)"
+            elif (why := stage.blocks[-1].whole.why_not_repeated) is not None:
+                report.left[stage.blocks[-1].node_name] = why
             elif len(stage.blocks) < self.depth:
                 last = stage.blocks[-1].nodes[-1]
                 behind[id(last)] = self._deepen(graph, stage, report)
@@ -77,20 +80,13 @@ class GrowDepth(Pass):
             yield "the result", after
 
     def _deepen(self, graph: Graph, stage: Stage, report: Report) -> list[gs.Node]:
-        block, output = stage.blocks[-1], stage.blocks[-1].output
-        hidden = block.hidden
-        if block.in_channels != block.out_channels:
-            hidden = round(block.expansion * block.out_channels)
-        arrays, account = remap_mbconv(
-            block_arrays(block),
-            kernel=block.kernel,
-            hidden=hidden,
-            in_channels=block.out_channels,
-            how=strategy("fna"),
-            rng=np.random.default_rng(0),
+        block, output = stage.blocks[-1].whole, stage.blocks[-1].output
+        form = block.repeated_form
+        arrays, account = block.remap(
+            block_arrays(block), form, added=True, how=strategy("fna"), rng=np.random.default_rng(0)
         )
         if self.variant == "preserving":
-            arrays = silenced(arrays)
+            arrays = silenced(arrays, block.last)
         shape = None if output.shape is None else list(output.shape)
         first = len(stage.blocks)
         entry: gs.Tensor = gs.Variable(
@@ -106,8 +102,7 @@ class GrowDepth(Pass):
                 account,
                 entry=entry,
                 suffix=f".block{number}",
-                stride=1,
-                residual=True,
+                added=True,
             )
             nodes.extend(built.nodes)
             report.initializers.update(built.initializers)
@@ -117,19 +112,17 @@ class GrowDepth(Pass):
         return nodes
 
 
-def silenced(block: MBConvArrays) -> MBConvArrays:
-    """Return the arrays of a block that adds zero to its input."""
-    project = block.project
-    if project.bn is not None:
+def silenced(block: BlockArrays, last: str) -> BlockArrays:
+    """Return the arrays of a block that adds zero; ``last``: role of the one before the Add."""
+    conv = block[last]
+    if conv.bn is not None:
         bn = dataclasses.replace(
-            project.bn,
-            gamma=np.zeros_like(project.bn.gamma),
-            beta=np.zeros_like(project.bn.beta),
+            conv.bn, gamma=np.zeros_like(conv.bn.gamma), beta=np.zeros_like(conv.bn.beta)
         )
-        return dataclasses.replace(block, project=dataclasses.replace(project, bn=bn))
+        return {**block, last: dataclasses.replace(conv, bn=bn)}
     quiet = dataclasses.replace(
-        project,
-        weight=np.zeros_like(project.weight),
-        bias=None if project.bias is None else np.zeros_like(project.bias),
+        conv,
+        weight=np.zeros_like(conv.weight),
+        bias=None if conv.bias is None else np.zeros_like(conv.bias),
     )
-    return dataclasses.replace(block, project=quiet)
+    return {**block, last: quiet}

@@ -12,8 +12,9 @@ from .base import Keeps, Left, Pass, Report, Rewrote
 from .block_edit import rewrite_block
 from .blocks import find_blocks
 from .graph import Graph
+from .mbconv_block import MBConvBlock
 from .strategies import strategy
-from .structure import Block
+from .structure import Block, Form
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,20 +58,24 @@ class GrowWidth(Pass):
     def _widen(
         self, graph: Graph, block: Block, rng: np.random.Generator, report: Report
     ) -> Rewrote | Left | None:
-        hidden = self.expansion * block.in_channels
+        if not isinstance(block, MBConvBlock):
+            return Left(f"it is a {block.kind} block, whose hidden width stays")
+        hidden = self.expansion * block.width
+        if block.tapped is not None:
+            return Left("a head reads its expansion, whose width stays")
         if block.expand is None:
             return Left("it has no expansion convolution to widen")
         if block.hidden > hidden:
             return Left(f"it is wider already ({block.name})")
         if block.hidden == hidden:
             return None
+        was = block.name
         rewrite_block(
             graph,
             block,
-            kernel=block.kernel,
-            hidden=hidden,
+            Form(block.kernel, hidden, hidden),
             how=strategy(self.strategy),
             rng=rng,
             initializers=report.initializers,
         )
-        return Rewrote(f"{block.name} -> k{block.kernel}e{self.expansion}")
+        return Rewrote(f"{was} -> k{block.kernel}e{self.expansion}")

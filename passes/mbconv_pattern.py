@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import onnx_graphsurgeon as gs
 
 from .graph import Graph
-from .structure import Block
-from .units import ConvUnit, sole_reader, why_not_stored
+from .mbconv_block import MBConvBlock
+from .units import ConvUnit, maker, pair, pointwise, sole_reader, why_not_stored
 
 
-def match_mbconv(graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node) -> Block | str | None:
+def match_mbconv(
+    graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node
+) -> MBConvBlock | str | None:
     """Return the MBConv about the depthwise Conv ``node``.
 
     1. its weight is (C, 1, k, k) in C groups, k odd, padding explicit, steps equal both ways
-    2. before it may stand a 1x1 convolution with an activation, read by nobody else
+    2. before it may stand a 1x1 convolution with an activation; if others read it as well (a head
+       that taps the expansion), the block begins behind it
     3. behind it stands a linear 1x1 convolution, read by nobody between
     4. an Add of 3's output and the entry, if there is one, is the residual
 
@@ -25,100 +29,83 @@ def match_mbconv(graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node) -> 
     group = int(node.attrs.get("group", 1))
     if group == 1:
         return None
-    why = why_not_stored(node) or _why_not_depthwise(node, group)
+    why = why_not_stored(node)
+    if why is None and int(node.inputs[1].shape[1]) != 1:
+        return None  # grouped, not depthwise
+    why = why or _why_not_depthwise(node, group)
     if why is not None:
         return why
     depthwise = units[id(node)]
     expand = _expansion(graph, units, node)
-    if isinstance(expand, str):
-        return expand
     reader = sole_reader(graph, depthwise.output)
     if reader is None:
         return f"{_count(graph, depthwise.output)} nodes read the depthwise output, not one"
     project = units.get(id(reader))
-    if project is None or not _pointwise(project) or reader.inputs[0] is not depthwise.output:
+    if project is None or not pointwise(project) or reader.inputs[0] is not depthwise.output:
         return f"behind it stands {reader.name} ({reader.op}), not a 1x1 convolution"
     if project.act:
         return "its 1x1 convolution is activated: separable, not an inverted residual"
     entry = node.inputs[0] if expand is None else expand.input
     if isinstance(entry, gs.Constant):
         return "it reads a stored tensor"
-    hidden, in_channels = group, group if expand is None else expand.shape()[1]
-    stride = int(_pair(node, "strides")[0])
+    in_channels = group if expand is None else expand.shape()[1]
     residual = None
     output = project.output
-    if stride == 1 and in_channels == project.shape()[0]:
+    if pair(node, "strides")[0] == 1 and in_channels == project.shape()[0]:
         found = _residual(graph, output, entry)
         if isinstance(found, str):
             return found
         if found is not None:
             residual, output = found, found.outputs[0]
-    return Block(
+    units_of = {"depthwise": depthwise, "project": project}
+    inner = [*depthwise.nodes, *project.nodes, *((residual,) if residual is not None else ())]
+    whole = MBConvBlock(
         kind="mbconv",
         entry=entry,
         output=output,
-        expand=expand,
-        depthwise=depthwise,
-        project=project,
+        units=units_of if expand is None else {"expand": expand, **units_of},
+        nodes=(*(() if expand is None else expand.nodes), *inner),
         residual=residual,
-        kernel=int(depthwise.shape()[-1]),
-        stride=stride,
-        dilation=int(_pair(node, "dilations")[0]),
         in_channels=in_channels,
-        hidden=hidden,
         out_channels=project.shape()[0],
+    )
+    if expand is None or sole_reader(graph, expand.output) is node:
+        return whole
+    others = [n.name for n in graph.consumers(expand.output) if n is not node]
+    if residual is not None:
+        return (
+            f"its expansion is also read by {', '.join(others) or 'the network output'}, and it "
+            "has a residual"
+        )
+    return dataclasses.replace(
+        whole,
+        entry=expand.output,
+        units=units_of,
+        nodes=tuple(inner),
+        in_channels=group,
+        tapped=expand,
+        untapped=whole,
     )
 
 
 def _why_not_depthwise(node: gs.Node, group: int) -> str | None:
-    channels, per_group, *window = (int(d) for d in node.inputs[1].shape)
-    if channels != group or per_group != 1:
+    channels, _, *window = (int(d) for d in node.inputs[1].shape)
+    if channels != group:
         return f"it is grouped ({group} groups of {channels} channels), not depthwise"
     if window[0] != window[1] or window[0] % 2 == 0:
         return f"its kernel is {'x'.join(map(str, window))}, not square and odd"
     if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
         return f"its padding is {node.attrs['auto_pad']}, not explicit"
     for what in ("strides", "dilations"):
-        a, b = _pair(node, what)
+        a, b = pair(node, what)
         if a != b:
             return f"its {what} are {a}x{b}, not equal"
     return None
 
 
-def _expansion(
-    graph: Graph, units: Mapping[int, ConvUnit], depthwise: gs.Node
-) -> ConvUnit | str | None:
-    unit = _maker(graph, units, depthwise.inputs[0])
-    if unit is None or not _pointwise(unit) or not unit.act:
-        return None
-    if sole_reader(graph, unit.output) is not depthwise:
-        others = [n.name for n in graph.consumers(unit.output) if n is not depthwise]
-        return f"its expansion is also read by {', '.join(others) or 'the network output'}"
-    return unit
-
-
-def _maker(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> ConvUnit | None:
-    """Return the unit whose last node leaves ``tensor``."""
-    node = graph.producer(tensor)
-    for _ in range(4):  # Mul, gate, BatchNormalization, Conv
-        if node is None:
-            return None
-        if node.op == "Conv":
-            unit = units.get(id(node))
-            return unit if unit is not None and unit.output is tensor else None
-        # of x * gate(x) the first input may be either; both lead to the same convolution
-        node = graph.producer(node.inputs[0]) if node.inputs else None
-    return None
-
-
-def _pointwise(unit: ConvUnit) -> bool:
-    conv = unit.conv
-    return (
-        unit.shape()[2:] == (1, 1)
-        and conv.attrs.get("group", 1) == 1
-        and max(_pair(conv, "strides")) == 1
-        and not any(conv.attrs.get("pads", ()))
-    )
+def _expansion(graph: Graph, units: Mapping[int, ConvUnit], depthwise: gs.Node) -> ConvUnit | None:
+    unit = maker(graph, units, depthwise.inputs[0])
+    return unit if unit is not None and pointwise(unit) and unit.act else None
 
 
 def _residual(graph: Graph, output: gs.Tensor, entry: gs.Tensor) -> gs.Node | str | None:
@@ -132,11 +119,6 @@ def _residual(graph: Graph, output: gs.Tensor, entry: gs.Tensor) -> gs.Node | st
     if sole_reader(graph, output) is not adds[0]:
         return f"its projection is read by others than the residual {adds[0].name}"
     return adds[0]
-
-
-def _pair(node: gs.Node, attribute: str) -> tuple[int, int]:
-    values = node.attrs.get(attribute) or [1, 1]
-    return int(values[0]), int(values[-1])
 
 
 def _count(graph: Graph, tensor: gs.Tensor) -> int:

@@ -8,23 +8,29 @@ from typing import ClassVar
 
 from .base import Keeps, Pass, Report
 from .blocks import find_blocks
+from .candidate_names import SKIP, read_name, spell
 from .choice import find_choice_points, set_alphas
 from .errors import UnsupportedGraphError
 from .graph import Graph
 from .layer_cost import write_costs
-from .mix_plan import SKIP, Layer, Offer
+from .mix_plan import Layer, Offer
 from .mix_proof import check_candidates, chosen_twin, comparable, references
 from .mixer import Mixer
 from .strategies import StrategyError, strategy
+
+TABLE_VII = ("k3g1", "k5g2", "k5g4", "k7g4", "k7g8")  # FNA++: candidates of residual blocks
+
+NOT_EXPANDED = "its stage does not expand (e1); it stays as it is"
 
 
 @dataclasses.dataclass(frozen=True)
 class Mix(Pass):
     """Turn every layer of every searchable stage into a choice point.
 
-    Matches  MBConv blocks in stages that expand (``find_blocks``).
-    Changes  each block becomes one of its candidates (kernels x expansions, the seed's own, and
-             ``skip`` behind a stage's first layer), mixed under softmax(alpha) (FNA++ Eq. 7); a
+    Matches  the blocks that ``find_blocks`` finds, from the first stage on that expands.
+    Changes  each block becomes one of its candidates (kernels x expansions for MBConv,
+             ``candidates`` of its kind, the seed's own, and ``skip`` behind a stage's first layer
+             where input and output agree), mixed under softmax(alpha) (FNA++ Eq. 7); a
              stage deepens to ``depths`` by layers whose seed choice is ``skip``. All candidates
              of a layer are remapped from one seed block: layer i from block min(i, l - 1) (Eq. 1).
              The seed's nodes and tensors keep their names; a choice point takes over the name of
@@ -32,7 +38,10 @@ class Mix(Pass):
     Keeps    interface. With alphas at the seed's choices, the outputs. Every candidate computes
              what its remapping says (:mod:`.mix_proof`); both are checked on every run.
 
-    kernels, expansions  what the space offers
+    kernels, expansions  what the space offers to MBConv blocks
+    candidates           further candidates by name: ``k5g2`` (kernel, groups) for basic and
+                         bottleneck blocks, ``k5e4`` for MBConv; groups that do not divide the
+                         channels, or would join the seed's groups, are not offered
     depths               layers of each searchable stage, in order; () leaves the seed's depths
     skip                 offer ``skip`` behind the first layer of a stage
     strategy             remapping strategy by name
@@ -45,11 +54,17 @@ class Mix(Pass):
 
     kernels: tuple[int, ...] = (3, 5, 7)
     expansions: tuple[int, ...] = (3, 6)
+    candidates: tuple[str, ...] = TABLE_VII
     depths: tuple[int, ...] = ()
     skip: bool = True
     strategy: str = "fna"
     seed: int = 0
     size: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse candidates that are spelled wrongly."""
+        for name in self.candidates:
+            read_name(name)
 
     def run(self, graph: Graph) -> Report:
         """Mix every searchable layer of ``graph`` in place."""
@@ -68,7 +83,7 @@ class Mix(Pass):
             mixer.mix(layer)
         for block in structure.blocks:
             if block.node_name not in report.rewrote and block.node_name not in report.left:
-                report.left[block.node_name] = "its stage does not expand (e1); it stays as it is"
+                report.left[block.node_name] = NOT_EXPANDED
         if mixer.regions:
             graph.gs.nodes[:] = mixer.ordered_nodes()
             graph.manifest["role"] = "super"
@@ -91,7 +106,8 @@ class Mix(Pass):
         stored = after.manifest.get("layers")
         if not stored:
             return
-        check_candidates(after)
+        layers = self._choices(before)
+        check_candidates(after, layers)
         at = [
             [c["name"] for c in layer["candidates"]].index(layer["seed_choice"]) for layer in stored
         ]
@@ -99,7 +115,7 @@ class Mix(Pass):
         how = strategy(self.strategy)
         names = dict.fromkeys(
             candidate.name
-            for layer in self._choices(before)
+            for layer in layers
             for candidate in layer.candidates
             if candidate.name != layer.seed_choice and comparable(layer, candidate, how)
         )
@@ -110,7 +126,8 @@ class Mix(Pass):
             yield f"candidate {name} in every layer that has it", reference, twin
 
     def _offer(self) -> Offer:
-        return Offer(self.kernels, self.expansions, self.depths, self.skip)
+        names = [spell(k, expansion=e) for k in self.kernels for e in self.expansions]
+        return Offer(tuple(dict.fromkeys([*names, *self.candidates])), self.depths, self.skip)
 
     def _state_size(self, graph: Graph) -> None:
         """Make sure that it is known at which size candidates are costed."""

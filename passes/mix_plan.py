@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .block_edit import why_not_kernel
+from .candidate_names import SKIP, read_name
 from .errors import UnsupportedGraphError
-from .structure import Block, Stage, Structure, candidate_name
-
-SKIP = "skip"
+from .structure import Block, Form, Stage, Structure
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One choice at a layer; ``kernel`` and ``hidden`` are 0 for ``skip``."""
+    """One choice at a layer; ``form`` is what it makes of the layer's block, None for ``skip``."""
 
     name: str
-    kernel: int = 0
-    hidden: int = 0
+    form: Form | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +25,8 @@ class Layer:
 
     ``seed_choice`` is the candidate that is the seed; ``added`` layers deepen a stage. One layer
     at each block's place, the last added behind the last block, ``owns_output``: what it leaves is
-    the block's output tensor.
+    the block's output tensor. ``declined``: candidates that the space offers and the block cannot
+    take, with the reason.
     """
 
     name: str
@@ -37,14 +36,14 @@ class Layer:
     seed_choice: str
     added: bool
     owns_output: bool
+    declined: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Offer:
-    """What a space offers: kernels x expansions, ``skip``, and layers per stage (() as in seed)."""
+    """What a space offers: candidates by name, ``skip``, layers per stage (() as in the seed)."""
 
-    kernels: Sequence[int]
-    expansions: Sequence[int]
+    names: Sequence[str]
     depths: Sequence[int]
     skip: bool
 
@@ -70,13 +69,22 @@ class Offer:
                 f"mix: stage {stage.index} has {have} blocks and {depth} were asked for without "
                 f"skip; the seed would not be in its super network; allow skip, or depth {have}"
             )
+        last = stage.blocks[-1].whole
+        if depth > have and last.why_not_repeated is not None:
+            raise UnsupportedGraphError(
+                f"mix: stage {stage.index} cannot be deepened to {depth} layers: "
+                f"{last.why_not_repeated}; keep its depth of {have}"
+            )
         for i in range(depth):
-            block = stage.blocks[min(i, have - 1)]  # Eq. 1, counted from 0
             added = i >= have
-            width = block.out_channels if added else block.in_channels
-            candidates = self._candidates(block, width, own=not added)
-            passes_on = added or (block.stride == 1 and block.in_channels == block.out_channels)
-            if self.skip and i > 0 and passes_on:
+            block = last if added else stage.blocks[i]  # Eq. 1, counted from 0
+            candidates, declined = self._candidates(block, added=added)
+            if added and not candidates:
+                raise UnsupportedGraphError(
+                    f"mix: stage {stage.index} cannot be deepened to {depth} layers: the space has "
+                    f"no candidate for a copy of {last.node_name}; keep its depth of {have}"
+                )
+            if self.skip and i > 0 and (added or block.passes_on):
                 candidates.append(Candidate(SKIP))
             yield Layer(
                 name=f"stage{stage.index}.layer{i}",
@@ -86,15 +94,23 @@ class Offer:
                 seed_choice=SKIP if added else block.name,
                 added=added,
                 owns_output=i == depth - 1 or i < have - 1,
+                declined=declined,
             )
 
-    def _candidates(self, block: Block, width: int, *, own: bool) -> list[Candidate]:
-        found = {
-            candidate_name(k, e): Candidate(candidate_name(k, e), k, e * width)
-            for k in self.kernels
-            for e in self.expansions
-            if why_not_kernel(block, k) is None
-        }
-        if own:
-            found[block.name] = Candidate(block.name, block.kernel, block.hidden)
-        return list(found.values())
+    def _candidates(self, block: Block, *, added: bool) -> tuple[list[Candidate], dict[str, str]]:
+        found: dict[str, Candidate] = {}
+        declined: dict[str, str] = {}
+        for name in self.names:
+            spelled = read_name(name)
+            form = block.form_of(spelled, added=added)
+            if form is None:
+                continue
+            why = form if isinstance(form, str) else why_not_kernel(block, spelled.kernel)
+            if why is not None:
+                declined[name] = why
+            elif isinstance(form, Form):
+                found[name] = Candidate(name, form)
+        if not added:
+            found[block.name] = Candidate(block.name, block.form)
+            declined.pop(block.name, None)
+        return list(found.values()), declined

@@ -1,39 +1,39 @@
 """What every candidate of a super network must compute, made without the code that mixes.
 
 A candidate that is larger than the seed's block computes the seed. A smaller one computes the seed
-with the dropped taps and channels set to zero, and one of an added layer the seed with its block
-repeated: networks of the seed's own nodes, with other numbers in them.
+with the dropped taps, channels and connections between groups set to zero, and one of an added
+layer the seed with its block repeated: networks of the seed's own nodes, with other numbers in
+them. A block without expansion that gets one computes the seed with its activation once more, on
+what its depthwise convolution reads.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .block_edit import block_arrays, build_twin, store_arrays
+from .block_arrays import BlockArrays, ConvArrays, identity_batchnorm
+from .block_edit import block_arrays, build_twin, new_node, store_arrays, unit_arrays
+from .candidate_names import SKIP
 from .choice import find_choice_points
 from .choose import candidate_indices, choose
 from .errors import PassFailedError
 from .graph import Graph
-from .mix_plan import SKIP, Candidate, Layer
-from .strategies import MBConvArrays, Strategy, kept_channels, remap_mbconv, strategy
-from .structure import candidate_name
+from .mix_plan import Candidate, Layer
+from .strategies import Strategy, strategy
+from .structure import Block
 
 
 def comparable(layer: Layer, candidate: Candidate, how: Strategy) -> bool:
     """Say whether it is known, without remapping it, what ``candidate`` computes."""
-    block = layer.block
-    if candidate.name == SKIP or how.fresh:
+    form = candidate.form
+    if form is None or how.fresh:
         return False
-    if candidate.kernel > block.kernel and not how.keeps_larger_kernel:
+    if form.kernel > layer.block.kernel and not how.keeps_larger_kernel:
         return False
-    if candidate.hidden > block.hidden and not how.keeps_wider:
-        return False
-    same_width = candidate.hidden == block.hidden and block.in_channels == block.out_channels
-    return block.expand is not None or same_width
+    return layer.block.known(form, how)
 
 
 def references(
@@ -47,20 +47,25 @@ def references(
     """
     arch: list[str] = []
     standing: list[Sequence[gs.Node] | None] = []
+    ahead: dict[int, list[gs.Node]] = {}
     behind: dict[int, list[gs.Node]] = {}
     entry: gs.Tensor | None = None
     previous: Layer | None = None
-    seed = {id(layer.block): block_arrays(layer.block) for layer in layers}
-    for layer in layers:
-        arrays = seed[id(layer.block)]
+    seed = [block_arrays(layer.block) for layer in layers]  # before any is rewritten
+    for layer, arrays in zip(layers, seed, strict=True):
         candidate = next((c for c in layer.candidates if c.name == name), None)
         if candidate is None or not comparable(layer, candidate, how):
             arch.append(layer.seed_choice)
             standing.append(None)
         elif not layer.added:
-            store_arrays(layer.block, _masked(arrays, candidate, how))
+            assert candidate.form is not None  # skip is not comparable
+            store_arrays(layer.block, layer.block.masked(arrays, candidate.form, how))
+            front = []
+            if layer.block.activates_entry(candidate.form, added=False):
+                conv = layer.block.units[layer.block.heart].conv
+                front = ahead[id(conv)] = _activated(before, layer.block, conv)
             arch.append(name)
-            standing.append(layer.block.nodes)
+            standing.append([*front, *layer.block.nodes])
         else:
             last = layer.block.nodes[-1]
             if id(last) not in behind:
@@ -75,7 +80,11 @@ def references(
             arch.append(name)
             standing.append(nodes)
         previous = layer
-    before.gs.nodes[:] = [one for node in before.nodes for one in (node, *behind.get(id(node), ()))]
+    before.gs.nodes[:] = [
+        one
+        for node in before.nodes
+        for one in (*ahead.get(id(node), ()), node, *behind.get(id(node), ()))
+    ]
     return arch, standing
 
 
@@ -92,9 +101,10 @@ def chosen_twin(
     pairs: list[tuple[gs.Tensor, str]] = []
     for point, index, nodes in zip(points, chosen, standing, strict=True):
         region = point.regions[index]
-        if nodes is None or len(nodes) != len(region):
+        if nodes is None or len(nodes) > len(region):
             continue
-        for one, other in zip(region[:-1], nodes[:-1], strict=True):
+        # from the end: an expansion that was made up has no node to stand for it
+        for one, other in zip(region[-2::-1], nodes[-2::-1], strict=False):
             pairs.append((one.outputs[0], other.outputs[0].name))
     choose(twin, arch)
     taken = {t.name for n in twin.nodes for t in [*n.inputs, *n.outputs]}
@@ -105,82 +115,77 @@ def chosen_twin(
     return twin
 
 
-def check_candidates(graph: Graph) -> None:
-    """Raise PassFailedError unless every candidate is the block that its name spells."""
-    for point, layer in zip(find_choice_points(graph), graph.manifest["layers"], strict=True):
+def check_candidates(graph: Graph, layers: Sequence[Layer]) -> None:
+    """Raise PassFailedError unless every candidate is the block that its name spells.
+
+    layers  the plan that ``graph`` was mixed by
+    """
+    stored = graph.manifest["layers"]
+    for point, entry, layer in zip(find_choice_points(graph), stored, layers, strict=True):
         for candidate, mul, region in zip(
-            layer["candidates"], point.muls, point.regions, strict=True
+            entry["candidates"], point.muls, point.regions, strict=True
         ):
-            found = _spelling(region)
+            read = layer.block.read_off(region) if region else None
+            found = SKIP if not region else None if read is None else read[0]
             if found not in (None, candidate["name"]):
+                where = "" if read is None else f" (node {read[1].name})"
                 raise PassFailedError(
-                    f"mix: {layer['name']}: candidate {candidate['name']} is a {found}, weighed at "
-                    f"node {mul.name}; the order of candidates and of their weights differ"
+                    f"mix: {layer.name}: candidate {candidate['name']} is a {found}{where}, "
+                    f"weighed at node {mul.name}; its block is wrong, or the order of candidates "
+                    "and of their weights differ"
                 )
 
 
-def _spelling(region: Sequence[gs.Node]) -> str | None:
-    if not region:
-        return SKIP
-    convs = [node for node in region if node.op == "Conv"]
-    for conv in convs:
-        hidden, per_group, *window = conv.inputs[1].shape
-        if per_group == 1 and int(conv.attrs.get("group", 1)) == hidden:
-            width = hidden if conv is convs[0] else convs[0].inputs[1].shape[1]
-            return candidate_name(int(window[0]), hidden / width)
-    return None
-
-
-def _masked(arrays: MBConvArrays, candidate: Candidate, how: Strategy) -> MBConvArrays:
-    """Zero what the candidate drops: taps outside its window, columns of channels it has not."""
-    k = int(arrays.depthwise.weight.shape[-1])
-    depthwise, project = arrays.depthwise.weight.copy(), arrays.project.weight.copy()
-    edge = (k - candidate.kernel) // 2
-    if edge > 0:
-        inner = np.zeros((k, k), bool)
-        inner[edge:-edge, edge:-edge] = True
-        depthwise[..., ~inner] = 0
-    if candidate.hidden < depthwise.shape[0]:
-        gone = np.ones(depthwise.shape[0], bool)
-        gone[kept_channels(arrays, candidate.hidden, how)] = False
-        project[:, gone] = 0
-    return dataclasses.replace(
-        arrays,
-        depthwise=dataclasses.replace(arrays.depthwise, weight=depthwise),
-        project=dataclasses.replace(arrays.project, weight=project),
-    )
+def _activated(graph: Graph, block: Block, conv: gs.Node) -> list[gs.Node]:
+    """Let ``conv`` read its input through the block's own BN, as the identity, and activation."""
+    heart = block.units[block.heart]
+    tensor = conv.inputs[0]
+    twins: dict[int, gs.Tensor] = {id(heart.conv.outputs[0]): tensor}
+    nodes = []
+    for node in heart.nodes[1:]:
+        inputs = [twins.get(id(t), t) for t in node.inputs]
+        if node is heart.bn:
+            bn = identity_batchnorm(unit_arrays(heart).bn, int(node.inputs[1].shape[0]))
+            parts = ConvArrays(np.empty(0), None, bn).parts()
+            arrays = [array for name, array in parts if name != "weight"]
+            names = [graph.new_name(f"{t.name}.front") for t in node.inputs[1:]]
+            inputs[1:] = [gs.Constant(n, a) for n, a in zip(names, arrays, strict=True)]
+        out = gs.Variable(graph.new_name(f"{node.outputs[0].name}.front"), np.float32)
+        name = graph.new_name(f"{node.name}.front")
+        nodes.append(new_node(node.op, name, inputs, [out], dict(node.attrs)))
+        twins[id(node.outputs[0])] = out
+    conv.inputs[0] = nodes[-1].outputs[0] if nodes else tensor
+    return nodes
 
 
 def _repeated(
     graph: Graph,
     layer: Layer,
-    seed: MBConvArrays,
+    seed: BlockArrays,
     candidate: Candidate,
     entry: gs.Tensor,
     how: Strategy,
 ) -> tuple[list[gs.Node], gs.Tensor]:
     """Return the seed's block once more, reading ``entry``, masked; and what it leaves."""
     block = layer.block
-    arrays, account = remap_mbconv(
-        seed,
-        kernel=block.kernel,
-        hidden=block.hidden,
-        in_channels=block.out_channels,
-        how=strategy("fna"),
-        rng=np.random.default_rng(0),
+    assert candidate.form is not None  # skip is not comparable
+    arrays, account = block.remap(
+        seed, block.form, added=True, how=strategy("fna"), rng=np.random.default_rng(0)
     )
     built = build_twin(
         graph,
         block,
-        _masked(arrays, candidate, how),
+        block.masked(arrays, candidate.form, how),
         account,
         entry=entry,
         suffix=f".{layer.name}",
-        stride=1,
-        residual=True,
+        added=True,
     )
     out = block.output
     if not layer.owns_output:
         out = gs.Variable(graph.new_name(f"{block.output.name}.{layer.name}"), np.float32)
     built.nodes[-1].outputs[0] = out
-    return built.nodes, out
+    front = []
+    if block.activates_entry(candidate.form, added=True):
+        front = _activated(graph, block, built.nodes[0])
+    return [*front, *built.nodes], out

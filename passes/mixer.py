@@ -9,9 +9,10 @@ import onnx_graphsurgeon as gs
 
 from .base import Report
 from .block_edit import Built, block_arrays, build_twin, new_node
+from .candidate_names import SKIP
 from .graph import Graph
-from .mix_plan import SKIP, Candidate, Layer
-from .strategies import Strategy, remap_mbconv
+from .mix_plan import Candidate, Layer
+from .strategies import Strategy
 from .structure import Block
 
 ALPHA_SCALE = 1e-3  # the authors' released code
@@ -47,7 +48,10 @@ class Mixer:
             mixed = self._variable(f"{block.output.name}.{layer.name}", block.output)
         self._entry = mixed
         if len(layer.candidates) == 1:
-            self.report.left[block.node_name] = "the space offers nothing but the block itself"
+            declined = "".join(f"; not {name}: {why}" for name, why in layer.declined.items())
+            self.report.left[block.node_name] = (
+                f"the space offers nothing but the block itself{declined}"
+            )
             last_node.outputs[0] = mixed
             return
         made: list[Built] = []
@@ -72,7 +76,8 @@ class Mixer:
         self.layers.append(layer)
         self.regions.append([built.nodes for built in made])
         key = layer.name if layer.added else block.node_name
-        self.report.rewrote[key] = f"{layer.name}: {len(made)} candidates"
+        declined = "".join(f"; not {name}: {why}" for name, why in layer.declined.items())
+        self.report.rewrote[key] = f"{layer.name}: {len(made)} candidates{declined}"
 
     def _keep(self, block: Block, candidate: Candidate) -> Built:
         """Make the seed's own block a candidate: the same nodes, another name for its output."""
@@ -80,7 +85,7 @@ class Mixer:
         block.nodes[-1].outputs[0] = output
         stored = {
             tensor.name: "copied: the seed's own"
-            for unit in block.units
+            for unit in block.units.values()
             for tensor in [*unit.conv.inputs[1:], *(unit.bn.inputs[1:] if unit.bn else ())]
             if isinstance(tensor, gs.Constant)
         }
@@ -89,16 +94,12 @@ class Mixer:
     def _twin(
         self, layer: Layer, candidate: Candidate, entry: gs.Tensor, rng: np.random.Generator
     ) -> Built:
-        block = layer.block
-        arrays, account = remap_mbconv(
-            block_arrays(block),
-            kernel=candidate.kernel,
-            hidden=candidate.hidden,
-            in_channels=block.out_channels if layer.added else block.in_channels,
-            how=self.how,
-            rng=rng,
+        assert candidate.form is not None  # skip is no twin
+        block, added = layer.block, layer.added
+        arrays, account = block.remap(
+            block_arrays(block), candidate.form, added=added, how=self.how, rng=rng
         )
-        place = f".{layer.name}" if layer.added else ""
+        place = f".{layer.name}" if added else ""
         return build_twin(
             self.graph,
             block,
@@ -106,13 +107,12 @@ class Mixer:
             account,
             entry=entry,
             suffix=f"{place}.{candidate.name}",
-            stride=1 if layer.added else block.stride,
-            residual=layer.added or block.residual is not None,
+            added=added,
         )
 
     def _sum(self, layer: Layer, outputs: list[gs.Tensor], mixed: gs.Tensor) -> list[gs.Node]:
         """Return the nodes of Eq. 7, from the alphas to the tensor ``mixed``."""
-        name, count, dtype = layer.name, len(outputs), layer.block.depthwise.weight.dtype
+        name, count, dtype = layer.name, len(outputs), layer.block.dtype
         rng = np.random.default_rng([self.seed, len(self.regions)])
         alpha = (ALPHA_SCALE * rng.standard_normal(count)).astype(dtype)
         stored = gs.Constant(self.graph.new_name(f"{name}.alpha"), alpha)

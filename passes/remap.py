@@ -62,22 +62,27 @@ def remap_width(weight: Array, out_channels: int, in_channels: int | None = None
     return result
 
 
-def remap_groups(weight: Array, groups: int) -> Array:
-    """Keep of a dense weight what ``groups`` groups can hold (Eq. 4, counted from 0).
+def remap_groups(weight: Array, groups: int, old_groups: int = 1) -> Array:
+    """Keep of a weight what ``groups`` groups can hold (Eq. 4, counted from 0).
 
     Output channel i of group i // (r / groups) keeps the seed's inputs (that group) * s + j.
 
-    weight   (r, q, k, k), dense
-    returns  (r, q / groups, k, k), same dtype, always a new array
+    weight      (r, q / old_groups, k, k), dense with one group
+    groups      a multiple of ``old_groups``: groups only split
+    returns     (r, q / groups, k, k), same dtype, always a new array
 
-    Raises ValueError unless ``groups`` divides both channel counts.
+    Raises ValueError unless ``groups`` divides both channel counts and splits the old groups.
     """
-    r, q = weight.shape[:2]
+    r, q = weight.shape[0], weight.shape[1] * old_groups
     if r % groups or q % groups:
         raise ValueError(f"{groups} groups do not divide {r} output and {q} input channels")
+    if groups % old_groups:
+        raise ValueError(f"its {old_groups} groups do not split into {groups}")
     s = q // groups
-    columns = (np.arange(r) // (r // groups))[:, None] * s + np.arange(s)
-    return np.ascontiguousarray(weight[np.arange(r)[:, None], columns])
+    row = np.arange(r)
+    first = row // (r // groups) * s - row // (r // old_groups) * (q // old_groups)
+    columns = first[:, None] + np.arange(s)
+    return np.ascontiguousarray(weight[row[:, None], columns])
 
 
 def top_channels(reference: Array, count: int) -> Array:

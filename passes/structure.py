@@ -1,67 +1,190 @@
-"""What is found in a network: blocks, stages, and why the rest is left alone."""
+"""What is found in a network: blocks, stages, and why the rest is left alone.
+
+A kind of block is a subclass of :class:`Block` with a pattern that finds it (:mod:`.blocks`).
+Growing, mixing, proving and choosing know blocks by this interface alone.
+"""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
-from .units import ConvUnit
+from .block_arrays import BlockArrays
+from .candidate_names import Spelled
+from .strategies import Strategy
+from .units import ConvUnit, pair
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
-    """One MBConv: [1x1 expansion], depthwise, linear 1x1 projection, [residual add].
+class Form:
+    """What a search may change of a block.
 
-    ``entry`` is the tensor it reads, ``output`` the one it leaves; no other tensor of it is read
-    outside. ``kernel``, ``stride`` and ``dilation`` are the depthwise convolution's.
+    ``kernel``, ``groups``  of its searched convolution
+    ``hidden``              channels inside the block, behind its first convolution
+    """
+
+    kernel: int
+    hidden: int
+    groups: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Block(abc.ABC):
+    """A region with one entry and one exit: the unit of depth.
+
+    ``kind``      ``mbconv``, ``basic``, ...
+    ``entry``     the tensor that its candidates read
+    ``output``    the one they leave; no other tensor of the block is read outside
+    ``units``     its convolutions by role, in execution order
+    ``nodes``     every node in the graph's order; the last one leaves ``output``
+    ``residual``  the Add of a shortcut, if there is one
+    ``shortcut``  what stands between the entry and the Add; () where it is the identity
     """
 
     kind: str
     entry: gs.Tensor
     output: gs.Tensor
-    expand: ConvUnit | None
-    depthwise: ConvUnit
-    project: ConvUnit
+    units: Mapping[str, ConvUnit]
+    nodes: tuple[gs.Node, ...]
     residual: gs.Node | None
-    kernel: int
-    stride: int
-    dilation: int
     in_channels: int
-    hidden: int
     out_channels: int
+    shortcut: tuple[gs.Node, ...] = ()
+
+    # ------------------------------------------------------------------ what it is
 
     @property
-    def units(self) -> tuple[ConvUnit, ...]:
-        """The convolution units in execution order."""
-        first = () if self.expand is None else (self.expand,)
-        return (*first, self.depthwise, self.project)
+    @abc.abstractmethod
+    def heart(self) -> str:
+        """Role of the convolution whose window is searched."""
 
     @property
-    def nodes(self) -> tuple[gs.Node, ...]:
-        """Every node of the block; the last one leaves ``output``."""
-        inner = [node for unit in self.units for node in unit.nodes]
-        return (*inner, *((self.residual,) if self.residual is not None else ()))
+    @abc.abstractmethod
+    def last(self) -> str:
+        """Role of the convolution that leaves what the residual adds; zeroed, it adds nothing."""
 
     @property
-    def expansion(self) -> float:
-        """Hidden channels per input channel."""
-        return self.hidden / self.in_channels
+    @abc.abstractmethod
+    def form(self) -> Form:
+        """The block's own form."""
 
     @property
     def name(self) -> str:
-        """The block as a candidate: ``k3e6``."""
-        return candidate_name(self.kernel, self.expansion)
+        """The block as a candidate: ``k3e6``, ``k3g1``."""
+        return self.spell(self.form)
 
     @property
     def node_name(self) -> str:
-        """The name reports use for the block: its depthwise convolution's."""
-        return str(self.depthwise.conv.name)
+        """The name reports use for the block: that of its searched convolution."""
+        return str(self.units[self.heart].conv.name)
 
     @property
-    def expands(self) -> bool:
-        """Say whether the hidden width is larger than the input's."""
-        return self.expand is not None and self.hidden > self.in_channels
+    def dtype(self) -> np.dtype:
+        """Type of the weights."""
+        return np.dtype(self.units[self.heart].weight.dtype)
+
+    @property
+    def kernel(self) -> int:
+        """Side of the searched window."""
+        return int(self.units[self.heart].shape()[-1])
+
+    @property
+    def stride(self) -> int:
+        """How much smaller the output is than the entry."""
+        return max(pair(unit.conv, "strides")[0] for unit in self.units.values())
+
+    @property
+    def dilation(self) -> int:
+        """Dilation of the searched convolution."""
+        return pair(self.units[self.heart].conv, "dilations")[0]
+
+    @property
+    def reads(self) -> gs.Tensor:
+        """The tensor that the block as a unit of depth reads (see ``whole``)."""
+        return self.entry
+
+    @property
+    def whole(self) -> Block:
+        """The block with what others share of it: what a copy of it is made from."""
+        return self
+
+    @property
+    def width(self) -> int:
+        """Channels that the block reads."""
+        return self.in_channels
+
+    # ------------------------------------------------------------------ what it may become
+
+    @property
+    @abc.abstractmethod
+    def opens_search(self) -> bool:
+        """Say whether its stage and those behind it are searched; a stem stage does not open."""
+
+    @property
+    @abc.abstractmethod
+    def why_not_repeated(self) -> str | None:
+        """Say why no copy of the block can stand behind it; None if one can."""
+
+    @property
+    def repeated_form(self) -> Form:
+        """The form of a copy of the block behind it, in proportion."""
+        return self.form
+
+    @property
+    def passes_on(self) -> bool:
+        """Say whether the block may be left out: what it reads agrees with what it leaves."""
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+    @abc.abstractmethod
+    def spell(self, form: Form) -> str:
+        """Return the name of ``form`` of this block as a candidate."""
+
+    @abc.abstractmethod
+    def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
+        """Return the form that a candidate's name asks for, or why the block cannot take it.
+
+        None if the name is meant for blocks of another kind. ``added``: of a copy behind the block.
+        """
+
+    # ------------------------------------------------------------------ what it becomes
+
+    @abc.abstractmethod
+    def remap(
+        self,
+        arrays: BlockArrays,
+        form: Form,
+        *,
+        added: bool,
+        how: Strategy,
+        rng: np.random.Generator,
+    ) -> tuple[BlockArrays, dict[str, str]]:
+        """Remap the block's arrays to another form, of a copy behind it if ``added``.
+
+        A role that the block has not stands in front of it as a 1x1 convolution; a copy behind it
+        needs no shortcut. Also returns part -> what became of it.
+
+        Raises StrategyError if the strategy cannot work on this block.
+        """
+
+    @abc.abstractmethod
+    def known(self, form: Form, how: Strategy) -> bool:
+        """Say whether it is known, without remapping it, what ``form`` computes."""
+
+    @abc.abstractmethod
+    def masked(self, arrays: BlockArrays, form: Form, how: Strategy) -> BlockArrays:
+        """Return the arrays with zeros where ``form`` has nothing; the shapes stay."""
+
+    def activates_entry(self, form: Form, *, added: bool) -> bool:
+        """Say whether ``form`` puts an activation between the entry and the searched window."""
+        return False
+
+    @abc.abstractmethod
+    def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
+        """Return the name of the candidate that ``region`` is, and the node that says so."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +197,9 @@ class Stage:
     width: int
 
     @property
-    def searchable(self) -> bool:
-        """Say whether a block of the stage expands; a stem stage (e1) stays as it is."""
-        return any(block.expands for block in self.blocks)
+    def opens_search(self) -> bool:
+        """Say whether one of its blocks opens the search."""
+        return any(block.opens_search for block in self.blocks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +216,6 @@ class Structure:
 
     @property
     def searchable(self) -> tuple[Stage, ...]:
-        """The stages that a search space applies to, in order."""
-        return tuple(stage for stage in self.stages if stage.searchable)
-
-
-def candidate_name(kernel: int, expansion: float) -> str:
-    """Spell a candidate: ``k5e6``; an expansion that is no whole number gets two decimals."""
-    return f"k{kernel}e{round(expansion, 2):g}"
+        """The stages that a search space applies to: from the first that opens the search on."""
+        opening = next((i for i, s in enumerate(self.stages) if s.opens_search), len(self.stages))
+        return self.stages[opening:]

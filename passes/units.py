@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import onnx_graphsurgeon as gs
 
@@ -64,6 +65,12 @@ def sole_reader(graph: Graph, tensor: gs.Tensor) -> gs.Node | None:
     return readers[0] if len(readers) == 1 and not graph.is_output(tensor) else None
 
 
+def pair(node: gs.Node, attribute: str) -> tuple[int, int]:
+    """Return a vertical and a horizontal number (``strides``, ``dilations``); 1 if not given."""
+    values = node.attrs.get(attribute) or [1, 1]
+    return int(values[0]), int(values[-1])
+
+
 def find_units(graph: Graph) -> dict[int, ConvUnit]:
     """Return id of Conv node -> its unit, for every 2-D Conv with stored weight and bias."""
     units = {}
@@ -92,6 +99,31 @@ def unit_of(graph: Graph, conv: gs.Node) -> ConvUnit:
         bn = reader
         out = bn.outputs[0]
     return ConvUnit(conv, bn, _activation(graph, out))
+
+
+def maker(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> ConvUnit | None:
+    """Return the unit whose last node leaves ``tensor``."""
+    node = graph.producer(tensor)
+    for _ in range(4):  # Mul, gate, BatchNormalization, Conv
+        if node is None:
+            return None
+        if node.op == "Conv":
+            unit = units.get(id(node))
+            return unit if unit is not None and unit.output is tensor else None
+        # of x * gate(x) the first input may be either; both lead to the same convolution
+        node = graph.producer(node.inputs[0]) if node.inputs else None
+    return None
+
+
+def pointwise(unit: ConvUnit, *, strided: bool = False) -> bool:
+    """Say whether a unit is a dense 1x1 convolution without padding, of stride 1 by default."""
+    conv = unit.conv
+    return (
+        unit.shape()[2:] == (1, 1)
+        and int(conv.attrs.get("group", 1)) == 1
+        and (strided or max(pair(conv, "strides")) == 1)
+        and not any(conv.attrs.get("pads", ()))
+    )
 
 
 def _is_batchnorm(node: gs.Node) -> bool:

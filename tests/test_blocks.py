@@ -29,7 +29,7 @@ def test_finds_stages_and_blocks_whatever_the_names(bn: bool, act: str, bias: bo
     expected = [(2, 4, ["k3e1"]), (4, 6, ["k3e2", "k3e2+"]), (4, 8, ["k3e2"])]
     assert shape_of(g) == expected
     assert shape_of(renamed(g)) == expected
-    assert [s.searchable for s in find_blocks(g).stages] == [False, True, True]
+    assert [s.index for s in find_blocks(g).searchable] == [1, 2]
 
 
 def test_says_why_other_convolutions_are_left() -> None:
@@ -101,13 +101,13 @@ BLOCK = "<float[6,2,1,1] e, float[6,1,3,3] d, float[2,6,1,1] p{more}>"
             """a = Conv(x, e) b = Relu(a) c = Conv<group=6, pads=[1,1,1,1]>(b, d)
                f = Conv(c, p) h = Relu(b) i = Conv(h, p) y = Add(f, i)""",
             "",
-            "its expansion is also read by h",
+            "its weights are shared with i",
         ),
         (
             """a = Conv(x, e) b = Relu(a) c = Conv<group=2, pads=[1,1,1,1]>(b, q)
                y = Conv(c, p)""",
             ", float[6,3,3,3] q",
-            "it is grouped (2 groups of 6 channels), not depthwise",
+            "it is a plain 3x3 convolution in 2 groups outside of every known block",
         ),
         (
             """a = Conv(x, e) b = Relu(a) c = Conv<group=6, pads=[0,1,0,1]>(b, q)
@@ -188,8 +188,8 @@ def test_finds_the_gluon_mobilenet(shared_data: Path) -> None:
         (stride, *stage[1:]) for stride, stage in zip(strides, MOBILENET, strict=True)
     ]
     first = find_blocks(g).stages[0]
-    assert first.blocks[0].expand is not None
-    assert not first.searchable
+    assert "expand" in first.blocks[0].units
+    assert not first.opens_search
 
 
 def test_finds_a_proxyless_backbone(shared_data: Path) -> None:

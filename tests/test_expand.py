@@ -264,7 +264,7 @@ def test_settings_are_refused_in_the_words_of_the_options(
 
 def test_what_has_nothing_to_search_is_refused(shared_data: Path) -> None:
     seed = Graph.load(shared_data / "weights_imagenet" / "squeezenet1_1.onnx")
-    with pytest.raises(UnsupportedGraphError, match="no MBConv blocks to search; fnac inspect"):
+    with pytest.raises(UnsupportedGraphError, match="no blocks to search; fnac inspect"):
         expand(seed, ExpandSettings(), manager=quiet())
     made = expand(exported(), ExpandSettings(), manager=quiet())
     with pytest.raises(UsageError, match="is a super network already"):

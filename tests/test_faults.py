@@ -15,6 +15,7 @@ from fnac.passes.widen_kernel import WidenKernel
 
 from .faults import MISTAKES, Faulty, swapped_branch, swapped_entry
 from .mbconv_networks import mbconv_network
+from .resnet_networks import resnet_network
 
 RIGHT: dict[str, Pass] = {
     "widen-kernel": WidenKernel(kernel=5),
@@ -43,3 +44,20 @@ def test_a_mistake_is_caught_and_named(right: Pass, mistake) -> None:  # type: i
     at = re.search(r"at node ([^:;\s]+)", str(error.value))
     assert at is not None
     assert at[1] == faulty.spoilt[0]
+
+
+RESIDUAL = Mix(depths=(3, 2))
+
+
+@pytest.mark.parametrize("kind", ["basic", "bottleneck"])
+@pytest.mark.parametrize("mistake", [*MISTAKES.values(), swapped_branch], ids=[*MISTAKES, "branch"])
+def test_a_mistake_in_a_residual_block_is_caught_and_named(kind: str, mistake) -> None:  # type: ignore[no-untyped-def]
+    stages = ((16, 2, 1), (32, 2, 2))
+    manager = PassManager()
+    manager.run([RESIDUAL], resnet_network(stages, kind=kind))
+    assert [entry.verdict for entry in manager.ledger] == ["equal"]
+    faulty = Faulty(RESIDUAL, mistake)
+    with pytest.raises((OutputsDifferError, PassFailedError), match=r"^mix: ") as error:
+        PassManager().run([faulty], resnet_network(stages, kind=kind))
+    named = re.findall(r"node ([^:;,)\s]+)", str(error.value))
+    assert faulty.spoilt[0] in named

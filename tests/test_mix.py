@@ -201,7 +201,7 @@ def test_candidates_must_be_what_their_names_spell() -> None:
     mixed, _ = applied(MIX, before)
     mixed.manifest["layers"][0]["candidates"].reverse()
     with pytest.raises(
-        PassFailedError, match=r"stage1\.layer0: candidate k5e3 is a k3e2, weighed at"
+        PassFailedError, match=r"stage1\.layer0: candidate k5e3 is a k3e2 \(node b1_dw\), weighed"
     ):
         next(MIX.proofs(before, mixed))
 

@@ -12,7 +12,7 @@ from fnac.flow import AdaptSettings
 from fnac.models.errors import ModelError, SpaceError
 from fnac.models.recipes import load_recipe, recipe_names
 from fnac.models.seeds import find_seed
-from fnac.models.spaces import load_space, space_for_task, space_names
+from fnac.models.spaces import load_space, space_for, space_names
 from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings
 from fnac.stages.export import ExportSettings
@@ -30,37 +30,66 @@ def test_table_i(name: str, layers: int) -> None:
     assert space.skip
 
 
-def test_spaces_by_task() -> None:
-    assert space_names() == ["mbconv", "mbconv-det", "mbconv-pose", "mbconv-seg"]
-    assert space_for_task("seg") == load_space("mbconv-seg")
-    assert space_for_task(None).depths is None
+@pytest.mark.parametrize("name", ["fbnetc", "proxyless"])
+def test_table_ix(name: str) -> None:
+    space = load_space(name)
+    assert space.depths == (4, 4, 4, 4, 4, 1)
+    assert space.candidates == load_space("mbconv-det").candidates
+
+
+def test_table_vii() -> None:
+    space = load_space("resnet")
+    assert space.candidates == ("k3g1", "k5g2", "k5g4", "k7g4", "k7g8")
+    assert (space.depths, space.skip) == (None, False)
+    assert load_space("resnet-depth").skip
+
+
+def test_spaces_by_kind_and_task() -> None:
+    assert space_names() == [
+        "fbnetc", "mbconv", "mbconv-det", "mbconv-pose", "mbconv-seg", "proxyless", "resnet",
+        "resnet-depth",
+    ]  # fmt: skip
+    assert space_for(["mbconv"], "seg") == load_space("mbconv-seg")
+    assert space_for(["mbconv"], None).depths is None
+    assert space_for([], "cls") == load_space("mbconv")
+    assert space_for(["basic"], "det") == load_space("resnet")
+    assert space_for(["bottleneck"], None) == load_space("resnet")
+    assert space_for(["basic", "mbconv"], "pose") == load_space("mbconv-pose")
     with pytest.raises(SpaceError, match="task 'sing': no space is bundled for it"):
-        space_for_task("sing")
+        space_for(["mbconv"], "sing")
 
 
 def test_a_space_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("kernels: [3]\nexpansions: [2, 4]\nskip: false\n")
     space = load_space(file)
-    assert (space.kernels, space.expansions, space.depths, space.skip) == (
-        (3,),
-        (2, 4),
-        None,
-        False,
-    )
+    assert (space.candidates, space.depths, space.skip) == (("k3e2", "k3e4"), None, False)
     assert space.name == str(file)
+    file.write_text("candidates: [k3g1, k5g8, k3e2.5, k7]\ndepths: [2, 3]\n")
+    space = load_space(file)
+    assert (space.candidates, space.depths) == (("k3g1", "k5g8", "k3e2.5", "k7"), (2, 3))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kernels: [3]\nexpansions: [3]\nwidths: [1]", "field 'widths' is not known; there are: d"),
+        (
+            "kernels: [3]\nexpansions: [3]\nwidths: [1]",
+            "field 'widths' is not known; there are: candidates, d",
+        ),
         ("kernels: [3]", "expansions not given; wanted a list of numbers"),
         ("kernels: [4]\nexpansions: [3]", r"kernels \[4\]; wanted odd sizes"),
         ("kernels: 3\nexpansions: [3]", "kernels 3; wanted a list of whole numbers"),
         ("kernels: [3, 3]\nexpansions: [3]", r"kernels \[3, 3\]; wanted one or more, each once"),
         ("kernels: [3]\nexpansions: [3]\ndepths: [0]", r"depths \[0\]; wanted 1 or more layers"),
         ("kernels: [3]\nexpansions: [3]\nskip: maybe", "skip 'maybe'; wanted true or false"),
+        ("candidates: [k4g1]", "candidates: 'k4g1'; wanted names like k5e6"),
+        ("candidates: [k3g1, wide]", "candidates: 'wide'; wanted names like k5e6"),
+        ("candidates: [skip]", "candidates: 'skip'; wanted names like k5e6"),
+        ("candidates: 3", "candidates 3; wanted a list of names like k5e6"),
+        ("candidates: []", r"candidates \[\]; wanted one or more, each once"),
+        ("candidates: [k3, k3]", r"candidates \['k3', 'k3'\]; wanted one or more, each once"),
+        ("candidates: [k3]\nkernels: [3]", "candidates and kernels; wanted the names, or kernels"),
         ("- 3", "list was found; wanted fields and values"),
         ("a: [", "not a YAML file"),
     ],
@@ -73,7 +102,7 @@ def test_a_bad_space_is_explained(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_an_unknown_space_names_those_there_are() -> None:
-    with pytest.raises(SpaceError, match=r"space 'big': neither bundled \(mbconv, mbconv-det, "):
+    with pytest.raises(SpaceError, match=r"space 'big': neither bundled \(fbnetc, mbconv, "):
         load_space("big")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from fnac.errors import UnsupportedGraphError, UsageError
@@ -91,9 +91,16 @@ def expand(
     made = prepare_seed(graph, settings, manager=manager, images=images)
     made = manager.run([mixing_pass(made, settings)], made)
     if not made.manifest.get("layers"):
+        from fnac.passes.blocks import find_blocks
+
+        if not find_blocks(made).searchable:
+            raise UnsupportedGraphError(
+                "the network has no blocks to search; fnac inspect says why each convolution is "
+                "left alone; fnac tune works without a search"
+            )
         raise UnsupportedGraphError(
-            "the network has no MBConv blocks to search; fnac inspect says why each convolution "
-            "is left alone; fnac tune works without a search"
+            f"--space {settings.space} offers nothing to choose in the blocks of this network; "
+            "fnac inspect says why each convolution is left alone; fnac tune works without a search"
         )
     return made
 
@@ -217,18 +224,19 @@ def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> Non
 
 def mixing_pass(graph: Graph, settings: ExpandSettings, task: str | None = None) -> Mix:
     """Turn the search space into arguments of the mixing pass."""
-    space = _space(settings, task or graph.manifest.get("task"))
-    depths = space.depths or ()
-    if settings.space == "auto" and depths:
-        from fnac.passes.blocks import find_blocks
+    from fnac.passes.blocks import find_blocks
 
-        stages = len(find_blocks(graph).searchable)
-        if stages != len(depths):
-            logger.info("%d stages to search: each keeps the seed's depth", stages)
-            depths = ()
+    stages = find_blocks(graph).searchable
+    kinds = dict.fromkeys(block.kind for stage in stages for block in stage.blocks)
+    space = _space(settings, kinds, task or graph.manifest.get("task"))
+    depths = space.depths or ()
+    if settings.space == "auto" and depths and len(stages) != len(depths):
+        logger.info("%d stages to search: each keeps the seed's depth", len(stages))
+        depths = ()
     return Mix(
-        kernels=space.kernels,
-        expansions=space.expansions,
+        kernels=(),
+        expansions=(),
+        candidates=space.candidates,
         depths=depths,
         skip=space.skip,
         strategy=settings.remap,
@@ -236,11 +244,11 @@ def mixing_pass(graph: Graph, settings: ExpandSettings, task: str | None = None)
     )
 
 
-def _space(settings: ExpandSettings, task: str | None) -> Space:
+def _space(settings: ExpandSettings, kinds: Collection[str], task: str | None) -> Space:
     from fnac.models.errors import ModelError
-    from fnac.models.spaces import load_space, space_for_task
+    from fnac.models.spaces import load_space, space_for
 
     try:
-        return space_for_task(task) if settings.space == "auto" else load_space(settings.space)
+        return space_for(kinds, task) if settings.space == "auto" else load_space(settings.space)
     except ModelError as error:
         raise UsageError(f"--space {settings.space}: {error}") from error

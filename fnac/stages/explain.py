@@ -10,7 +10,7 @@ from fnac.errors import UnsupportedGraphError
 from fnac.passes.blocks import find_blocks
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.passes.mix import SKIP
+from fnac.passes.mix import NOT_EXPANDED, SKIP
 from fnac.passes.registry import parse_pipeline
 from fnac.stages.expand import ExpandSettings, mixing_pass
 
@@ -53,17 +53,18 @@ def explain(graph: Graph, space: str = "auto", task: str | None = None) -> Expla
                     "block": number,
                     "node": "" if new else block.node_name,
                     "kind": block.kind,
-                    "channels": f"{block.out_channels if new else block.in_channels} -> "
+                    "channels": f"{block.out_channels if new else block.width} -> "
                     f"{block.out_channels}",
                     "output_stride": int(stage.output_stride),
                     "stride": 1 if new else block.stride,
                     "dilation": block.dilation,
                     "is": SKIP if new else block.name,
                     "candidates": " ".join(candidates) or "stays as it is",
+                    "declined": {} if layer is None else dict(layer.declined),
                 }
             )
-            if not stage.searchable:
-                left[block.node_name] = "its stage does not expand (e1); it stays as it is"
+            if stage not in structure.searchable:
+                left[block.node_name] = NOT_EXPANDED
     return Explanation(rows, [{"node": node, "why": why} for node, why in left.items()])
 
 

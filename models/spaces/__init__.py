@@ -6,6 +6,8 @@ users write their own in the same form.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,43 +16,46 @@ from ..errors import SpaceError
 
 FOLDER = Path(__file__).parent
 SPACE_OF_TASK = {"seg": "mbconv-seg", "det": "mbconv-det", "pose": "mbconv-pose"}
-"""Space taken for a task when the user says ``auto``; without a task it is ``mbconv``."""
+"""Space of MBConv networks for a task when the user says ``auto``; for others it is ``mbconv``."""
+
+SPACE_OF_KIND = {"basic": "resnet", "bottleneck": "resnet"}
+"""Space of networks of other blocks when the user says ``auto``, by their kind."""
+
+_NAME = re.compile(r"k(\d+)(?:e\d+(?:\.\d+)?|g\d+)?")
 
 
 @dataclass(frozen=True)
 class Space:
-    """What may be chosen in each layer; see mbconv-seg.yaml for the fields.
+    """What may be chosen in each layer; see mbconv-seg.yaml and resnet.yaml for the fields.
+
+    ``candidates``  names without ``skip``: ``k5e6`` (kernel, expansion) is for MBConv blocks,
+                    ``k5g2`` (kernel, groups) to residual ones
 
     Raises SpaceError naming the field that cannot be.
     """
 
     name: str
-    kernels: tuple[int, ...]
-    expansions: tuple[int, ...]
+    candidates: tuple[str, ...]
     depths: tuple[int, ...] | None = None
     skip: bool = True
     description: str = ""
 
     def __post_init__(self) -> None:
-        for field in ("kernels", "expansions"):
-            values = getattr(self, field)
-            if not values or len(set(values)) < len(values):
+        if not self.candidates or len(set(self.candidates)) < len(self.candidates):
+            raise SpaceError(
+                f"{self.name}: candidates {list(self.candidates)}; wanted one or more, each once"
+            )
+        for candidate in self.candidates:
+            match = _NAME.fullmatch(candidate)
+            if match is None or int(match[1]) % 2 == 0:
                 raise SpaceError(
-                    f"{self.name}: {field} {list(values)}; wanted one or more, each once"
+                    f"{self.name}: candidates: {candidate!r}; wanted names like k5e6 (odd kernel, "
+                    "expansion), k5g2 (odd kernel, groups) or k5"
                 )
-        if any(kernel % 2 == 0 or kernel < 1 for kernel in self.kernels):
-            raise SpaceError(f"{self.name}: kernels {list(self.kernels)}; wanted odd sizes")
-        if any(expansion < 1 for expansion in self.expansions):
-            raise SpaceError(f"{self.name}: expansions {list(self.expansions)}; wanted 1 or more")
         if self.depths is not None and (not self.depths or min(self.depths) < 1):
             raise SpaceError(
                 f"{self.name}: depths {list(self.depths)}; wanted 1 or more layers for each stage"
             )
-
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        """Names of the candidates with blocks, ``k3e3`` to ``k7e6``; ``skip`` comes besides."""
-        return tuple(f"k{k}e{e}" for k in self.kernels for e in self.expansions)
 
 
 def space_names() -> list[str]:
@@ -58,13 +63,18 @@ def space_names() -> list[str]:
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
-def space_for_task(task: str | None) -> Space:
-    """Return the bundled space for ``task``; raises SpaceError for a task without one."""
-    if task is None or task == "cls":
-        return load_space("mbconv")
-    if task not in SPACE_OF_TASK:
+def space_for(kinds: Collection[str], task: str | None) -> Space:
+    """Return the bundled space for a network with blocks of these ``kinds``, and its task.
+
+    An MBConv anywhere makes it an MBConv network. Raises SpaceError for an unknown task.
+    """
+    if task not in (None, "cls", *SPACE_OF_TASK):
         raise SpaceError(f"task {task!r}: no space is bundled for it; name one with --space")
-    return load_space(SPACE_OF_TASK[task])
+    if "mbconv" not in kinds:
+        for kind in kinds:
+            if kind in SPACE_OF_KIND:
+                return load_space(SPACE_OF_KIND[kind])
+    return load_space(SPACE_OF_TASK.get(task or "", "mbconv"))
 
 
 def load_space(name_or_path: str | Path) -> Space:
@@ -97,24 +107,48 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _space(name: str, values: dict[str, Any]) -> Space:
-    known = {field.name for field in fields(Space)} - {"name"}
+    known = {field.name for field in fields(Space)} - {"name"} | {"kernels", "expansions"}
     for key in values:
         if key not in known:
             raise SpaceError(f"{name}: field {key!r} is not known; there are: {_list(known)}")
-    missing = {"kernels", "expansions"} - values.keys()
-    if missing:
-        raise SpaceError(f"{name}: {_list(missing)} not given; wanted a list of numbers")
     skip, description = values.get("skip", True), values.get("description", "")
     if not isinstance(skip, bool):
         raise SpaceError(f"{name}: skip {skip!r}; wanted true or false")
     return Space(
         name=name,
-        kernels=_numbers(name, "kernels", values["kernels"]),
-        expansions=_numbers(name, "expansions", values["expansions"]),
+        candidates=_candidates(name, values),
         depths=None if values.get("depths") is None else _numbers(name, "depths", values["depths"]),
         skip=skip,
         description=str(description),
     )
+
+
+def _candidates(name: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Read ``candidates``, or every combination of ``kernels`` and ``expansions``."""
+    given = {"kernels", "expansions"} & values.keys()
+    if "candidates" in values:
+        if given:
+            raise SpaceError(
+                f"{name}: candidates and {_list(given)}; wanted the names, or kernels and "
+                "expansions, not both"
+            )
+        named = values["candidates"]
+        if not isinstance(named, list) or not all(isinstance(item, str) for item in named):
+            raise SpaceError(f"{name}: candidates {named!r}; wanted a list of names like k5e6")
+        return tuple(named)
+    missing = {"kernels", "expansions"} - given
+    if missing:
+        raise SpaceError(f"{name}: {_list(missing)} not given; wanted a list of numbers")
+    kernels = _numbers(name, "kernels", values["kernels"])
+    expansions = _numbers(name, "expansions", values["expansions"])
+    for field, numbers in (("kernels", kernels), ("expansions", expansions)):
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise SpaceError(f"{name}: {field} {list(numbers)}; wanted one or more, each once")
+    if any(kernel % 2 == 0 or kernel < 1 for kernel in kernels):
+        raise SpaceError(f"{name}: kernels {list(kernels)}; wanted odd sizes")
+    if any(expansion < 1 for expansion in expansions):
+        raise SpaceError(f"{name}: expansions {list(expansions)}; wanted 1 or more")
+    return tuple(f"k{k}e{e}" for k in kernels for e in expansions)
 
 
 def _numbers(name: str, field: str, value: Any) -> tuple[int, ...]:

@@ -1,0 +1,211 @@
+"""How the arrays of one MBConv become those of another, by strategy.
+
+An MBConv is three convolutions (expansion, depthwise, projection) about one *hidden* width, and
+with squeeze-excitation two more that read and gate it. A strategy says where each new hidden
+channel comes from, consistently in all of them (FNA++ Eq. 2, 3), and how the kernel changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from .block_arrays import (
+    ZERO,
+    BlockArrays,
+    ConvArrays,
+    block_parts,
+    fresh_conv,
+    gather,
+    identity_batchnorm,
+    remap_batchnorm,
+    remap_words,
+)
+from .remap import Array, channel_importance, remap_width, top_channels
+from .strategies import Strategy, StrategyError, remap_window
+
+LIVE_NOISE = 0.1  # noise on the copied rows of fna-live, in units of their own spread
+
+MADE = ("expand", "depthwise", "excite")  # roles that make hidden channels
+READ = ("squeeze", "project")  # roles that read them
+
+
+def remap_mbconv(
+    seed: BlockArrays,
+    *,
+    kernel: int,
+    hidden: int,
+    in_channels: int,
+    how: Strategy,
+    rng: np.random.Generator,
+) -> tuple[BlockArrays, dict[str, str]]:
+    """Remap a block to another kernel, hidden width and input width.
+
+    seed         roles ``expand`` (may be missing), ``depthwise``, ``squeeze`` and ``excite`` (both
+                 or neither), ``project``
+    hidden       new number of hidden channels
+    in_channels  new number of input channels (Eq. 2, 3 on the input axis)
+    rng          used by ``net2net``, ``fna-live`` and ``random`` only
+    returns      new arrays, and part (``expand.weight``) -> copied, cropped, padded, fresh, ...
+
+    A block without expansion gets the identity as one if ``hidden`` asks for it.
+
+    Raises StrategyError if the strategy needs a batch normalisation that is not there.
+    """
+    old_hidden = hidden_channels(seed)
+    made_up = "expand" not in seed and hidden != in_channels
+    if made_up:
+        seed = {"expand": _identity_expansion(seed["depthwise"], old_hidden), **seed}
+    if how.fresh:
+        return _fresh(seed, kernel, hidden, in_channels, rng)
+    source = _sources(seed, hidden, how, rng)
+    new = np.arange(hidden) >= old_hidden
+    made = {}
+    for role, conv in seed.items():
+        if role in MADE:
+            conv = _rows(conv, source)
+        if role == "expand":
+            weight = remap_width(conv.weight, hidden, in_channels)
+            conv = dataclasses.replace(conv, weight=weight)
+        if role == "depthwise":
+            conv = dataclasses.replace(remap_window(conv, kernel, how), groups=hidden)
+        if role in READ:
+            conv = dataclasses.replace(conv, weight=_columns(conv.weight, source, new, how))
+        if how.grow == "live" and new.any() and role in ("expand", "depthwise"):
+            conv = shaken(conv, new, rng)
+        made[role] = conv
+    words = remap_words(
+        seed,
+        made,
+        cropped="selected" if how.select != "first" and _jumps(source) else "cropped",
+        grown={"zeros": "padded", "live": "padded live", "replicate": "replicated"}[how.grow],
+        wider="dilated" if how.kernel == "dilate" else "padded",
+    )
+    if made_up:
+        words |= {
+            part: "fresh: the identity" + ("" if what == "copied" else f" and {what}")
+            for part, what in words.items()
+            if part.startswith("expand.")
+        }
+    return made, words
+
+
+def mask_mbconv(seed: BlockArrays, *, kernel: int, hidden: int, how: Strategy) -> BlockArrays:
+    """Zero what a smaller block drops: outer taps, and what reads the channels it has not.
+
+    returns  arrays of the same shapes
+    """
+    result = dict(seed)
+    result["depthwise"] = without_outer_taps(seed["depthwise"], kernel)
+    old = hidden_channels(seed)
+    if hidden < old:
+        gone = np.ones(old, bool)
+        gone[kept_channels(seed, hidden, how)] = False
+        for role in READ:
+            if role in result:
+                weight = result[role].weight.copy()
+                weight[:, gone] = 0
+                result[role] = dataclasses.replace(result[role], weight=weight)
+    return result
+
+
+def without_outer_taps(conv: ConvArrays, kernel: int) -> ConvArrays:
+    """Return a convolution whose taps outside the central ``kernel`` x ``kernel`` are zero."""
+    k = int(conv.weight.shape[-1])
+    edge = (k - kernel) // 2
+    if edge <= 0:
+        return conv
+    outer = np.ones((k, k), bool)
+    outer[edge:-edge, edge:-edge] = False
+    weight = conv.weight.copy()
+    weight[..., outer] = 0
+    return dataclasses.replace(conv, weight=weight)
+
+
+def hidden_channels(block: BlockArrays) -> int:
+    """Return the hidden width of an MBConv."""
+    return int(block["depthwise"].weight.shape[0])
+
+
+def kept_channels(seed: BlockArrays, hidden: int, how: Strategy) -> Array:
+    """Return the indices of the ``hidden`` channels that a narrower block keeps, ascending.
+
+    Raises StrategyError if the strategy needs a batch normalisation that is not there.
+    """
+    first = seed.get("expand", seed["depthwise"])
+    if how.select == "first" or hidden == hidden_channels(seed):
+        return np.arange(hidden)
+    gamma = first.bn.gamma if first.bn is not None else None
+    try:
+        return top_channels(channel_importance(first.weight, gamma, how.select), hidden)
+    except ValueError as error:
+        raise StrategyError(f"{how.name}: {error}; restore it, or use --remap l1") from error
+
+
+def shaken(conv: ConvArrays, new: Array, rng: np.random.Generator) -> ConvArrays:
+    """Return a convolution with noise on the rows where ``new`` is set."""
+    weight = conv.weight.copy()
+    noise = rng.standard_normal(weight[new].shape)
+    axes = tuple(range(1, weight.ndim))
+    spread = np.sqrt((weight[new].astype(np.float64) ** 2).mean(axis=axes, keepdims=True))
+    weight[new] += (LIVE_NOISE * spread * noise).astype(weight.dtype)
+    return dataclasses.replace(conv, weight=weight)
+
+
+def _sources(seed: BlockArrays, hidden: int, how: Strategy, rng: np.random.Generator) -> Array:
+    old = hidden_channels(seed)
+    if hidden <= old:
+        return kept_channels(seed, hidden, how)
+    extra = hidden - old
+    if how.grow == "zeros":
+        more = np.full(extra, ZERO)
+    elif how.grow == "live":
+        more = np.arange(extra) % old
+    else:
+        more = rng.integers(0, old, extra)
+    return np.concatenate([np.arange(old), more])
+
+
+def _rows(conv: ConvArrays, source: Array) -> ConvArrays:
+    return dataclasses.replace(
+        conv,
+        weight=gather(conv.weight, source, 0.0),
+        bias=None if conv.bias is None else gather(conv.bias, source, 0.0),
+        bn=None if conv.bn is None else remap_batchnorm(conv.bn, source),
+    )
+
+
+def _columns(weight: Array, source: Array, new: Array, how: Strategy) -> Array:
+    columns = np.ascontiguousarray(gather(weight.swapaxes(0, 1), source, 0.0).swapaxes(0, 1))
+    if how.grow == "live":
+        columns[:, new] = 0
+    elif how.grow == "replicate" and new.any():
+        # Net2Net: the copies of a channel share its outgoing weight
+        columns /= np.bincount(source)[source].astype(weight.dtype)[None, :, None, None]
+    return columns
+
+
+def _identity_expansion(depthwise: ConvArrays, channels: int) -> ConvArrays:
+    dtype = depthwise.weight.dtype
+    bias = None if depthwise.bias is None else np.zeros(channels, dtype)
+    eye = np.eye(channels, dtype=dtype)[:, :, None, None]
+    return ConvArrays(eye, bias, identity_batchnorm(depthwise.bn, channels))
+
+
+def _fresh(
+    seed: BlockArrays, kernel: int, hidden: int, in_channels: int, rng: np.random.Generator
+) -> tuple[BlockArrays, dict[str, str]]:
+    made = {}
+    for role, conv in seed.items():
+        rows, columns = conv.weight.shape[:2]
+        rows = hidden if role in MADE else rows
+        columns = hidden if role in READ else in_channels if role == "expand" else columns
+        window = (kernel, kernel) if role == "depthwise" else conv.weight.shape[2:]
+        groups = hidden if role == "depthwise" else 1
+        made[role] = fresh_conv(conv, (rows, columns, *window), groups, rng)
+    return made, {part: "fresh: random" for part, _ in block_parts(made)}
+
+
+def _jumps(source: Array) -> bool:
+    return bool((np.diff(source) > 1).any())

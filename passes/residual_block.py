@@ -1,0 +1,132 @@
+"""ResNet's blocks: two dense convolutions (basic) or a spatial one between two 1x1 (bottleneck)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from .block_arrays import BlockArrays
+from .candidate_names import Spelled, spell
+from .remap_residual import mask_residual, remap_residual
+from .strategies import Strategy
+from .structure import Block, Form
+
+ROLES = {"basic": ("first", "second"), "bottleneck": ("reduce", "spatial", "restore")}
+SHORTCUT = "shortcut"
+
+
+@dataclasses.dataclass(frozen=True)
+class ResidualBlock(Block):
+    """Convolutions of the main path, a shortcut, their sum, [activation].
+
+    Roles: ``first``, ``second`` (basic) or ``reduce``, ``spatial``, ``restore`` (bottleneck), and
+    ``shortcut`` where the shortcut is projected. Searched are the window and the groups of the
+    first or of the spatial convolution (FNA++ Table VII).
+    """
+
+    @property
+    def heart(self) -> str:
+        """The first convolution of a basic block, the spatial one of a bottleneck."""
+        return "first" if self.kind == "basic" else "spatial"
+
+    @property
+    def last(self) -> str:
+        """The last convolution of the main path."""
+        return ROLES[self.kind][-1]
+
+    @property
+    def groups(self) -> int:
+        """Groups of the searched convolution."""
+        return int(self.units[self.heart].conv.attrs.get("group", 1))
+
+    @property
+    def form(self) -> Form:
+        """The block's own form."""
+        return Form(self.kernel, self.units[self.heart].shape()[0], self.groups)
+
+    @property
+    def opens_search(self) -> bool:
+        """Every residual block is searched."""
+        return True
+
+    @property
+    def why_not_repeated(self) -> str | None:
+        """A first convolution in groups cannot take another number of input channels."""
+        first = self.units[ROLES[self.kind][0]].conv
+        if self.in_channels != self.out_channels and int(first.attrs.get("group", 1)) > 1:
+            return f"{first.name} has groups and reads {self.in_channels} channels, not the stage's"
+        return None
+
+    @property
+    def passes_on(self) -> bool:
+        """Say whether the shortcut is the identity."""
+        return not self.shortcut and super().passes_on
+
+    def spell(self, form: Form) -> str:
+        """Return ``k3g1``."""
+        return spell(form.kernel, groups=form.groups)
+
+    def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
+        """Read ``k5g2``; groups must divide the channels and only split the seed's groups."""
+        if spelled.groups is None:
+            return None
+        rows, per_group = self.units[self.heart].shape()[:2]
+        inputs = per_group * self.groups
+        if added and self.heart == "first":
+            inputs = self.out_channels
+        if spelled.groups % self.groups:
+            return f"its {self.groups} groups do not split into {spelled.groups}"
+        if rows % spelled.groups or inputs % spelled.groups:
+            return (
+                f"{spelled.groups} groups do not divide {inputs} input and {rows} output channels"
+            )
+        return Form(spelled.kernel, rows, spelled.groups)
+
+    def remap(
+        self,
+        arrays: BlockArrays,
+        form: Form,
+        *,
+        added: bool,
+        how: Strategy,
+        rng: np.random.Generator,
+    ) -> tuple[BlockArrays, dict[str, str]]:
+        """Remap window and groups; a copy behind the block has the identity as its shortcut."""
+        kept = {role: conv for role, conv in arrays.items() if not (added and role == SHORTCUT)}
+        return remap_residual(
+            kept,
+            heart=self.heart,
+            kernel=form.kernel,
+            groups=form.groups,
+            in_channels=self.out_channels if added else self.in_channels,
+            how=how,
+            rng=rng,
+        )
+
+    def known(self, form: Form, how: Strategy) -> bool:
+        """What groups lose is known under every strategy that remaps."""
+        return True
+
+    def masked(self, arrays: BlockArrays, form: Form, how: Strategy) -> BlockArrays:
+        """Zero the outer taps and the connections between groups."""
+        return mask_residual(arrays, heart=self.heart, kernel=form.kernel, groups=form.groups)
+
+    def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
+        """Read kernel and groups off the convolution at the heart's place on the main path."""
+        adds = {id(node) for node in region if node.op == "Add"}
+        main = []
+        for conv in (node for node in region if node.op == "Conv"):
+            reader = conv.outputs[0].outputs[0]
+            if reader.op == "BatchNormalization":
+                reader = reader.outputs[0].outputs[0]
+            if id(reader) not in adds:  # neither the last one nor the shortcut's
+                main.append(conv)
+        place = ROLES[self.kind].index(self.heart)
+        if len(main) <= place:
+            return None
+        heart = main[place]
+        kernel, groups = int(heart.inputs[1].shape[-1]), int(heart.attrs.get("group", 1))
+        return spell(kernel, groups=groups), heart
