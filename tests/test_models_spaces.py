@@ -17,6 +17,7 @@ from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings
 from fnac.stages.export import ExportSettings
 from fnac.stages.tune import TuneSettings
+from fnac.tasks import task_settings
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,7 @@ def test_an_unknown_space_names_those_there_are() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_settings_of_a_recipe_are_settings(name: str) -> None:
     recipe = load_recipe(name)
+    task_settings(recipe["expand"]["task"], recipe.pop("task", {}))
     kinds: dict[str, type[Any]] = {
         "adapt": AdaptSettings,
         "export": ExportSettings,
@@ -123,7 +125,7 @@ def test_the_settings_of_a_recipe_are_settings(name: str) -> None:
 
 
 def test_an_unknown_recipe_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="recipe 'soup': there is none; there are: builtin-seg, "):
+    with pytest.raises(ModelError, match="recipe 'soup': there is none; there are: builtin-det, "):
         load_recipe("soup")
     (tmp_path / "r.yaml").write_text("search: 3")
     with pytest.raises(ModelError, match=r"r\.yaml: wanted a section of keys for each stage"):
