@@ -26,11 +26,12 @@ def gaussian_heatmaps(
     """Return target heatmaps float32 (N, K, h, w) and weights float32 (N, K), 0 or 1.
 
     joints: float32 (N, K, 3), x, y, visibility; cells: (h, w) of a heatmap; size: (H, W) of the
-    input; sigma: in cells of a heatmap of 64 cells. A joint that is not labelled, or so far outside
-    that nothing of it is seen, weighs 0.
+    input; sigma: in cells of a heatmap of 64 cells, here at least one cell (a narrower gaussian is
+    a spike between cells). A joint that is not labelled, or so far outside that nothing of it is
+    seen, weighs 0.
     """
     h, w = cells
-    spread = sigma * min(h, w) / REFERENCE_CELLS
+    spread = max(1.0, sigma * min(h, w) / REFERENCE_CELLS)
     x = (joints[..., 0].float() + 0.5) * (w / size[1]) - 0.5
     y = (joints[..., 1].float() + 0.5) * (h / size[0]) - 0.5
     across, down = _bell(x, w, spread), _bell(y, h, spread)

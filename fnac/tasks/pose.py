@@ -42,7 +42,7 @@ class Settings:
     """Settings of the pose task."""
 
     sigma: float = 2.0
-    """Of the gaussians in target heatmaps, in cells of a heatmap 64 cells wide or high."""
+    """Of the gaussians in target heatmaps, in cells of heatmaps of 64x64; never below one cell."""
     flip_test: bool = False
     """Measure on the mean of the heatmaps of a picture and of its mirror image."""
 
