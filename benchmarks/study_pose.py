@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lsp", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--seed", default="bundled")
+    parser.add_argument("--seed", default="bundled", help="a name of fnac export, or a file")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--search-epochs", type=int, default=10)
@@ -81,6 +81,9 @@ def main() -> None:
     common = ("--data", data, "--config", config, "--seed", given.random_seed)
     network = ("--task", "pose", "--head", "simplebaseline", "--size", size)
 
+    if not Path(given.seed).is_file():
+        fnac("export", given.seed, "-o", out / "exported.onnx")
+        given.seed = out / "exported.onnx"
     seed = out / "tune-seed"
     if not (seed / "model.onnx").exists():
         fnac(
