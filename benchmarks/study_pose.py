@@ -1,10 +1,10 @@
 """Leeds Sports Pose from the bundled seed: adapted target and seed architecture side by side.
 
-    python benchmarks/study_pose.py LSP_FOLDER OUT [--seed SEED.onnx] [--size 64] [--epochs 20]
+    python benchmarks/study_pose.py LSP_FOLDER OUT [--seed SEED.onnx] [--size 64] [--epochs 10]
 
 Both are tuned on the same schedule; every PCK@0.2 is measured on the emitted file in onnxruntime
-and, on the network before it was emitted, by torch. About half an hour of one core at 64x64 (the
-head of 256 channels is nearly all of it). What is there already is not run again.
+and, on the network before it was emitted, by torch. About a quarter of an hour of one core at 64x64
+(the head of 256 channels is nearly all of it). What is there already is not run again.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", default="bundled", help="a name of fnac export, or a file")
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--search-epochs", type=int, default=10)
-    parser.add_argument("--sigma", type=float, default=4.0)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--search-epochs", type=int, default=4)
+    parser.add_argument("--sigma", type=float, default=6.0)
     parser.add_argument("--random-seed", type=int, default=0)
     given = parser.parse_args()
     out, data = given.out, f"lsp:{given.lsp}"

@@ -4,7 +4,9 @@ A sample is a picture and *one* tensor, the target; what is in it depends on the
 
     seg   uint8 (H, W)      class ids, 255 = ignore
     det   float32 (n, 5)    boxes x0, y0, x1, y1 in pixels and the class id, one row a box
-    pose  float32 (K, 3)    x, y in pixels, visibility (0 not labelled, 1 hidden, 2 visible)
+    pose  float32 (K, 3)    x, y in pixels, visibility (0 not labelled, 1 hidden, 2 visible); as a
+                            data set gives it, two rows more: x, y of the centre and width, height
+                            of the window that a transform cuts out (fnac.data.persons)
     cls   int64 ()          class id
 """
 

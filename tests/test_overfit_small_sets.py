@@ -1,0 +1,95 @@
+"""Sixteen genuine samples learnt by heart: the loss falls to nearly nothing, the metric rises."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fnac.data import open_data
+from fnac.stages.emit import EmitSettings, emit
+from fnac.stages.evaluate import evaluate_onnx
+from fnac.stages.export import ExportSettings, export_seed
+from fnac.stages.tune import TuneResult, TuneSettings, tune
+from fnac.tasks import make_task
+
+STILL: dict[str, Any] = {
+    "optimizer": "adam",
+    "weight_decay": 0.0,
+    "head_lr_multiplier": 1.0,
+    "schedule": "cosine",
+    "scale": (1.0, 1.0),
+    "flip": False,
+    "batch_size": 8,
+    "device": "cpu",
+}
+
+
+def sixteen_persons(root: Path, pack: Path) -> str:
+    content = json.loads((pack / "annotations/person_keypoints14_train.json").read_text())
+    content["images"] = content["images"][:16]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+    for split in ("train", "val"):
+        (root / "images").mkdir(exist_ok=True)
+        (root / "images" / split).symlink_to(pack / "images" / "train")
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / f"annotations/person_keypoints14_{split}.json").write_text(json.dumps(content))
+    return f"lsp:{root}"
+
+
+def sixteen_pictures(root: Path, pack: Path) -> str:
+    """Four pictures of each of the first four classes, of the JPEG copy of CIFAR-10."""
+    packed = np.load(pack / "cifar10_train_jpeg.npz")
+    header, data, offsets = packed["header"].tobytes(), packed["data"], packed["offsets"]
+    for label in range(4):
+        for place in np.flatnonzero(packed["labels"] == label)[:4]:
+            jpeg = header + data[offsets[place] : offsets[place + 1]].tobytes()
+            for split in ("train", "val"):
+                path = root / split / str(packed["classes"][label]) / f"{place}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.open(io.BytesIO(jpeg)).save(path)
+    return f"folder:{root}"
+
+
+def learnt(
+    root: Path, spec: str, export: ExportSettings, settings: TuneSettings, **section: Any
+) -> tuple[TuneResult, float]:
+    """Tune the bundled seed; return the result and the metric of the emitted file."""
+    graph = export_seed(export)
+    source = open_data(spec, str(export.task))
+    task = make_task(str(export.task), source, graph.manifest, section)
+    model = graph.save(root / "seed.onnx")
+    result = tune(model, source, task, root / "target.onnx", root / "tune", settings)
+    made = emit(result.output, root / "model.onnx", EmitSettings()).path
+    return result, evaluate_onnx(made, source, task, batch_size=8, shown=False).value
+
+
+@pytest.mark.slow
+def test_pose(tmp_path: Path, shared_data: Path) -> None:
+    """Measured: loss 0.0001 of 0.0138 for empty heatmaps, PCK@0.2 above 96."""
+    spec = sixteen_persons(tmp_path, shared_data / "lspet_pose")
+    export = ExportSettings(
+        seed="bundled", task="pose", head="simplebaseline", classes=14, size=(64, 64)
+    )
+    settings = TuneSettings(**STILL, epochs=200, lr=3e-3, eval_every=200)
+    result, emitted = learnt(tmp_path, spec, export, settings, sigma=6.0)
+    assert result.loss < 0.001
+    assert result.val is not None
+    assert result.val > 94
+    assert emitted == pytest.approx(result.val, abs=0.2)
+
+
+@pytest.mark.slow
+def test_classification(tmp_path: Path, shared_data: Path) -> None:
+    spec = sixteen_pictures(tmp_path, shared_data / "cifar10")
+    export = ExportSettings(seed="bundled", task="cls", classes=4, size=(64, 64))
+    settings = TuneSettings(**STILL, epochs=120, lr=1e-3, eval_every=120)
+    result, emitted = learnt(tmp_path, spec, export, settings)
+    assert result.loss < 0.02
+    assert result.val == emitted == 100
