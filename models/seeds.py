@@ -47,7 +47,7 @@ def find_seed(name: str, width: float | None = None) -> Seed:
         known = ", ".join([*TABLES, "bundled"])
         raise ModelError(
             f"seed {name!r}: there is none of this name; there are: {known} "
-            "(and widths, as in mobilenetv2_w0.5), or give an ONNX file"
+            "(and widths, as in mobilenetv2_w0.5); or timm:NAME, torchvision:NAME, an ONNX file"
         )
     named = float(found[2]) if found[2] else None
     if named and width and named != width:

@@ -85,9 +85,12 @@ def deepest_output(graph: Graph) -> gs.Tensor:
 
 
 def find_cuts(graph: Graph, end: gs.Tensor) -> list[gs.Tensor]:
-    """Return the cuts between the inputs and ``end``, in order, ``end`` the last of them."""
+    """Return the cuts between the inputs and ``end``, in order, ``end`` the last of them.
+
+    What reads only the shape of a tensor does not count as reading it.
+    """
     needed = _ancestors(end)
-    nodes = [node for node in graph.nodes if id(node) in needed]
+    nodes = [n for n in graph.nodes if id(n) in needed and n.op not in ("Shape", "Size")]
     reading = Counter(id(t) for node in nodes for t in {id(t): t for t in node.inputs}.values())
     live = {id(tensor) for tensor in graph.inputs if reading[id(tensor)]}
     cuts = []

@@ -16,6 +16,7 @@ from fnac.models.errors import ModelError
 from fnac.models.heads.anchors import anchors_of
 from fnac.models.heads.export import BUILDERS, build_head, export_head
 from fnac.models.heads.kinds import DEFAULT_HEADS, HEADS, find_head
+from fnac.passes.anchors import AnchorSpec, anchor_boxes
 
 CHANNELS = {
     "c2": 24,
@@ -30,13 +31,8 @@ FEW = dict.fromkeys(CHANNELS, 8)
 
 
 def cells(spec: dict, height: int, width: int) -> int:
-    """Anchors of an image, counted level by level."""
-    return sum(
-        len(level["boxes"])
-        * math.ceil(height / level["stride"])
-        * math.ceil(width / level["stride"])
-        for level in spec["levels"]
-    )
+    """Return how many anchors an image has, as those count who decode them."""
+    return AnchorSpec.read(spec).count((height, width))
 
 
 @pytest.mark.parametrize(
@@ -165,6 +161,12 @@ def test_anchors_of_ssdlite_follow_the_size() -> None:
     for a, b in zip(spec["levels"], wide["levels"], strict=True):
         np.testing.assert_allclose(np.array(a["boxes"]) * [2, 1], b["boxes"])
     assert (spec["scores"], spec["box_std"]) == ("softmax", [0.1, 0.1, 0.2, 0.2])
+    assert [level["stride"] for level in spec["levels"]] == [
+        [side, side] for side in (16, 32, 64, 320 / 3, 160, 320)
+    ]
+    assert wide["levels"][3]["stride"] == [320 / 3, 128]
+    centre = anchor_boxes(spec, (320, 320))[-1].reshape(2, 2).mean(0)
+    np.testing.assert_allclose(centre, [160, 160])  # the last level is one cell
     assert cells(spec, 320, 320) == 400 * 4 + 100 * 6 + 25 * 6 + 9 * 6 + 4 * 4 + 4
     assert anchors_of("simplebaseline", (64, 64)) is None
 

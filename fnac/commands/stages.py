@@ -95,7 +95,8 @@ def export(
 ) -> None:
     """Write the known network SEED as a trainable ONNX file.
 
-    SEED is mobilenetv2 (also mobilenetv2_w0.35 and the like) or `bundled`. BN is kept, tensors are
+    SEED is mobilenetv2, resnet18, resnet50, fbnetc, proxyless (any width: mobilenetv2_w0.35),
+    `bundled`, or any classifier of a library: timm:NAME, torchvision:NAME. BN is kept, tensors are
     named after their layers, the batch is symbolic, preprocessing is in the manifest.
     """
     from fnac.config import build, gather

@@ -71,7 +71,13 @@ def export_seed(settings: ExportSettings) -> Graph:
     Raises UsageError when the seed, its head or its weights are not to be had.
     """
     kind = head_kind(settings.task, settings.head) if settings.task is not None else None
-    graph = _own_seed(settings, kind)
+    source, _, name = settings.seed.partition(":")
+    if name and source in ("timm", "torchvision"):
+        from fnac.stages.export_library import export_library_seed
+
+        graph = export_library_seed(source, name, settings)
+    else:
+        graph = _own_seed(settings, kind)
     if kind is not None:
         assert settings.classes is not None  # checked by the settings
         attach_head(

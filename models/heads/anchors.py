@@ -1,9 +1,10 @@
 """Anchor boxes of the detection heads, as plain data for a network's manifest.
 
 ``{"levels": [{"stride", "boxes": [[width, height], ...]}, ...], "scores", "box_std", "centre"}``:
-boxes in pixels of the network's input, the same for every cell of a level; ``scores`` says how
-class logits become scores (``sigmoid``, or ``softmax`` with class 0 as background); a box is
-decoded from deltas times ``box_std``; ``centre`` is where in its cell an anchor stands.
+boxes in pixels of the network's input, the same for every cell of a level; a stride is the
+distance of cells in pixels, or ``[down, across]``; ``scores`` says how class logits become scores
+(``sigmoid``, or ``softmax`` with class 0 as background); a box is decoded from deltas times
+``box_std``; ``centre`` is where in its cell an anchor stands.
 """
 
 from __future__ import annotations
