@@ -142,9 +142,9 @@ def _timm(name: str, pretrained: bool, classes: int | None) -> LibraryNetwork:
 
     if not timm.is_model(name):
         raise ModelError(f"timm:{name}: {_similar(name, timm.list_models())}")
-    options = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     try:
-        module = timm.create_model(name, pretrained=pretrained, **options)
+        module: Any = timm.create_model(name, pretrained=pretrained, **options)
     except (OSError, RuntimeError) as error:
         raise _not_downloaded(f"timm:{name}", error) from error
     config = timm.data.resolve_model_data_config(module)
@@ -162,9 +162,14 @@ def _timm(name: str, pretrained: bool, classes: int | None) -> LibraryNetwork:
 
 def _with_classes(network: LibraryNetwork, classes: int | None) -> LibraryNetwork:
     """Give a torchvision network with published weights a fresh last layer, if one is wanted."""
-    linear = [(n, m) for n, m in network.module.named_modules() if isinstance(m, nn.Linear)]
-    if classes is None or not linear or linear[-1][1].out_features == classes:
+    if classes is None:
         return network
+    linear = [(n, m) for n, m in network.module.named_modules() if isinstance(m, nn.Linear)]
+    if not linear:
+        raise ModelError(
+            f"{network.name}: it does not end in a linear layer to make anew for {classes} "
+            f"classes; --task cls --classes {classes} puts a classifier on its features"
+        )
     name, old = linear[-1]
     owner, _, last = name.rpartition(".")
     fresh = nn.Linear(old.in_features, classes)
