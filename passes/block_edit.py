@@ -128,7 +128,7 @@ def rewrite_block(
             made = gs.Constant(graph.new_name(f"{old.name}{suffix}"), array)
             node.inputs[index] = made
             initializers[made.name] = f"{account[f'{role}.{name}']} from {old.name}"
-    for node in block.nodes:
+    for node in block.nodes[:-1]:
         node.outputs[0].shape = None
 
 

@@ -104,6 +104,13 @@ class MBConvBlock(Block):
         return Form(self.kernel, hidden, hidden)
 
     @property
+    def copied_form(self) -> Form:
+        """The same hidden channels; without an expansion they are those that the copy reads."""
+        if self.expand is not None:
+            return self.form
+        return Form(self.kernel, self.out_channels, self.out_channels)
+
+    @property
     def passes_on(self) -> bool:
         """Say whether the block may be left out; a head that reads its expansion forbids it."""
         return self.tapped is None and super().passes_on
@@ -154,7 +161,7 @@ class MBConvBlock(Block):
     def activates_entry(self, form: Form, *, added: bool) -> bool:
         """Say whether the block gets an expansion that it has not: the identity, activated."""
         entry = self.out_channels if added else self.in_channels
-        return self.expand is None and form.hidden != entry and self.hidden == entry
+        return self.expand is None and form.hidden != entry
 
     def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
         """Read kernel and expansion off the depthwise convolution and the one before it."""

@@ -47,7 +47,7 @@ def references(
     """
     arch: list[str] = []
     standing: list[Sequence[gs.Node] | None] = []
-    ahead: dict[int, list[gs.Node]] = {}
+    activated: list[int] = []
     behind: dict[int, list[gs.Node]] = {}
     entry: gs.Tensor | None = None
     previous: Layer | None = None
@@ -60,12 +60,10 @@ def references(
         elif not layer.added:
             assert candidate.form is not None  # skip is not comparable
             store_arrays(layer.block, layer.block.masked(arrays, candidate.form, how))
-            front = []
             if layer.block.activates_entry(candidate.form, added=False):
-                conv = layer.block.units[layer.block.heart].conv
-                front = ahead[id(conv)] = _activated(before, layer.block, conv)
+                activated.append(len(arch))
             arch.append(name)
-            standing.append([*front, *layer.block.nodes])
+            standing.append(layer.block.nodes)
         else:
             last = layer.block.nodes[-1]
             if id(last) not in behind:
@@ -80,6 +78,12 @@ def references(
             arch.append(name)
             standing.append(nodes)
         previous = layer
+    ahead: dict[int, list[gs.Node]] = {}
+    for index in activated:  # last, for copies of a block are made from it as it stands
+        block = layers[index].block
+        conv = block.units[block.heart].conv
+        ahead[id(conv)] = _activated(before, block, conv)
+        standing[index] = [*ahead[id(conv)], *block.nodes]
     before.gs.nodes[:] = [
         one
         for node in before.nodes
@@ -145,7 +149,7 @@ def _activated(graph: Graph, block: Block, conv: gs.Node) -> list[gs.Node]:
     for node in heart.nodes[1:]:
         inputs = [twins.get(id(t), t) for t in node.inputs]
         if node is heart.bn:
-            bn = identity_batchnorm(unit_arrays(heart).bn, int(node.inputs[1].shape[0]))
+            bn = identity_batchnorm(unit_arrays(heart).bn, int(conv.inputs[1].shape[0]))
             parts = ConvArrays(np.empty(0), None, bn).parts()
             arrays = [array for name, array in parts if name != "weight"]
             names = [graph.new_name(f"{t.name}.front") for t in node.inputs[1:]]
@@ -170,7 +174,7 @@ def _repeated(
     block = layer.block
     assert candidate.form is not None  # skip is not comparable
     arrays, account = block.remap(
-        seed, block.form, added=True, how=strategy("fna"), rng=np.random.default_rng(0)
+        seed, block.copied_form, added=True, how=strategy("fna"), rng=np.random.default_rng(0)
     )
     built = build_twin(
         graph,

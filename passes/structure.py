@@ -135,6 +135,11 @@ class Block(abc.ABC):
         return self.form
 
     @property
+    def copied_form(self) -> Form:
+        """The form of a copy of the block behind it that computes the same of what it reads."""
+        return self.form
+
+    @property
     def passes_on(self) -> bool:
         """Say whether the block may be left out: what it reads agrees with what it leaves."""
         return self.stride == 1 and self.in_channels == self.out_channels

@@ -72,12 +72,14 @@ def mbconv_network(
     size: int = 16,
     opset: int = 18,
     plain_tail: bool = False,
+    plain: Sequence[int] = (),
 ) -> Graph:
     """Return stem, an e1 block of 4 channels, ``stages`` of (width, blocks, stride), classifier.
 
     Stride 2 is padded as TF's SAME ([0, 0, 1, 1] for 3x3) if ``same``. Every number is a small
     integer: batch normalisations have variance 1 and epsilon 0. With ``plain_tail`` the blocks
-    behind the first of a stage have no expansion (FBNet-C has such).
+    behind the first of a stage have no expansion (FBNet-C has such); ``plain`` names more of them
+    by number, counted from 1.
     """
     t = Text(bn, act, bias)
     if act == "relu6":
@@ -98,7 +100,7 @@ def mbconv_network(
         for i in range(blocks):
             number += 1
             name, entry, step = f"b{number}", x, stride if i == 0 else 1
-            expands = i == 0 or not plain_tail
+            expands = (i == 0 or not plain_tail) and number not in plain
             hidden = width * expansion if expands else width
             if expands:
                 x = t.conv(f"{name}.ex", x, (hidden, width, 1, 1))

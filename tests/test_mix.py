@@ -141,16 +141,44 @@ def test_every_candidate_computes_what_its_remapping_says(kind: dict[str, Any], 
     assert before.to_model().SerializeToString() == as_it_was
 
 
-def test_an_e1_block_is_searched_where_its_stage_expands() -> None:
-    """Its expansion starts as the identity; what the activation makes of that is not claimed."""
-    before = mbconv_network(((6, 3, 2),), plain_tail=True)
-    mix = Mix(kernels=(3, 5), expansions=(1, 2))
+E1: dict[str, tuple[Any, ...]] = {
+    "e1 behind an expanding block": (((6, 3, 2),), [2, 3], (4,)),
+    "a stage that begins with e1": (((6, 1, 2), (8, 3, 1)), [2, 3], (2, 4)),
+    "a stage of e1 alone": (((6, 2, 2), (8, 1, 1)), [3], (2, 3)),
+    "stages of one width": (((6, 2, 2), (6, 2, 2)), [3, 4], (3, 3)),
+}
+
+
+@pytest.mark.parametrize(("stages", "plain", "depths"), E1.values(), ids=E1)
+@pytest.mark.parametrize(("name", "bn"), [("fna", True), ("fna-live", True), ("l1", False)])
+def test_e1_blocks_behind_the_first_expanding_one_are_searched_and_proven(
+    stages: Any, plain: list[int], depths: tuple[int, ...], name: str, bn: bool
+) -> None:
+    """An expansion is made up as the identity: the block computes itself on its activated entry."""
+    before = mbconv_network(stages, plain=plain, bn=bn, bias=not bn)
+    mix = Mix(kernels=(3, 5), expansions=(1, 2, 3), depths=depths, strategy=name)
     mixed, report = applied(mix, before)
-    assert [la["seed_choice"] for la in layers(mixed)] == ["k3e2", "k3e1", "k3e1"]
-    fresh = {n for n, what in report.initializers.items() if "the identity" in what}
-    assert any(name.startswith("b2_dw_weight.expand.k5e2") for name in fresh)
-    assert proven(mix, before)[0] == SEED
-    assert outputs(mixed)
+    assert len(layers(mixed)) == sum(depths)
+    assert {la["seed_choice"] for la in layers(mixed)} == {"k3e1", "k3e2", "skip"}
+    fresh = [n for n, what in report.initializers.items() if "the identity" in what]
+    assert any(n.startswith(f"b{plain[0]}_dw_weight.expand.k5e2") for n in fresh)
+    names = [f"k{k}e{e}" for k in (3, 5) for e in (1, 2, 3)]
+    assert sorted(proven(mix, before)) == sorted(
+        [SEED, *(f"candidate {n} in every layer that has it" for n in names)]
+    )
+    back, _ = applied(Choose(), mixed)
+    assert same_graph(back, before)
+
+
+def test_a_wrong_number_in_a_made_up_expansion_breaks_a_proof() -> None:
+    before = mbconv_network(((6, 2, 2),), plain=[2])
+    mixed, _ = applied(Mix(kernels=(3,), expansions=(2,)), before)
+    made_up = next(c for c in mixed.constants() if ".expand." in c.name and "weight" in c.name)
+    made_up.values = -made_up.values
+    pairs = list(Mix(kernels=(3,), expansions=(2,)).proofs(before, mixed))
+    assert_same_outputs(*pairs[0][1:])
+    with pytest.raises(AssertionError):
+        assert_same_outputs(*pairs[1][1:])
 
 
 @pytest.mark.parametrize("skipped", [(), (4,), (2, 7), (3, 4, 8)])
