@@ -1,9 +1,10 @@
 """Draw seed and target block by block, as in FNA++ Fig. 7.
 
-One rectangle a block: its colour is the kernel, its height the expansion; a skip is a thin dashed
-outline; the blocks of one stage stand in a dashed box; S=2 and D=2 mark stride and dilation. Rows
-share their columns, so that a layer of the target stands under the same layer of the seed; where
-its choice differs from the first row's its outline is bold.
+One rectangle a block: its colour is the kernel, its height the expansion (blocks that are chosen by
+groups, K5G2, are of one height); a skip is a thin dashed outline; the blocks of one stage stand in
+a dashed box; S=2 and D=2 mark stride and dilation. Rows share their columns, so that a layer of the
+target stands under the same layer of the seed; where its choice differs from the first row's its
+outline is bold.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def draw_architectures(network: Network, rows: Sequence[tuple[str, Sequence[str]
         for frame in frames
     ]
     height = HEADER + ROW_HEIGHT * len(rows) + LEGEND
-    shapes += _legend(height - LEGEND / 2)
+    names = {name for layer in network.layers for name in layer.candidates}
+    shapes += _legend(height - LEGEND / 2, names)
     titles = " and ".join(title for title, _ in rows)
     return Drawing(
         max(width, 560.0), height, f"Architecture, block by block: {titles}", tuple(shapes)
@@ -210,8 +212,8 @@ def _caption(label: str) -> str:
     return label.upper()
 
 
-def _legend(middle: float) -> list[Box | Line | Label]:
-    """Colours, heights and outlines in one line."""
+def _legend(middle: float, names: set[str]) -> list[Box | Line | Label]:
+    """Colours, heights and outlines in one line; ``names`` are the candidates there are."""
     shapes: list[Box | Line | Label] = []
     x = MARGIN
     for kernel, fill in KERNEL_FILLS.items():
@@ -224,5 +226,7 @@ def _legend(middle: float) -> list[Box | Line | Label]:
     shapes.append(Box(x, middle - 6, 12, 12, outline=2.2))
     shapes.append(Label(x + 17, middle, "differs from the seed", 10, "start"))
     x += 140
-    shapes.append(Label(x, middle, "height: expansion", 10, "start"))
+    expands = any(kernel_and_expansion(name)[1] is not None for name in names)
+    meaning = "height: expansion" if expands else "G: groups"
+    shapes.append(Label(x, middle, meaning, 10, "start"))
     return shapes

@@ -192,7 +192,13 @@ def _with_geometry(network: Network, convolutions: Sequence[_Convolution]) -> Ne
         layers.append(layer)
     first = next(i for i, convolution in enumerate(convolutions) if convolution.layer in known)
     before = [c for c in convolutions[:first] if c.layer is None]
-    after = [c for c in convolutions[first:] if c.layer is None]
+    last = max(i for i, convolution in enumerate(convolutions) if convolution.layer in known)
+    # a 1x1 convolution among the layers is an expansion that a head reads: its block is drawn
+    after = [
+        c
+        for i, c in enumerate(convolutions)
+        if i > first and c.layer is None and (i > last or c.kernel > 1 or c.groups > 1)
+    ]
     fixed = _fixed_blocks(before, after_layers=False) + _fixed_blocks(after, after_layers=True)
     return replace(network, layers=tuple(layers), fixed=tuple(fixed))
 
