@@ -35,10 +35,10 @@ class Mix(Pass):
              of a layer are remapped from one seed block: layer i from block min(i, l - 1) (Eq. 1).
              The seed's nodes and tensors keep their names; a choice point takes over the name of
              the block's output. Layers, costs and the seed's choices go into the manifest.
-             An expansion that others read as well (SSDLite's head) is shared by its candidates, which
-             vary in the kernel only. A block without expansion (e1) that is offered one gets the
-             identity: the candidate computes the block with its activation on what the depthwise
-             convolution reads, so it starts near the seed, not equal to it.
+             An expansion that others read as well (SSDLite's head) is shared by its candidates,
+             which vary in the kernel only. A block without expansion (e1) that is offered one gets
+             the identity: the candidate computes the block with its activation on what the
+             depthwise convolution reads, so it starts near the seed, not equal to it.
     Keeps    interface. With alphas at the seed's choices, the outputs. Every candidate computes
              what its remapping says (:mod:`.mix_proof`); both are checked on every run.
 
