@@ -10,8 +10,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .base import Keeps, Pass, Report
-from .graph import Graph, Shape
+from .graph import Graph
 from .node_maker import NodeMaker
+from .output_maps import find_maps
 
 KIND = "keypoints"
 SINCE = 13  # Squeeze with the axes as an input
@@ -42,7 +43,7 @@ class AttachKeypoints(Pass):
         if graph.manifest.get("postprocess") == KIND:
             return report
         shapes = graph.infer_shapes(graph.image_size())
-        place = _heatmaps(graph, shapes)
+        place = find_maps(graph, shapes, "heatmaps (N, K, h, w)", SINCE)
         if isinstance(place, str):
             report.left["graph"] = place
             return report
@@ -118,19 +119,3 @@ def _moved(
     rise = make("Sign", make("Sub", after, before, dtype=np.float32), dtype=np.float32)
     shift = make("Mul", rise, QUARTER, dtype=np.float32)
     return make("Add", make("Cast", spot, to=1, dtype=np.float32), shift, dtype=np.float32)
-
-
-def _heatmaps(graph: Graph, shapes: dict[str, Shape]) -> int | str:
-    """Return which output holds the heatmaps, or why none does."""
-    if not any(t.shape is not None and len(t.shape) == 4 for t in graph.inputs):
-        return "no input is an image (N, C, H, W)"
-    if graph.opset < SINCE:
-        return f"operator set {graph.opset} is below {SINCE}; raise-opset first"
-    found = []
-    for place, output in enumerate(graph.outputs):
-        shape = shapes.get(output.name, ())
-        found.append(f"{output.name} {list(shape)}")
-        kind = np.dtype(output.dtype).kind if output.dtype is not None else "f"
-        if len(shape) == 4 and kind == "f":
-            return place
-    return f"no output holds heatmaps (N, K, h, w); found {', '.join(found)}"

@@ -10,7 +10,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .base import Keeps, Pass, Report
-from .graph import Graph, Shape
+from .graph import Graph
+from .output_maps import find_maps
 
 KINDS = ("argmax",)
 DTYPES = {"int64": onnx.TensorProto.INT64, "uint8": onnx.TensorProto.UINT8}
@@ -48,7 +49,7 @@ class AttachPostprocess(Pass):
         if graph.manifest.get("postprocess") == self.kind:
             return report
         shapes = graph.infer_shapes(graph.image_size())
-        place = _logits(graph, shapes)
+        place = find_maps(graph, shapes, "logits (N, C, H, W)", RESIZE_SINCE, least=2)
         if isinstance(place, str):
             report.left["graph"] = place
             return report
@@ -121,19 +122,3 @@ class _Maker:
             gs.Constant(self.graph.new_name(f"{self.prefix}.{word}{value}"), np.array([value]))
             for word, value in (("from", start), ("to", end), ("axis", 0))
         ]
-
-
-def _logits(graph: Graph, shapes: dict[str, Shape]) -> int | str:
-    """Return which output holds the logits, or why none does."""
-    if not any(t.shape is not None and len(t.shape) == 4 for t in graph.inputs):
-        return "no input is an image (N, C, H, W)"
-    if graph.opset < RESIZE_SINCE:
-        return f"operator set {graph.opset} is below {RESIZE_SINCE}; raise-opset first"
-    found = []
-    for place, output in enumerate(graph.outputs):
-        shape = shapes.get(output.name, ())
-        found.append(f"{output.name} {list(shape)}")
-        kind = np.dtype(output.dtype).kind if output.dtype is not None else "f"
-        if len(shape) == 4 and kind == "f" and shape[1] != 1:
-            return place
-    return f"no output holds logits (N, C, H, W); found {', '.join(found)}"

@@ -19,11 +19,13 @@ from fnac.data.class_transforms import ClassTransform, cut_to_shape
 from fnac.data.loader import keep_in_memory, stack
 from fnac.data.preprocessing import preprocessing
 from fnac.data.source import Batch, Dataset, DataSource, Sample
-from fnac.data.transforms import EvalTransform, TrainTransform
+from fnac.data.transforms import EvalTransform
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 
 from .base import Manifest, Outputs, Scores, Size
+from .network_check import check_count
 from .panels import write_png
+from .segmentation import whole_picture_transform
 
 TOP = 5
 PICTURE_SIDE = 192
@@ -65,31 +67,13 @@ class Classification:
 
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError when the network was made for another number of classes."""
-        wanted = manifest.get("num_classes") if manifest.get("task") == self.name else None
-        if wanted is not None and int(wanted) != self.num_classes:
-            raise UsageError(
-                f"the network puts out {wanted} classes; the data set has {self.num_classes} "
-                f"({', '.join(self.classes[:4])}, ...); expand the seed for this data set"
-            )
+        check_count(manifest, self.name, self.classes)
 
     # ------------------------------------------------------------------ samples
 
     def train_transform(self, batches: BatchSettings, manifest: Manifest) -> ClassTransform:
         """Return random scale, crop, flip and colour about the network's own size."""
-        mean, std, color = preprocessing(manifest)
-        whole = batches.whole_size(manifest)
-        return ClassTransform(
-            TrainTransform(
-                batches.crop or whole,
-                mean,
-                std,
-                scale=batches.scale,
-                flip=batches.flip,
-                colour=batches.colour,
-                base=whole,
-                color=color,
-            )
-        )
+        return ClassTransform(whole_picture_transform(batches, manifest))
 
     def eval_transform(self, size: Size, manifest: Manifest) -> ClassTransform:
         """Return the largest middle part, resized to ``size``."""

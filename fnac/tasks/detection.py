@@ -31,6 +31,7 @@ from .box_decoding import Detections, DetectionSettings, detect
 from .box_losses import focal_losses, mining_losses
 from .box_pictures import draw_boxes
 from .coco_metric import Found, Truth, coco_scores
+from .network_check import check_count
 
 RAW = ("class_logits", "box_deltas")
 ANSWERS = ("boxes", "scores", "labels")
@@ -77,12 +78,7 @@ class Detection:
 
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError when the network was made for another number of classes."""
-        wanted = manifest.get("num_classes") if manifest.get("task") == self.name else None
-        if wanted is not None and int(wanted) != len(self.classes):
-            raise UsageError(
-                f"the network finds {wanted} classes; the data set has {len(self.classes)} "
-                f"({', '.join(self.classes[:4])}, ...); expand the seed for this data set"
-            )
+        check_count(manifest, self.name, self.classes)
 
     # ------------------------------------------------------------------ samples
 

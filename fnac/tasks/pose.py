@@ -31,6 +31,7 @@ from .base import Manifest, Outputs, Scores, Size
 from .correct_joints import CorrectJoints
 from .heatmaps import decode_heatmaps, gaussian_heatmaps, unmirror
 from .keypoint_ap import KeypointAP
+from .network_check import check_count
 from .panels import write_png
 from .skeletons import draw_persons
 
@@ -80,12 +81,7 @@ class Pose:
 
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError when the network was made for another number of joints."""
-        wanted = manifest.get("num_classes") if manifest.get("task") == self.name else None
-        if wanted is not None and int(wanted) != self.count:
-            raise UsageError(
-                f"the network puts out {wanted} joints; the data set has {self.count} "
-                f"({', '.join(self.joints.names[:4])}, ...); expand the seed for this data set"
-            )
+        check_count(manifest, self.name, self.joints.names, "joints")
 
     # ------------------------------------------------------------------ samples
 

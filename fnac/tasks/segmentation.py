@@ -21,6 +21,7 @@ from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageEr
 
 from .base import Manifest, Outputs, Scores, Size
 from .mean_iou import MeanIoU
+from .network_check import check_count
 from .panels import draw_panel, write_png
 
 
@@ -50,29 +51,13 @@ class Segmentation:
 
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError when the network was made for another number of classes."""
-        wanted = manifest.get("num_classes") if manifest.get("task") == self.name else None
-        if wanted is not None and int(wanted) != len(self.classes):
-            raise UsageError(
-                f"the network puts out {wanted} classes; the data set has {len(self.classes)} "
-                f"({', '.join(self.classes[:4])}, ...); expand the seed for this data set"
-            )
+        check_count(manifest, self.name, self.classes)
 
     # ------------------------------------------------------------------ samples
 
     def train_transform(self, batches: BatchSettings, manifest: Manifest) -> TrainTransform:
         """Return random scale, crop, flip and colour about the network's own size."""
-        mean, std, color = preprocessing(manifest)
-        whole = batches.whole_size(manifest)
-        return TrainTransform(
-            batches.crop or whole,
-            mean,
-            std,
-            scale=batches.scale,
-            flip=batches.flip,
-            colour=batches.colour,
-            base=whole,
-            color=color,
-        )
+        return whole_picture_transform(batches, manifest)
 
     def eval_transform(self, size: Size, manifest: Manifest) -> EvalTransform:
         """Return the resizing to ``size``."""
@@ -194,6 +179,22 @@ class SegmentationEvaluation:
                 "wanted at least one of a class"
             )
         return Scores(value, dict(zip(self._task.classes, self._metric.per_class(), strict=True)))
+
+
+def whole_picture_transform(batches: BatchSettings, manifest: Manifest) -> TrainTransform:
+    """Return random scale, crop, flip and colour about the size that whole pictures are seen at."""
+    mean, std, color = preprocessing(manifest)
+    whole = batches.whole_size(manifest)
+    return TrainTransform(
+        batches.crop or whole,
+        mean,
+        std,
+        scale=batches.scale,
+        flip=batches.flip,
+        colour=batches.colour,
+        base=whole,
+        color=color,
+    )
 
 
 def fit_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
