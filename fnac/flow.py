@@ -127,6 +127,11 @@ def resolve(config: Config) -> dict[str, dict[str, Any]]:
         for section, kind in kinds.items()
     }
     resolved["task"] = dataclasses.asdict(task_settings(settings.task, config.get("task", {})))
+    if resolved["task"].get("flip_test") and not resolved["emit"]["no_postprocess"]:
+        raise UsageError(
+            "task.flip_test: it averages heatmaps, and the emitted file would put out keypoints; "
+            "add --set emit.no_postprocess=true, or leave flip_test to a later fnac eval"
+        )
     return resolved
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from fnac.data import DataSource, open_data
 from fnac.errors import UsageError
+from fnac.flow import resolve
 from fnac.importer import import_onnx
 from fnac.passes.graph import Graph
 from fnac.stages.emit import EmitSettings, emit
@@ -117,3 +118,11 @@ def test_pictures_of_the_emitted_file(tmp_path: Path) -> None:
     outputs, at = predict_first(made, task, dataset, 2)
     paths = task.pictures(dataset, outputs, tmp_path / "pictures", at, Graph.load(made).manifest)
     assert [p.name for p in paths] == ["prediction_00-p0-100.png", "prediction_01-p1-101.png"]
+
+
+def test_a_run_that_could_not_be_measured_is_refused_before_it_begins() -> None:
+    config = {"adapt": {"task": "pose"}, "task": {"flip_test": True}}
+    with pytest.raises(UsageError, match=r"task.flip_test: it averages heatmaps, and the emitted"):
+        resolve(config)
+    resolved = resolve({**config, "emit": {"no_postprocess": True}})
+    assert resolved["task"]["flip_test"] is True
