@@ -31,6 +31,7 @@ PASSES: dict[str, str] = {
     "grow-width": "grow_width:GrowWidth",
     "lift-constants": "lift_constants:LiftConstants",
     "make-batch-symbolic": "make_batch_symbolic:MakeBatchSymbolic",
+    "make-size-symbolic": "make_size_symbolic:MakeSizeSymbolic",
     "merge-pad": "merge_pad:MergePad",
     "mix": "mix:Mix",
     "normalize": "normalize:PIPELINE",

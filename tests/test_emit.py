@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fnac.errors import UsageError
+from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.verify import random_feed, run
 from fnac.stages.emit import EmitSettings, emit
@@ -80,6 +80,24 @@ def test_a_detector_answers_in_boxes(tmp_path: Path, precision: str) -> None:
     assert {"NonMaxSuppression", "Exp"} <= kinds
     assert not any(t.dtype == np.float16 for n in made.nodes if n.op == "Exp" for t in n.outputs)
     assert result.profile.params == g_params(g)
+
+
+def test_pictures_of_any_size_can_be_fed(tmp_path: Path) -> None:
+    g = graph(DETECTOR, values={"s": [0, -1, 2], "t": [0, -1, 4]})
+    anchors = {"levels": [{"stride": 8, "boxes": [[8, 8], [8, 16]]}]}
+    g.manifest.update(role="target", task="det", num_classes=2, anchors=anchors)
+    target = g.save(tmp_path / "target.onnx")
+    made = Graph.load(emit(target, tmp_path / "m.onnx", EmitSettings(any_size=True)).path)
+    assert made.inputs[0].shape == ["N", 3, "height", "width"]
+    picture = np.random.default_rng(0).normal(size=(1, 3, 64, 48)).astype(np.float32)
+    assert run(made, {"x": picture})["boxes"][0, :, 3].max() > 40
+    fixed = graph(DETECTOR, values={"s": [0, 20, 2], "t": [0, 20, 4]}, check=False)
+    fixed.inputs[0].shape = ["N", 3, 16, 40]
+    fixed.manifest.update(role="target", task="det", num_classes=2, anchors=anchors)
+    stuck = fixed.save(tmp_path / "fixed.onnx")
+    with pytest.raises(UnsupportedGraphError, match=r"any_size: at 80x72, .*; emit it without"):
+        emit(stuck, tmp_path / "n.onnx", EmitSettings(any_size=True))
+    assert not (tmp_path / "n.onnx").exists()
 
 
 def g_params(g: Graph) -> int:

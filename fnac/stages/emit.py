@@ -31,6 +31,7 @@ from fnac.passes.files import write_atomically
 from fnac.passes.fold_batchnorm import FoldBatchNorm
 from fnac.passes.graph import Graph
 from fnac.passes.lift_constants import LiftConstants
+from fnac.passes.make_size_symbolic import MakeSizeSymbolic
 from fnac.passes.manager import PassManager
 from fnac.passes.verify import probe_size, random_feed, run
 
@@ -43,6 +44,7 @@ class EmitSettings:
 
     ``no_postprocess``  leave the raw outputs (logits, box deltas, heatmaps)
     ``labels``          number type of the labels: ``int64`` or ``uint8``
+    ``any_size``        free height and width: pictures of other sizes than the network's can be fed
     ``fp16``            store and compute in float16; inputs and outputs stay float32
     ``int8``            quantize, calibrated on pictures of ``--data``
     ``calibration``     pictures that int8 is calibrated on
@@ -56,6 +58,7 @@ class EmitSettings:
 
     no_postprocess: bool = False
     labels: str = "int64"
+    any_size: bool = False
     fp16: bool = False
     int8: bool = False
     calibration: int = 100
@@ -108,6 +111,8 @@ def pipeline(graph: Graph, settings: EmitSettings) -> list[Pass]:
         FoldBatchNorm(),
         Clean(),
     ]
+    if settings.any_size:
+        passes.append(MakeSizeSymbolic())
     halves: list[Pass] = [ConvertFloat16()] if settings.fp16 else []
     if settings.no_postprocess:
         return passes + halves
@@ -145,6 +150,10 @@ def emit(
     before = profile(graph, settings.size, "paper")
     manager = PassManager(verify=not settings.no_verify, dump=dump)
     manager.run(pipeline(graph, settings), graph)
+    for entry in manager.ledger:
+        if entry.name == MakeSizeSymbolic.name and entry.report.left:
+            reason = next(iter(entry.report.left.values()))
+            raise UnsupportedGraphError(f"{model}: any_size: {reason}; emit it without any_size")
     counted = profile(graph, settings.size)
     for node, cost in zip(graph.nodes, counted.nodes, strict=True):
         node.metadata["fnac.madds"] = str(cost.madds)
