@@ -14,6 +14,7 @@ from fnac.models.recipes import load_recipe, recipe_names
 from fnac.models.seeds import find_seed
 from fnac.models.spaces import load_space, space_for, space_names
 from fnac.search.settings import SearchSettings
+from fnac.stages.emit import EmitSettings
 from fnac.stages.expand import ExpandSettings
 from fnac.stages.export import ExportSettings
 from fnac.stages.tune import TuneSettings
@@ -117,6 +118,7 @@ def test_the_settings_of_a_recipe_are_settings(name: str) -> None:
         "expand": ExpandSettings,
         "search": SearchSettings,
         "tune": TuneSettings,
+        "emit": EmitSettings,
     }
     made = {section: build(kinds[section], values, section) for section, values in recipe.items()}
     assert made["search"].batch_size == recipe["search"]["batch_size"]
