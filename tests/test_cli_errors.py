@@ -271,3 +271,21 @@ def test_a_run_that_never_began_leaves_no_folder(fnac, arguments, code, tmp_path
     found, _, err = fnac(*arguments)
     assert found == code, err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_skip_bad_leaves_out_what_is_wrong_and_counts(fnac, bundled, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from PIL import Image
+
+    data = tmp_path / "data"
+    for kind in ("images", "masks"):
+        (data / kind / "val").mkdir(parents=True)
+    (data / "classes.txt").write_text("a\nb\nc\n")
+    for name, label in (("good", 1), ("wrong", 9)):
+        Image.new("RGB", (32, 32)).save(data / "images" / "val" / f"{name}.png")
+        Image.new("L", (32, 32), label).save(data / "masks" / "val" / f"{name}.png")
+    words = ("eval", bundled, "--data", f"folder:{data}", "--json")
+    code, out, err = fnac(*words, "--skip-bad")
+    assert code == 0, err
+    assert json.loads(out)["images"] == 1
+    assert "1 of 2 samples of 'val' are left out; the first:" in err
+    assert "label id 9" in err

@@ -34,8 +34,16 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 out_file = click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write.")
 out_run = click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder.")
-data_option = click.option(
-    "--data", metavar="SPEC", help="NAME:PATH or a YAML file.  [default: built-in scenes]"
+data_option = _options(
+    click.option(
+        "--data", metavar="SPEC", help="NAME:PATH or a YAML file.  [default: built-in scenes]"
+    ),
+    click.option(
+        "--skip-bad",
+        is_flag=True,
+        default=None,
+        help="Leave out samples with wrong annotations, say how many.  [default: refuse them]",
+    ),
 )
 budget_options = _options(
     click.option("--budget", help="24.2G, 0.9x, 90%, or 2.4M with --budget-of params."),
@@ -169,6 +177,7 @@ def expand(
 def search(
     model: Path,
     data: str | None,
+    skip_bad: bool | None,
     out: Path | None,
     budget: str | None,
     budget_of: str | None,
@@ -189,6 +198,7 @@ def search(
         options={
             "adapt": {
                 "data": data,
+                "skip_bad": skip_bad,
                 "budget": budget,
                 "budget_of": budget_of,
                 "latency_table": latency_table,
@@ -266,6 +276,7 @@ def derive(
 def tune(
     model: Path,
     data: str | None,
+    skip_bad: bool | None,
     out: Path | None,
     task: str | None,
     resume: bool,
@@ -281,7 +292,10 @@ def tune(
     config = gather(
         file=config_file,
         assignments=assignments,
-        options={"adapt": {"data": data, "task": task}, "tune": _training(options)},
+        options={
+            "adapt": {"data": data, "task": task, "skip_bad": skip_bad},
+            "tune": _training(options),
+        },
     )
     found = run_tune(model, config, out=out, resume=resume)
     if as_json:
@@ -342,6 +356,7 @@ def evaluate(
     model: Path,
     task: str | None,
     data: str | None,
+    skip_bad: bool | None,
     split: str | None,
     size: Size | None,
     limit: int | None,
@@ -357,7 +372,7 @@ def evaluate(
         file=config_file,
         assignments=assignments,
         options={
-            "adapt": {"data": data, "task": task},
+            "adapt": {"data": data, "task": task, "skip_bad": skip_bad},
             "eval": {"split": split, "size": size, "limit": limit},
         },
     )
@@ -395,6 +410,7 @@ def adapt(
     seed: str | None,
     task: str,
     data: str | None,
+    skip_bad: bool | None,
     out: Path | None,
     budget: str | None,
     budget_of: str | None,
@@ -433,6 +449,7 @@ def adapt(
             "seed": seed,
             "task": task,
             "data": data,
+            "skip_bad": skip_bad,
             "budget": budget,
             "budget_of": budget_of,
             "latency_table": latency_table,
