@@ -1,0 +1,113 @@
+"""The seed is inside its super network, for every seed under every head."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fnac.models.seeds import find_seed
+from fnac.passes.choice import set_alphas
+from fnac.passes.choose import Choose
+from fnac.passes.cost import profile
+from fnac.passes.graph import Graph
+from fnac.passes.manager import PassManager
+from fnac.passes.verify import random_feed, run
+from fnac.stages.expand import ExpandSettings, expand, prepare_seed
+from fnac.stages.export import ExportSettings, export_seed
+from tests.graphs import applied
+from tests.mbconv_networks import same_graph
+from tests.test_seeds_with_heads import CLASSES, HEADS, PAIRS, SEEDS, SIZE
+
+DEFAULT = [(seed, head) for seed, head in PAIRS if seed == SEEDS[0]] + list(
+    zip(SEEDS[1:], ("retinanet", "simplebaseline", "ssdlite", "deeplabv3plus"), strict=True)
+)
+"""Every head on MobileNetV2, and each other seed under one; the rest is marked slow."""
+
+
+@functools.cache
+def exported(seed: str) -> Graph:
+    return export_seed(ExportSettings(seed, "none", size=(SIZE, SIZE)))
+
+
+def settings(head: str) -> ExpandSettings:
+    return ExpandSettings(task=HEADS[head], head=head, classes=CLASSES)
+
+
+def prepared(seed: str, head: str) -> Graph:
+    made = prepare_seed(exported(seed), settings(head), manager=PassManager(verify=False))
+    made.refresh_shapes()
+    return made
+
+
+def seed_comes_back(made: Graph, before: Graph) -> None:
+    """Choosing the seed's candidates leaves the seed to the bit, and costs what it costs."""
+    target, _ = applied(Choose(), made)
+    target.refresh_shapes()
+    assert same_graph(target, before)
+    cost = profile(before)
+    assert (made.manifest["seed_madds"], made.manifest["seed_params"]) == (cost.madds, cost.params)
+    chosen = [
+        candidate["madds"]
+        for layer in made.manifest["layers"]
+        for candidate in layer["candidates"]
+        if candidate["name"] == layer["seed_choice"]
+    ]
+    assert made.manifest["fixed_madds"] + sum(chosen) == cost.madds
+
+
+def alphas_lead_to_the_seed(made: Graph, before: Graph) -> None:
+    """With all weight on the seed's candidates the super network computes the seed exactly."""
+    at = [
+        [c["name"] for c in layer["candidates"]].index(layer["seed_choice"])
+        for layer in made.manifest["layers"]
+    ]
+    feed = random_feed(before, (SIZE, SIZE))
+    wanted, found = run(before, feed), run(set_alphas(made, at), feed)
+    assert list(wanted) == list(found)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    other = [(i + 1) % len(la["candidates"]) for i, la in zip(at, made.manifest["layers"])]
+    changed = run(set_alphas(made, other), feed)
+    assert any(not np.array_equal(changed[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(("seed", "head"), DEFAULT)
+def test_the_seed_is_inside(seed: str, head: str) -> None:
+    before = prepared(seed, head)
+    made = expand(exported(seed), settings(head), manager=PassManager(verify=False))
+    assert made.manifest["layers"]
+    seed_comes_back(made, before)
+    alphas_lead_to_the_seed(made, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "head"), PAIRS)
+def test_every_candidate_is_proven(seed: str, head: str) -> None:
+    before = prepared(seed, head)
+    manager = PassManager()
+    made = expand(exported(seed), settings(head), manager=manager)
+    assert (manager.ledger[-1].name, manager.ledger[-1].verdict) == ("mix", "equal")
+    seed_comes_back(made, before)
+    alphas_lead_to_the_seed(made, before)
+
+
+def test_a_head_on_the_file_or_by_expand_is_the_same_network(tmp_path: Path) -> None:
+    torch.save(find_seed(SEEDS[0]).table.network(5).state_dict(), tmp_path / "w.pth")
+    of_file = {"seed": SEEDS[0], "weights": str(tmp_path / "w.pth"), "size": (SIZE, SIZE)}
+    one = export_seed(ExportSettings(**of_file, task="det", head="ssdlite", classes=CLASSES))
+    other = prepare_seed(
+        export_seed(ExportSettings(**of_file)),
+        settings("ssdlite"),
+        manager=PassManager(verify=False),
+    )
+    x = {"input": np.random.default_rng(0).standard_normal((2, 3, SIZE, SIZE), np.float32)}
+    a, b = run(one, x), run(other, x)
+    assert list(a) == list(b) == ["class_logits", "box_deltas"]
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+    assert one.manifest["anchors"] == other.manifest["anchors"]
+    assert one.manifest["taps"] == other.manifest["taps"]
