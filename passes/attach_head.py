@@ -60,6 +60,7 @@ class AttachHead(Pass):
             if output.name in taken:
                 owner = next(t for n in graph.nodes for t in n.outputs if t.name == output.name)
                 owner.name = graph.new_name(f"{owner.name}.backbone")
+        _name_dimensions(head, joined)
         outputs = {id(t) for t in head.outputs}
         renamed: set[int] = set()
         for node in head.nodes:
@@ -128,6 +129,21 @@ def _join(graph: Graph, head: Graph) -> dict[int, gs.Tensor]:
         _check_shape(theirs, ours)
     joined = {id(theirs): ours for theirs, ours in pairs}
     return joined | {id(t): graph.inputs[0] for t in head.inputs if t.name == IMAGE}
+
+
+def _name_dimensions(head: Graph, joined: dict[int, gs.Tensor]) -> None:
+    """Give the head's outputs the backbone's symbols and sizes for the head's own symbols."""
+    same: dict[str, int | str] = {}
+    for tensor in head.inputs:
+        ours = joined[id(tensor)].shape
+        if tensor.shape is None or ours is None:
+            continue
+        for theirs, value in zip(tensor.shape, ours):
+            if isinstance(theirs, str) and value is not None:
+                same.setdefault(theirs, value)
+    for output in head.outputs:
+        if output.shape is not None:
+            output.shape = [same.get(d, d) if isinstance(d, str) else d for d in output.shape]
 
 
 def _check_shape(theirs: gs.Tensor, ours: gs.Tensor) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from fnac.errors import UnsupportedGraphError
+from fnac.models.heads.kinds import HEADS as HEAD_KINDS
 from fnac.models.seeds import find_seed
 from fnac.passes.choice import set_alphas
 from fnac.passes.choose import Choose
@@ -18,7 +20,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.verify import random_feed, run
 from fnac.stages.expand import ExpandSettings, expand, prepare_seed
 from fnac.stages.export import ExportSettings, export_seed
-from tests.graphs import applied
+from tests.graphs import applied, renamed
 from tests.mbconv_networks import same_graph
 from tests.test_seeds_with_heads import CLASSES, HEADS, PAIRS, SEEDS, SIZE
 
@@ -111,3 +113,40 @@ def test_a_head_on_the_file_or_by_expand_is_the_same_network(tmp_path: Path) -> 
         np.testing.assert_array_equal(a[name], b[name])
     assert one.manifest["anchors"] == other.manifest["anchors"]
     assert one.manifest["taps"] == other.manifest["taps"]
+
+
+@pytest.mark.parametrize(
+    ("file", "head", "channels"),
+    [
+        ("weights_imagenet/mobilenet_v2_tfhub_ptq.onnx", "retinanet", [32, 96, 320]),
+        ("weights_imagenet/mobilenet_v2_tfhub_ptq.onnx", "ssdlite", [576, 1280]),
+        ("weights_mobilenet_bn/mobilenet_v2_gluon_bn.onnx", "deeplabv3plus", [320, 24]),
+        ("weights_imagenet/squeezenet1_1.onnx", "linear", [512]),
+    ],
+)
+def test_heads_go_on_found_networks(
+    shared_data: Path, file: str, head: str, channels: list[int]
+) -> None:
+    asked = ExpandSettings(task=HEADS[head], head=head, classes=CLASSES, size=(96, 96))
+    made = prepare_seed(
+        renamed(Graph.load(shared_data / file)), asked, manager=PassManager(verify=False)
+    )
+    assert [tap["channels"] for tap in made.manifest["taps"]] == channels
+    batch = made.inputs[0].shape[0]
+    assert [t.shape[0] for t in made.outputs] == [batch] * len(made.outputs)
+    found = run(made, random_feed(made, (96, 96)))
+    assert list(found) == list(HEAD_KINDS[head].outputs(CLASSES))
+    assert all(np.isfinite(value).all() for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        ("retinanet", "tap c3: no tensor of stride 8 holds all features of the network; those of"),
+        ("simplebaseline", "features: its stride is 4; the head simplebaseline reads features of "),
+    ],
+)
+def test_a_backbone_that_is_too_fine_is_refused(shared_data: Path, head: str, why: str) -> None:
+    seed = Graph.load(shared_data / "weights_cifar10_resnet" / "resnet20.onnx")
+    with pytest.raises(UnsupportedGraphError, match=why):
+        prepare_seed(seed, settings(head), manager=PassManager(verify=False))
