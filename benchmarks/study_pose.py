@@ -37,8 +37,8 @@ def settings(epochs: int, search_epochs: int, sigma: float) -> dict[str, Any]:
     }
 
 
-def torch_pck(network: Path, data: str) -> float:
-    """Return the PCK of the re-imported network in torch."""
+def torch_metric(network: Path, task_name: str, data: str) -> float:
+    """Return the metric of the re-imported network in torch."""
     from fnac.data.spec import open_data
     from fnac.importer import import_onnx
     from fnac.passes.graph import Graph
@@ -47,18 +47,18 @@ def torch_pck(network: Path, data: str) -> float:
 
     graph = Graph.load(network)
     module = import_onnx(graph.to_model())
-    source = open_data(data, "pose")
-    task = make_task("pose", source, graph.manifest)
+    source = open_data(data, task_name)
+    task = make_task(task_name, source, graph.manifest)
     return evaluate_module(
         module, source, task, size=graph.image_size(), manifest=graph.manifest
     ).value
 
 
-def measured(run: Path, data: str) -> tuple[float, float, int]:
-    """Return PCK in onnxruntime, PCK in torch and MAdds of a run's network."""
-    found = fnac("eval", run / "model.onnx", "--task", "pose", "--data", data)
+def measured(run: Path, task: str, data: str) -> tuple[float, float, int]:
+    """Return the metric in onnxruntime, in torch, and the MAdds of a run's network."""
+    found = fnac("eval", run / "model.onnx", "--task", task, "--data", data)
     cost = fnac("profile", run / "target.onnx")["madds"]
-    return found["value"], torch_pck(run / "target.onnx", data), cost
+    return found["value"], torch_metric(run / "target.onnx", task, data), cost
 
 
 def main() -> None:
@@ -101,8 +101,8 @@ def main() -> None:
         fnac("adapt", *words, "-o", run, *resume)
 
     rows = {
-        "seed architecture": measured(seed, data),
-        "target, adapted": measured(run, data),
+        "seed architecture": measured(seed, "pose", data),
+        "target, adapted": measured(run, "pose", data),
     }
     print("| network | PCK@0.2 (onnxruntime) | PCK@0.2 (torch) | MAdds |\n|---|---|---|---|")
     for name, (value, torch_value, madds) in rows.items():
