@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from .anchor_nodes import anchor_nodes
 from .anchors import LARGEST_LOG_SCALE, AnchorSpec, anchor_boxes
 from .base import Keeps, Pass, Report
 from .graph import Graph, Shape
@@ -98,7 +99,7 @@ class AttachDetections(Pass):
         scores = make("GatherND", scores, rows, batch_dims=1, dtype=np.float32)
         deltas = make("GatherND", deltas, rows, batch_dims=1, dtype=np.float32)
         size = _fixed_size(image)
-        anchors = anchor_boxes(spec, size) if size is not None else _anchors_of(make, image, spec)
+        anchors = anchor_boxes(spec, size) if size is not None else anchor_nodes(make, image, spec)
         chosen = make("Gather", anchors, order, axis=0, dtype=np.float32)
         boxes = _decode(make, deltas, chosen, spec, image, size)
         by_class = make("Transpose", scores, perm=[0, 2, 1], dtype=np.float32)
@@ -234,52 +235,3 @@ def _decode(
         edge = np.array([size[1], size[0]] * 2, np.float32)
     inside = make("Max", corners, np.array(0, np.float32), dtype=single)
     return make("Min", inside, edge, dtype=single)
-
-
-def _anchors_of(make: NodeMaker, image: gs.Variable, spec: AnchorSpec) -> gs.Variable:
-    """Return all anchors (A, 4) of whatever size the picture has, as ``anchors.anchor_boxes``."""
-    sides = make("Shape", image)
-    cells = [make("Gather", sides, np.array(axis), axis=0, dtype=np.int64) for axis in (2, 3)]
-    last = spec.levels[0].stride
-    parts = []
-    for place, level in enumerate(spec.levels):
-        if place == 0:
-            steps = [int(step) for step in level.stride]
-            cells = [_divided_up(make, c, s) for c, s in zip(cells, steps, strict=True)]
-        else:
-            for axis, times in enumerate(spec.halvings(last, level.stride)):
-                for _ in range(times):
-                    cells[axis] = _divided_up(make, cells[axis], 2)
-        last = level.stride
-        parts.append(_level(make, cells, level.stride, level.boxes, spec.centre))
-    return make("Concat", *parts, axis=0, dtype=np.float32)
-
-
-def _divided_up(make: NodeMaker, cells: gs.Tensor, by: int) -> gs.Variable:
-    more = make("Add", cells, np.array(by - 1), dtype=np.int64)
-    return make("Div", more, np.array(by), dtype=np.int64)
-
-
-def _level(
-    make: NodeMaker,
-    cells: list[gs.Variable],
-    stride: tuple[float, float],
-    boxes: tuple[tuple[float, float], ...],
-    centre: float,
-) -> gs.Variable:
-    """Return one level's anchors (rows * columns * boxes, 4)."""
-    shifts = []
-    for count, step, shape in zip(cells, stride, ([-1, 1, 1, 1], [1, -1, 1, 1]), strict=True):
-        numbers = make("Range", np.array(0), count, np.array(1), dtype=np.int64)
-        numbers = make("Cast", numbers, to=onnx.TensorProto.FLOAT, dtype=np.float32)
-        middle = make("Add", numbers, np.array(centre, np.float32), dtype=np.float32)
-        middle = make("Mul", middle, np.array(step, np.float32), dtype=np.float32)
-        shifts.append(make("Reshape", middle, np.array(shape), dtype=np.float32))
-    half = np.array(boxes, np.float32) / 2
-    corners = np.concatenate([-half, half], axis=1)
-    y, x = (
-        make("Mul", shift, np.array(axis, np.float32), dtype=np.float32)
-        for shift, axis in zip(shifts, ([0, 1, 0, 1], [1, 0, 1, 0]), strict=True)
-    )
-    grid = make("Add", make("Add", y, x, dtype=np.float32), corners, dtype=np.float32)
-    return make("Reshape", grid, np.array([-1, 4]), dtype=np.float32)

@@ -23,6 +23,7 @@ from fnac.data.loader import Subset
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 from fnac.passes.anchors import AnchorSpec, anchor_boxes
 from fnac.tasks import make_task
+from fnac.tasks.box_decoding import encode_boxes
 from fnac.tasks.box_losses import focal_losses, match_anchors, mining_losses
 from fnac.tasks.coco_metric import Found, Truth, coco_results, coco_scores, coco_truth
 from fnac.tasks.detection import Detection, Settings
@@ -285,8 +286,6 @@ def perfect_outputs(task: Detection, dataset: Any, indices: range) -> tuple[torc
     if spec.scores == "softmax":
         logits[..., 0] = 9
     deltas = torch.zeros(len(indices), len(anchors), 4)
-    from fnac.tasks.box_decoding import encode_boxes
-
     for picture, rows in enumerate(targets):
         taken: set[int] = set()
         for row in rows[rows[:, 4] >= 0]:

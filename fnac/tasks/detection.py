@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from fnac.data.batches import BatchSettings
-from fnac.data.box_source import BoxDataset
 from fnac.data.box_transforms import (
     BoxEvalTransform,
     BoxTrainTransform,
@@ -23,18 +22,17 @@ from fnac.data.box_transforms import (
 from fnac.data.loader import keep_in_memory
 from fnac.data.preprocessing import preprocessing
 from fnac.data.source import Batch, Dataset, DataSource, Sample, source_sample
-from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
+from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 from fnac.passes.anchors import AnchorSpec, anchor_boxes
 
-from .base import Manifest, Outputs, Scores, Size
-from .box_decoding import Detections, DetectionSettings, detect
+from .base import Manifest, Outputs, Size
+from .box_decoding import DetectionSettings, detect
 from .box_losses import focal_losses, mining_losses
 from .box_pictures import draw_boxes
-from .coco_metric import Found, Truth, coco_scores
+from .detection_evaluation import ANSWERS, DetectionEvaluation, stacked, unstacked
 from .network_check import check_count
 
 RAW = ("class_logits", "box_deltas")
-ANSWERS = ("boxes", "scores", "labels")
 
 
 @dataclass(frozen=True)
@@ -162,13 +160,13 @@ class Detection:
         anchors = self._anchors_at(size, logits.device)
         s = self.settings
         wanted = DetectionSettings(s.iou, s.score, s.candidates, s.detections)
-        return _stacked(detect(logits, deltas, anchors, spec, size, wanted))
+        return stacked(detect(logits, deltas, anchors, spec, size, wanted))
 
     def evaluation(
         self, dataset: Dataset, size: Size, manifest: Manifest, where: str = "network"
     ) -> DetectionEvaluation:
         """Begin COCO's average precision, in the pixels of the original pictures."""
-        return DetectionEvaluation(self, dataset, self.fit(size, manifest), where)
+        return DetectionEvaluation(self.classes, dataset, self.fit(size, manifest), where)
 
     def pictures(
         self,
@@ -185,7 +183,7 @@ class Detection:
         for index, output in enumerate(outputs):
             base, place = source_sample(dataset, index)
             image, boxes = base[place]
-            found = _unstacked(output, fit, [(int(image.shape[1]), int(image.shape[2]))])[0]
+            found = unstacked(output, fit, [(int(image.shape[1]), int(image.shape[2]))])[0]
             path = folder / f"prediction_{index:02d}-{dataset.id(index)}.png"
             draw_boxes(path, image, boxes, found, self.classes)
             written.append(path)
@@ -224,75 +222,3 @@ class Detection:
                 "--task det)"
             )
         return several[0], several[1]
-
-
-class DetectionEvaluation:
-    """Detections and objects of all pictures; the evaluator runs at the end."""
-
-    def __init__(self, task: Detection, dataset: Dataset, fit: Fit, where: str) -> None:
-        self._task, self._dataset, self._fit, self._where = task, dataset, fit, where
-        self._truths: list[Truth] = []
-        self._found: list[Found] = []
-
-    def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
-        """Add boxes (n, D, 4), scores (n, D), labels (n, D) as :meth:`Detection.predict` gives."""
-        sizes = []
-        for index in indices:
-            truth, size = _truth(self._dataset, index)
-            self._truths.append(truth)
-            sizes.append(size)
-        highest = int(outputs["labels"].max())
-        if highest >= len(self._task.classes):
-            raise UsageError(
-                f"{self._where}: finds class {highest}; the data set has "
-                f"{len(self._task.classes)}; use the data set it was made for"
-            )
-        self._found += _unstacked(outputs, self._fit, sizes)
-
-    def compute(self) -> Scores:
-        """Return AP with AP50, AP75 and AP by size; DataError where no picture has an object."""
-        scores = coco_scores(self._truths, self._found, self._task.classes)
-        if scores is None:
-            raise DataError(
-                f"eval: {len(self._truths)} pictures without an object; wanted at least one"
-            )
-        return scores
-
-
-def _truth(dataset: Dataset, index: int) -> tuple[Truth, tuple[int, int]]:
-    """Return the objects of a sample and the (H, W) of its picture, before any transform."""
-    base, place = source_sample(dataset, index)
-    if isinstance(base, BoxDataset):
-        info = base.info(place)
-        return Truth(info.boxes, info.areas, info.ignored), info.size
-    image, target = base[place]
-    boxes = target.numpy()
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return Truth(boxes, areas, boxes[:0]), (int(image.shape[1]), int(image.shape[2]))
-
-
-def _stacked(found: Sequence[Detections]) -> Outputs:
-    """Return boxes (N, D, 4), scores (N, D), labels (N, D), filled up with 0, 0, -1."""
-    rows = max([1, *(len(one.scores) for one in found)])
-    first = found[0].boxes
-    boxes = first.new_zeros((len(found), rows, 4))
-    scores = first.new_zeros((len(found), rows))
-    labels = torch.full((len(found), rows), -1, device=first.device)
-    for number, one in enumerate(found):
-        count = len(one.scores)
-        boxes[number, :count], scores[number, :count] = one.boxes, one.scores
-        labels[number, :count] = one.labels
-    return {"boxes": boxes, "scores": scores, "labels": labels}
-
-
-def _unstacked(outputs: Outputs, fit: Fit, sizes: Sequence[tuple[int, int]]) -> list[Found]:
-    """Return the detections of each picture in the pixels of its original (H, W)."""
-    boxes, scores, labels = (outputs[name].cpu() for name in ANSWERS)
-    found = []
-    for number, (height, width) in enumerate(sizes):
-        there = labels[number] >= 0
-        original = fit.to_picture(boxes[number][there], height, width)
-        found.append(
-            Found(original.numpy(), scores[number][there].numpy(), labels[number][there].numpy())
-        )
-    return found
