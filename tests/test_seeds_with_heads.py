@@ -12,6 +12,7 @@ from torch import nn
 
 from fnac.importer import import_onnx
 from fnac.models.seeds import find_seed
+from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.stages.export import ExportSettings, export_seed
 from tests.native_networks import Headed, load
@@ -101,7 +102,10 @@ def test_the_file_computes_what_torch_does(seed: str, head: str) -> None:
 
 @pytest.mark.parametrize(("seed", "head"), PAIRS)
 def test_every_parameter_gets_a_gradient(seed: str, head: str) -> None:
-    module = import_onnx(exported(seed, head).to_model()).train()
+    graph = exported(seed, head)
+    module = import_onnx(graph.to_model()).train()
+    # a weight that several levels share is one parameter
+    assert sum(p.numel() for p in module.parameters()) == profile(graph).params
     made = module(images())
     made = made if isinstance(made, tuple) else (made,)
     weights = [torch.randn(t.shape, generator=torch.Generator().manual_seed(1)) for t in made]
