@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 
 from .graph import Graph
 from .mbconv_pattern import match_mbconv
+from .plain_block import match_plain
 from .residual_pattern import match_residual
 from .structure import Block, Stage, Structure
 from .tensor_strides import tensor_strides
@@ -22,14 +23,26 @@ from .units import ConvUnit, find_units, why_not_stored
 Pattern = Callable[[Graph, Mapping[int, ConvUnit], gs.Node], "Block | str | None"]
 
 PATTERNS: tuple[Pattern, ...] = (match_mbconv, match_residual)
+ALONE: tuple[Pattern, ...] = (match_plain,)  # where none of the above is found to be searched
 
 
-def find_blocks(graph: Graph) -> Structure:
+def find_blocks(graph: Graph, *, alone: bool = True) -> Structure:
     """Return the stages and blocks of ``graph``, and why each other convolution is in none.
+
+    alone  where no block is found that a search starts with, take each convolution by itself
 
     Nodes of a task's head (metadata ``fnac.part`` = ``head``) are not looked at.
     """
     units = find_units(graph)
+    found = _found(graph, units, PATTERNS)
+    if alone and not found.searchable:
+        by_itself = _found(graph, units, ALONE)
+        if by_itself.blocks:
+            return by_itself
+    return found
+
+
+def _found(graph: Graph, units: Mapping[int, ConvUnit], patterns: tuple[Pattern, ...]) -> Structure:
     place = {id(node): i for i, node in enumerate(graph.nodes)}
     blocks: list[Block] = []
     left: dict[str, str] = {}
@@ -39,7 +52,7 @@ def find_blocks(graph: Graph) -> Structure:
         if node.metadata.get("fnac.part") == "head":
             left[node.name] = "it is part of the head"
             continue
-        for pattern in PATTERNS:
+        for pattern in patterns:
             found = pattern(graph, units, node)
             if isinstance(found, Block):
                 found = _why_shared(found) or found
@@ -55,8 +68,7 @@ def find_blocks(graph: Graph) -> Structure:
             left.pop(node.name, None)
         elif node.op == "Conv" and node.name not in left:
             left[node.name] = _why_no_block(node)
-    strides = tensor_strides(graph)
-    return Structure(_stages(blocks, strides), left)
+    return Structure(_stages(blocks, tensor_strides(graph)), left)
 
 
 def _stages(blocks: list[Block], strides: Mapping[int, float]) -> tuple[Stage, ...]:

@@ -115,18 +115,20 @@ class MBConvBlock(Block):
         """Say whether the block may be left out; a head that reads its expansion forbids it."""
         return self.tapped is None and super().passes_on
 
-    def spell(self, form: Form) -> str:
+    def spell(self, form: Form, *, added: bool = False) -> str:
         """Return ``k3e6``."""
-        return spell(form.kernel, expansion=form.hidden / self.width)
+        width = self.out_channels if added else self.width
+        return spell(form.kernel, expansion=form.hidden / width)
 
     def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
-        """Read ``k5e6``; a tapped block takes its own expansion only."""
-        if spelled.expansion is None:
+        """Read ``k5e6``, or ``k5`` with its own expansion; a tapped block takes no other."""
+        if spelled.groups is not None:
             return None
         width = self.out_channels if added else self.width
-        hidden = round(spelled.expansion * width)
+        expansion = self.expansion if spelled.expansion is None else spelled.expansion
+        hidden = round(expansion * width)
         if hidden < 1:
-            return f"expansion {spelled.expansion:g} of {width} channels leaves none"
+            return f"expansion {expansion:g} of {width} channels leaves none"
         if self.tapped is not None and hidden != self.hidden:
             return f"a head reads its expansion, which stays e{round(self.expansion, 2):g}"
         return Form(spelled.kernel, hidden, hidden)

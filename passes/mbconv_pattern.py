@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 
 from .graph import Graph
 from .mbconv_block import MBConvBlock
+from .squeeze_excitation import match_squeeze_excitation
 from .units import ConvUnit, maker, pair, pointwise, sole_reader, why_not_stored
 
 
@@ -20,7 +21,9 @@ def match_mbconv(
     1. its weight is (C, 1, k, k) in C groups, k odd, padding explicit, steps equal both ways
     2. before it may stand a 1x1 convolution with an activation; if others read it as well (a head
        that taps the expansion), the block begins behind it
-    3. behind it stands a linear 1x1 convolution, read by nobody between
+    3. behind it stands a linear 1x1 convolution, read by nobody between; squeeze-excitation may
+       stand in front of that one: a Mul with what a global pool, a 1x1 convolution with activation,
+       another one and a gate make of the same tensor
     4. an Add of 3's output and the entry, if there is one, is the residual
 
     Batch normalisations may follow each convolution or be folded. Returns why it is no MBConv, or
@@ -37,11 +40,13 @@ def match_mbconv(
         return why
     depthwise = units[id(node)]
     expand = _expansion(graph, units, node)
-    reader = sole_reader(graph, depthwise.output)
+    gated = match_squeeze_excitation(graph, units, depthwise.output)
+    hidden = depthwise.output if gated is None else gated.output
+    reader = sole_reader(graph, hidden)
     if reader is None:
-        return f"{_count(graph, depthwise.output)} nodes read the depthwise output, not one"
+        return f"{_count(graph, hidden)} nodes read the depthwise output, not one"
     project = units.get(id(reader))
-    if project is None or not pointwise(project) or reader.inputs[0] is not depthwise.output:
+    if project is None or not pointwise(project) or reader.inputs[0] is not hidden:
         return f"behind it stands {reader.name} ({reader.op}), not a 1x1 convolution"
     if project.act:
         return "its 1x1 convolution is activated: separable, not an inverted residual"
@@ -57,8 +62,10 @@ def match_mbconv(
             return found
         if found is not None:
             residual, output = found, found.outputs[0]
-    units_of = {"depthwise": depthwise, "project": project}
-    inner = [*depthwise.nodes, *project.nodes, *((residual,) if residual is not None else ())]
+    between = {} if gated is None else {"squeeze": gated.squeeze, "excite": gated.excite}
+    units_of = {"depthwise": depthwise, **between, "project": project}
+    inner = [*depthwise.nodes, *(() if gated is None else gated.nodes), *project.nodes]
+    inner += [] if residual is None else [residual]
     whole = MBConvBlock(
         kind="mbconv",
         entry=entry,

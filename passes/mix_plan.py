@@ -109,7 +109,8 @@ class Offer:
             if why is not None:
                 declined[name] = why
             elif isinstance(form, Form):
-                found[name] = Candidate(name, form)
+                spelling = block.spell(form, added=added)
+                found[spelling] = Candidate(spelling, form)
         if not added:
             found[block.name] = Candidate(block.name, block.form)
             declined.pop(block.name, None)

@@ -65,25 +65,27 @@ class ResidualBlock(Block):
         """Say whether the shortcut is the identity."""
         return not self.shortcut and super().passes_on
 
-    def spell(self, form: Form) -> str:
+    def spell(self, form: Form, *, added: bool = False) -> str:
         """Return ``k3g1``."""
         return spell(form.kernel, groups=form.groups)
 
     def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
-        """Read ``k5g2``; groups must divide the channels and only split the seed's groups."""
-        if spelled.groups is None:
+        """Read ``k5g2``, or ``k5`` with its own groups.
+
+        Groups must divide the channels and only split the seed's groups.
+        """
+        if spelled.expansion is not None:
             return None
+        groups = self.groups if spelled.groups is None else spelled.groups
         rows, per_group = self.units[self.heart].shape()[:2]
         inputs = per_group * self.groups
         if added and self.heart == "first":
             inputs = self.out_channels
-        if spelled.groups % self.groups:
-            return f"its {self.groups} groups do not split into {spelled.groups}"
-        if rows % spelled.groups or inputs % spelled.groups:
-            return (
-                f"{spelled.groups} groups do not divide {inputs} input and {rows} output channels"
-            )
-        return Form(spelled.kernel, rows, spelled.groups)
+        if groups % self.groups:
+            return f"its {self.groups} groups do not split into {groups}"
+        if rows % groups or inputs % groups:
+            return f"{groups} groups do not divide {inputs} input and {rows} output channels"
+        return Form(spelled.kernel, rows, groups)
 
     def remap(
         self,

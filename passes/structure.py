@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 from .block_arrays import BlockArrays
 from .candidate_names import Spelled
 from .strategies import Strategy
-from .units import ConvUnit, pair
+from .units import ConvUnit, keeps_size, pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,11 +142,12 @@ class Block(abc.ABC):
     @property
     def passes_on(self) -> bool:
         """Say whether the block may be left out: what it reads agrees with what it leaves."""
-        return self.stride == 1 and self.in_channels == self.out_channels
+        same = self.stride == 1 and self.in_channels == self.out_channels
+        return same and all(keeps_size(unit.conv) for unit in self.units.values())
 
     @abc.abstractmethod
-    def spell(self, form: Form) -> str:
-        """Return the name of ``form`` of this block as a candidate."""
+    def spell(self, form: Form, *, added: bool = False) -> str:
+        """Return the name of ``form`` of this block, or of a copy behind it, as a candidate."""
 
     @abc.abstractmethod
     def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:

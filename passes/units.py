@@ -71,6 +71,14 @@ def pair(node: gs.Node, attribute: str) -> tuple[int, int]:
     return int(values[0]), int(values[-1])
 
 
+def keeps_size(conv: gs.Node) -> bool:
+    """Say whether the explicit padding of a convolution of stride 1 keeps height and width."""
+    window = [int(d) for d in conv.inputs[1].shape[2:]]
+    pads = [int(p) for p in conv.attrs.get("pads") or [0] * 4]
+    lost = [(k - 1) * d for k, d in zip(window, pair(conv, "dilations"), strict=True)]
+    return [pads[0] + pads[2], pads[1] + pads[3]] == lost
+
+
 def find_units(graph: Graph) -> dict[int, ConvUnit]:
     """Return id of Conv node -> its unit, for every 2-D Conv with stored weight and bias."""
     units = {}

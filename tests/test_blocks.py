@@ -135,7 +135,7 @@ def test_leaves_alone_and_says_why(nodes: str, more: str, why: str) -> None:
     body = f"(float[1,2,9,9] x) => (float[1,2,{side}] y) {BLOCK.format(more=more)}"
     used = f"{body} {{ {first} {nodes} }}"
     g = graph(used, check=False)
-    structure = find_blocks(g)
+    structure = find_blocks(g, alone=False)
     assert structure.blocks == ()
     assert structure.left["c"] == why
 
@@ -144,7 +144,7 @@ def test_shared_weights_keep_a_block_out() -> None:
     g = graph(f"""(float[1,2,9,9] x) => (float[1,2,9,9] y) {BLOCK.format(more="")}
         {{ a = Conv(x, e) b = Relu(a) c = Conv<group=6, pads=[1,1,1,1]>(b, d) f = Conv(c, p)
            h = Conv(f, e) i = Relu(h) j = Conv<group=6, pads=[1,1,1,1]>(i, d) y = Conv(j, p) }}""")
-    assert find_blocks(g).left == {
+    assert find_blocks(g, alone=False).left == {
         "a": "it is a plain 1x1 convolution outside of every known block",
         "c": "its weights are shared with h",
         "f": "it is a plain 1x1 convolution outside of every known block",
@@ -200,8 +200,10 @@ def test_finds_a_proxyless_backbone(shared_data: Path) -> None:
     ]  # fmt: skip
 
 
-def test_mobilenet_v1_has_no_blocks(shared_data: Path) -> None:
+def test_mobilenet_v1_has_no_larger_blocks(shared_data: Path) -> None:
     g = Graph.load(shared_data / "weights_imagenet" / "mobilenet_v1_keras_bn_trunc.onnx")
-    structure = find_blocks(g)
+    structure = find_blocks(g, alone=False)
     assert structure.blocks == ()
     assert "separable, not an inverted residual" in structure.left["conv_dw_1"]
+    assert {block.kind for block in find_blocks(g).blocks} == {"plain"}
+    assert {block.name for block in find_blocks(g).blocks} == {"k3"}

@@ -21,7 +21,7 @@ from fnac.stages.expand import ExpandSettings, expand, prepare_seed
 from fnac.stages.explain import explain
 from fnac.stages.export import ExportSettings, export_seed
 
-from .graphs import applied, outputs, renamed
+from .graphs import applied, graph, outputs, renamed
 from .mbconv_networks import mbconv_network, same_graph
 
 FOUND = {
@@ -262,10 +262,14 @@ def test_settings_are_refused_in_the_words_of_the_options(
         expand(exported(), ExpandSettings(**settings), manager=quiet())
 
 
-def test_what_has_nothing_to_search_is_refused(shared_data: Path) -> None:
-    seed = Graph.load(shared_data / "weights_imagenet" / "squeezenet1_1.onnx")
+def test_what_has_nothing_to_search_is_refused() -> None:
+    seed = graph("""(float[N,3,32,32] x) => (float[N,5,32,32] y)
+        <float[4,3,3,3] a, float[5,4,1,1] b>
+        { s = Conv<pads=[1,1,1,1]>(x, a) r = Relu(s) y = Conv(r, b) }""")
     with pytest.raises(UnsupportedGraphError, match="no blocks to search; fnac inspect"):
         expand(seed, ExpandSettings(), manager=quiet())
+    with pytest.raises(UnsupportedGraphError, match="--space resnet offers nothing to choose in"):
+        expand(exported(), ExpandSettings(space="resnet"), manager=quiet())
     made = expand(exported(), ExpandSettings(), manager=quiet())
     with pytest.raises(UsageError, match="is a super network already"):
         expand(made, ExpandSettings(), manager=quiet())
@@ -283,8 +287,11 @@ def test_explain_tells_what_expand_would_do(shared_data: Path) -> None:
         "why": "it is a plain 3x3 convolution outside of every known block",
     }
     v1 = explain(Graph.load(shared_data / "weights_imagenet" / "mobilenet_v1_keras_bn_trunc.onnx"))
-    assert v1.blocks == []
-    assert any("separable" in row["why"] for row in v1.left)
+    assert {(row["kind"], row["candidates"]) for row in v1.blocks} == {("plain", "k3 k5 k7")}
+    assert {row["why"] for row in v1.left} == {
+        "it is a plain 1x1 convolution outside of every known block",
+        "it reads the network's input: the stem stays as it is",
+    }
 
 
 def test_a_seed_in_float16_is_refused() -> None:

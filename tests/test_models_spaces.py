@@ -48,14 +48,15 @@ def test_table_vii() -> None:
 
 def test_spaces_by_kind_and_task() -> None:
     assert space_names() == [
-        "fbnetc", "mbconv", "mbconv-det", "mbconv-pose", "mbconv-seg", "proxyless", "resnet",
-        "resnet-depth",
+        "fbnetc", "mbconv", "mbconv-det", "mbconv-pose", "mbconv-seg", "plain", "proxyless",
+        "resnet", "resnet-depth",
     ]  # fmt: skip
     assert space_for(["mbconv"], "seg") == load_space("mbconv-seg")
     assert space_for(["mbconv"], None).depths is None
     assert space_for([], "cls") == load_space("mbconv")
     assert space_for(["basic"], "det") == load_space("resnet")
     assert space_for(["bottleneck"], None) == load_space("resnet")
+    assert space_for(["plain"], "seg") == load_space("plain")
     assert space_for(["basic", "mbconv"], "pose") == load_space("mbconv-pose")
     with pytest.raises(SpaceError, match="task 'sing': no space is bundled for it"):
         space_for(["mbconv"], "sing")

@@ -210,6 +210,9 @@ def test_groups_only_split() -> None:
         "stage0.layer0: 4 candidates; not k3g1: its 4 groups do not split into 1; "
         "not k5g2: its 4 groups do not split into 2"
     )
+    names = ("k5", "k5g2", "k5e2")
+    mixed, _ = applied(Mix(candidates=names), resnet_network(**VARIANTS["ResNeXt"]))
+    assert [c["name"] for c in layers(mixed)[0]["candidates"]] == ["k5g4", "k3g4"]
     _, odd = applied(Mix(), resnet_network(((12, 1, 1),)))
     assert odd.rewrote["b0_c1"] == (
         "stage0.layer0: 4 candidates; not k7g8: 8 groups do not divide 8 input and 12 output "
@@ -283,7 +286,7 @@ W = "float[4,4,3,3] a, float[4,4,3,3] b, float[4,4,1,1] c, float[4,4,1,1] d"
 )
 def test_leaves_alone_and_says_why(nodes: str, why: str) -> None:
     g = graph(f"(float[1,4,8,8] x) => (float[1,4,h,w] y) <{W}> {{ {nodes} }}", check=False)
-    structure = find_blocks(g)
+    structure = find_blocks(g, alone=False)
     assert structure.blocks == ()
     assert structure.left["h"] == why
 
@@ -292,7 +295,7 @@ def test_a_block_whose_inside_is_read_is_no_block() -> None:
     g = graph(f"""(float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] i) <{W}>
         {{ h = Conv<pads=[1,1,1,1]>(x, a) i = Relu(h) j = Conv<pads=[1,1,1,1]>(i, b)
            y = Add(j, x) }}""")
-    assert find_blocks(g).blocks == ()
+    assert find_blocks(g, alone=False).blocks == ()
 
 
 def test_what_a_stage_cannot_be_deepened_by() -> None:

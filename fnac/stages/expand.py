@@ -224,6 +224,7 @@ def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> Non
 
 def mixing_pass(graph: Graph, settings: ExpandSettings, task: str | None = None) -> Mix:
     """Turn the search space into arguments of the mixing pass."""
+    from fnac.models.spaces import load_space
     from fnac.passes.blocks import find_blocks
 
     stages = find_blocks(graph).searchable
@@ -233,6 +234,14 @@ def mixing_pass(graph: Graph, settings: ExpandSettings, task: str | None = None)
     if settings.space == "auto" and depths and len(stages) != len(depths):
         logger.info("%d stages to search: each keeps the seed's depth", len(stages))
         depths = ()
+    mix = _mix(space, depths, settings)
+    if settings.space == "auto" and all(len(la.candidates) == 1 for la in mix.plan(graph)):
+        # ResNeXt's groups do not split further: its windows may grow all the same
+        mix = _mix(load_space("plain"), (), settings)
+    return mix
+
+
+def _mix(space: Space, depths: tuple[int, ...], settings: ExpandSettings) -> Mix:
     return Mix(
         kernels=(),
         expansions=(),

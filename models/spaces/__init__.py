@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 SPACE_OF_TASK = {"seg": "mbconv-seg", "det": "mbconv-det", "pose": "mbconv-pose"}
 """Space of MBConv networks for a task when the user says ``auto``; for others it is ``mbconv``."""
 
-SPACE_OF_KIND = {"basic": "resnet", "bottleneck": "resnet"}
+SPACE_OF_KIND = {"basic": "resnet", "bottleneck": "resnet", "plain": "plain"}
 """Space of networks of other blocks when the user says ``auto``, by their kind."""
 
 _NAME = re.compile(r"k(\d+)(?:e\d+(?:\.\d+)?|g\d+)?")
@@ -29,7 +29,7 @@ class Space:
     """What may be chosen in each layer; see mbconv-seg.yaml and resnet.yaml for the fields.
 
     ``candidates``  names without ``skip``: ``k5e6`` (kernel, expansion) is for MBConv blocks,
-                    ``k5g2`` (kernel, groups) to residual ones
+                    ``k5g2`` (kernel, groups) for residual and single convolutions, ``k5`` for all
 
     Raises SpaceError naming the field that cannot be.
     """

@@ -1,0 +1,103 @@
+"""What `fnac expand` finds in classifiers of many families: one row a file, as a table.
+
+    python benchmarks/study_families.py FOLDER [-o docs/families.md]
+
+For every ONNX file in FOLDER: the kinds of blocks found, what may be chosen, how many convolutions
+are left and the most frequent reason. The super network is built and the seed chosen out of it
+again: it must be the prepared seed to the bit. With every node and tensor renamed at random the row
+must stay the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from fnac.errors import FnacError
+from fnac.passes.blocks import find_blocks
+from fnac.passes.choose import Choose
+from fnac.passes.graph import Graph
+from fnac.passes.manager import PassManager
+from fnac.stages.expand import ExpandSettings, mixing_pass, prepare_seed
+
+HEADER = (
+    "network",
+    "blocks",
+    "layers",
+    "candidates",
+    "left",
+    "most frequent reason",
+    "seed inside",
+)
+
+
+def renamed(graph: Graph) -> Graph:
+    """Return a copy in which every node and inner tensor has a random name."""
+    made = graph.copy()
+    rng = np.random.default_rng(0)
+    kept = {id(tensor) for tensor in [*made.inputs, *made.outputs]}
+    for node in made.nodes:
+        node.name = f"n{rng.integers(1 << 40)}"
+        for tensor in [*node.inputs, *node.outputs]:
+            if id(tensor) not in kept and tensor.name:
+                tensor.name = f"t{rng.integers(1 << 40)}"
+                kept.add(id(tensor))
+    made._names = None
+    return made
+
+
+def found(graph: Graph) -> tuple[str, str, str, str, str]:
+    """Return blocks, layers, candidates, left and the most frequent reason as they are printed."""
+    structure = find_blocks(graph)
+    kinds = Counter(block.kind for stage in structure.searchable for block in stage.blocks)
+    layers = [
+        la for la in mixing_pass(graph, ExpandSettings()).plan(graph) if len(la.candidates) > 1
+    ]
+    names = Counter(c.name for layer in layers for c in layer.candidates)
+    offered = [name for name, count in names.most_common() if count > 1 or len(layers) == 1]
+    why = Counter(re.sub(r"\b\S*\d\S* \(", "a node (", one) for one in structure.left.values())
+    reason = f"{why.most_common(1)[0][0]} ({why.most_common(1)[0][1]})" if why else ""
+    blocks = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return blocks, str(len(layers)), " ".join(offered[:8]), str(len(structure.left)), reason
+
+
+def row(path: Path) -> tuple[str, ...]:
+    """Return the table's row of one file."""
+    name = path.name.split(".")[0]
+    manager = PassManager(verify=False)
+    try:
+        seed = prepare_seed(Graph.load(path), ExpandSettings(), manager=manager)
+        what = found(seed)
+        if found(renamed(seed)) != what:
+            return (name, *what, "names matter: a bug")
+        mixed = seed.copy()
+        mixing_pass(seed, ExpandSettings()).run(mixed)
+        if not mixed.manifest.get("layers"):
+            return (name, *what, "no choice")
+        Choose().run(mixed)
+        before, after = (g.to_model().graph.SerializeToString() for g in (seed, mixed))
+        return (name, *what, "to the bit" if before == after else "not to the bit: a bug")
+    except FnacError as error:
+        return (name, "", "", "", "", str(error), "")
+
+
+def main() -> None:
+    """Print the table, and write it if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("-o", "--output", type=Path)
+    given = parser.parse_args()
+    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
+    for path in sorted(given.folder.glob("*.onnx")):
+        lines.append(f"| {' | '.join(row(path))} |")
+        print(lines[-1], flush=True)
+    if given.output is not None:
+        given.output.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
