@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from .base import Keeps, Left, Pass, Report, Rewrote
@@ -77,15 +79,37 @@ def _fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left 
     if floats and node.op not in MOVES:
         return Left("it computes a weight from parameters")
     arrays = {t.name: values_of(t) for t in inputs}
+    largest = max(LARGEST, *(a.size for a in arrays.values()))
+    size = _size_of_result(node, arrays, graph.opset)
+    if size is not None and size > largest:
+        return Left(f"it would store {size} elements")
     value = evaluate(node, arrays, graph.opset)
     if value is None:
         return Left(f"{node.op} of stored tensors could not be evaluated")
-    if value.size > max(LARGEST, *(a.size for a in arrays.values())):
+    if value.size > largest:
         return Left(f"it would store {value.size} elements")
     made = become_constant(graph, result, value)
     if floats:
         report.initializers[made.name] = f"copied from {floats[0].name} ({node.op})"
     return Rewrote("evaluated")
+
+
+def _size_of_result(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> int | None:
+    """Return how many elements a node's output has, before it is computed; None: not known."""
+    from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
+    stored = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    result = onnx.ValueInfoProto(name=node.outputs[0].name)
+    body = onnx.helper.make_graph([OnnxExporter.export_node(node)], "one", [], [result], stored)
+    model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return None
+    shape = inferred.graph.output[0].type.tensor_type.shape
+    if not inferred.graph.output[0].type.tensor_type.HasField("shape"):
+        return None
+    return math.prod(max(d.dim_value, 1) for d in shape.dim)
 
 
 def evaluate(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> np.ndarray | None:

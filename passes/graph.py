@@ -18,20 +18,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.inliner
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from .errors import PassFailedError, UnsupportedGraphError
 from .files import write_atomically, writing
-from .model_checks import (
-    MANIFEST_KEY,
-    MANIFEST_VERSION,
-    check_model,
-    one_line,
-    read_manifest,
-)
+from .inlining import inlined
+from .manifest import MANIFEST_KEY, MANIFEST_VERSION, read_manifest
+from .model_checks import check_model, one_line
 
 IR_VERSION = 10  # onnxruntime 1.31 accepts at most 13 while onnx 1.23 stamps 14
 TWO_GIGABYTES = 2**31 - 1
@@ -97,7 +92,8 @@ class Graph:
         """
         check_model(model)
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            model = inlined(model)
+            check_model(model)
         model = _without_initializer_inputs(model)
         surgeon = gs.import_onnx(model)
         for node, proto in zip(surgeon.nodes, model.graph.node, strict=True):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from typing import Any
+from collections.abc import Iterable
 
 import onnx
+from onnx import TensorProto
 
 from .errors import UnsupportedGraphError
+from .tensor_checks import BITS, LARGEST_SIDE, check_tensor, stored_tensors, type_name
 
-MANIFEST_KEY = "fnac"
-MANIFEST_VERSION = 1
 OPSETS = range(1, 28)
 
 
@@ -19,12 +18,22 @@ def check_model(model: onnx.ModelProto) -> None:
     """Raise UnsupportedGraphError, naming the node, unless fnac can hold ``model``.
 
     Looked at: a graph with outputs, a known operator set, known operators, no custom domains, every
-    tensor computed once and before anybody asks for it somewhere.
+    tensor computed once and before anybody asks for it somewhere, types and shapes that exist,
+    stored tensors with as many numbers as their shape says.
     """
     if not model.HasField("graph") or not model.graph.node:
         raise UnsupportedGraphError(
             "the file holds no graph; it is empty, truncated or not an ONNX model"
         )
+    opset = _opset(model)
+    for tensor in stored_tensors(model.graph):
+        check_tensor(tensor)
+    _check_interface(model.graph)
+    _check_operators(model, opset)
+    _check_names(model.graph)
+
+
+def _opset(model: onnx.ModelProto) -> int:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     opset = versions.get("", versions.get("ai.onnx"))
     if opset is None:
@@ -33,42 +42,95 @@ def check_model(model: onnx.ModelProto) -> None:
         raise UnsupportedGraphError(
             f"operator set {opset} was found; {OPSETS.start} to {OPSETS.stop - 1} are supported"
         )
-    local = {(f.domain, f.name) for f in model.functions}
-    made: set[str] = {t.name for t in model.graph.initializer}
-    if len(made) < len(model.graph.initializer):
-        name = next(n for n, c in Counter(t.name for t in model.graph.initializer).items() if c > 1)
-        raise UnsupportedGraphError(f"{name}: two initializers have this name")
-    made |= {t.values.name for t in model.graph.sparse_initializer}
-    made |= {v.name for v in model.graph.input}
-    written: set[str] = set()
-    for node in model.graph.node:
-        if node.domain in ("", "ai.onnx"):
-            if not onnx.defs.has(node.op_type) or not _known(node.op_type, opset):
-                raise UnsupportedGraphError(
-                    f"{_label(node)}: operator {node.op_type} is not in operator set {opset} of "
-                    "ONNX; replace it, or export the network with standard operators"
-                )
-        elif (node.domain, node.op_type) not in local:
+    return opset
+
+
+def _check_interface(graph: onnx.GraphProto) -> None:
+    if not graph.output:
+        raise UnsupportedGraphError("the graph has no outputs")
+    stored = {t.name for t in graph.initializer}
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        kind = value.type.WhichOneof("value")
+        if kind not in ("tensor_type", None):
+            raise UnsupportedGraphError(f"{value.name}: it is a {kind}; tensors are supported")
+        element = value.type.tensor_type.elem_type
+        if element not in (0, TensorProto.STRING) and element not in BITS:
             raise UnsupportedGraphError(
-                f"{_label(node)}: operator {node.op_type} of the custom domain {node.domain!r}; "
-                "only standard ONNX operators are supported"
+                f"{value.name}: {type_name(element)} values; float, double, half, bfloat16, "
+                "integer and bool tensors are supported"
             )
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and not -1 <= dim.dim_value <= LARGEST_SIDE:
+                raise UnsupportedGraphError(
+                    f"{value.name}: a side of {dim.dim_value}; the file is damaged"
+                )
+    for value in graph.input:
+        if value.name not in stored and not value.type.tensor_type.elem_type:
+            raise UnsupportedGraphError(f"input {value.name!r} has no element type")
+
+
+def _check_operators(model: onnx.ModelProto, opset: int) -> None:
+    """Refuse unknown operators: the first is named with its node, the others by operator."""
+    local = {(f.domain, f.name) for f in model.functions}
+    unknown: dict[str, str] = {}
+    for node in model.graph.node:
+        if (node.domain, node.op_type) in local:
+            continue
+        if node.domain not in ("", "ai.onnx"):
+            unknown.setdefault(
+                f"{node.domain}:{node.op_type}",
+                f"{_label(node)}: operator {node.op_type} of the custom domain {node.domain!r}; "
+                "only standard ONNX operators are supported",
+            )
+        elif not onnx.defs.has(node.op_type) or not _known(node.op_type, opset):
+            unknown.setdefault(
+                node.op_type,
+                f"{_label(node)}: operator {node.op_type} is not in operator set {opset} of "
+                "ONNX; replace it, or export the network with standard operators",
+            )
+    if unknown:
+        rest = f" (unknown in all: {', '.join(sorted(unknown))})" if len(unknown) > 1 else ""
+        raise UnsupportedGraphError(next(iter(unknown.values())) + rest)
+
+
+def _check_names(graph: onnx.GraphProto) -> None:
+    made = {t.name for t in graph.initializer}
+    if len(made) < len(graph.initializer):
+        raise UnsupportedGraphError(
+            f"{_doubled(t.name for t in graph.initializer)}: two initializers have this name"
+        )
+    inputs = {v.name for v in graph.input}
+    if len(inputs) < len(graph.input):
+        raise UnsupportedGraphError(
+            f"{_doubled(v.name for v in graph.input)}: two inputs have this name"
+        )
+    made |= {t.values.name for t in graph.sparse_initializer} | inputs
+    if "" in made:
+        raise UnsupportedGraphError("an input or initializer has no name")
+    written: set[str] = set()
+    for node in graph.node:
         for name in node.output:
             if name and (name in written or name in made):
                 raise UnsupportedGraphError(f"{_label(node)}: a second tensor named {name!r}")
             written.add(name)
     known = made | written
-    for node in model.graph.node:
+    for node in graph.node:
         for name in node.input:
             if name and name not in known:
                 raise UnsupportedGraphError(
                     f"{_label(node)}: its input {name!r} is computed nowhere in the graph"
                 )
-    for output in model.graph.output:
-        if output.name not in known:
+    for output in graph.output:
+        if output.name not in known or not output.name:
             raise UnsupportedGraphError(f"output {output.name!r} is computed nowhere in the graph")
-    if not model.graph.output:
-        raise UnsupportedGraphError("the graph has no outputs")
+    if len({o.name for o in graph.output}) < len(graph.output):
+        raise UnsupportedGraphError(
+            f"{_doubled(o.name for o in graph.output)}: two outputs have this name"
+        )
+
+
+def _doubled(names: Iterable[str]) -> str:
+    return next(name for name, count in Counter(names).items() if count > 1)
 
 
 def _known(op: str, opset: int) -> bool:
@@ -77,24 +139,6 @@ def _known(op: str, opset: int) -> bool:
     except onnx.defs.SchemaError:
         return False
     return not schema.deprecated or schema.since_version < opset
-
-
-def read_manifest(stored: str) -> dict[str, Any]:
-    """Read the manifest's JSON, without its version; raises UnsupportedGraphError."""
-    try:
-        manifest = json.loads(stored)
-    except json.JSONDecodeError as error:
-        raise UnsupportedGraphError(
-            f"the manifest (metadata {MANIFEST_KEY!r}) is not JSON: {error}; "
-            "remove that entry or build the file again"
-        ) from error
-    if not isinstance(manifest, dict) or manifest.get("version") != MANIFEST_VERSION:
-        found = manifest.get("version") if isinstance(manifest, dict) else type(manifest).__name__
-        raise UnsupportedGraphError(
-            f"the manifest is of version {found!r}; this fnac reads version {MANIFEST_VERSION}"
-        )
-    del manifest["version"]
-    return manifest
 
 
 def _label(node: onnx.NodeProto) -> str:

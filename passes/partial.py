@@ -16,6 +16,7 @@ Element = int | str | None  # a number, a symbol (equal symbols are equal number
 Partial = tuple[Element, ...]  # a tensor of rank 1, or of rank 0 as one element
 
 LONGEST = 64
+LARGEST = 2**63 - 1
 
 _ARITHMETIC: dict[str, Callable[[int, int], int]] = {
     "Add": operator.add,
@@ -133,4 +134,6 @@ def _combine(compute: Callable[[int, int], int], a: Partial, b: Partial) -> Part
         compute(x, y) if isinstance(x, int) and isinstance(y, int) else None
         for x, y in zip(wide_a, wide_b, strict=True)
     ]
+    if any(isinstance(v, int) and abs(v) > LARGEST for v in combined):
+        return None  # it overflows; what the network computes then is nobody's shape
     return _known(combined, scalar=both_scalar)

@@ -17,6 +17,7 @@ import onnx
 
 from .errors import PassFailedError, UnsupportedGraphError
 from .graph import Graph
+from .limits import check_feed, check_memory, loops_end
 
 NOISE_TRIALS = 2
 NOISE_FACTOR = 16.0  # a rewrite may regroup a few operations per layer
@@ -59,6 +60,7 @@ def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) 
     """
     rng = np.random.default_rng(seed)
     feed: Arrays = {}
+    shapes: list[list[int]] = []
     at = size or graph.image_size() or (PROBE_SIDE, PROBE_SIDE)
     for tensor in graph.inputs:
         shape = list(tensor.shape or [])
@@ -71,6 +73,11 @@ def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) 
                 f"input {tensor.name}: its shape {shape} is not known in numbers; "
                 "give the size with --size HxW"
             )
+        check_feed(tensor.name, shape)
+        shapes.append(shape)
+    batches = [shape[0] for shape in shapes if shape]
+    check_memory(graph, _image_size(shapes), max([1, *batches]))
+    for tensor, shape in zip(graph.inputs, shapes, strict=True):
         dtype = np.dtype(tensor.dtype)
         if dtype.kind == "f":
             feed[tensor.name] = rng.standard_normal(shape).astype(dtype)
@@ -123,7 +130,8 @@ def run_model(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(feed)), strict=True))
+        with loops_end(model) as limit:
+            return dict(zip(names, session.run(names, dict(feed), limit), strict=True))
     except caught as error:
         raise PassFailedError(f"onnxruntime cannot run the graph: {_words(error)}") from error
 
@@ -297,10 +305,11 @@ def _tensor_pairs(
 
 
 def _size_of(feed: Arrays) -> tuple[int, int] | None:
-    for array in feed.values():
-        if array.ndim == 4:
-            return array.shape[2], array.shape[3]
-    return None
+    return _image_size([array.shape for array in feed.values()])
+
+
+def _image_size(shapes: Sequence[Sequence[int]]) -> tuple[int, int] | None:
+    return next(((s[2], s[3]) for s in shapes if len(s) == 4), None)
 
 
 def _feed_for(after: Graph, before: Graph, feed: Arrays) -> Arrays:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import onnx
-import onnx.inliner
 from torch import fx, nn
 
 from fnac.passes.errors import UnsupportedGraphError
+from fnac.passes.inlining import inlined
 
 from . import ops, registry
 from .builder import Builder
@@ -28,8 +28,7 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
     BatchNormalization keeps its statistics as buffers. Local functions are inlined.
     Raises UnsupportedGraphError naming node, operator, domain and version.
     """
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+    model = inlined(model)
     _check(model)
     facts = Facts(model)
     builder = Builder(facts)

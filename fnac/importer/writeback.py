@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import onnx
-import onnx.inliner
 import torch
 from onnx import numpy_helper
 
 from fnac.passes.errors import PassFailedError
+from fnac.passes.inlining import inlined
 
 from .attributes import array_of, dtype_of
 from .facts import nodes_of
@@ -26,7 +26,7 @@ def write_back(module: torch.nn.Module, model: onnx.ModelProto) -> onnx.ModelPro
     """
     source = unwrapped(module)
     result = onnx.ModelProto()
-    result.CopyFrom(onnx.inliner.inline_local_functions(model) if model.functions else model)
+    result.CopyFrom(inlined(model))
     graph = result.graph
     stored = {t.name: t for t in graph.initializer}
     stored.update(_constants(graph))
