@@ -43,10 +43,19 @@ class DequantizeWeights(Pass):
             return Left("it is an output of the network")
         if quantized.dtype.kind not in "iu":
             return Left(f"its type is {quantized.dtype}; 8- to 32-bit integers are supported")
-        values = dequantize(quantized, scale, zero, int(node.attrs.get("axis", 1)))
+        axis = int(node.attrs.get("axis", 1))
+        if not all(_fits(quantized, per_axis, axis) for per_axis in (scale, zero)):
+            return Left(f"its scale or zero point does not fit axis {axis}")
+        values = dequantize(quantized, scale, zero, axis)
         made = become_constant(graph, node.outputs[0], values)
         report.initializers[made.name] = f"copied from {node.inputs[0].name}, dequantized"
         return Rewrote(f"{quantized.dtype} -> {values.dtype}")
+
+
+def _fits(values: np.ndarray, per_axis: np.ndarray, axis: int) -> bool:
+    if per_axis.size == 1:
+        return True
+    return -values.ndim <= axis < values.ndim and per_axis.size == values.shape[axis]
 
 
 def dequantize(values: np.ndarray, scale: np.ndarray, zero: np.ndarray, axis: int) -> np.ndarray:

@@ -98,6 +98,8 @@ class Graph:
         surgeon = gs.import_onnx(model)
         for node, proto in zip(surgeon.nodes, model.graph.node, strict=True):
             node.metadata = {entry.key: entry.value for entry in proto.metadata_props}
+            for name in [k for k, v in node.attrs.items() if isinstance(v, list) and not v]:
+                del node.attrs[name]  # an empty list is the default, and has no type to write
         graph = cls(surgeon)
         graph.doc_string = model.doc_string
         graph.producer_name = model.producer_name

@@ -17,9 +17,11 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     if not model.functions:
         return model
     try:
-        return onnx.inliner.inline_local_functions(model)
+        flat = onnx.inliner.inline_local_functions(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise UnsupportedGraphError(
             f"the model's local functions cannot be inlined ({one_line(error)}); "
             "export the network again without functions"
         ) from error
+    del flat.functions[:]  # what is left is called by nobody, or hides a standard operator
+    return flat

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 import onnx
 from onnx import TensorProto
+from onnx.defs import OpSchema
 
 from .errors import UnsupportedGraphError
+from .node_checks import check_node, check_text
 from .tensor_checks import BITS, LARGEST_SIDE, check_tensor, stored_tensors, type_name
 
 OPSETS = range(1, 28)
@@ -25,6 +27,7 @@ def check_model(model: onnx.ModelProto) -> None:
         raise UnsupportedGraphError(
             "the file holds no graph; it is empty, truncated or not an ONNX model"
         )
+    check_text(model)
     opset = _opset(model)
     for tensor in stored_tensors(model.graph):
         check_tensor(tensor)
@@ -73,6 +76,7 @@ def _check_operators(model: onnx.ModelProto, opset: int) -> None:
     """Refuse unknown operators: the first is named with its node, the others by operator."""
     local = {(f.domain, f.name) for f in model.functions}
     unknown: dict[str, str] = {}
+    schemas: dict[str, OpSchema | None] = {}
     for node in model.graph.node:
         if (node.domain, node.op_type) in local:
             continue
@@ -82,7 +86,13 @@ def _check_operators(model: onnx.ModelProto, opset: int) -> None:
                 f"{_label(node)}: operator {node.op_type} of the custom domain {node.domain!r}; "
                 "only standard ONNX operators are supported",
             )
-        elif not onnx.defs.has(node.op_type) or not _known(node.op_type, opset):
+            continue
+        if node.op_type not in schemas:
+            schemas[node.op_type] = _schema(node.op_type, opset)
+        schema = schemas[node.op_type]
+        if schema is not None:
+            check_node(node, schema, _label(node))
+        else:
             unknown.setdefault(
                 node.op_type,
                 f"{_label(node)}: operator {node.op_type} is not in operator set {opset} of "
@@ -133,12 +143,13 @@ def _doubled(names: Iterable[str]) -> str:
     return next(name for name, count in Counter(names).items() if count > 1)
 
 
-def _known(op: str, opset: int) -> bool:
+def _schema(op: str, opset: int) -> OpSchema | None:
+    """Return an operator's definition in an operator set; None if it has none there."""
     try:
         schema = onnx.defs.get_schema(op, opset, "")
     except onnx.defs.SchemaError:
-        return False
-    return not schema.deprecated or schema.since_version < opset
+        return None
+    return schema if not schema.deprecated or schema.since_version < opset else None
 
 
 def _label(node: onnx.NodeProto) -> str:

@@ -20,6 +20,7 @@ PASSES: dict[str, str] = {
     "choose": "choose:Choose",
     "clean": "clean:Clean",
     "convert-float16": "convert_float16:ConvertFloat16",
+    "convert-float32": "convert_float32:ConvertFloat32",
     "cut-classifier": "cut_classifier:CutClassifier",
     "dequantize-weights": "dequantize_weights:DequantizeWeights",
     "drop-identity": "drop_identity:DropIdentity",

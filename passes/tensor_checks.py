@@ -51,6 +51,8 @@ def check_tensor(tensor: TensorProto) -> None:
             f"{label}: the shape {dims[:8]} of a stored tensor; the file is damaged"
         )
     size = math.prod(dims)
+    if tensor.HasField("segment"):
+        raise UnsupportedGraphError(f"{label}: a piece (segment) of a tensor; whole ones are read")
     if tensor.data_location == TensorProto.EXTERNAL:
         raise UnsupportedGraphError(
             f"{label}: its values are in another file, which was not read; "

@@ -294,16 +294,6 @@ def test_explain_tells_what_expand_would_do(shared_data: Path) -> None:
     }
 
 
-def test_a_seed_in_float16_is_refused() -> None:
-    seed = exported().copy()
-    conv = next(node for node in seed.nodes if node.op == "Conv")
-    conv.inputs[1].values = conv.inputs[1].values.astype(np.float16)
-    with pytest.raises(
-        UnsupportedGraphError, match="weights are float16; float32 is wanted; convert it first"
-    ):
-        expand(seed, ExpandSettings(task="seg", classes=3), manager=quiet())
-
-
 def test_what_an_earlier_adaptation_wrote_is_dropped() -> None:
     plain = prepare_seed(exported(), ExpandSettings(), manager=quiet()).manifest
     used = exported().copy()

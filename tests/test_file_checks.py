@@ -94,6 +94,31 @@ def recursive(m: onnx.ModelProto) -> None:
     m.graph.node[-1].op_type, m.graph.node[-1].domain = "F", "own"
 
 
+def not_text(m: onnx.ModelProto) -> None:
+    m.graph.node[0].attribute.add(name="auto_pad", type=3, s=bytes([0xC3, 0x28]))
+
+
+def no_input(m: onnx.ModelProto) -> None:
+    m.graph.node[2].input[0] = ""
+
+
+def too_many(m: onnx.ModelProto) -> None:
+    m.graph.node[2].input.extend(["c", "c"])
+
+
+def float_kernel(m: onnx.ModelProto) -> None:
+    m.graph.node[0].attribute.add(name="kernel_shape", type=1, f=3.0)
+
+
+def twice(m: onnx.ModelProto) -> None:
+    for _ in range(2):
+        m.graph.node[0].attribute.add(name="group", type=2, i=1)
+
+
+def a_piece(m: onnx.ModelProto) -> None:
+    tensor(m, "w").segment.begin = 0
+
+
 def strangers(m: onnx.ModelProto) -> None:
     m.graph.node[0].op_type = "ImageScaler"
     m.graph.node[2].op_type, m.graph.node[2].domain = "FusedConv", "com.microsoft"
@@ -115,6 +140,12 @@ def strangers(m: onnx.ModelProto) -> None:
         (doubled_output, "y: two outputs have this name"),
         (nested, "graphs are nested more than 16 deep; "),
         (recursive, "the model's local functions cannot be inlined (Cycle detected"),
+        (not_text, "a name in the model is not UTF-8 text; "),
+        (no_input, "y: input X of Relu is missing"),
+        (too_many, "y: 3 inputs of Relu, which has 1"),
+        (float_kernel, "c: attribute kernel_shape of Conv is of FLOAT; INTS is wanted"),
+        (twice, "c: an attribute of Conv is there twice"),
+        (a_piece, "w: a piece (segment) of a tensor; "),
         (strangers, "(unknown in all: ImageScaler, com.microsoft:FusedConv)"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -184,6 +215,12 @@ def test_an_endless_loop_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
         compare(endless, endless)
     few = graph(body, values={"trips": 3}, check=False)
     assert compare(few, few).equal
+
+
+def test_an_empty_list_is_the_default() -> None:
+    odd = model()
+    odd.graph.node[0].attribute.add(name="pads", type=7)
+    assert "pads" not in Graph.from_model(odd).nodes[0].attrs
 
 
 @pytest.mark.parametrize("place", ["../secret.bin", "/etc/hostname", "link.bin", "missing.bin"])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.passes.convert_float32 import ConvertFloat32, not_float32
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
@@ -117,17 +118,17 @@ def prepare_seed(
     ``seed_madds`` and ``seed_params`` of its manifest are the whole network's, exactly.
     What an earlier adaptation wrote into the manifest is gone from it.
 
-    Raises UsageError for a super network, UnsupportedGraphError for weights that are not finite
-    or in float16.
+    Raises UsageError for a super network, UnsupportedGraphError for weights that are not finite.
     """
     if graph.manifest.get("role") == "super":
         raise UsageError("the file is a super network already; give the seed it was made from")
     manager = manager or PassManager()
     made = graph.copy()
     made.check_finite()
-    _refuse_float16(made)
     for key in OUTDATED:
         made.manifest.pop(key, None)
+    if not_float32(made):
+        manager.run([ConvertFloat32()], made)
     _state(made, settings)
     if (
         made.manifest.get("task") is None
@@ -146,14 +147,6 @@ def prepare_seed(
     made.manifest["seed_madds"] = cost.madds
     made.manifest["seed_params"] = cost.params
     return made
-
-
-def _refuse_float16(graph: Graph) -> None:
-    for constant in graph.constants():
-        if constant.dtype == "float16":
-            raise UnsupportedGraphError(
-                f"{constant.name}: weights are float16; float32 is wanted; convert it first"
-            )
 
 
 def _state(graph: Graph, settings: ExpandSettings) -> None:
