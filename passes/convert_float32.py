@@ -14,7 +14,7 @@ from .base import Keeps, Pass, Report
 from .errors import PassFailedError, UnsupportedGraphError
 from .graph import Graph
 
-OTHERS = {
+OTHERS: dict[int, str] = {
     TensorProto.FLOAT16: "float16",
     TensorProto.BFLOAT16: "bfloat16",
     TensorProto.DOUBLE: "double",

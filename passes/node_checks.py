@@ -1,4 +1,4 @@
-"""Nodes against their operator's definition: inputs, outputs, attributes; and all names are text."""
+"""Nodes against their operator's definition, and names against being text."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def check_node(node: onnx.NodeProto, schema: OpSchema, label: str) -> None:
     found = {attribute.name: attribute for attribute in node.attribute}
     if len(found) < len(node.attribute):
         raise UnsupportedGraphError(f"{label}: an attribute of {node.op_type} is there twice")
+    for attribute in node.attribute:
+        if attribute.ref_attr_name:
+            raise UnsupportedGraphError(
+                f"{label}: attribute {attribute.name} refers to a function's, outside of one"
+            )
     for name, definition in schema.attributes.items():
         if name not in found:
             if definition.required:
@@ -42,7 +47,7 @@ def check_node(node: onnx.NodeProto, schema: OpSchema, label: str) -> None:
                     f"{label}: attribute {name} of {node.op_type} is missing"
                 )
             continue
-        wanted = definition.type.name
+        wanted = str(definition.type).rpartition(".")[2]
         kinds = {v: k for k, v in AttributeProto.AttributeType.items()}
         kind = kinds.get(found[name].type, f"type {found[name].type}")
         if kind != wanted and not (found[name].type == 0 and _holds(found[name], wanted)):

@@ -115,6 +115,10 @@ def twice(m: onnx.ModelProto) -> None:
         m.graph.node[0].attribute.add(name="group", type=2, i=1)
 
 
+def reference(m: onnx.ModelProto) -> None:
+    m.graph.node[0].attribute.add(name="group", type=2, ref_attr_name="n")
+
+
 def a_piece(m: onnx.ModelProto) -> None:
     tensor(m, "w").segment.begin = 0
 
@@ -145,6 +149,7 @@ def strangers(m: onnx.ModelProto) -> None:
         (too_many, "y: 3 inputs of Relu, which has 1"),
         (float_kernel, "c: attribute kernel_shape of Conv is of FLOAT; INTS is wanted"),
         (twice, "c: an attribute of Conv is there twice"),
+        (reference, "c: attribute group refers to a function's, outside of one"),
         (a_piece, "w: a piece (segment) of a tensor; "),
         (strangers, "(unknown in all: ImageScaler, com.microsoft:FusedConv)"),
     ],
