@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fnac.errors import UsageError
+from fnac.passes.base import Report
+from fnac.passes.drop_zero_bias import DropZeroBias
 from fnac.passes.errors import OutputsDifferError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
@@ -44,7 +46,7 @@ def export_library_seed(source: str, name: str, settings: ExportSettings) -> Gra
     except ModelError as error:
         raise UsageError(str(error)) from error
     graph = Graph.from_model(proto)
-    PassManager(verify=False).run(parse_pipeline("normalize"), graph)
+    _normalize(graph, set(network.module.state_dict()))
     check_against_torch(graph, network, size)
     known = graph.outputs[0].shape
     graph.manifest = {
@@ -80,6 +82,16 @@ def check_against_torch(graph: Graph, network: LibraryNetwork, size: tuple[int, 
             f"{network.name}: the exported network differs from torch's by {difference:.3g}; "
             f"{allowed:.3g} was allowed; this network cannot be exported faithfully"
         )
+
+
+def _normalize(graph: Graph, weights: set[str]) -> None:
+    """Bring the graph into canonical form; of zero biases only those made by the exporter go."""
+    passes = [p for p in parse_pipeline("normalize") if not isinstance(p, DropZeroBias)]
+    PassManager(verify=False).run(passes, graph)
+    for node in graph.nodes:
+        if len(node.inputs) > 2 and node.inputs[2].name not in weights:
+            DropZeroBias().visit(node, graph, Report())
+    graph.cleanup()
 
 
 def _entry(weights: str, network: LibraryNetwork) -> dict[str, Any]:
