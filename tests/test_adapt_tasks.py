@@ -61,6 +61,7 @@ def prepared(image: np.ndarray) -> np.ndarray:
     [
         ("det", 64, "mAP", {"boxes": (2, 100, 4), "scores": (2, 100), "labels": (2, 100)}),
         ("pose", 64, "PCK@0.2", {"keypoints": (2, 5, 2), "scores": (2, 5)}),
+        ("cls", 64, "top-1", {"logits": (2, 7)}),
     ],
 )
 def test_a_short_run_ends_in_a_file_that_answers(
