@@ -67,7 +67,7 @@ def found(graph: Graph) -> tuple[str, str, str, str, str]:
 
 def row(path: Path) -> tuple[str, ...]:
     """Return the table's row of one file."""
-    name = path.name.split(".")[0]
+    name = path.stem.removesuffix(".legdyn")
     manager = PassManager(verify=False)
     try:
         seed = prepare_seed(Graph.load(path), ExpandSettings(), manager=manager)

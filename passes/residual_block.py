@@ -22,9 +22,10 @@ SHORTCUT = "shortcut"
 class ResidualBlock(Block):
     """Convolutions of the main path, a shortcut, their sum, [activation].
 
-    Roles: ``first``, ``second`` (basic) or ``reduce``, ``spatial``, ``restore`` (bottleneck), and
-    ``shortcut`` where the shortcut is projected. Searched are the window and the groups of the
-    first or of the spatial convolution (FNA++ Table VII).
+    Roles: ``first``, ``second`` (basic) or ``reduce``, ``spatial``, ``restore`` (bottleneck),
+    ``squeeze``, ``excite`` with squeeze-excitation, and ``shortcut`` where it is projected.
+    Searched are the window and the groups of the first or of the spatial convolution (FNA++
+    Table VII).
     """
 
     @property

@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 from .block_edit import why_not_square
 from .graph import Graph
 from .residual_block import ROLES, SHORTCUT, ResidualBlock
+from .squeeze_excitation import SqueezeExcitation, match_squeeze_excitation
 from .units import ACTIVATIONS, ConvUnit, maker, pair, pointwise, sole_reader, why_not_stored
 
 PLAIN = ("AveragePool", "MaxPool", "Slice", "Pad")  # what a shortcut may do without weights
@@ -26,6 +27,7 @@ def match_residual(
        convolution of the entry, or with a slice, pad or pool of it; those may stand before the
        convolution, too
     5. an activation behind the Add, if there is one, belongs to the block
+    6. squeeze-excitation may stand behind ``node`` (RegNet) or behind 2 or 3 (SE-ResNet)
 
     The stride may lie on any convolution of the main path but the last. Batch normalisations may
     follow each convolution or be folded. Returns why it is no such block, or None for a 1x1 or
@@ -37,7 +39,8 @@ def match_residual(
     rows, per_group, *window = heart.shape()
     if max(window) == 1 or (per_group == 1 and int(node.attrs.get("group", 1)) == rows > 1):
         return None
-    behind = _next(graph, units, heart)
+    gated = match_squeeze_excitation(graph, units, heart.output)
+    behind = _next(graph, units, heart.output if gated is None else gated.output)
     if not heart.act or behind is None or behind.act:
         return None
     before = maker(graph, units, node.inputs[0])
@@ -49,7 +52,10 @@ def match_residual(
         kind, main = "bottleneck", [before, heart, behind]
     elif max(behind.shape()[2:]) == 1:
         return None
-    add = sole_reader(graph, behind.output)
+    if gated is None:
+        gated = match_squeeze_excitation(graph, units, behind.output)
+    leaves = behind.output if gated is None or gated.reads is not behind.output else gated.output
+    add = sole_reader(graph, leaves)
     if add is None or add.op != "Add" or len(add.inputs) != 2:
         return None
     why = why_not_square(node)
@@ -57,15 +63,21 @@ def match_residual(
         return why
     if max(pair(behind.conv, "strides")) > 1:
         return f"the stride lies on its last convolution, {behind.conv.name}"
-    return _joined(graph, units, kind, main, add)
+    return _joined(graph, units, kind, main, gated, leaves, add)
 
 
 def _joined(
-    graph: Graph, units: Mapping[int, ConvUnit], kind: str, main: list[ConvUnit], add: gs.Node
+    graph: Graph,
+    units: Mapping[int, ConvUnit],
+    kind: str,
+    main: list[ConvUnit],
+    gated: SqueezeExcitation | None,
+    leaves: gs.Tensor,
+    add: gs.Node,
 ) -> ResidualBlock | str:
-    """Return the block of the main path ``main`` and the shortcut that ``add`` joins with it."""
+    """Return the block of the main path, which ``leaves`` a tensor, and the shortcut of ``add``."""
     entry = main[0].input
-    other = add.inputs[1] if add.inputs[0] is main[-1].output else add.inputs[0]
+    other = add.inputs[1] if add.inputs[0] is leaves else add.inputs[0]
     in_channels = main[0].shape()[1] * int(main[0].conv.attrs.get("group", 1))
     out_channels = main[-1].shape()[0]
     if isinstance(entry, gs.Constant):
@@ -76,6 +88,9 @@ def _joined(
     by_role = dict(zip(ROLES[kind], main, strict=True))
     path: list[gs.Node] = []
     nodes = [node for unit in main for node in unit.nodes]
+    if gated is not None:
+        by_role |= {"squeeze": gated.squeeze, "excite": gated.excite}
+        nodes += gated.nodes
     if other is entry:
         if strides or in_channels != out_channels:
             return "its shortcut is the identity, but input and output differ"
@@ -131,10 +146,10 @@ def _read_twice(graph: Graph, tensor: gs.Tensor) -> bool:
     return len(graph.consumers(tensor)) != 1 or graph.is_output(tensor)
 
 
-def _next(graph: Graph, units: Mapping[int, ConvUnit], unit: ConvUnit) -> ConvUnit | None:
-    reader = sole_reader(graph, unit.output)
+def _next(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> ConvUnit | None:
+    reader = sole_reader(graph, tensor)
     found = None if reader is None else units.get(id(reader))
-    return found if found is not None and found.input is unit.output else None
+    return found if found is not None and found.input is tensor else None
 
 
 def _stored(node: gs.Node) -> bool:

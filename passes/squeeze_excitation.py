@@ -28,6 +28,11 @@ class SqueezeExcitation:
     nodes: tuple[gs.Node, ...]
 
     @property
+    def reads(self) -> gs.Tensor:
+        """The tensor that is gated."""
+        return self.nodes[0].inputs[0]
+
+    @property
     def output(self) -> gs.Tensor:
         """The gated tensor."""
         return self.nodes[-1].outputs[0]

@@ -22,6 +22,7 @@ def resnet_network(
     stride_on: str = "spatial",
     pooled_shortcut: bool = False,
     after: bool = True,
+    squeeze: str = "",
     size: int = 16,
 ) -> Graph:
     """Return a stem of 8 channels and ``stages`` of (width, blocks, stride).
@@ -29,13 +30,26 @@ def resnet_network(
     A bottleneck has half its width inside, and its stride on the convolution ``stride_on``
     (``spatial`` or ``reduce``). ``groups`` are those of the searched convolution. Where input and
     output differ the shortcut is a 1x1 convolution, behind a 2x2 average pool if
-    ``pooled_shortcut``. Without ``after``, no activation follows the add. Numbers are small
-    integers, and ``relu6`` keeps them small behind every block.
+    ``pooled_shortcut``. Squeeze-excitation stands behind the spatial convolution (``squeeze`` =
+    ``inside``) or behind the last (``last``). Without ``after``, no activation follows the add.
+    Numbers are small integers, and ``relu6`` keeps them small behind every block.
     """
     t = Text(bn, act, bias)
     if act == "relu6":
         t.stored += ["float low", "float high"]
         t.values |= {"low": 0.0, "high": 6.0}
+
+    def gated(name: str, x: str, width: int) -> str:
+        t.stored += [f"float[2,{width},1,1] {name}.sq", f"float[{width},2,1,1] {name}.exc"]
+        t.lines += [
+            f"{name}.mean = GlobalAveragePool({x})",
+            f"{name}.s = Conv({name}.mean, {name}.sq)",
+            f"{name}.r = Relu({name}.s)",
+            f"{name}.e = Conv({name}.r, {name}.exc)",
+            f"{name}.gate = HardSigmoid<alpha=0.25>({name}.e)",
+            f"{name}.gated = Mul({x}, {name}.gate)",
+        ]
+        return f"{name}.gated"
 
     def window(k: int, stride: int = 1) -> str:
         return f"pads=[{','.join([str((k - 1) // 2)] * 4)}], strides=[{stride},{stride}]"
@@ -57,7 +71,11 @@ def resnet_network(
                 x = t.conv(f"{name}.c1", x, (inner, width, 1, 1), window(1, first))
                 shape = (inner, inner // groups, kernel, kernel)
                 x = t.conv(f"{name}.c2", x, shape, window(kernel, step // first), group=groups)
+                if squeeze == "inside":
+                    x = gated(name, x, inner)
                 x = t.conv(f"{name}.c3", x, (out, inner, 1, 1), window(1), act=False)
+            if squeeze == "last":
+                x = gated(name, x, out)
             if step != 1 or out != width:
                 before = entry
                 if pooled_shortcut and step > 1:

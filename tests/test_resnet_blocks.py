@@ -36,6 +36,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bottleneck, folded": {
         "kind": "bottleneck", "stages": ((16, 1, 1), (32, 2, 2)), "bn": False, "bias": True,
     },
+    "basic, squeezed": {"stages": ((8, 1, 1), (16, 2, 2)), "squeeze": "last"},
+    "bottleneck, squeezed inside": {
+        "kind": "bottleneck", "stages": ((16, 1, 1), (32, 2, 2)), "squeeze": "inside",
+    },
     "ResNeXt": {"kind": "bottleneck", "stages": ((32, 2, 1), (32, 2, 2)), "groups": 4},
 }  # fmt: skip
 SEED = "the super network at the seed's choices"
