@@ -25,8 +25,8 @@ PAPER = {
     "coco-retinanet-resnet50": (37_968_692, 202_840_385_528),
     "coco-retinanet-fbnetc": (12_645_876, 134_174_961_464),
     "coco-retinanet-proxyless": (12_065_932, 133_422_227_576),
-    "cityscapes-deeplabv3plus-mobilenetv2": (5_714_451, None),
-    "cityscapes-deeplabv3plus-mobilenetv2-os8": (5_714_451, None),
+    "cityscapes-deeplabv3plus-mobilenetv2": (1_811_712 + 4_003_827, None),
+    "cityscapes-deeplabv3plus-mobilenetv2-os8": (1_811_712 + 4_003_827, None),
 }
 PICTURES = 6
 
