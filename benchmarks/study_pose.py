@@ -1,6 +1,6 @@
 """Leeds Sports Pose from a seed: adapted target and seed architecture side by side.
 
-    python benchmarks/study_pose.py LSP_FOLDER OUT [--seed SEED.onnx] [--size 64] [--epochs 6]
+    python benchmarks/study_pose.py LSP_FOLDER OUT [--seed SEED.onnx] [--size 64] [--epochs 3]
 
 Both are tuned on the same schedule; every PCK@0.2 is measured on the emitted file in onnxruntime
 and, on the network before it was emitted, by torch. About a quarter of an hour of one core at 64x64
@@ -17,11 +17,11 @@ from typing import Any
 import yaml
 from study_camvid import fnac
 
-SAMPLES = {"batch_size": 32, "scale": [0.85, 1.15], "rotation": 15, "flip": True}
+SAMPLES = {"batch_size": 8, "scale": [0.85, 1.15], "rotation": 15, "flip": True}
 ADAM = {
     "optimizer": "adam",
     "lr": 1.0e-3,
-    "head_lr_multiplier": 3,
+    "head_lr_multiplier": 2,
     "weight_decay": 0,
     "schedule": "cosine",
 }
@@ -68,8 +68,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", default="bundled", help="a name of fnac export, or a file")
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--search-epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--search-epochs", type=int, default=2)
     parser.add_argument("--sigma", type=float, default=6.0)
     parser.add_argument("--random-seed", type=int, default=0)
     given = parser.parse_args()
