@@ -33,6 +33,7 @@ PASSES: dict[str, str] = {
     "lift-constants": "lift_constants:LiftConstants",
     "make-batch-symbolic": "make_batch_symbolic:MakeBatchSymbolic",
     "make-size-symbolic": "make_size_symbolic:MakeSizeSymbolic",
+    "make-channels-first": "make_channels_first:MakeChannelsFirst",
     "merge-pad": "merge_pad:MergePad",
     "mix": "mix:Mix",
     "normalize": "normalize:PIPELINE",

@@ -13,6 +13,7 @@ against 0.94-0.98, measured on ImageNet pictures): pictures are needed.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import ClassVar
 
 import numpy as np
@@ -22,6 +23,8 @@ from .base import Keeps, Left, Pass, Report, Rewrote
 from .calibrate import Statistics, output_statistics, read_images, train_mode_cosines
 from .graph import Graph
 from .surgery import argument, stored, values_of
+
+log = logging.getLogger(__name__)
 
 WHERE = ("auto", "all")
 VARIANCE_FLOOR = 1e-8  # of dead channels, whose outputs never change
@@ -100,6 +103,16 @@ class RestoreBatchNorm(Pass):
             if output in cosines:
                 said = f"calibrated; train mode cosine {cosines[output]:.3f}"
             report.note(node.name, Rewrote(said))
+        if cosines:
+            worst = min(range(len(chosen)), key=lambda i: cosines[outputs[i]])
+            log.info(
+                "batch normalisation restored behind %d layers; cosine of train and eval mode: "
+                "mean %.3f, least %.3f at %s",
+                len(chosen),
+                float(np.mean(list(cosines.values()))),
+                cosines[outputs[worst]],
+                chosen[worst].name,
+            )
         return report
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,17 @@ def test_pictures_give_the_statistics_and_eval_mode_computes_the_same() -> None:
     np.testing.assert_allclose(stored["e.bn.running_mean"], found.mean - bias, rtol=1e-5)
     np.testing.assert_allclose(stored["e.bn.running_var"], found.variance, rtol=1e-6)
     assert applied(RestoreBatchNorm(images=pictures()), after)[1].rewrote == {}
+
+
+def test_the_cosine_of_the_layers_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="fnac.passes.restore_batchnorm"):
+        _, report = applied(RestoreBatchNorm(images=pictures()), graph(MBCONV))
+    told = {node: float(said.rpartition(" ")[2]) for node, said in report.rewrote.items()}
+    mean, least = np.mean(list(told.values())), min(told, key=lambda node: told[node])
+    (line,) = caplog.messages
+    assert line.startswith(f"batch normalisation restored behind {len(told)} layers; ")
+    assert abs(float(line.split("mean ")[1].split(",")[0]) - mean) < 2e-3
+    assert line.endswith(f"least {told[least]:.3f} at {least}")
 
 
 def test_folding_leads_back() -> None:

@@ -14,6 +14,7 @@ from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.convert_float32 import ConvertFloat32, not_float32
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
+from fnac.passes.make_channels_first import MakeChannelsFirst, channels_last
 from fnac.passes.manager import PassManager
 from fnac.passes.mix import Mix
 from fnac.passes.strategies import STRATEGIES
@@ -127,6 +128,8 @@ def prepare_seed(
     made.check_finite()
     for key in OUTDATED:
         made.manifest.pop(key, None)
+    if channels_last(made):
+        manager.run([MakeChannelsFirst()], made)
     if not_float32(made):
         manager.run([ConvertFloat32()], made)
     _state(made, settings)
