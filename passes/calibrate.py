@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 
 from .errors import UnsupportedGraphError
 from .graph import Graph
+from .sessions import open_session
 from .surgery import values_of
 
 MEMORY = 256 << 20  # bytes of the watched tensors that one run may hold
@@ -199,9 +200,7 @@ class _Session:
         options = ort.SessionOptions()
         options.log_severity_level = 4
         self.tensors = list(tensors)
-        self.session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = open_session(model, options)
 
     def run(self, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Return the watched tensors by name."""

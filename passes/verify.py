@@ -18,6 +18,7 @@ import onnx
 from .errors import PassFailedError, UnsupportedGraphError
 from .graph import Graph
 from .limits import check_feed, check_memory, loops_end
+from .sessions import open_session
 
 NOISE_TRIALS = 2
 NOISE_FACTOR = 16.0  # a rewrite may regroup a few operations per layer
@@ -126,9 +127,7 @@ def run_model(
     options.log_severity_level = 4
     options.intra_op_num_threads = 2
     try:
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(model, options)
         names = [output.name for output in session.get_outputs()]
         with loops_end(model) as limit:
             return dict(zip(names, session.run(names, dict(feed), limit), strict=True))

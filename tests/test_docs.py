@@ -37,7 +37,7 @@ def test_every_setting_has_a_meaning(pages: ModuleType) -> None:
                 assert meaning, f"{section}.{key}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/design.md", "docs/data.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/design.md", "docs/data.md", "docs/import.md"])
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
@@ -49,3 +49,12 @@ def test_the_readme_has_the_test_command_that_ci_runs() -> None:
     block = text.split("<!-- test command -->")[1].split("```")[1]
     assert "pip install" in block
     assert "pytest" in block
+
+
+def test_the_import_page_lists_the_operators() -> None:
+    from fnac.importer import import_onnx  # noqa: F401  (registers the converters)
+    from fnac.importer.registry import names
+
+    page = (ROOT / "docs" / "import.md").read_text()
+    listed = page.split("<!-- operators -->")[1].split("<!-- end -->")[0]
+    assert [word.strip() for word in listed.split(",")] == names()

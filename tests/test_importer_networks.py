@@ -109,6 +109,22 @@ def test_five_sgd_steps_equal_native_torch_to_the_bit(
     assert losses(import_onnx(made), dtype) == losses(net, dtype)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0", "densenet121"])
+def test_published_architectures_train_as_native_torch_does(name: str) -> None:
+    torch.manual_seed(0)
+    net = getattr(torchvision.models, name)(weights=None, num_classes=10)
+    for part in net.modules():  # what draws at random has no place in a comparison
+        if isinstance(part, nn.Dropout | torchvision.ops.StochasticDepth):
+            part.p = 0.0
+    net.eval()
+    ours = torch.stack(losses(import_onnx(exported(net, "legacy")), torch.float64))
+    theirs = torch.stack(losses(net, torch.float64))
+    assert torch.isfinite(theirs).all()
+    assert theirs.unique().numel() == 5  # it learns, or at least moves
+    torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=0)
+
+
 def test_every_parameter_gets_a_gradient(pair: tuple[nn.Module, onnx.ModelProto]) -> None:
     module = import_onnx(pair[1]).train()
     module(torch.randn(2, 3, SIZE, SIZE)).square().sum().backward()

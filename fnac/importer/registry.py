@@ -51,6 +51,11 @@ def find(op: str, domain: str, version: int, where: str) -> Converter:
     return versions[max(fitting)]
 
 
+def names() -> list[str]:
+    """Return the standard operators that can be imported, sorted."""
+    return sorted(op for domain, op in _CONVERTERS if not domain)
+
+
 def unknown(nodes: Sequence[tuple[str, str, int]]) -> list[str]:
     """Return which of these (op, domain, version) lack a converter, as ``Op`` or ``domain.Op``."""
     missing = set()
