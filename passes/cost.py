@@ -25,6 +25,7 @@ import onnx_graphsurgeon as gs
 
 from .errors import UnsupportedGraphError
 from .graph import Graph, Shape
+from .sized_shapes import shapes_at
 
 CONVENTIONS = ("exact", "paper")
 FLOATS = (np.float16, np.float32, np.float64)
@@ -93,7 +94,7 @@ def profile(graph: Graph, size: Sequence[int] | None = None, convention: str = "
     if convention not in CONVENTIONS:
         raise ValueError(f"convention {convention!r}; known: {', '.join(CONVENTIONS)}")
     at = tuple(size) if size else graph.image_size()
-    shapes = graph.infer_shapes(at, batch=1)
+    shapes = shapes_at(graph, at)
     params = owned_parameters(graph.nodes)
     nodes = []
     for node in graph.nodes:

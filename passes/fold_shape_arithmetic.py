@@ -33,7 +33,8 @@ class FoldShapeArithmetic(Pass):
                 becomes 0 (copied from the input) or -1,
              3. nodes all of whose inputs are stored: integers, or a movement of floats (Reshape,
                 Transpose, Cast, ...). Arithmetic on stored floats of more than one number is left:
-                it computes a weight from parameters that are to be trained.
+                it computes a weight from parameters that are to be trained, unless it is the
+                scale of a Resize.
     Changes  the tensor becomes an initializer of the same name; its nodes go.
     Keeps    interface and outputs, at every image size.
     """
@@ -46,7 +47,7 @@ class FoldShapeArithmetic(Pass):
         report = Report()
         for node in list(graph.nodes):
             name = node.name
-            report.note(name, _fold_stored(node, graph, report))
+            report.note(name, fold_stored(node, graph, report))
         graph.cleanup()  # shapes are inferred of whole nodes only
         if any(node.op in ("Shape", "Size") for node in graph.nodes):
             shapes = _shapes_at_any_size(graph)
@@ -65,7 +66,7 @@ class FoldShapeArithmetic(Pass):
         return report
 
 
-def _fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
+def fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
     """Evaluate a node whose inputs are all stored."""
     inputs = [t for t in node.inputs if not t.is_empty()]
     if not inputs or node.op in NEVER or len(node.outputs) != 1:
@@ -76,7 +77,7 @@ def _fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left 
     if graph.is_output(result):
         return Left("it is an output of the network")
     floats = [t for t in inputs if t.dtype in FLOATS and values_of(t).size > 1]
-    if floats and node.op not in MOVES:
+    if floats and node.op not in MOVES and not _is_size(graph, result):
         return Left("it computes a weight from parameters")
     arrays = {t.name: values_of(t) for t in inputs}
     largest = max(LARGEST, *(a.size for a in arrays.values()))
@@ -92,6 +93,14 @@ def _fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left 
     if floats:
         report.initializers[made.name] = f"copied from {floats[0].name} ({node.op})"
     return Rewrote("evaluated")
+
+
+def _is_size(graph: Graph, tensor: gs.Tensor) -> bool:
+    """Say whether ``tensor`` is only read as the scales or sizes of a resize."""
+    readers = graph.consumers(tensor)
+    return bool(readers) and all(
+        node.op in ("Resize", "Upsample") and node.inputs[0] is not tensor for node in readers
+    )
 
 
 def _size_of_result(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> int | None:

@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 
 from .cost import node_madds, owned_parameters
 from .graph import Graph
+from .sized_shapes import shapes_at
 
 
 class NamedLayer(Protocol):
@@ -41,7 +42,7 @@ def write_costs(
 
     Raises UnsupportedGraphError if the file does not say how large its images are.
     """
-    shapes = graph.infer_shapes(graph.image_size(), batch=1)
+    shapes = shapes_at(graph, graph.image_size())
     params = owned_parameters(graph.nodes)
     alone: set[int] = set()
     entries = []

@@ -51,6 +51,16 @@ def test_a_movement_of_a_weight_is_evaluated() -> None:
     assert_same_outputs(before, after)
 
 
+def test_the_scales_of_a_resize_are_no_weight() -> None:
+    before = graph(
+        """(float[N,4,3,3] x) => (float[N,4,6,6] y) <float[2] a = {1, 1}, float[2] b = {2, 2}>
+           { s = Concat<axis = 0>(a, b) y = Resize<mode = "nearest">(x, , s) }"""
+    )
+    after, _ = applied(FoldShapeArithmetic(), before)
+    assert text(after) == "y = Resize(x, , s[4]) mode=nearest"
+    assert_same_outputs(before, after)
+
+
 @pytest.mark.parametrize(
     ("body", "node", "why"),
     [
