@@ -181,3 +181,20 @@ def test_registry_takes_the_largest_version_that_fits() -> None:
         converter("Op", 13, domain="test")(new)
     with pytest.raises(UnsupportedGraphError, match="n: operator Op of domain 'other', version 1"):
         find("Op", "other", 1, "n")
+
+
+def test_a_weight_standardized_by_batchnorm_trains() -> None:
+    made = model(
+        """(float[N,2,4,4] x) => (float[N,3,4,4] y)
+        <float[3,2,1,1] w, float[3] gain, float[3] zero, float[3] mean, float[3] var,
+         float two = {2}, int64[3] flat = {1,3,2}, int64[4] back = {3,2,1,1}>
+        { scale = Mul(gain, two)
+          v = Reshape(w, flat)
+          s, m2, v2 = BatchNormalization<training_mode=1>(v, scale, zero, mean, var)
+          u = Reshape(s, back)
+          y = Conv(x, u) }"""
+    )
+    module = import_onnx(made).train()
+    module(torch.randn(2, 2, 4, 4)).square().sum().backward()
+    for name in ("w", "gain", "zero"):
+        assert module.get_tensor(name).grad is not None, name

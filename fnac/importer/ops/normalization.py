@@ -44,7 +44,9 @@ def batch_normalization(builder: Builder, node: Node) -> Any:
         part = _BATCH[rank](channels, epsilon, complement(momentum), device="meta")
         part._buffers["num_batches_tracked"] = torch.tensor(0, dtype=torch.long)
         return builder.module(node, part, [x], {k: c for k, c in owns.items() if c is not None})
-    return builder.call(F.batch_norm, x, mean, var, scale, bias, training, 0.0, epsilon)
+    if training:  # a standardized weight (NFNet): its statistics are its own, not stored ones
+        return builder.call(F.batch_norm, x, None, None, scale, bias, True, 0.0, epsilon)
+    return builder.call(F.batch_norm, x, mean, var, scale, bias, False, 0.0, epsilon)
 
 
 @converter("InstanceNormalization", 1)
