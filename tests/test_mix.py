@@ -13,6 +13,7 @@ from fnac.passes.errors import PassFailedError, UnsupportedGraphError
 from fnac.passes.graph import Graph
 from fnac.passes.mix import Mix
 from fnac.passes.strategies import STRATEGIES, StrategyError
+from tests.graphs import graph
 
 from .graphs import applied, assert_same_outputs, feeds, outputs, renamed, text
 from .mbconv_networks import mbconv_network, same_graph
@@ -364,7 +365,10 @@ def test_refusals() -> None:
 
 
 def test_a_network_without_blocks_is_left_as_it_is() -> None:
-    before = mbconv_network(stages=())
+    before = graph(
+        """(float[N,3,8,8] x) => (float[N,4,8,8] y) <float[4,3,1,1] w>
+           { h = Conv(x, w) y = Relu(h) }"""
+    )
     after, report = applied(Mix(), before)
     assert report.rewrote == {}
     assert same_graph(after, before)
