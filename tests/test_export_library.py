@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from fnac.errors import OutputsDifferError, UsageError
-from fnac.models import library
-from fnac.models.library import library_network
+from fnac.models import timm_torchvision
+from fnac.models.timm_torchvision import library_network
 from fnac.passes.graph import Graph
 from fnac.passes.verify import run
 from fnac.stages.export import ExportSettings, export_seed
@@ -102,7 +102,7 @@ def test_what_a_library_has_not(settings: dict, why: str) -> None:
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(timm_torchvision.importlib.util, "find_spec", lambda name: None)
     for name, extra in (("timm:resnet18", "timm"), ("torchvision:resnet18", "onnxscript")):
         with pytest.raises(UsageError, match=rf"is not installed; .*pip install 'fnac\[{extra}\]'"):
             export_seed(ExportSettings(name, "none", size=(32, 32)))

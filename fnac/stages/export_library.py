@@ -19,7 +19,7 @@ from fnac.passes.registry import parse_pipeline
 from fnac.passes.verify import run
 
 if TYPE_CHECKING:
-    from fnac.models.library import LibraryNetwork
+    from fnac.models.timm_torchvision import LibraryNetwork
     from fnac.stages.export import ExportSettings
 
 ROUNDING = 1e-5
@@ -33,7 +33,7 @@ def export_library_seed(source: str, name: str, settings: ExportSettings) -> Gra
     had, OutputsDifferError when it does not compute the same.
     """
     from fnac.models.errors import ModelError
-    from fnac.models.library import export_library_network, library_network
+    from fnac.models.timm_torchvision import export_library_network, library_network
 
     if settings.width is not None:
         raise UsageError(f"--width {settings.width:g}: {settings.seed} has the width of its name")
