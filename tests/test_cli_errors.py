@@ -128,7 +128,6 @@ def test_the_same_file_twice_is_equal(fnac, tmp_path) -> None:  # type: ignore[n
     ("arguments", "words"),
     [
         (["adapt", "--task", "dance"], "'dance' is not one of"),
-        (["adapt", "--task", "det"], "no built-in job"),
         (["adapt", "--task", "seg", "--budget", "much"], "--budget much"),
         (["adapt", "--task", "seg", "--set", "tune.epoch=1"], "tune.epoch: no such setting"),
         (["adapt", "--task", "seg", "--set", "tunes.epochs=1"], "tunes: no such section"),
