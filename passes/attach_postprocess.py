@@ -11,11 +11,13 @@ import onnx_graphsurgeon as gs
 
 from .base import Keeps, Pass, Report
 from .graph import Graph
+from .node_maker import NodeMaker, resized_like
 from .output_maps import find_maps
 
 KINDS = ("argmax",)
 DTYPES = {"int64": onnx.TensorProto.INT64, "uint8": onnx.TensorProto.UINT8}
 RESIZE_SINCE = 13
+BILINEAR = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,70 +57,27 @@ class AttachPostprocess(Pass):
             return report
         logits = graph.outputs[place]
         image = next(t for t in graph.inputs if t.shape is not None and len(t.shape) == 4)
-        made = _Maker(graph, logits)
+        make = NodeMaker(graph, f"{logits.name}.labels", "head")
         sides = shapes[logits.name][2:]
         current: gs.Tensor = logits
         if sides != shapes[image.name][2:] or None in sides:
-            current = made.resize(logits, image)
-            report.rewrote[made.nodes[-1].name] = "resize to the image"
+            inputs = resized_like(make, logits, image)
+            current = make("Resize", *inputs, dtype=logits.dtype, **BILINEAR)
+            report.rewrote[make.nodes[-1].name] = "resize to the image"
         classes = int(np.int64(shapes[logits.name][1] or 0))
         if self.dtype == "uint8" and classes > 256:
             report.left["graph"] = f"{classes} classes do not fit into uint8"
             return report
-        labels = made.add(
-            "ArgMax", [current], {"axis": 1, "keepdims": 0, "select_last_index": 0}, np.int64
-        )
+        labels = make("ArgMax", current, axis=1, keepdims=0, select_last_index=0, dtype=np.int64)
         if self.dtype != "int64":
-            labels = made.add("Cast", [labels], {"to": DTYPES[self.dtype]}, np.dtype(self.dtype))
+            labels = make("Cast", labels, to=DTYPES[self.dtype], dtype=np.dtype(self.dtype))
         labels.name = graph.new_name("labels")
         batch, _, height, width = logits.shape if logits.shape else [None] * 4
         if current is not logits:
             height, width = image.shape[2:]
         labels.shape = [batch, height, width]
         graph.outputs[place] = labels
-        graph.insert(made.nodes, after=graph.nodes[-1])
+        graph.insert(make.nodes, after=graph.nodes[-1])
         graph.manifest["postprocess"] = self.kind
-        report.rewrote[made.nodes[-1].name] = "labels from logits"
+        report.rewrote[make.nodes[-1].name] = "labels from logits"
         return report
-
-
-class _Maker:
-    """Makes nodes named after the logits."""
-
-    def __init__(self, graph: Graph, logits: gs.Tensor) -> None:
-        self.graph = graph
-        self.prefix = f"{logits.name}.labels"
-        self.nodes: list[gs.Node] = []
-
-    def add(
-        self,
-        op: str,
-        inputs: list[gs.Tensor],
-        attrs: dict[str, object] | None = None,
-        dtype: object = None,
-    ) -> gs.Variable:
-        """Add one node; return its output."""
-        name = self.graph.new_name(f"{self.prefix}.{op.lower()}")
-        out = gs.Variable(self.graph.new_name(f"{name}.out"), dtype)
-        node = gs.Node(op=op, name=name, attrs=attrs or {}, inputs=inputs, outputs=[out])
-        node.metadata = {"fnac.part": "head"}
-        self.nodes.append(node)
-        return out
-
-    def resize(self, logits: gs.Tensor, image: gs.Tensor) -> gs.Variable:
-        """Return ``logits`` at the height and width of ``image``, whatever they are."""
-        front = self.add("Slice", [self.add("Shape", [logits]), *self._range(0, 2)])
-        back = self.add("Slice", [self.add("Shape", [image]), *self._range(2, 4)])
-        sizes = self.add("Concat", [front, back], {"axis": 0}, np.int64)
-        empty = gs.Variable.empty()
-        attrs: dict[str, object] = {
-            "mode": "linear",
-            "coordinate_transformation_mode": "half_pixel",
-        }
-        return self.add("Resize", [logits, empty, empty, sizes], attrs, logits.dtype)
-
-    def _range(self, start: int, end: int) -> list[gs.Constant]:
-        return [
-            gs.Constant(self.graph.new_name(f"{self.prefix}.{word}{value}"), np.array([value]))
-            for word, value in (("from", start), ("to", end), ("axis", 0))
-        ]

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from .base import Keeps, Pass, Report
+from .encoder import has_own_head
 from .errors import UnsupportedGraphError
 from .graph import Graph
 from .taps import (
@@ -26,10 +27,11 @@ FEATURES = "features"
 class CutClassifier(Pass):
     """Leave the backbone's features as the outputs, each called as its tap.
 
-    Matches  an image classifier, or a backbone that ends in its features. ``taps`` are found from
-             strides and depth (passes/taps.py): c2, c3, c4, c5, expansion, features, last.
+    Matches  an image classifier, a backbone that ends in its features, or a network with a head of
+             its own (segmentation, detection). ``taps`` are found from strides and depth
+             (passes/taps.py): c2, c3, c4, c5, expansion, features, last.
     Changes  what none of them needs goes: [1x1 convolution, BN, activation], global pooling, linear
-             layers, softmax; MobileNetV2's 1280 convolution unless ``last`` is asked for.
+             layers, softmax; MobileNetV2's 1280 convolution unless ``last`` is asked for; the head.
     Keeps    nothing. A network that ends in these features is left as it is.
 
     taps   which tensors to leave, written ``c3+c4+c5``
@@ -48,13 +50,9 @@ class CutClassifier(Pass):
         if len(graph.outputs) == len(wanted) and all(a is b for a, b in zip(graph.outputs, wanted)):
             report.left[wanted[-1].inputs[0].name] = "it ends the network already"
             return report
-        if len(graph.outputs) != 1:
-            raise UnsupportedGraphError(
-                f"cut-classifier: {len(graph.outputs)} outputs were found "
-                f"({', '.join(t.name for t in graph.outputs)}); a classifier with one is wanted"
-            )
         output = graph.outputs[0]
-        _check(graph, find_taps(graph, (FEATURES,))[FEATURES])
+        if not has_own_head(graph):
+            _check(graph, find_taps(graph, (FEATURES,))[FEATURES])
         before = {node.name: node for node in graph.nodes}
         for name, tensor in found.items():
             if tensor.name != name:

@@ -352,11 +352,11 @@ class Graph:
     # ------------------------------------------------------------------ shapes
 
     def infer_shapes(
-        self, size: Sequence[int] | None = None, batch: int | None = None
+        self, size: Sequence[int | str] | None = None, batch: int | None = None
     ) -> dict[str, Shape]:
         """Infer the shape of every tensor from the inputs, the weights left out for speed.
 
-        size   (H, W) to give to the image inputs instead of what the file says
+        size   (H, W) to give to the image inputs instead of what the file says; may be symbols
         batch  number to give to the first dimension of every input instead of what it says
         returns tensor name -> shape; a symbolic dimension is a str, an unknown one None
 
@@ -385,7 +385,7 @@ class Graph:
             ) from error
 
     def _inferred(
-        self, size: Sequence[int] | None = None, batch: int | None = None
+        self, size: Sequence[int | str] | None = None, batch: int | None = None
     ) -> onnx.ModelProto:
         skeleton = self.skeleton(size, batch)
         try:
@@ -396,7 +396,7 @@ class Graph:
             raise UnsupportedGraphError(f"shapes cannot be inferred: {one_line(error)}") from error
 
     def skeleton(
-        self, size: Sequence[int] | None = None, batch: int | None = None
+        self, size: Sequence[int | str] | None = None, batch: int | None = None
     ) -> onnx.ModelProto:
         """Return the model without its float weights, which become inputs; no stale shapes."""
         from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter, dtype_to_onnx

@@ -52,3 +52,19 @@ class NodeMaker:
         if isinstance(value, gs.Tensor):
             return value
         return gs.Constant(self.graph.new_name(f"{owner}.const"), np.ascontiguousarray(value))
+
+
+def resized_like(
+    make: NodeMaker, tensor: gs.Tensor, like: gs.Tensor, roi: gs.Tensor | None = None
+) -> list[gs.Tensor]:
+    """Return the inputs of a Resize that gives ``tensor`` the height and width of ``like``.
+
+    Both are (N, C, H, W); the sizes are read while the network runs, whatever they are. ``roi``
+    goes through.
+    """
+    ends = []
+    for source, start in ((tensor, 0), (like, 2)):
+        bounds = (np.array([value]) for value in (start, start + 2, 0))
+        ends.append(make("Slice", make("Shape", source, dtype=np.int64), *bounds, dtype=np.int64))
+    sizes = make("Concat", *ends, axis=0, dtype=np.int64)
+    return [tensor, gs.Variable.empty() if roi is None else roi, gs.Variable.empty(), sizes]

@@ -27,6 +27,7 @@ PASSES: dict[str, str] = {
     "drop-zero-bias": "drop_zero_bias:DropZeroBias",
     "fold-batchnorm": "fold_batchnorm:FoldBatchNorm",
     "fold-shape-arithmetic": "fold_shape_arithmetic:FoldShapeArithmetic",
+    "follow-sizes": "follow_sizes:FollowSizes",
     "group-conv": "group_conv:GroupConv",
     "grow-depth": "grow_depth:GrowDepth",
     "grow-width": "grow_width:GrowWidth",

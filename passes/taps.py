@@ -10,15 +10,19 @@ say which cut is which:
                 computes before its stride (SSDLite reads it)
 ``features``    the last cut in front of the classifier, without that convolution
 ``last``        the same with it: what is pooled
+
+In a network that has a decoder or several outputs already, ``last`` is where its encoder ends: the
+last cut before everything that enlarges, pools globally or leaves the deepest stride.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import onnx_graphsurgeon as gs
 
+from .cuts import deepest_output, find_cuts
+from .encoder import GLOBAL_POOLS, encoder_ends, features_of_encoder, has_own_head
 from .errors import UnsupportedGraphError
 from .graph import Graph
 from .surgery import argument, known, stored
@@ -28,7 +32,6 @@ from .units import ConvUnit, find_units
 STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
 NAMES = (*STRIDES, "expansion", "features", "last")
 
-GLOBAL_POOLS = ("GlobalAveragePool", "GlobalMaxPool")
 POOLS = (*GLOBAL_POOLS, "ReduceMean", "AveragePool")
 BEFORE_POOL = (
     "Conv", "BatchNormalization", "Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Mul",
@@ -38,24 +41,27 @@ BEHIND_POOL = (
     *BEFORE_POOL, "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Gemm", "MatMul",
     "Add", "Softmax", "LogSoftmax", "Cast", "Shape", "Gather", "Slice", "Concat",
 )  # fmt: skip
-ENLARGING = ("ConvTranspose", "Resize", "Upsample", "DepthToSpace")
 LINEAR = ("Gemm", "MatMul", "Conv")
 
 
 def find_taps(graph: Graph, names: Sequence[str]) -> dict[str, gs.Tensor]:
     """Return the tensors called ``names``, in that order.
 
-    ``graph`` is an image classifier or a backbone; of several outputs the deepest counts. Raises
-    UnsupportedGraphError if one is not there, or if what stands behind the features is no
-    classifier.
+    ``graph`` is an image classifier, a backbone (of several outputs the deepest counts), or a
+    network with a head of its own. Raises UnsupportedGraphError if one is not there, or if what
+    stands behind the features is none of these.
     """
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise UnsupportedGraphError(f"tap {unknown[0]!r}: known are {', '.join(NAMES)}")
     output = deepest_output(graph)
-    cuts = find_cuts(graph, output)
+    own_head = has_own_head(graph)
+    ends = encoder_ends(graph) if own_head else [output]
+    cuts = find_cuts(graph, *ends)
     units = {id(unit.output): unit for unit in find_units(graph).values()}
-    last = _last_features(graph, cuts, units, output)
+    last = (
+        features_of_encoder(graph, cuts) if own_head else _last_features(graph, cuts, units, output)
+    )
     inside = _up_to(cuts, last)
     features = _before_widening(last, units, graph)
     trunk = _up_to(inside, features)
@@ -78,36 +84,6 @@ def find_taps(graph: Graph, names: Sequence[str]) -> dict[str, gs.Tensor]:
     return {name: found[name] for name in names}
 
 
-def deepest_output(graph: Graph) -> gs.Tensor:
-    """Return the output that is computed last."""
-    place = {id(node): index for index, node in enumerate(graph.nodes)}
-    return max(graph.outputs, key=lambda t: max((place[id(n)] for n in t.inputs), default=-1))
-
-
-def find_cuts(graph: Graph, end: gs.Tensor) -> list[gs.Tensor]:
-    """Return the cuts between the inputs and ``end``, in order, ``end`` the last of them.
-
-    What reads only the shape of a tensor does not count as reading it.
-    """
-    needed = _ancestors(end)
-    nodes = [n for n in graph.nodes if id(n) in needed and n.op not in ("Shape", "Size")]
-    reading = Counter(id(t) for node in nodes for t in {id(t): t for t in node.inputs}.values())
-    live = {id(tensor) for tensor in graph.inputs if reading[id(tensor)]}
-    cuts = []
-    for node in nodes:
-        moving = [t for t in {id(t): t for t in node.inputs}.values() if id(t) in live]
-        for tensor in moving:
-            reading[id(tensor)] -= 1
-            if not reading[id(tensor)]:
-                live.discard(id(tensor))
-        if not moving:
-            continue  # made of constants
-        live |= {id(t) for t in node.outputs if reading[id(t)] or t is end}
-        if len(live) == 1 and id(node.outputs[0]) in live:
-            cuts.append(node.outputs[0])
-    return cuts
-
-
 def classifier_nodes(graph: Graph, tap: gs.Tensor) -> list[gs.Node]:
     """Return every node that works on ``tap`` or on what is made of it, in graph order."""
     made = {id(tap)}
@@ -117,17 +93,6 @@ def classifier_nodes(graph: Graph, tap: gs.Tensor) -> list[gs.Node]:
             behind.append(node)
             made.update(id(tensor) for tensor in node.outputs)
     return behind
-
-
-def _ancestors(end: gs.Tensor) -> set[int]:
-    needed: set[int] = set()
-    stack = list(end.inputs)
-    while stack:
-        node = stack.pop()
-        if id(node) not in needed:
-            needed.add(id(node))
-            stack.extend(maker for tensor in node.inputs for maker in tensor.inputs)
-    return needed
 
 
 def _up_to(cuts: list[gs.Tensor], end: gs.Tensor) -> list[gs.Tensor]:
@@ -161,22 +126,11 @@ def _last_features(
         if node.op in ("Flatten", "Reshape") and shape is not None and len(shape) == 4:
             return node.inputs[0]
     if output.shape is not None and len(output.shape) == 4:
-        _refuse_decoder(graph, output)
         return output
     raise UnsupportedGraphError(
         f"{output.name}: neither features (N, C, h, w) nor a global pooling were found; an image "
         "classifier, or a backbone that ends in its features, is wanted"
     )
-
-
-def _refuse_decoder(graph: Graph, output: gs.Tensor) -> None:
-    needed = _ancestors(output)
-    for node in graph.nodes:
-        if id(node) in needed and node.op in ENLARGING:
-            raise UnsupportedGraphError(
-                f"{node.name} ({node.op}): makes features larger, so the network is no classifier "
-                "and no backbone; one of them is wanted, without a decoder or a head"
-            )
 
 
 def _pools_everything(graph: Graph, node: gs.Node) -> bool:

@@ -151,6 +151,9 @@ def probe_size(graph: Graph) -> tuple[int, int] | None:
     own = graph.image_size()
     if own is None or max(own) <= PROBE_SIDE:
         return own
+    padded = any(str(n.attrs.get("auto_pad")).startswith("SAME") for n in graph.nodes)
+    if padded and any(side % 32 for side in own):
+        return own  # resolve-auto-pad writes down what holds for this size and its like
     ratio = min(own) / max(own)
     short = max(32, round(PROBE_SIDE * ratio / 32) * 32)
     small = (short, PROBE_SIDE) if own[0] <= own[1] else (PROBE_SIDE, short)

@@ -315,3 +315,31 @@ def test_a_target_is_a_seed_again() -> None:
     assert manager.ledger[-1].verdict == "equal"
     assert "arch" not in again.manifest
     assert again.manifest["seed_madds"] == profile(target).madds
+
+
+# ------------------------------------------------------------------ another size than the file's
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("mobilenet_v2_tf_qat_qdq.onnx", (120, 160)),  # auto_pad: odd sides pad otherwise
+        ("deeplabv3_mnv2_pascal_qdq.onnx", (97, 97)),  # its own head, of fixed sizes, goes
+    ],
+)
+def test_a_found_network_takes_another_size_and_head(
+    shared_data: Path, name: str, size: tuple[int, int]
+) -> None:
+    g = Graph.load(shared_data / "weights_imagenet" / name)
+    settings = ExpandSettings(task="seg", classes=11, size=size, restore_batchnorm=False)
+    made = prepare_seed(g, settings)  # every pass is proven
+    assert [list(t.shape) for t in made.outputs] == [[made.outputs[0].shape[0], 11, *size]]
+    assert made.manifest["taps"][0]["channels"] == 320
+    backbone = [n for n in made.nodes if n.metadata.get("fnac.part") != "head"]
+    assert not any(node.op == "BatchNormalization" for node in backbone)
+
+
+def test_a_trained_decoder_follows_another_size(shared_data: Path) -> None:
+    g = Graph.load(shared_data / "weights_imagenet" / "deeplabv3_mnv2_pascal_qdq.onnx")
+    made = prepare_seed(g, ExpandSettings(size=(97, 129), restore_batchnorm=False), manager=quiet())
+    assert [list(t.shape[1:]) for t in made.outputs] == [[21, 97, 129]]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from fnac.passes.manager import PassManager
 from fnac.passes.resolve_auto_pad import ResolveAutoPad, same_padding
 from tests.graphs import applied, assert_same_outputs, graph, text
 
@@ -73,3 +74,16 @@ def test_leaves_alone_and_says_why(node: str, why: str) -> None:
 def test_same_padding_of_one_side() -> None:
     assert [same_padding(n, 3, 2) for n in (7, 8, 9)] == [2, 1, 2]
     assert same_padding(8, 1, 2) == 0
+
+
+def test_it_is_proven_at_the_size_that_the_padding_is_for() -> None:
+    """At 130 pixels the second convolution pads by one on both sides, at 96 only at the end."""
+    before = graph(
+        """(float[N,2,130,130] x) => (y) <float[2,2,3,3] w>
+           { a = Conv<auto_pad = "SAME_UPPER", strides = [2, 2]>(x, w)
+             y = Conv<auto_pad = "SAME_UPPER", strides = [2, 2]>(a, w) }"""
+    )
+    after = before.copy()
+    PassManager().run([ResolveAutoPad()], after)
+    assert [n.attrs["pads"] for n in after.nodes] == [[0, 0, 1, 1], [1, 1, 1, 1]]
+    assert_same_outputs(before, after)

@@ -133,17 +133,3 @@ def test_a_convolution_in_front_of_the_pooling_may_be_the_classifier(shared_data
     g.refresh_shapes()
     found = find_taps(g, ("c2", "c3", "c4", "features", "last"))
     assert [t.shape[1] for t in found.values()] == [128, 256, 512, 512, 512]
-
-
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("wild/nanodet_m.onnx", "other tensors go past it to the output"),
-        ("wild/ultraface_rfb320.onnx", "neither features .* nor a global pooling were found"),
-        ("weights_imagenet/deeplabv3_mnv2_pascal_qdq.onnx", r"\(Resize\): makes features larger"),
-    ],
-)
-def test_networks_with_heads_are_no_backbones(shared_data: Path, name: str, why: str) -> None:
-    g = Graph.load(shared_data / name)
-    with pytest.raises(UnsupportedGraphError, match=why):
-        applied(CutClassifier(), g)

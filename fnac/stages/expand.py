@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.convert_float32 import ConvertFloat32, not_float32
 from fnac.passes.cost import profile
+from fnac.passes.cut_classifier import CutClassifier
+from fnac.passes.encoder import has_own_head
+from fnac.passes.follow_sizes import FollowSizes
 from fnac.passes.graph import Graph
 from fnac.passes.make_channels_first import MakeChannelsFirst, channels_last
 from fnac.passes.manager import PassManager
 from fnac.passes.mix import Mix
+from fnac.passes.raise_opset import RaiseOpset
 from fnac.passes.strategies import STRATEGIES
 from fnac.stages.attach import attach_head, check_head, head_kind
 
@@ -49,6 +53,7 @@ class ExpandSettings:
     ``size``          input height and width in pixels; None: the seed's own
     ``output_stride`` of the backbone under a dense head: 8, 16 or 32; None: 16
     ``mean``, ``std`` of the preprocessing, on pixels / 255, for a file that does not say
+    ``restore_batchnorm``  where it was folded, put BN back behind the convolutions
     ``random_seed``   of the head, the alphas and strategies that draw
     """
 
@@ -61,6 +66,7 @@ class ExpandSettings:
     output_stride: int | None = None
     mean: Triple | None = None
     std: Triple | None = None
+    restore_batchnorm: bool = True
     random_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -132,6 +138,10 @@ def prepare_seed(
         manager.run([MakeChannelsFirst()], made)
     if not_float32(made):
         manager.run([ConvertFloat32()], made)
+    if settings.size not in (None, made.image_size()):
+        own_head = settings.task is not None and has_own_head(made)
+        # a head that goes may know one size only; one that stays must follow the picture
+        manager.run([CutClassifier(("last",))] if own_head else [RaiseOpset(), FollowSizes()], made)
     _state(made, settings)
     if (
         made.manifest.get("task") is None
@@ -165,6 +175,9 @@ def _state(graph: Graph, settings: ExpandSettings) -> None:
     for tensor in graph.inputs:
         if tensor.shape is not None and len(tensor.shape) == 4:
             tensor.shape = [*tensor.shape[:2], *size]
+    for output in graph.outputs:
+        if settings.size is not None and output.shape is not None and len(output.shape) == 4:
+            output.shape = [*output.shape[:2], None, None]
     if settings.mean is not None and settings.std is not None:
         graph.manifest["preprocessing"] = {
             "mean": list(settings.mean),
@@ -180,6 +193,8 @@ def _normalize(
     from fnac.passes.restore_batchnorm import RestoreBatchNorm, why_not_folded
 
     manager.run(parse_pipeline("normalize"), graph)
+    if not settings.restore_batchnorm:
+        return
     if why_not_folded(graph) is None:
         pictures = None if images is None or settings.remap == "random" else images(graph)
         if pictures is None and settings.remap != "random":

@@ -1,0 +1,101 @@
+"""Let a Resize of fixed sizes follow the picture, so that the network takes other sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from .base import Keeps, Left, Pass, Report, Rewrote
+from .errors import UnsupportedGraphError
+from .graph import Graph, Shape
+from .node_maker import NodeMaker, resized_like
+from .surgery import argument, known, stored
+
+SYMBOLS = ("height", "width")
+RESIZE_SINCE = 13
+
+
+@dataclasses.dataclass(frozen=True)
+class FollowSizes(Pass):
+    """Let every Resize whose height and width are fixed read them from a tensor of that size.
+
+    Matches  Resize (N, C, h, w) -> (N, C, H, W) in a network for pictures of one size whose H and W
+             would stay if the picture had another one: a decoder, as exporters write it.
+    Changes  its sizes are computed: those of the picture if H and W are the picture's, else those
+             of the tensor computed last before it that has them and follows the picture.
+    Keeps    interface and outputs, to the bit. Left where no tensor has this size.
+    """
+
+    name: ClassVar[str] = "follow-sizes"
+    keeps: ClassVar[Keeps] = Keeps.INTERFACE | Keeps.OUTPUTS
+
+    def run(self, graph: Graph) -> Report:
+        """See the class."""
+        report = Report()
+        resizes = [node for node in graph.nodes if node.op in ("Resize", "Upsample")]
+        images = [t for t in graph.inputs if t.shape is not None and len(t.shape) == 4]
+        if not resizes or len(images) != 1 or not _are_numbers(images[0].shape[2:]):
+            return report
+        shapes = graph.infer_shapes()
+        try:
+            free = graph.infer_shapes(SYMBOLS)
+        except UnsupportedGraphError as error:
+            report.left[images[0].name] = f"its size cannot be freed: {error}"
+            return report
+        following: list[gs.Tensor] = [images[0]]
+        for node in list(graph.nodes):
+            output = node.outputs[0] if node.outputs else None
+            if output is None or len(shapes.get(output.name, ())) != 4:
+                continue
+            if not _are_numbers(free.get(output.name, (0,) * 4)[2:]):
+                following.append(output)
+            elif node.op in ("Resize", "Upsample"):
+                report.note(node.name, _follow(graph, node, shapes, following))
+        graph.cleanup()
+        return report
+
+
+def _are_numbers(sides: Sequence[object]) -> bool:
+    return all(isinstance(side, int) for side in sides)
+
+
+def _follow(
+    graph: Graph, node: gs.Node, shapes: dict[str, Shape], following: list[gs.Tensor]
+) -> Rewrote | Left:
+    if graph.opset < RESIZE_SINCE:
+        return Left(f"operator set {graph.opset} is below {RESIZE_SINCE}; raise-opset first")
+    if node.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch" or "axes" in node.attrs:
+        return Left("it keeps an aspect ratio or names axes")
+    wanted = known(shapes[node.outputs[0].name][2:])
+    source = known(shapes.get(node.inputs[0].name, ())[2:])
+    scales = stored(argument(node, 2))
+    if wanted is None or source is None:
+        return Left("its size is not known")
+    if scales is not None and scales.size and not _exact(scales, source, wanted):
+        return Left("its scales do not give whole sizes")
+    same = [t for t in following if _sides(t, shapes) == wanted]
+    if not same:
+        return Left(f"no tensor of {wanted[0]}x{wanted[1]} follows the picture")
+    like = same[0] if same[0] is following[0] else same[-1]
+    make = NodeMaker(graph, f"{node.name}.size", node.metadata.get("fnac.part", "backbone"))
+    inputs = resized_like(make, node.inputs[0], like, argument(node, 1))
+    graph.insert(make.nodes, after=_before(graph, node))
+    node.inputs = inputs
+    return Rewrote(f"{wanted[0]}x{wanted[1]} -> the size of {like.name}")
+
+
+def _sides(tensor: gs.Tensor, shapes: dict[str, Shape]) -> tuple[int, ...] | None:
+    return known(shapes.get(tensor.name, tensor.shape or ())[2:])
+
+
+def _exact(scales: np.ndarray, source: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return all(a * float(s) == b for a, s, b in zip(source, scales[2:], wanted))
+
+
+def _before(graph: Graph, node: gs.Node) -> gs.Node | None:
+    place = next(i for i, other in enumerate(graph.nodes) if other is node)
+    return graph.nodes[place - 1] if place else None

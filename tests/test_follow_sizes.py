@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fnac.passes.follow_sizes import FollowSizes
+from fnac.passes.make_size_symbolic import MakeSizeSymbolic
+from tests.graphs import applied, assert_same_outputs, graph, outputs, text
+
+DECODER = """(float[N,3,8,12] x) => (y)
+    <float[4,3,3,3] w, float[4,8,1,1] v, int64[2] small = {4, 6}, int64[2] large = {8, 12},
+     int64[1] zero = {0}, int64[1] two = {2}>
+    { a = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, w) g = GlobalAveragePool(a)
+      s = Shape(g) n = Slice(s, zero, two) t = Concat<axis = 0>(n, small)
+      r = Resize<mode = "linear">(g, , , t) c = Concat<axis = 1>(a, r) d = Conv(c, v)
+      q = Shape(d) o = Slice(q, zero, two) u = Concat<axis = 0>(o, large)
+      y = Resize<mode = "linear">(d, , , u) }"""
+
+
+def test_a_decoder_of_one_size_takes_any() -> None:
+    before = graph(DECODER)
+    after, report = applied(FollowSizes(), before)
+    assert report.rewrote == {
+        "r": "4x6 -> the size of a",
+        "y": "8x12 -> the size of x",
+    }
+    assert_same_outputs(before, after)
+    freed, _ = applied(MakeSizeSymbolic(), after)
+    picture = np.ones((1, 3, 20, 16), np.float32)
+    assert outputs(freed, {"x": picture})["y"].shape == (1, 4, 20, 16)
+    assert applied(FollowSizes(), after)[1].rewrote == {}
+
+
+def test_scales_of_something_pooled_are_sizes_too() -> None:
+    before = graph(
+        """(float[N,3,8,8] x) => (y) <float[4] s = {1, 1, 8, 8}>
+        { g = GlobalMaxPool(x) r = Resize<mode = "nearest">(g, , s) y = Add(x, r) }"""
+    )
+    after, report = applied(FollowSizes(), before)
+    assert report.rewrote == {"r": "8x8 -> the size of x"}
+    assert_same_outputs(before, after)
+
+
+@pytest.mark.parametrize(
+    ("body", "opset", "why"),
+    [
+        ("""(float[N,3,8,8] x) => (y) <float[4] s = {1, 1, 2, 2}>
+            { y = Resize<mode = "nearest">(x, , s) }""", 17, None),
+        ("(float[N,3,H,W] x) => (y) <float[4] s> { y = Relu(x) }", 17, None),
+        ("""(float[1,3,8,8] x) => (y) <int64[4] s = {1, 3, 5, 5}>
+            { y = Resize<mode = "nearest">(x, , , s) }""", 17,
+         "no tensor of 5x5 follows the picture"),
+        ("""(float[1,3,8,8] x) => (y) <int64[2] s = {8, 8}>
+            { y = Resize<mode = "nearest", axes = [2, 3]>(x, , , s) }""", 18,
+         "it keeps an aspect ratio or names axes"),
+        ("""(float[1,3,8,8] x) => (y) <float[1] r, float[4] e, int64[4] s = {1, 3, 8, 8}>
+            { y = Resize<mode = "nearest">(x, r, e, s) }""", 11,
+         "operator set 11 is below 13; raise-opset first"),
+    ],
+)  # fmt: skip
+def test_leaves_alone_and_says_why(body: str, opset: int, why: str | None) -> None:
+    before = graph(body, opset=opset, check=opset > 11)
+    after, report = applied(FollowSizes(), before)
+    assert report.rewrote == {}
+    assert list(report.left.values()) == ([] if why is None else [why])
+    assert text(after) == text(before)
