@@ -67,13 +67,13 @@ def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, onnx.ModelProto]:
     return net, exported(net, request.param)
 
 
-def losses(net: nn.Module, dtype: torch.dtype, steps: int = 5) -> list[Tensor]:
+def losses(net: nn.Module, dtype: torch.dtype, steps: int = 5, size: int = SIZE) -> list[Tensor]:
     net = copy.deepcopy(net).to(dtype).train()
     optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9)
     found = []
     for step in range(steps):
         generator = torch.Generator().manual_seed(step)
-        x = torch.randn(4, 3, SIZE, SIZE, generator=generator).to(dtype)
+        x = torch.randn(4, 3, size, size, generator=generator).to(dtype)
         loss = net(x).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -110,7 +110,7 @@ def test_five_sgd_steps_equal_native_torch_to_the_bit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0", "densenet121"])
 def test_published_architectures_train_as_native_torch_does(name: str) -> None:
     torch.manual_seed(0)
     net = getattr(torchvision.models, name)(weights=None, num_classes=10)
@@ -118,8 +118,12 @@ def test_published_architectures_train_as_native_torch_does(name: str) -> None:
         if isinstance(part, nn.Dropout | torchvision.ops.StochasticDepth):
             part.p = 0.0
     net.eval()
-    ours = torch.stack(losses(import_onnx(exported(net, "legacy")), torch.float64))
-    theirs = torch.stack(losses(net, torch.float64))
+    # at 32 pixels BN of the last stage sees four numbers a channel, and efficientnet_b0 turns a
+    # change of 1e-15 in its own weights into 8e-3 after five steps: nothing to compare with
+    size = 64
+    made = import_onnx(exported(net, "legacy"))
+    ours = torch.stack(losses(made, torch.float64, size=size))
+    theirs = torch.stack(losses(net, torch.float64, size=size))
     assert torch.isfinite(theirs).all()
     assert theirs.unique().numel() == 5  # it learns, or at least moves
     torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=0)
