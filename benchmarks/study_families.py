@@ -65,6 +65,17 @@ def found(graph: Graph) -> tuple[str, str, str, str, str]:
     return blocks, str(len(layers)), " ".join(offered[:8]), str(len(structure.left)), reason
 
 
+def seed_inside(seed: Graph) -> str:
+    """Mix the candidates of a prepared seed, choose its own; say what came out."""
+    mixed = seed.copy()
+    mixing_pass(seed, ExpandSettings()).run(mixed)
+    if not mixed.manifest.get("layers"):
+        return "no choice"
+    Choose().run(mixed)
+    before, after = (g.to_model().graph.SerializeToString() for g in (seed, mixed))
+    return "to the bit" if before == after else "not to the bit: a bug"
+
+
 def row(path: Path) -> tuple[str, ...]:
     """Return the table's row of one file."""
     name = path.stem.removesuffix(".legdyn")
@@ -74,13 +85,7 @@ def row(path: Path) -> tuple[str, ...]:
         what = found(seed)
         if found(renamed(seed)) != what:
             return (name, *what, "names matter: a bug")
-        mixed = seed.copy()
-        mixing_pass(seed, ExpandSettings()).run(mixed)
-        if not mixed.manifest.get("layers"):
-            return (name, *what, "no choice")
-        Choose().run(mixed)
-        before, after = (g.to_model().graph.SerializeToString() for g in (seed, mixed))
-        return (name, *what, "to the bit" if before == after else "not to the bit: a bug")
+        return (name, *what, seed_inside(seed))
     except FnacError as error:
         return (name, "", "", "", "", str(error), "")
 

@@ -225,7 +225,8 @@ class AdaptRun:
                 count=self.settings.calibrate,
             )
             graph.manifest["classes"] = list(self.source.classes)
-            self._warn_of_distortion(graph)
+            if self.settings.task == "seg":  # other tasks cut, fill up, or stretch on purpose
+                self._warn_of_distortion(graph)
             runs.write_json(self.path("ledger.json"), ledger)
             graph.save(self.path("super.onnx"))
             log.info("expanded: %d layers to choose", len(graph.manifest["layers"]))
