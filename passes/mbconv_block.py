@@ -122,7 +122,7 @@ class MBConvBlock(Block):
 
     def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
         """Read ``k5e6``, or ``k5`` with its own expansion; a tapped block takes no other."""
-        if spelled.groups is not None:
+        if spelled.groups is not None or spelled.width is not None:
             return None
         width = self.out_channels if added else self.width
         expansion = self.expansion if spelled.expansion is None else spelled.expansion

@@ -12,7 +12,7 @@ from .block_arrays import BlockArrays
 from .block_edit import why_not_square
 from .candidate_names import Spelled, spell
 from .graph import Graph
-from .remap_residual import mask_residual, remap_residual
+from .remap_residual import Inner, mask_residual, remap_residual
 from .strategies import Strategy
 from .structure import Block, Form
 from .units import ConvUnit, why_not_stored
@@ -63,7 +63,7 @@ class PlainBlock(Block):
 
     def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
         """Read ``k5``, and ``k5g2`` for a dense convolution."""
-        if spelled.expansion is not None:
+        if spelled.expansion is not None or spelled.width is not None:
             return None
         groups = self.groups if spelled.groups is None else spelled.groups
         if groups != self.groups and self.groups > 1:
@@ -90,6 +90,7 @@ class PlainBlock(Block):
             heart=CONV,
             kernel=form.kernel,
             groups=form.groups,
+            inner=Inner(form.hidden),
             in_channels=self.in_channels,
             how=how,
             rng=rng,
@@ -101,7 +102,8 @@ class PlainBlock(Block):
 
     def masked(self, arrays: BlockArrays, form: Form, how: Strategy) -> BlockArrays:
         """Zero the outer taps and the connections between groups."""
-        return mask_residual(arrays, heart=CONV, kernel=form.kernel, groups=form.groups)
+        inner = Inner(form.hidden)
+        return mask_residual(arrays, CONV, form.kernel, form.groups, inner, how)
 
     def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
         """Read kernel and groups off the convolution."""

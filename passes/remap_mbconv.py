@@ -12,20 +12,23 @@ import dataclasses
 import numpy as np
 
 from .block_arrays import (
-    ZERO,
     BlockArrays,
     ConvArrays,
     block_parts,
     fresh_conv,
-    gather,
     identity_batchnorm,
-    remap_batchnorm,
     remap_words,
 )
-from .remap import Array, channel_importance, remap_width, top_channels
-from .strategies import Strategy, StrategyError, remap_window
-
-LIVE_NOISE = 0.1  # noise on the copied rows of fna-live, in units of their own spread
+from .hidden_width import (
+    channel_sources,
+    kept_channels,
+    remap_columns,
+    remap_rows,
+    shaken,
+    width_words,
+)
+from .remap import remap_width
+from .strategies import Strategy, remap_window
 
 MADE = ("expand", "depthwise", "excite")  # roles that make hidden channels
 READ = ("squeeze", "project")  # roles that read them
@@ -53,33 +56,33 @@ def remap_mbconv(
 
     Raises StrategyError if the strategy needs a batch normalisation that is not there.
     """
-    old_hidden = hidden_channels(seed)
+    first = seed.get("expand", seed["depthwise"])
+    old_hidden = int(first.weight.shape[0])
     made_up = "expand" not in seed and hidden != in_channels
     if made_up:
         seed = {"expand": _identity_expansion(seed["depthwise"], old_hidden), **seed}
     if how.fresh:
         return _fresh(seed, kernel, hidden, in_channels, rng)
-    source = _sources(seed, hidden, how, rng)
+    source = channel_sources(first, hidden, how, rng)
     new = np.arange(hidden) >= old_hidden
     made = {}
     for role, conv in seed.items():
         if role in MADE:
-            conv = _rows(conv, source)
+            conv = remap_rows(conv, source)
         if role == "expand":
             weight = remap_width(conv.weight, hidden, in_channels)
             conv = dataclasses.replace(conv, weight=weight)
         if role == "depthwise":
             conv = dataclasses.replace(remap_window(conv, kernel, how), groups=hidden)
         if role in READ:
-            conv = dataclasses.replace(conv, weight=_columns(conv.weight, source, new, how))
+            conv = dataclasses.replace(conv, weight=remap_columns(conv.weight, source, new, how))
         if how.grow == "live" and new.any() and role in ("expand", "depthwise"):
             conv = shaken(conv, new, rng)
         made[role] = conv
     words = remap_words(
         seed,
         made,
-        cropped="selected" if how.select != "first" and _jumps(source) else "cropped",
-        grown={"zeros": "padded", "live": "padded live", "replicate": "replicated"}[how.grow],
+        **width_words(source, how),
         wider="dilated" if how.kernel == "dilate" else "padded",
     )
     if made_up:
@@ -98,10 +101,10 @@ def mask_mbconv(seed: BlockArrays, *, kernel: int, hidden: int, how: Strategy) -
     """
     result = dict(seed)
     result["depthwise"] = without_outer_taps(seed["depthwise"], kernel)
-    old = hidden_channels(seed)
-    if hidden < old:
-        gone = np.ones(old, bool)
-        gone[kept_channels(seed, hidden, how)] = False
+    first = seed.get("expand", seed["depthwise"])
+    if hidden < len(first.weight):
+        gone = np.ones(len(first.weight), bool)
+        gone[kept_channels(first, hidden, how)] = False
         for role in READ:
             if role in result:
                 weight = result[role].weight.copy()
@@ -123,69 +126,6 @@ def without_outer_taps(conv: ConvArrays, kernel: int) -> ConvArrays:
     return dataclasses.replace(conv, weight=weight)
 
 
-def hidden_channels(block: BlockArrays) -> int:
-    """Return the hidden width of an MBConv."""
-    return int(block["depthwise"].weight.shape[0])
-
-
-def kept_channels(seed: BlockArrays, hidden: int, how: Strategy) -> Array:
-    """Return the indices of the ``hidden`` channels that a narrower block keeps, ascending.
-
-    Raises StrategyError if the strategy needs a batch normalisation that is not there.
-    """
-    first = seed.get("expand", seed["depthwise"])
-    if how.select == "first" or hidden == hidden_channels(seed):
-        return np.arange(hidden)
-    gamma = first.bn.gamma if first.bn is not None else None
-    try:
-        return top_channels(channel_importance(first.weight, gamma, how.select), hidden)
-    except ValueError as error:
-        raise StrategyError(f"{how.name}: {error}; restore it, or use --remap l1") from error
-
-
-def shaken(conv: ConvArrays, new: Array, rng: np.random.Generator) -> ConvArrays:
-    """Return a convolution with noise on the rows where ``new`` is set."""
-    weight = conv.weight.copy()
-    noise = rng.standard_normal(weight[new].shape)
-    axes = tuple(range(1, weight.ndim))
-    spread = np.sqrt((weight[new].astype(np.float64) ** 2).mean(axis=axes, keepdims=True))
-    weight[new] += (LIVE_NOISE * spread * noise).astype(weight.dtype)
-    return dataclasses.replace(conv, weight=weight)
-
-
-def _sources(seed: BlockArrays, hidden: int, how: Strategy, rng: np.random.Generator) -> Array:
-    old = hidden_channels(seed)
-    if hidden <= old:
-        return kept_channels(seed, hidden, how)
-    extra = hidden - old
-    if how.grow == "zeros":
-        more = np.full(extra, ZERO)
-    elif how.grow == "live":
-        more = np.arange(extra) % old
-    else:
-        more = rng.integers(0, old, extra)
-    return np.concatenate([np.arange(old), more])
-
-
-def _rows(conv: ConvArrays, source: Array) -> ConvArrays:
-    return dataclasses.replace(
-        conv,
-        weight=gather(conv.weight, source, 0.0),
-        bias=None if conv.bias is None else gather(conv.bias, source, 0.0),
-        bn=None if conv.bn is None else remap_batchnorm(conv.bn, source),
-    )
-
-
-def _columns(weight: Array, source: Array, new: Array, how: Strategy) -> Array:
-    columns = np.ascontiguousarray(gather(weight.swapaxes(0, 1), source, 0.0).swapaxes(0, 1))
-    if how.grow == "live":
-        columns[:, new] = 0
-    elif how.grow == "replicate" and new.any():
-        # Net2Net: the copies of a channel share its outgoing weight
-        columns /= np.bincount(source)[source].astype(weight.dtype)[None, :, None, None]
-    return columns
-
-
 def _identity_expansion(depthwise: ConvArrays, channels: int) -> ConvArrays:
     dtype = depthwise.weight.dtype
     bias = None if depthwise.bias is None else np.zeros(channels, dtype)
@@ -205,7 +145,3 @@ def _fresh(
         groups = hidden if role == "depthwise" else 1
         made[role] = fresh_conv(conv, (rows, columns, *window), groups, rng)
     return made, {part: "fresh: random" for part, _ in block_parts(made)}
-
-
-def _jumps(source: Array) -> bool:
-    return bool((np.diff(source) > 1).any())

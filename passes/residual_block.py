@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from .block_arrays import BlockArrays
 from .candidate_names import Spelled, spell
-from .remap_residual import mask_residual, remap_residual
+from .remap_residual import Inner, mask_residual, remap_residual
 from .strategies import Strategy
 from .structure import Block, Form
 
@@ -25,7 +25,7 @@ class ResidualBlock(Block):
     Roles: ``first``, ``second`` (basic) or ``reduce``, ``spatial``, ``restore`` (bottleneck),
     ``squeeze``, ``excite`` with squeeze-excitation, and ``shortcut`` where it is projected.
     Searched are the window and the groups of the first or of the spatial convolution (FNA++
-    Table VII).
+    Table VII), and the channels behind it: the block's hidden width.
     """
 
     @property
@@ -67,19 +67,26 @@ class ResidualBlock(Block):
         return not self.shortcut and super().passes_on
 
     def spell(self, form: Form, *, added: bool = False) -> str:
-        """Return ``k3g1``."""
-        return spell(form.kernel, groups=form.groups)
+        """Return ``k3g1``, and ``k3g1w1.5`` where the hidden width is not the seed's."""
+        own = self.form.hidden
+        width = None if form.hidden == own else form.hidden / own
+        return spell(form.kernel, groups=form.groups, width=width)
 
     def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
-        """Read ``k5g2``, or ``k5`` with its own groups.
+        """Read ``k5g2``, ``k5g2w1.5``, or ``k5`` with its own groups.
 
         Groups must divide the channels and only split the seed's groups.
         """
         if spelled.expansion is not None:
             return None
         groups = self.groups if spelled.groups is None else spelled.groups
-        rows, per_group = self.units[self.heart].shape()[:2]
-        inputs = per_group * self.groups
+        own, per_group = self.units[self.heart].shape()[:2]
+        rows = own if spelled.width is None else round(spelled.width * own)
+        if rows != own:
+            why = self._why_not_width(rows)
+            if why is not None:
+                return why
+        inputs = rows if self.heart in self._inner(rows).reads else per_group * self.groups
         if added and self.heart == "first":
             inputs = self.out_channels
         if groups % self.groups:
@@ -104,18 +111,44 @@ class ResidualBlock(Block):
             heart=self.heart,
             kernel=form.kernel,
             groups=form.groups,
+            inner=self._inner(form.hidden),
             in_channels=self.out_channels if added else self.in_channels,
             how=how,
             rng=rng,
         )
 
     def known(self, form: Form, how: Strategy) -> bool:
-        """What groups lose is known under every strategy that remaps."""
-        return True
+        """What groups lose is known; but channels that share their work may part into groups."""
+        if form.hidden <= self.form.hidden:
+            return True
+        return how.keeps_wider and (form.groups == 1 or how.grow != "replicate")
 
     def masked(self, arrays: BlockArrays, form: Form, how: Strategy) -> BlockArrays:
-        """Zero the outer taps and the connections between groups."""
-        return mask_residual(arrays, heart=self.heart, kernel=form.kernel, groups=form.groups)
+        """Zero the outer taps, the connections between groups and what reads dropped channels."""
+        inner = self._inner(form.hidden)
+        return mask_residual(arrays, self.heart, form.kernel, form.groups, inner, how)
+
+    def _inner(self, hidden: int) -> Inner:
+        """Say which convolutions make and which read the hidden channels."""
+        roles = ROLES[self.kind]
+        makes, reads = roles[:-1], roles[1:]
+        squeeze = self.units.get("squeeze")
+        if squeeze is not None:
+            pool = squeeze.input.inputs[0]
+            if pool.inputs[0] is self.units[self.heart].output:
+                makes, reads = (*makes, "excite"), (*reads, "squeeze")
+        return Inner(hidden, makes, reads)
+
+    def _why_not_width(self, hidden: int) -> str | None:
+        if hidden < 1:
+            return f"of {self.form.hidden} hidden channels none is left"
+        for role in {*self._inner(hidden).makes, *self._inner(hidden).reads}:
+            unit = self.units[role]
+            if int(unit.conv.attrs.get("group", 1)) > 1:
+                return f"{unit.conv.name} has groups, so the hidden width stays"
+        if len({self.units[role].shape()[0] for role in ROLES[self.kind][:-1]}) > 1:
+            return "its hidden channels change their number inside the block"
+        return None
 
     def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
         """Read kernel and groups off the convolution at the heart's place on the main path."""
@@ -132,4 +165,5 @@ class ResidualBlock(Block):
             return None
         heart = main[place]
         kernel, groups = int(heart.inputs[1].shape[-1]), int(heart.attrs.get("group", 1))
-        return spell(kernel, groups=groups), heart
+        hidden = int(heart.inputs[1].shape[0])
+        return self.spell(Form(kernel, hidden, groups)), heart

@@ -49,7 +49,7 @@ def test_table_vii() -> None:
 def test_spaces_by_kind_and_task() -> None:
     assert space_names() == [
         "fbnetc", "mbconv", "mbconv-det", "mbconv-pose", "mbconv-seg", "plain", "proxyless",
-        "resnet", "resnet-depth",
+        "resnet", "resnet-depth", "resnet-width",
     ]  # fmt: skip
     assert space_for(["mbconv"], "seg") == load_space("mbconv-seg")
     assert space_for(["mbconv"], None).depths is None

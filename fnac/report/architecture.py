@@ -1,19 +1,19 @@
 """Draw seed and target block by block, as in FNA++ Fig. 7.
 
-One rectangle a block: its colour is the kernel, its height the expansion (blocks that are chosen by
-groups, K5G2, are of one height); a skip is a thin dashed outline; the blocks of one stage stand in
-a dashed box; S=2 and D=2 mark stride and dilation. Rows share their columns, so that a layer of the
-target stands under the same layer of the seed; where its choice differs from the first row's its
-outline is bold.
+One rectangle a block: its colour is the kernel, its height the expansion, or the hidden width where
+that varies (blocks that are chosen by groups alone, K5G2, are of one height); a skip is a thin
+dashed outline; the blocks of one stage stand in a dashed box; S=2 and D=2 mark stride and dilation.
+Rows share their columns, so that a layer of the target stands under the same layer of the seed;
+where its choice differs from the first row's its outline is bold.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from fnac.passes.candidate_names import CandidateNameError, Spelled, read_name
 from fnac.report.drawing import Box, Drawing, Label, Line
 from fnac.report.network import FixedBlock, Layer, Network
 from fnac.report.text import human
@@ -32,8 +32,6 @@ TITLE_WIDTH = 80.0
 MARGIN = 12.0
 HEADER = 20.0
 LEGEND = 34.0
-
-_CHOICE = re.compile(r"k(\d+)(?:e(\d+(?:\.\d+)?))?(?:g(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -54,28 +52,30 @@ class _Frame:
     layers: tuple[Layer, ...]
 
 
-def kernel_and_expansion(choice: str) -> tuple[int | None, float | None]:
-    """Read `k5e6` as (5, 6.0), `k5g2` as (5, None); (None, None) for anything else."""
-    match = _CHOICE.fullmatch(choice)
-    if match is None:
-        return None, None
-    return int(match[1]), None if match[2] is None else float(match[2])
+def read_choice(choice: str) -> Spelled | None:
+    """Read `k5e6`, `k5g2`; None for anything else."""
+    try:
+        return read_name(choice)
+    except CandidateNameError:
+        return None
 
 
 def block_fill(choice: str) -> str:
     """Colour of a block: by its kernel."""
-    kernel, _ = kernel_and_expansion(choice)
-    if kernel is None:
+    spelled = read_choice(choice)
+    if spelled is None:
         return FIXED_FILL
-    return KERNEL_FILLS.get(kernel, OTHER_KERNEL_FILL)
+    return KERNEL_FILLS.get(spelled.kernel, OTHER_KERNEL_FILL)
 
 
 def block_height(choice: str) -> float:
-    """Height of a block in pixels: by its expansion; the middle height if it has none."""
-    _, expansion = kernel_and_expansion(choice)
-    if expansion is None:
-        return EXPANSION_HEIGHTS[3]
-    return EXPANSION_HEIGHTS.get(int(expansion), min(72.0, 16.0 + 8.0 * expansion))
+    """Height of a block in pixels: by its expansion or width; the middle height if it has none."""
+    spelled = read_choice(choice)
+    if spelled is None or spelled.expansion is None:
+        width = 1.0 if spelled is None or spelled.width is None else spelled.width
+        return min(72.0, EXPANSION_HEIGHTS[3] * width)
+    heights = EXPANSION_HEIGHTS
+    return heights.get(int(spelled.expansion), min(72.0, 16.0 + 8.0 * spelled.expansion))
 
 
 def draw_architectures(network: Network, rows: Sequence[tuple[str, Sequence[str]]]) -> Drawing:
@@ -185,7 +185,7 @@ def _block(
     outline = 2.2 if changed else 0.8
     return [
         Box(column.x, top, BLOCK_WIDTH, height, block_fill(choice), outline, tooltip=tooltip),
-        Label(centre, middle, _caption(choice), 10.5, on_fill=True),
+        Label(centre, middle, _caption(choice), 10.5 if len(choice) <= 6 else 7.0, on_fill=True),
         *_marks(centre, top, layer.stride, layer.dilation),
     ]
 
@@ -226,7 +226,11 @@ def _legend(middle: float, names: set[str]) -> list[Box | Line | Label]:
     shapes.append(Box(x, middle - 6, 12, 12, outline=2.2))
     shapes.append(Label(x + 17, middle, "differs from the seed", 10, "start"))
     x += 140
-    expands = any(kernel_and_expansion(name)[1] is not None for name in names)
-    meaning = "height: expansion" if expands else "G: groups"
+    spelled = [one for one in map(read_choice, names) if one is not None]
+    meaning = "G: groups"
+    if any(one.expansion is not None for one in spelled):
+        meaning = "height: expansion"
+    elif any(one.width is not None for one in spelled):
+        meaning = "G: groups; height: hidden width"
     shapes.append(Label(x, middle, meaning, 10, "start"))
     return shapes

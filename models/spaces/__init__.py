@@ -21,7 +21,7 @@ SPACE_OF_TASK = {"seg": "mbconv-seg", "det": "mbconv-det", "pose": "mbconv-pose"
 SPACE_OF_KIND = {"basic": "resnet", "bottleneck": "resnet", "plain": "plain"}
 """Space of networks of other blocks when the user says ``auto``, by their kind."""
 
-_NAME = re.compile(r"k(\d+)(?:e\d+(?:\.\d+)?|g\d+)?")
+_NAME = re.compile(r"k(\d+)(?:e\d+(?:\.\d+)?|(?:g\d+)?(?:w\d+(?:\.\d+)?)?)")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class Space:
     """What may be chosen in each layer; see mbconv-seg.yaml and resnet.yaml for the fields.
 
     ``candidates``  names without ``skip``: ``k5e6`` (kernel, expansion) is for MBConv blocks,
-                    ``k5g2`` (kernel, groups) for residual and single convolutions, ``k5`` for all
+                    ``k5g2`` (kernel, groups) for residual and single convolutions, ``k5g2w1.5``
+                    (and hidden channels, as multiples of the seed's) for residual blocks, ``k5``
+                    for all
 
     Raises SpaceError naming the field that cannot be.
     """
@@ -50,7 +52,7 @@ class Space:
             if match is None or int(match[1]) % 2 == 0:
                 raise SpaceError(
                     f"{self.name}: candidates: {candidate!r}; wanted names like k5e6 (odd kernel, "
-                    "expansion), k5g2 (odd kernel, groups) or k5"
+                    "expansion), k5g2 (odd kernel, groups), k5g2w1.5 (and hidden width) or k5"
                 )
         if self.depths is not None and (not self.depths or min(self.depths) < 1):
             raise SpaceError(
