@@ -254,11 +254,13 @@ def _copy_nodes(
         inputs = []
         for index, tensor in enumerate(node.inputs):
             slot = slots.get((id(node), index))
+            if slot is None and unit is None and is_weight(tensor):
+                slot = ("", constant(tensor).values)  # of no convolution: a norm, a linear layer
             if slot is None:
                 inputs.append(twins.get(id(tensor), tensor))
                 continue
             made = gs.Constant(graph.new_name(tensor.name + suffix), slot[1])
-            what = account[f"{role}.{slot[0]}"]
+            what = account[f"{role}.{slot[0]}"] if slot[0] else "copied"
             said = what if what.startswith("fresh") else f"{what} from {tensor.name}"
             built.initializers[made.name] = said
             inputs.append(made)
@@ -270,6 +272,11 @@ def _copy_nodes(
         clone = new_node(node.op, graph.new_name(node.name + suffix), inputs, outs, attrs)
         clone.domain = node.domain
         built.nodes.append(clone)
+
+
+def is_weight(tensor: gs.Tensor) -> bool:
+    """Say whether a tensor is stored, of floats, and more than one number."""
+    return isinstance(tensor, gs.Constant) and tensor.dtype == np.float32 and tensor.values.size > 1
 
 
 def _set_pointwise(conv: gs.Node) -> None:

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 
 import onnx_graphsurgeon as gs
 
+from .fused_block import match_fused
 from .graph import Graph
 from .mbconv_pattern import match_mbconv
 from .plain_block import match_plain
+from .region_block import match_region
 from .residual_pattern import match_residual
 from .structure import Block, Stage, Structure
 from .tensor_strides import tensor_strides
@@ -22,46 +24,54 @@ from .units import ConvUnit, find_units, why_not_stored
 
 Pattern = Callable[[Graph, Mapping[int, ConvUnit], gs.Node], "Block | str | None"]
 
-PATTERNS: tuple[Pattern, ...] = (match_mbconv, match_residual)
-ALONE: tuple[Pattern, ...] = (match_plain,)  # where none of the above is found to be searched
+PATTERNS: tuple[Pattern, ...] = (match_mbconv, match_residual, match_fused)
+# where none of these is to be searched; what is in no region is taken by itself
+OTHERS: tuple[tuple[Pattern, ...], ...] = ((match_region,), (match_plain,))
 
 
 def find_blocks(graph: Graph, *, alone: bool = True) -> Structure:
     """Return the stages and blocks of ``graph``, and why each other convolution is in none.
 
-    alone  where no block is found that a search starts with, take each convolution by itself
+    alone  where no block is found that a search starts with, take residual regions of any kind, and
+           each convolution outside of them by itself
 
     Nodes of a task's head (metadata ``fnac.part`` = ``head``) are not looked at.
     """
     units = find_units(graph)
-    found = _found(graph, units, PATTERNS)
+    found = _found(graph, units, (PATTERNS,))
     if alone and not found.searchable:
-        by_itself = _found(graph, units, ALONE)
+        by_itself = _found(graph, units, OTHERS)
         if by_itself.blocks:
             return by_itself
     return found
 
 
-def _found(graph: Graph, units: Mapping[int, ConvUnit], patterns: tuple[Pattern, ...]) -> Structure:
+def _found(
+    graph: Graph, units: Mapping[int, ConvUnit], groups: tuple[tuple[Pattern, ...], ...]
+) -> Structure:
+    """Look for blocks, group by group of patterns, in what no earlier group has found."""
     place = {id(node): i for i, node in enumerate(graph.nodes)}
     blocks: list[Block] = []
     left: dict[str, str] = {}
-    for node in graph.nodes:
-        if node.op != "Conv":
-            continue
-        if node.metadata.get("fnac.part") == "head":
-            left[node.name] = "it is part of the head"
-            continue
-        for pattern in patterns:
-            found = pattern(graph, units, node)
-            if isinstance(found, Block):
-                found = _why_shared(found) or found
-            if isinstance(found, Block):
-                inner = sorted(found.nodes, key=lambda node: place[id(node)])
-                blocks.append(dataclasses.replace(found, nodes=tuple(inner)))
-                break
-            if found is not None:
-                left[node.name] = found
+    for patterns in groups:
+        taken = {id(node) for block in blocks for node in block.nodes}
+        for node in graph.nodes:
+            if node.op != "Conv" or id(node) in taken:
+                continue
+            if node.metadata.get("fnac.part") == "head":
+                left[node.name] = "it is part of the head"
+                continue
+            for pattern in patterns:
+                found = pattern(graph, units, node)
+                if isinstance(found, Block):
+                    found = _why_shared(found) or found
+                if isinstance(found, Block):
+                    inner = sorted(found.nodes, key=lambda node: place[id(node)])
+                    blocks.append(dataclasses.replace(found, nodes=tuple(inner)))
+                    break
+                if found is not None:
+                    left[node.name] = found
+    blocks.sort(key=lambda block: place[id(block.nodes[-1])])
     inside = {id(node) for block in blocks for node in block.nodes}
     for node in graph.nodes:
         if id(node) in inside:

@@ -63,7 +63,9 @@ class GrowDepth(Pass):
             if len(stage.blocks) > self.depth:
                 name = stage.blocks[-1].node_name
                 report.left[name] = f"its stage is deeper already ({len(stage.blocks)} blocks)"
-            elif (why := stage.blocks[-1].whole.why_not_repeated) is not None:
+            elif (why := stage.blocks[-1].whole.why_not_repeated) is not None or (
+                self.variant == "preserving" and (why := stage.blocks[-1].why_not_silenced)
+            ):
                 report.left[stage.blocks[-1].node_name] = why
             elif len(stage.blocks) < self.depth:
                 last = stage.blocks[-1].nodes[-1]

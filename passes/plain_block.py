@@ -66,14 +66,13 @@ class PlainBlock(Block):
         if spelled.expansion is not None or spelled.width is not None:
             return None
         groups = self.groups if spelled.groups is None else spelled.groups
+        rows, per_group = self.units[CONV].shape()[:2]
+        inputs = per_group * self.groups
         if groups != self.groups and self.groups > 1:
-            return None if self.groups == self.in_channels else "its groups stay as they are"
-        if self.in_channels % groups or self.out_channels % groups:
-            return (
-                f"{groups} groups do not divide {self.in_channels} input and "
-                f"{self.out_channels} output channels"
-            )
-        return Form(spelled.kernel, self.out_channels, groups)
+            return None if self.groups == inputs else "its groups stay as they are"
+        if inputs % groups or rows % groups:
+            return f"{groups} groups do not divide {inputs} input and {rows} output channels"
+        return Form(spelled.kernel, rows, groups)
 
     def remap(
         self,

@@ -14,7 +14,11 @@ from .remap_residual import Inner, mask_residual, remap_residual
 from .strategies import Strategy
 from .structure import Block, Form
 
-ROLES = {"basic": ("first", "second"), "bottleneck": ("reduce", "spatial", "restore")}
+ROLES = {
+    "basic": ("first", "second"),
+    "bottleneck": ("reduce", "spatial", "restore"),
+    "fused": ("first", "second"),
+}
 SHORTCUT = "shortcut"
 
 
@@ -31,7 +35,7 @@ class ResidualBlock(Block):
     @property
     def heart(self) -> str:
         """The first convolution of a basic block, the spatial one of a bottleneck."""
-        return "first" if self.kind == "basic" else "spatial"
+        return "spatial" if self.kind == "bottleneck" else "first"
 
     @property
     def last(self) -> str:

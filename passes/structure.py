@@ -130,6 +130,11 @@ class Block(abc.ABC):
         """Say why no copy of the block can stand behind it; None if one can."""
 
     @property
+    def why_not_silenced(self) -> str | None:
+        """Say why a copy of the block cannot be made to add nothing by its last convolution."""
+        return None
+
+    @property
     def repeated_form(self) -> Form:
         """The form of a copy of the block behind it, in proportion."""
         return self.form

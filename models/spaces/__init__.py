@@ -18,8 +18,14 @@ FOLDER = Path(__file__).parent
 SPACE_OF_TASK = {"seg": "mbconv-seg", "det": "mbconv-det", "pose": "mbconv-pose"}
 """Space of MBConv networks for a task when the user says ``auto``; for others it is ``mbconv``."""
 
-SPACE_OF_KIND = {"basic": "resnet", "bottleneck": "resnet", "plain": "plain"}
-"""Space of networks of other blocks when the user says ``auto``, by their kind."""
+SPACE_OF_KIND = {
+    "fused": "mbconv",
+    "basic": "resnet",
+    "bottleneck": "resnet",
+    "region": "plain-depth",
+    "plain": "plain",
+}
+"""Space of other networks when the user says ``auto``: of the first kind that they have."""
 
 _NAME = re.compile(r"k(\d+)(?:e\d+(?:\.\d+)?|(?:g\d+)?(?:w\d+(?:\.\d+)?)?)")
 
@@ -73,9 +79,9 @@ def space_for(kinds: Collection[str], task: str | None) -> Space:
     if task not in (None, "cls", *SPACE_OF_TASK):
         raise SpaceError(f"task {task!r}: no space is bundled for it; name one with --space")
     if "mbconv" not in kinds:
-        for kind in kinds:
-            if kind in SPACE_OF_KIND:
-                return load_space(SPACE_OF_KIND[kind])
+        for kind, space in SPACE_OF_KIND.items():
+            if kind in kinds:
+                return load_space(space)
     return load_space(SPACE_OF_TASK.get(task or "", "mbconv"))
 
 
