@@ -10,56 +10,21 @@ About an hour of one core. What is there already is not run again.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
+
+from studies import fnac, measured, resumed, show, tuned
 
 RECIPE = "camvid-deeplabv3-mobilenetv2"
 
 
-def fnac(*arguments: str | Path) -> dict[str, Any]:
-    """Run one command and return its JSON."""
-    words = [str(a) for a in arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", "fnac.cli", *words, "--json"], stdout=subprocess.PIPE, check=True
-    )
-    return dict(json.loads(done.stdout))
-
-
-def torch_miou(network: Path, data: str) -> float:
-    """Return the mIoU of the re-imported network in torch."""
-    from fnac.data.spec import open_data
-    from fnac.importer import import_onnx
-    from fnac.passes.graph import Graph
-    from fnac.stages.evaluate import evaluate_module
-    from fnac.tasks import make_task
-
-    graph = Graph.load(network)
-    module = import_onnx(graph.to_model())
-    size = graph.image_size()
-    source = open_data(data)
-    task = make_task("seg", source)
-    return evaluate_module(module, source, task, size=size, manifest=graph.manifest).value
-
-
-def tuned(name: str, network: Path, data: str, out: Path, seed: int) -> tuple[float, int, float]:
-    """Tune, emit and evaluate one network; returns (mIoU, MAdds, torch's mIoU)."""
+def tuning(out: Path) -> Path:
+    """Write the recipe's tuning settings to a file of their own; return it."""
     from fnac.models.recipes import recipe_path
 
-    run = out / f"tune-{name}"
-    if not (run / "model.onnx").exists():
-        settings = out / "tune.yaml"
-        recipe = recipe_path(RECIPE).read_text()
-        settings.write_text(recipe[recipe.index("tune:") :])
-        resume = ["--resume"] if (run / "config.yaml").exists() else []
-        common = ("--data", data, "--config", settings, "--seed", seed, "-o", run)
-        fnac("tune", network, *common, *resume)
-        fnac("emit", run / "target.onnx", "-o", run / "model.onnx")
-    found = fnac("eval", run / "model.onnx", "--data", data)
-    cost = fnac("profile", run / "model.onnx")["madds"]
-    return found["value"], cost, torch_miou(run / "target.onnx", data)
+    settings = out / "tune.yaml"
+    recipe = recipe_path(RECIPE).read_text()
+    settings.write_text(recipe[recipe.index("tune:") :])
+    return settings
 
 
 def main() -> None:
@@ -80,9 +45,7 @@ def main() -> None:
     run = out / "adapt"
     words = ["--recipe", RECIPE, "--data", data, "--seed", given.random_seed, "-o", run, *pixels]
     if not (run / "results.json").exists():
-        resume = ["--resume"] if (run / "config.yaml").exists() else []
-        fnac("adapt", given.seed, "--task", "seg", *words, *resume)
-    results = json.loads((run / "results.json").read_text())
+        fnac("adapt", given.seed, "--task", "seg", *words, *resumed(run))
 
     fresh = ("--task", "seg", "--classes", "11", "--size", "180x240", *pixels)
     for name, remap in (("seed", "fna"), ("random", "random")):
@@ -95,19 +58,15 @@ def main() -> None:
     arch = run / "arch.json"
     fnac("derive", out / "super-random.onnx", "--arch", arch, "-o", out / "random.onnx")
 
-    target = results["target"]
-    rows = {
-        "target, adapted": (target["miou"], target["madds"], torch_miou(run / "target.onnx", data)),
-        "seed architecture, seed weights": tuned(
-            "seed", out / "seed.onnx", data, out, given.random_seed
-        ),
-        "target architecture, random weights": tuned(
-            "random", out / "random.onnx", data, out, given.random_seed
-        ),
-    }
-    print("| network | mIoU (onnxruntime) | mIoU (torch) | MAdds |\n|---|---|---|---|")
-    for name, (value, madds, torch_value) in rows.items():
-        print(f"| {name} | {value:.2f} | {torch_value:.2f} | {madds:,} |")
+    common = ("--data", data, "--config", tuning(out), "--seed", given.random_seed)
+    rows = {"target, adapted": measured(run, "seg", data)}
+    for name, what in (
+        ("seed", "seed architecture, seed weights"),
+        ("random", "target architecture, random weights"),
+    ):
+        tuned(out / f"{name}.onnx", out / f"tune-{name}", *common)
+        rows[what] = measured(out / f"tune-{name}", "seg", data)
+    show(rows, "mIoU", out)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,11 @@ there already is not run again.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import yaml
-from study_camvid import fnac
-from study_pose import measured
+from studies import fnac, measured, seed_and_target, show
 
 ADAM = {
     "optimizer": "adam",
@@ -72,25 +70,12 @@ def main() -> None:
     if not start.is_file():
         start = out / "exported.onnx"
         fnac("export", given.seed, "-o", start)
-    seed, run = out / "tune-seed", out / "adapt"
-    if not (seed / "model.onnx").exists():
-        fnac("expand", start, *network, "--classes", classes, "-o", out / "super.onnx")
-        fnac("derive", out / "super.onnx", "--arch", "seed", "-o", out / "seed.onnx")
-        resume = ["--resume"] if (seed / "config.yaml").exists() else []
-        fnac("tune", out / "seed.onnx", "--task", "det", *common, "-o", seed, *resume)
-        fnac("emit", seed / "target.onnx", "-o", seed / "model.onnx")
-    if not (run / "results.json").exists():
-        resume = ["--resume"] if (run / "config.yaml").exists() else []
-        fnac("adapt", start, *network, *common, "-o", run, *resume)
-
+    seed, run = seed_and_target(start, out, classes, network, common)
     rows = {
         "seed architecture": measured(seed, "det", data),
         "target, adapted": measured(run, "det", data),
     }
-    print("| network | mAP (onnxruntime) | mAP (torch) | MAdds |\n|---|---|---|---|")
-    for name, (value, torch_value, madds) in rows.items():
-        print(f"| {name} | {value:.2f} | {torch_value:.2f} | {madds:,} |")
-    (out / "results.json").write_text(json.dumps(rows, indent=1))
+    show(rows, "mAP", out)
 
 
 if __name__ == "__main__":
