@@ -1,4 +1,4 @@
-"""Let a Resize of fixed sizes follow the picture, so that the network takes other sizes."""
+"""Let fixed sizes inside a network follow the picture, so that it takes other sizes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from .base import Keeps, Left, Pass, Report, Rewrote
 from .errors import UnsupportedGraphError
 from .graph import Graph, Shape
-from .node_maker import NodeMaker, resized_like
+from .node_maker import NodeMaker, part_of_shape, resized_like
 from .surgery import argument, known, stored
 
 SYMBOLS = ("height", "width")
@@ -21,12 +21,15 @@ RESIZE_SINCE = 13
 
 @dataclasses.dataclass(frozen=True)
 class FollowSizes(Pass):
-    """Let every Resize whose height and width are fixed read them from a tensor of that size.
+    """Let a Resize or Reshape whose height and width are fixed read them from a tensor.
 
-    Matches  Resize (N, C, h, w) -> (N, C, H, W) in a network for pictures of one size whose H and W
-             would stay if the picture had another one: a decoder, as exporters write it.
-    Changes  its sizes are computed: those of the picture if H and W are the picture's, else those
-             of the tensor computed last before it that has them and follows the picture.
+    Matches  in a network for pictures of one size: 1. Resize (N, C, h, w) -> (N, C, H, W) where H
+             and W would stay if the picture had another size (a decoder, as exporters write it);
+             2. Reshape (..., H, W) -> (..., H, W) to a stored shape (a channel shuffle);
+             3. Reshape (..., H, W) -> (..., H * W, ...) to a stored shape (a detector's outputs).
+    Changes  1. its sizes are computed: those of the picture if H and W are the picture's, else
+             those of the tensor computed last before it that has them and follows the picture;
+             2. the sizes are those of what it reads; 3. the product becomes -1.
     Keeps    interface and outputs, to the bit. Left where no tensor has this size.
     """
 
@@ -36,11 +39,15 @@ class FollowSizes(Pass):
     def run(self, graph: Graph) -> Report:
         """See the class."""
         report = Report()
-        resizes = [node for node in graph.nodes if node.op in ("Resize", "Upsample")]
         images = [t for t in graph.inputs if t.shape is not None and len(t.shape) == 4]
-        if not resizes or len(images) != 1 or not _are_numbers(images[0].shape[2:]):
+        if len(images) != 1 or not _are_numbers(images[0].shape[2:]):
             return report
         shapes = graph.infer_shapes()
+        for node in list(graph.nodes):
+            if node.op == "Reshape":
+                report.note(node.name, _follow_input(graph, node, shapes))
+        if not any(node.op in ("Resize", "Upsample") for node in graph.nodes):
+            return report
         try:
             free = graph.infer_shapes(SYMBOLS)
         except UnsupportedGraphError as error:
@@ -61,6 +68,34 @@ class FollowSizes(Pass):
 
 def _are_numbers(sides: Sequence[object]) -> bool:
     return all(isinstance(side, int) for side in sides)
+
+
+def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewrote | Left | None:
+    """Free a Reshape to a stored shape from the height and width of what it reads."""
+    wanted = stored(node.inputs[1])
+    source = shapes.get(node.inputs[0].name, ())
+    sides = known(source[-2:])
+    if wanted is None or len(source) < 4 or sides is None or sides == (1, 1):
+        return None
+    if len(wanted) >= 4 and tuple(wanted[-2:]) == sides:
+        if graph.opset < RESIZE_SINCE:
+            return Left(f"operator set {graph.opset} is below {RESIZE_SINCE}; raise-opset first")
+        make = NodeMaker(graph, f"{node.name}.size", node.metadata.get("fnac.part", "backbone"))
+        front = np.array(wanted[:-2])
+        if front[0] == source[0]:
+            front[0] = 0  # the batch, which may be freed as well
+        back = part_of_shape(make, node.inputs[0], len(source) - 2, len(source))
+        node.inputs[1] = make("Concat", front, back, axis=0, dtype=np.int64)
+        graph.insert(make.nodes, after=_before(graph, node))
+        return Rewrote(f"...x{sides[0]}x{sides[1]} -> the size of what it reads")
+    product = sides[0] * sides[1]
+    places = np.flatnonzero(wanted == product)
+    if len(places) == 1 and not (wanted <= 0).any():
+        free = wanted.copy()
+        free[places[0]] = -1
+        node.inputs[1] = gs.Constant(graph.new_name(f"{node.inputs[1].name}.free"), free)
+        return Rewrote(f"{product} -> whatever is left")
+    return None
 
 
 def _follow(

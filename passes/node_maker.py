@@ -54,6 +54,12 @@ class NodeMaker:
         return gs.Constant(self.graph.new_name(f"{owner}.const"), np.ascontiguousarray(value))
 
 
+def part_of_shape(make: NodeMaker, tensor: gs.Tensor, start: int, end: int) -> gs.Variable:
+    """Return dimensions ``start`` up to ``end`` of a tensor, read while the network runs."""
+    bounds = (np.array([value]) for value in (start, end, 0))
+    return make("Slice", make("Shape", tensor, dtype=np.int64), *bounds, dtype=np.int64)
+
+
 def resized_like(
     make: NodeMaker, tensor: gs.Tensor, like: gs.Tensor, roi: gs.Tensor | None = None
 ) -> list[gs.Tensor]:
@@ -62,9 +68,6 @@ def resized_like(
     Both are (N, C, H, W); the sizes are read while the network runs, whatever they are. ``roi``
     goes through.
     """
-    ends = []
-    for source, start in ((tensor, 0), (like, 2)):
-        bounds = (np.array([value]) for value in (start, start + 2, 0))
-        ends.append(make("Slice", make("Shape", source, dtype=np.int64), *bounds, dtype=np.int64))
+    ends = part_of_shape(make, tensor, 0, 2), part_of_shape(make, like, 2, 4)
     sizes = make("Concat", *ends, axis=0, dtype=np.int64)
     return [tensor, gs.Variable.empty() if roi is None else roi, gs.Variable.empty(), sizes]

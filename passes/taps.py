@@ -123,7 +123,7 @@ def _last_features(
     for tensor in reversed(cuts):
         node = tensor.inputs[0]
         shape = node.inputs[0].shape if node.inputs else None
-        if node.op in ("Flatten", "Reshape") and shape is not None and len(shape) == 4:
+        if _flattens(node) and shape is not None and len(shape) == 4:
             return node.inputs[0]
     if output.shape is not None and len(output.shape) == 4:
         return output
@@ -131,6 +131,14 @@ def _last_features(
         f"{output.name}: neither features (N, C, h, w) nor a global pooling were found; an image "
         "classifier, or a backbone that ends in its features, is wanted"
     )
+
+
+def _flattens(node: gs.Node) -> bool:
+    """Say whether rows come out: Flatten, or a Reshape that is no channel shuffle."""
+    if node.op == "Flatten":
+        return True
+    wanted = stored(argument(node, 1)) if node.op == "Reshape" else None
+    return wanted is not None and wanted.size == 2
 
 
 def _pools_everything(graph: Graph, node: gs.Node) -> bool:

@@ -41,6 +41,26 @@ def test_scales_of_something_pooled_are_sizes_too() -> None:
     assert_same_outputs(before, after)
 
 
+def test_a_channel_shuffle_and_flat_outputs_take_any_size() -> None:
+    before = graph(
+        """(float[1,4,6,8] x) => (y, z)
+        <int64[5] five = {1, 2, 2, 6, 8}, int64[4] four = {1, 4, 6, 8}, int64[3] flat = {1, 4, 48}>
+        { a = Reshape(x, five) b = Transpose<perm = [0, 2, 1, 3, 4]>(a) y = Reshape(b, four)
+          z = Reshape(y, flat) }"""
+    )
+    after, report = applied(FollowSizes(), before)
+    assert report.rewrote == {
+        "a": "...x6x8 -> the size of what it reads",
+        "y": "...x6x8 -> the size of what it reads",
+        "z": "48 -> whatever is left",
+    }
+    assert_same_outputs(before, after)
+    freed, _ = applied(MakeSizeSymbolic(), after)
+    found = outputs(freed, {"x": np.ones((1, 4, 10, 3), np.float32)})
+    assert [array.shape for array in found.values()] == [(1, 4, 10, 3), (1, 4, 30)]
+    assert applied(FollowSizes(), after)[1].rewrote == {}
+
+
 @pytest.mark.parametrize(
     ("body", "opset", "why"),
     [

@@ -139,9 +139,9 @@ def prepare_seed(
     if not_float32(made):
         manager.run([ConvertFloat32()], made)
     if settings.size not in (None, made.image_size()):
-        own_head = settings.task is not None and has_own_head(made)
-        # a head that goes may know one size only; one that stays must follow the picture
-        manager.run([CutClassifier(("last",))] if own_head else [RaiseOpset(), FollowSizes()], made)
+        if settings.task is not None and has_own_head(made):
+            manager.run([CutClassifier(("last",))], made)  # it goes, and may know one size only
+        manager.run([RaiseOpset(), FollowSizes()], made)
     _state(made, settings)
     if (
         made.manifest.get("task") is None
