@@ -40,6 +40,7 @@ PASSES: dict[str, str] = {
     "normalize": "normalize:PIPELINE",
     "raise-opset": "raise_opset:RaiseOpset",
     "randomize": "randomize:Randomize",
+    "replace-classes": "replace_classes:ReplaceClasses",
     "resolve-auto-pad": "resolve_auto_pad:ResolveAutoPad",
     "restore-batchnorm": "restore_batchnorm:RestoreBatchNorm",
     "set-output-stride": "output_stride:SetOutputStride",

@@ -55,7 +55,7 @@ budget_options = _options(
     ),
 )
 expand_options = _options(
-    click.option("--head", help="Head to attach.  [default: the task's own]"),
+    click.option("--head", help="Head to attach; own: the seed's.  [default: the task's]"),
     click.option("--classes", type=int, help="Classes, without background."),
     click.option("--space", help="Search space: auto, a name, or a YAML file."),
     click.option("--remap", help="Remapping strategy: fna, fna-live, net2net, random, ..."),
@@ -87,7 +87,7 @@ resume_option = click.option("--resume", is_flag=True, help="Continue a run that
 @size_option
 @click.option("--width", type=float, help="Width multiplier.")
 @click.option("--task", type=click.Choice(TASKS), help="Attach a fresh head for this task.")
-@click.option("--head", help="Head to attach.  [default: the task's own]")
+@click.option("--head", help="Head to attach; own: the seed's.  [default: the task's]")
 @click.option("--classes", type=int, help="Classes, without background.")
 @click.option("--output-stride", type=int, help="Of the backbone under a dense head: 16 or 8.")
 @click.option("--random-seed", type=int, help="Random seed of whatever starts random.")

@@ -12,12 +12,17 @@ from fnac.passes.cut_classifier import CutClassifier
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.output_stride import SetOutputStride
+from fnac.passes.replace_classes import ReplaceClasses
 from fnac.passes.tensor_strides import tensor_strides
 
 if TYPE_CHECKING:
     import onnx
     import onnx_graphsurgeon as gs
 
+OWN_HEAD = "own"
+"""The head that a found network was trained with; only its last layer is for other classes."""
+OWN_OUTPUTS = {"seg": "logits", "cls": "logits", "pose": "heatmaps"}
+"""Task -> what a network's own head leaves; detectors spell their outputs in too many ways."""
 OUTPUT_STRIDES = (8, 16, 32)
 DENSE_STRIDE = 16
 """Output stride of the backbone under a dense head unless the user says otherwise."""
@@ -34,6 +39,13 @@ def check_head(
     if task is None:
         if head is not None:
             raise UsageError(f"--head {head}: a head needs its --task")
+        return
+    if head == OWN_HEAD:
+        if task not in OWN_OUTPUTS:
+            raise UsageError(
+                f"--head own: known for {', '.join(OWN_OUTPUTS)}; for --task {task} a head is "
+                "attached (leave --head out), or the network is kept as it is (leave --task out)"
+            )
         return
     kind = head_kind(task, head)
     if output_stride is not None and not kind.dense:
@@ -84,6 +96,26 @@ def attach_head(
     model = _head(kind, channels, classes, stride, random_seed)
     manager.run([AttachHead(model=model)], graph)
     _describe(graph, kind, classes, taps, stride)
+
+
+def keep_own_head(
+    graph: Graph, task: str, classes: int, *, random_seed: int, manager: PassManager
+) -> None:
+    """Let the head that ``graph`` has answer in ``classes`` classes, in place.
+
+    The manifest says ``task``, ``head`` (own) and ``num_classes``. Raises UnsupportedGraphError
+    when no layer that could be replaced ends the network, or it leaves no maps (no rows for cls).
+    """
+    output = OWN_OUTPUTS[task]
+    manager.run([ReplaceClasses(classes=classes, output=output, seed=random_seed)], graph)
+    shape = graph.outputs[0].shape
+    rank = 2 if task == "cls" else 4
+    if shape is not None and len(shape) != rank:
+        raise UnsupportedGraphError(
+            f"--head own: output {graph.outputs[0].name} {list(shape)} was found; "
+            f"{rank} dimensions are wanted for --task {task}"
+        )
+    graph.manifest |= {"task": task, "head": OWN_HEAD, "num_classes": classes, "classes": None}
 
 
 def _taps(graph: Graph, kind: HeadKind) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.mix import Mix
 from fnac.passes.raise_opset import RaiseOpset
 from fnac.passes.strategies import STRATEGIES
-from fnac.stages.attach import attach_head, check_head, head_kind
+from fnac.stages.attach import OWN_HEAD, attach_head, check_head, head_kind, keep_own_head
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,8 @@ class ExpandSettings:
     """What the super network is to be. Fields are the options of ``fnac expand``.
 
     ``task``          None: the seed keeps its own head
-    ``head``          name of the head; None: the task's own
+    ``head``          name of the head, or ``own``: the one that a found network was trained with,
+                      its last layer for ``classes`` classes; None: the task's usual one
     ``classes``       outputs of the head: classes without background, joints
     ``space``         ``auto``, the name of a bundled space, or a YAML file
     ``remap``         remapping strategy: fna, fna-live, net2net, bn-gamma, std, l1, dilate, random
@@ -139,7 +140,7 @@ def prepare_seed(
     if not_float32(made):
         manager.run([ConvertFloat32()], made)
     if settings.size not in (None, made.image_size()):
-        if settings.task is not None and has_own_head(made):
+        if settings.task is not None and settings.head != OWN_HEAD and has_own_head(made):
             manager.run([CutClassifier(("last",))], made)  # it goes, and may know one size only
         manager.run([RaiseOpset(), FollowSizes()], made)
     _state(made, settings)
@@ -209,8 +210,21 @@ def _normalize(
 
 def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
     """Give the backbone the task's head; a seed that has it already keeps it."""
-    kind = head_kind(str(settings.task), settings.head)
     manifest = graph.manifest
+    if settings.head == OWN_HEAD and manifest.get("task") is None:
+        if settings.classes is None:
+            raise UsageError("--head own: needs --classes N")
+        if settings.output_stride is not None:
+            logger.info("the seed's own head keeps its output stride, whatever the settings say")
+        keep_own_head(
+            graph,
+            str(settings.task),
+            settings.classes,
+            random_seed=settings.random_seed,
+            manager=manager,
+        )
+        return
+    kind = head_kind(str(settings.task), settings.head)
     if manifest.get("task") is not None:
         named = settings.head is not None and manifest.get("head") not in (None, kind.name)
         same = manifest["task"] == kind.task and not named
