@@ -13,7 +13,15 @@ from tests.graphs import applied, assert_same_outputs, graph, renamed, text
 
 # passes that cannot be made without arguments, or that need a graph of their own kind, are held to
 # their promises in their own tests
-NEED_MORE = {"attach-head", "choose", "cut-classifier", "grow-depth", "grow-width", "mix"}
+NEED_MORE = {
+    "attach-head",
+    "choose",
+    "cut-classifier",
+    "grow-depth",
+    "grow-width",
+    "mix",
+    "replace-classes",
+}
 
 
 def every_pass() -> list[Pass]:
