@@ -7,9 +7,7 @@ is decided what becomes of that: refused with the first problem, or left out and
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
-from .files import read_image, verify_picture
+from .files import no_split, on_threads, read_image, verify_picture
 
 logger = logging.getLogger(__name__)
 
@@ -107,11 +105,7 @@ class BoxSource:
     def split(self, name: str) -> BoxDataset:
         """Return one split; DataError where there is none, or an annotation is wrong."""
         if name not in self.readers:
-            found = ", ".join(self.splits) or "no split at all"
-            raise DataError(
-                f"{self.root} ({self.name}): found {found}; wanted annotations for '{name}'; "
-                f"add them as the {self.name} reader expects"
-            )
+            raise no_split(self, self.root, name, "annotations")
         if name not in self._read:
             found_list = self.readers[name]()
             pictures = found_list.pictures
@@ -147,9 +141,7 @@ class BoxSource:
 
 def check_pictures(pictures: Sequence[BoxPicture]) -> list[str | None]:
     """Return, for each picture in order, what is wrong with its file, or None; some threads."""
-    workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="fnac-check") as pool:
-        return list(pool.map(_check_picture, pictures))
+    return list(on_threads(_check_picture, pictures))
 
 
 def box_problem(corners: Sequence[float], size: tuple[int, int]) -> str | None:

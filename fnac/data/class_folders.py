@@ -9,10 +9,8 @@ name and the data's seed. Classes are the folders' names in alphabetical order, 
 from __future__ import annotations
 
 import logging
-import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +19,15 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
-from .files import IMAGE_SUFFIXES, read_image, report_skipped, require_folder, verify_picture
+from .files import (
+    IMAGE_SUFFIXES,
+    no_split,
+    on_threads,
+    read_image,
+    report_skipped,
+    require_folder,
+    verify_picture,
+)
 from .folder import SPLITS, read_classes
 
 logger = logging.getLogger(__name__)
@@ -74,17 +80,13 @@ class ClassFolders:
     def split(self, name: str) -> ClassDataset:
         """Return one split; DataError where there is none of this name."""
         if not self.files.get(name):
-            found = ", ".join(self.splits) or "no split at all"
-            raise DataError(
-                f"{self.root} ({self.name}): found {found}; wanted pictures for '{name}'; "
-                f"add them as {name}/CLASS/*.jpg"
-            )
+            raise no_split(self, self.root, name, "pictures", f"{name}/CLASS/*.jpg")
         return ClassDataset(self.files[name])
 
     def check(self, splits: Sequence[str] | None = None) -> None:
         """Look at every picture (default all splits); DataError names the first broken one."""
         for name in self.splits if splits is None else splits:
-            for problem in _problems(self.split(name).files):
+            for problem in on_threads(_problem, self.split(name).files):
                 if problem is not None:
                     raise DataError(problem)
 
@@ -92,7 +94,7 @@ class ClassFolders:
         """Return the source without the pictures that ``check`` has something against."""
         kept = {}
         for name, files in self.files.items():
-            problems = list(_problems(files))
+            problems = list(on_threads(_problem, files))
             kept[name] = tuple(f for f, bad in zip(files, problems, strict=True) if bad is None)
             report_skipped(self.root, name, problems)
         return ClassFolders(self.name, self.root, self.classes, kept)
@@ -171,14 +173,9 @@ def _split_off(
     }
 
 
-def _problems(files: Sequence[LabelledFile]) -> Iterator[str | None]:
-    def look(file: LabelledFile) -> str | None:
-        try:
-            verify_picture(file.image)
-        except DataError as error:
-            return str(error)
-        return None
-
-    workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="fnac-check") as pool:
-        yield from pool.map(look, files)
+def _problem(file: LabelledFile) -> str | None:
+    try:
+        verify_picture(file.image)
+    except DataError as error:
+        return str(error)
+    return None

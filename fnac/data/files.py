@@ -7,10 +7,11 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,10 @@ from torch import Tensor
 from fnac.errors import DataError
 
 from .labels import LabelTable
+from .source import DataSource
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 logger = logging.getLogger(__name__)
 
@@ -123,16 +128,9 @@ def check_pair(pair: Pair) -> str | None:
 
 def check_pairs(pairs: Sequence[Pair]) -> None:
     """Check every pair, in order, on a few threads; DataError says what is wrong with the first."""
-    for problem in _problems(pairs):
+    for problem in on_threads(check_pair, pairs):
         if problem is not None:
             raise DataError(problem)
-
-
-def _problems(pairs: Sequence[Pair]) -> Iterator[str | None]:
-    workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="fnac-check") as pool:
-        for start in range(0, len(pairs), 64):
-            yield from pool.map(check_pair, pairs[start : start + 64])
 
 
 @dataclass(frozen=True)
@@ -178,11 +176,7 @@ class FileSource:
     def split(self, name: str) -> FileDataset:
         """Return one split; DataError where there is none of this name."""
         if not self.pairs.get(name):
-            found = ", ".join(self.splits) or "no split at all"
-            raise DataError(
-                f"{self.root} ({self.name}): found {found}; wanted pictures for '{name}'; "
-                f"add them as the {self.name} reader expects"
-            )
+            raise no_split(self, self.root, name, "pictures")
         return FileDataset(self.pairs[name])
 
     def check(self, splits: Sequence[str] | None = None) -> None:
@@ -194,10 +188,33 @@ class FileSource:
         """Return the source without the pairs that ``check`` has something against."""
         kept = {}
         for name, pairs in self.pairs.items():
-            problems = list(_problems(pairs))
+            problems = list(on_threads(check_pair, pairs))
             kept[name] = tuple(p for p, bad in zip(pairs, problems, strict=True) if bad is None)
             report_skipped(self.root, name, problems)
         return dataclasses.replace(self, pairs=kept)
+
+
+def on_threads(look: Callable[[Item], Found], items: Sequence[Item]) -> Iterator[Found]:
+    """Yield what ``look`` says of each item, in order; a few threads look ahead by 64 items."""
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="fnac-check") as pool:
+        for start in range(0, len(items), 64):
+            yield from pool.map(look, items[start : start + 64])
+
+
+def no_split(
+    source: DataSource, root: Path, split: str, wanted: str, layout: str | None = None
+) -> DataError:
+    """Return the error of a split that is not there.
+
+    wanted: what it would hold, ``pictures``; layout: how it would be stored, None: as the reader of
+    the source has it.
+    """
+    found = ", ".join(source.splits) or "no split at all"
+    return DataError(
+        f"{root} ({source.name}): found {found}; wanted {wanted} for '{split}'; "
+        f"add them as {layout or f'the {source.name} reader expects'}"
+    )
 
 
 def report_skipped(root: Path, split: str, problems: Sequence[str | None]) -> None:

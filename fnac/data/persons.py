@@ -6,9 +6,7 @@ and, below them, the two rows that tell the transform what to cut out (``window_
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
-from .files import read_image, report_skipped, verify_picture
+from .files import no_split, on_threads, read_image, report_skipped, verify_picture
 from .joints import JointSet
 
 PADDING = 1.25
@@ -133,11 +131,7 @@ class PersonSource:
     def split(self, name: str) -> PersonDataset:
         """Return one split; DataError where there is none, or an annotation is wrong."""
         if name not in self.readers:
-            found = ", ".join(self.splits) or "no split at all"
-            raise DataError(
-                f"{self.root} ({self.name}): found {found}; wanted persons for '{name}'; "
-                f"add them as the {self.name} reader expects"
-            )
+            raise no_split(self, self.root, name, "persons")
         if name not in self._read:
             persons = self.readers[name]()
             ignored = tuple(person for person in persons if not person.counted)
@@ -190,9 +184,7 @@ def read_persons(
 def _problems(persons: Sequence[Person]) -> Iterable[str | None]:
     """Say for each person what is wrong, or None; every picture is looked at once."""
     images = list(dict.fromkeys(person.image for person in persons))
-    workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="fnac-check") as pool:
-        sizes = dict(zip(images, pool.map(_size_or_problem, images), strict=True))
+    sizes = dict(zip(images, on_threads(_size_or_problem, images), strict=True))
     for person in persons:
         size = sizes[person.image]
         yield f"{person.where}: {size}" if isinstance(size, str) else joint_outside(person, size)
