@@ -198,3 +198,27 @@ def test_a_weight_standardized_by_batchnorm_trains() -> None:
     module(torch.randn(2, 2, 4, 4)).square().sum().backward()
     for name in ("w", "gain", "zero"):
         assert module.get_tensor(name).grad is not None, name
+
+
+def test_statistics_that_the_graph_computes_of_a_weight_follow_it() -> None:
+    """As the newer exporter writes a standardized weight: ReduceMean, then BN of inference."""
+    made = model(
+        """(float[N,2,4,4] x) => (float[N,3,4,4] y)
+        <float[3,2,1,1] w, float[3] gain, float[3] zero,
+         int64[3] flat = {1,3,2}, int64[4] back = {3,2,1,1}, int64[2] axes = {0,2}>
+        { v = Reshape(w, flat)
+          m = ReduceMean<keepdims=0>(v, axes) c = ReduceMean<keepdims=1>(v, axes)
+          d = Sub(v, c) q = Mul(d, d) s2 = ReduceMean<keepdims=0>(q, axes)
+          s = BatchNormalization(v, gain, zero, m, s2)
+          u = Reshape(s, back)
+          y = Conv(x, u) }"""
+    )
+    module = import_onnx(made)
+    x = torch.randn(2, 2, 4, 4)
+    before = module(x)
+    with torch.no_grad():
+        module.get_parameter("w").add_(3.0)  # standardized: the same outputs
+    torch.testing.assert_close(module(x), before)
+    module.train()(x).square().sum().backward()
+    for name in ("w", "gain", "zero"):
+        assert module.get_tensor(name).grad is not None, name

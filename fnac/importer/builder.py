@@ -185,8 +185,9 @@ class Builder(Reader):
         return value if value.trainable else None
 
     def statistics(self, value: Value | None) -> Constant | None:
-        """Return a constant that a module owns as a buffer."""
-        return value if isinstance(value, Constant) and not self._eager else None
+        """Return a root constant that a module owns as a buffer; None if it is computed."""
+        known = isinstance(value, Constant) and value.recipe is None
+        return value if known and not self._eager else None
 
     def own(self, constant: Constant, path: str) -> nn.Parameter:
         """Return a constant as the Parameter that will be at ``path``."""

@@ -21,7 +21,8 @@ _BATCH = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNo
 def batch_normalization(builder: Builder, node: Node) -> Any:
     """BatchNormalization -> nn.BatchNorm1d/2d/3d, its momentum the other way round.
 
-    A node whose updated statistics are read is computed with ONNX's formula.
+    A node whose updated statistics are read, or whose statistics are computed by others, is
+    computed with ONNX's formula.
     """
     x, scale, bias, mean, var = node.inputs[:5]
     assert x is not None
@@ -46,6 +47,8 @@ def batch_normalization(builder: Builder, node: Node) -> Any:
         return builder.module(node, part, [x], {k: c for k, c in owns.items() if c is not None})
     if training:  # a standardized weight (NFNet): its statistics are its own, not stored ones
         return builder.call(F.batch_norm, x, None, None, scale, bias, True, 0.0, epsilon)
+    if owns["running_mean"] is None or owns["running_var"] is None:
+        return builder.call(normal.batch_norm_by, x, scale, bias, mean, var, epsilon)
     return builder.call(F.batch_norm, x, mean, var, scale, bias, False, 0.0, epsilon)
 
 

@@ -32,6 +32,18 @@ def batch_norm_update(
     )
 
 
+def batch_norm_by(
+    x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor, epsilon: float
+) -> Tensor:
+    """Normalize by statistics that are computed, and let gradients through to them.
+
+    A weight that is standardized in the graph (NFNet) has such; torch's own takes stored ones only.
+    """
+    shape = [1, -1, *[1] * (x.ndim - 2)]
+    factor = scale * torch.rsqrt(var + epsilon)
+    return (x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)
+
+
 def layer_norm(
     x: Tensor, scale: Tensor, bias: Tensor | None, axis: int, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
