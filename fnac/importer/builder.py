@@ -186,8 +186,9 @@ class Builder(Reader):
 
     def statistics(self, value: Value | None) -> Constant | None:
         """Return a root constant that a module owns as a buffer; None if it is computed."""
-        known = isinstance(value, Constant) and value.recipe is None
-        return value if known and not self._eager else None
+        if not isinstance(value, Constant) or value.recipe is not None or self._eager:
+            return None
+        return value
 
     def own(self, constant: Constant, path: str) -> nn.Parameter:
         """Return a constant as the Parameter that will be at ``path``."""
