@@ -25,7 +25,8 @@ class AdaptSettings:
     task       seg, det, pose or cls
     data       SPEC of the data set; default: built-in scenes
     skip_bad   leave out samples whose annotations are wrong, instead of refusing the data set
-    budget     of the whole network, head included; default: the cost of the seed with this head
+    budget     of the whole network, head included; default: the cost of the seed with this head;
+               none: the likeliest candidate of every layer, whatever it costs
     budget_of  what the budget counts: madds, params or latency
     latency_table  file of latencies measured before; default: measured when it is needed
     recipe     the recipe's name, for the record
@@ -48,10 +49,17 @@ class AdaptSettings:
         if self.task not in TASKS:
             raise UsageError(f"--task {self.task}: known: {', '.join(TASKS)}")
 
+    @property
+    def unlimited(self) -> bool:
+        """Say whether the choice is free of a budget."""
+        return self.budget == "none"
+
     def parsed_budget(self) -> Budget | None:
-        """Return the budget; None means the seed's own MAdds."""
+        """Return the budget; None means the seed's own MAdds, or none at all (``unlimited``)."""
         from fnac.search.budget import parse_budget
 
+        if self.unlimited:
+            return None
         if self.budget is None and self.budget_of == "madds":
             return None
         return parse_budget(self.budget or "1x", self.budget_of)
@@ -136,7 +144,32 @@ class AdaptResult:
         return "\n".join(lines)
 
 
-def recipe_for(name: str | None, *, seed: str | None, task: str, data: str | None) -> Config | None:
+def task_named(config: Config) -> str | None:
+    """Return the task that a configuration or a recipe is for, if it says so."""
+    for section in ("adapt", "expand"):
+        task = config.get(section, {}).get("task")
+        if task is not None:
+            return str(task)
+    return None
+
+
+def one_task(said: str | None, config: Config, recipe: Config | None, name: str | None) -> str:
+    """Return the task of an adaptation; UsageError if none is named, or two are.
+
+    said    on the command line; config: all settings together; recipe: those of recipe ``name``
+    """
+    task = said or task_named(config)
+    if task is None:
+        raise UsageError("--task: seg, det, pose or cls is wanted, or a --recipe that is for one")
+    of_recipe = None if recipe is None else task_named(recipe)
+    if of_recipe not in (None, task):
+        raise UsageError(f"--task {task}: recipe {name} is for {of_recipe}; take another recipe")
+    return task
+
+
+def recipe_for(
+    name: str | None, *, seed: str | None, task: str | None, data: str | None
+) -> Config | None:
     """Return the settings of recipe ``name`` (or file); without one, the built-in job's recipe.
 
     The built-in recipe is tuned for the built-in scenes: with ``data``, the settings' own defaults
@@ -146,7 +179,7 @@ def recipe_for(name: str | None, *, seed: str | None, task: str, data: str | Non
     from fnac.models.recipes import load_recipe, recipe_names
 
     if name is None:
-        if data is not None:
+        if data is not None or task is None:
             return None
         name = f"builtin-{task}"
         if name not in recipe_names():

@@ -97,7 +97,7 @@ def adapt(
 
     Raises what the stages raise: UsageError, DataError, TrainingError, UnsupportedGraphError.
     """
-    from fnac.adaptation import recipe_for
+    from fnac.adaptation import one_task, recipe_for
     from fnac.config import gather
     from fnac.flow import adapt as run
 
@@ -106,16 +106,18 @@ def adapt(
         graph = network.graph
     elif network is not None:
         graph = Graph.load(network)
-    task = task or (graph.manifest.get("task") if graph is not None else None) or "seg"
+    task = task or (graph.manifest.get("task") if graph is not None else None)
+    if recipe is None:
+        task = task or "seg"
     name = "given" if graph is not None else None
     with tempfile.TemporaryDirectory() as folder:
-        options: dict[str, Any] = {"task": task, "data": data, "budget": budget}
+        options: dict[str, Any] = {"data": data, "budget": budget}
         if graph is not None:
             options["seed"] = str(Network(graph).save(Path(folder) / "network.onnx"))
-        config = gather(
-            recipe=recipe_for(recipe, seed=name, task=task, data=data),
-            options={**sections, "adapt": {**sections.get("adapt", {}), **options}},
-        )
+        settings = recipe_for(recipe, seed=name, task=task, data=data)
+        said = {**sections, "adapt": {**sections.get("adapt", {}), **options}}
+        config = gather(recipe=settings, options=said)
+        config["adapt"]["task"] = one_task(task, config, settings, recipe)
         result = run(config, out=None if out is None else Path(out))
     if result is None:
         raise UsageError("fnac.adapt runs in one process; use torchrun with the command line")

@@ -75,6 +75,8 @@ def gather(
 ) -> Config:
     """Merge the sources of settings; later ones win; options that are None are not given.
 
+    A null in a recipe or a file is a value: ``clip: null`` takes the clipping away.
+
     Raises UsageError for a section that does not exist.
     """
     merged: Config = {}
@@ -84,14 +86,19 @@ def gather(
     for text in assignments:
         section, key, value = parse_assignment(text)
         sources.append({section: {key: value}})
-    sources.append(options or {})
+    sources.append(
+        {
+            section: {key: value for key, value in values.items() if value is not None}
+            for section, values in (options or {}).items()
+        }
+    )
     for source in sources:
         for section, values in source.items():
             if section not in SECTIONS:
                 raise UsageError(
                     f"{section}: no such section of settings; known: {', '.join(SECTIONS)}"
                 )
-            given = {k.replace("-", "_"): v for k, v in values.items() if v is not None}
+            given = {k.replace("-", "_"): v for k, v in values.items()}
             merged.setdefault(section, {}).update(given)
     return merged
 

@@ -37,6 +37,9 @@ from fnac.single_stages import emit_images, run_expand, unsearched_super
 if TYPE_CHECKING:
     from fnac.tasks.base import Task
 
+DETECTOR_ANSWERS = {"iou", "score", "candidates", "detections"}
+"""Settings that the torch side (section task) and the emitted file (section emit) share."""
+
 log = logging.getLogger(__name__)
 
 PICTURES = 6
@@ -89,6 +92,25 @@ def adapt(
     return result
 
 
+def with_answers(config: Config) -> Config:
+    """Return the settings with one account of how a detector answers, in torch and in the file.
+
+    What section ``task`` or ``emit`` says of overlap, score and counts holds for both, so that the
+    metrics of the network and of the emitted file are of the same boxes. Raises UsageError where
+    they differ.
+    """
+    task, emit = dict(config.get("task", {})), dict(config.get("emit", {}))
+    for key in DETECTOR_ANSWERS & (task.keys() | emit.keys()):
+        value = task.setdefault(key, emit.get(key))
+        if emit.setdefault(key, value) != value:
+            raise UsageError(
+                f"emit.{key} {emit[key]:g}: task.{key} is {value:g}; set one of them, or both alike"
+            )
+    if config.get("adapt", {}).get("task") != "det":
+        return config
+    return {**config, "task": task, "emit": emit}
+
+
 def resolve(config: Config) -> dict[str, dict[str, Any]]:
     """Build every stage's settings, so that a slip shows before anything runs, and return them.
 
@@ -116,8 +138,13 @@ def resolve(config: Config) -> dict[str, dict[str, Any]]:
     if unknown:
         known = ", ".join((*kinds, "task"))
         raise UsageError(f"{unknown[0]}: adapt has no such section; it has: {known}")
+    config = with_answers(config)
     settings = adapt_settings(config, "seg")
     settings.parsed_budget()
+    if settings.unlimited and config.get("search", {}).get("lambda_") is None:
+        raise UsageError(
+            "--budget none: there is nothing that lambda could be steered to; fix it with --lambda"
+        )
     sections = {section: dict(config.get(section, {})) for section in kinds}
     sections["expand"]["task"] = settings.task
     if sections["expand"].get("classes") is None:
@@ -167,7 +194,7 @@ class AdaptRun:
     def __init__(
         self, folder: Path, config: Config, verify: bool, ranks: Ranks, resume: bool
     ) -> None:
-        self.folder, self.config, self.verify = folder, config, verify
+        self.folder, self.config, self.verify = folder, with_answers(config), verify
         self.ranks, self.resume = ranks, resume
         self.settings = adapt_settings(config, "seg")
         self.source = open_source(self.settings)
@@ -281,7 +308,7 @@ class AdaptRun:
             self.path("super.onnx"),
             self.path("target.part.onnx"),
             settings,
-            budget=self.budget or parse_budget("1x"),
+            budget=None if self.settings.unlimited else self.budget or parse_budget("1x"),
             arch_output=self.path("arch.json"),
             latency_table=self.latencies(),
             unsearched=unsearched_super(self.folder) if settings.weights == "seed" else None,

@@ -119,3 +119,45 @@ def test_the_built_in_pose_network_finds_keypoints_of_held_back_scenes(tmp_path:
     truth = np.stack([t.numpy()[:5] for t in targets])
     away = np.linalg.norm(found["keypoints"] - truth[..., :2], axis=-1)[truth[..., 2] > 0]
     assert (away < 6).mean() > 0.7, f"{(away < 6).mean():.2f} of the keypoints within 6 pixels"
+
+
+# ------------------------------------------------------------------ settings of an adaptation
+
+
+def test_a_task_is_named_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from fnac.cli import run as fnac
+
+    assert fnac(["adapt", "-o", str(tmp_path / "a")]) == 2
+    assert "--task: seg, det, pose or cls is wanted, or a --recipe" in capfd.readouterr().err
+    words = ["adapt", "--task", "seg", "--recipe", "coco-ssdlite-mobilenetv2", "--data", "coco:x"]
+    assert fnac(words) == 2
+    assert "recipe coco-ssdlite-mobilenetv2 is for det" in capfd.readouterr().err
+
+
+def test_a_detector_answers_alike_in_torch_and_in_the_file() -> None:
+    from fnac.errors import UsageError
+    from fnac.flow import resolve
+
+    said = {"adapt": {"task": "det"}, "task": {"iou": 0.6}, "emit": {"score": 0.02}}
+    settings = resolve({**said, "expand": {"classes": 3}})
+    for section in ("task", "emit"):
+        assert (settings[section]["iou"], settings[section]["score"]) == (0.6, 0.02)
+    with pytest.raises(UsageError, match=r"emit.iou 0.5: task.iou is 0.6; set one of them"):
+        resolve({**said, "emit": {"iou": 0.5}, "expand": {"classes": 3}})
+
+
+def test_without_a_budget_lambda_is_fixed_and_every_layer_takes_its_argmax(tmp_path: Path) -> None:
+    from fnac.cli import run as fnac
+
+    small = ["--set", "adapt.data=scenes:train=16,val=4,size=64", "--size", "64x64"]
+    words = ["adapt", "--task", "seg", *SHORT, *small, "--budget", "none", "-o"]
+    assert fnac([*words, str(tmp_path / "a")]) == 2  # lambda has nothing to be steered to
+    assert fnac([*words, str(tmp_path / "b"), "--lambda", "0.01"]) == 0
+    from fnac.passes.graph import Graph
+
+    layers = Graph.load(tmp_path / "b" / "super.onnx")
+    stored = {c.name: c.values for c in layers.constants() if c.name.endswith(".alpha")}
+    chosen = json.loads((tmp_path / "b" / "arch.json").read_text())["layers"]
+    for layer, entry in zip(layers.manifest["layers"], chosen, strict=True):
+        best = int(stored[f"{layer['name']}.alpha"].argmax())
+        assert entry["choice"] == layer["candidates"][best]["name"]

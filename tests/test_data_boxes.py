@@ -80,6 +80,10 @@ BAD = [
      "annotation 10: image 1: bbox [1, 2, 3]; wanted [x, y, width, height]"),
     (record("annotations", 0, category_id=5),
      "annotation 10: image 1: category_id 5 is not the id of any category"),
+    (record("annotations", 0, area=-5),
+     "annotation 10: image 1: area -5; wanted the object's pixels"),
+    (record("annotations", 0, area=True),
+     "annotation 10: image 1: area True; wanted the object's pixels"),
     (record("annotations", 0, image_id=9), "annotation 10: image_id 9 is not the id of any image"),
 ]  # fmt: skip
 
@@ -99,6 +103,12 @@ def test_a_wrong_annotation_is_refused_or_left_out(
     assert caplog.messages == [
         f"coco train: left out 1 annotations and 0 pictures (--skip-bad); the first: {caught.value}"
     ]
+
+
+def test_two_categories_of_one_name_are_refused(tmp_path: Path) -> None:
+    coco_folder(tmp_path, record("categories", 1, name="cat"))
+    with pytest.raises(DataError, match="are all called 'cat'; wanted each name once"):
+        read_coco(tmp_path)
 
 
 def test_wrong_pictures_are_refused_or_left_out(

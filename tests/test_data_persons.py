@@ -97,6 +97,11 @@ def test_mpii_heads_from_boxes_and_from_matlab(tmp_path: Path) -> None:
         ({"center": [1.0, float("nan")]}, "'center' holds [1.0, NaN]; wanted finite numbers"),
         ({"scale": 0}, "scale 0; wanted the person's height / 200 pixels"),
         ({"joints_vis": None}, "'joints_vis' holds null; wanted 16 numbers"),
+        ({"head_size": 0}, "'head_size' gives a head of 0 pixels; wanted more than 0"),
+        (
+            {"headboxes": [[3, 4], [3, 4]]},
+            "'headboxes' gives a head of 0 pixels; wanted more than 0",
+        ),
     ],
 )
 def test_wrong_entries_are_named_or_left_out(
@@ -138,6 +143,27 @@ def test_joint_outside_and_missing_picture(
     (tmp_path / "images" / "p0.png").unlink()
     assert message_of(read_mpii, tmp_path).startswith(
         f"{path}: person 0 (p0.png): {tmp_path}/images/p0.png: no such file; wanted a picture"
+    )
+
+
+def test_a_person_beside_the_picture(tmp_path: Path) -> None:
+    nowhere = mpii_person(0, center=[5000.0, 60.0])
+    path = write_mpii(tmp_path, [nowhere])
+    assert message_of(read_mpii, tmp_path) == (
+        f"{path}: person 0 (p0.png): the person about (4999, "
+        f"{59 + 15 * nowhere['scale']:.0f}) lies outside the picture of 80x60 pixels; correct it, "
+        "or leave it out with --skip-bad"
+    )
+
+
+def test_a_picture_of_another_size_than_stated(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [coco_person(0)])
+    content = json.loads(path.read_text())
+    content["images"][0].update(width=800, height=600)
+    path.write_text(json.dumps(content))
+    assert message_of(read_coco_keypoints, tmp_path) == (
+        f"{path}: annotation 100 (p0.png): the picture has 80x60 pixels; 800x600 are stated; "
+        "correct it, or leave it out with --skip-bad"
     )
 
 
@@ -219,6 +245,12 @@ def test_coco_sample_and_who_is_left_out(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"image_id": 77}, ": image_id 77; wanted one of the file's images"),
+        ({"image_id": [1]}, ": image_id [1]; wanted one of the file's images"),
+        ({"category_id": [1]}, ": category_id [1]; wanted one of the file's categories"),
+        (
+            {"bbox": [500, 500, 40, 40]},
+            " (p1.png): box [500, 500, 540, 540] lies outside the picture of 80x60 pixels",
+        ),
         ({"category_id": 5}, ": category_id 5; wanted one of the file's categories"),
         ({"bbox": [1, 2, 0, 9]}, " (p1.png): bbox 0x9 pixels; wanted a width and a height"),
         ({"keypoints": [1, 2, 2]}, " (p1.png): 'keypoints' holds 3; wanted 51 numbers"),

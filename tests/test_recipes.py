@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fnac.dry_run import dry_run
+from fnac.adaptation import one_task, recipe_for
+from fnac.cli import run
+from fnac.flow import resolve
 from fnac.models.recipes import load_recipe
 
 # FNA++ Tables II, IV, VI, VIII, X: parameters and MAdds (paper's convention) of seed and head
@@ -97,23 +98,50 @@ def mpii(root: Path) -> str:
     return f"mpii:{root}"
 
 
+@pytest.mark.parametrize("name", PAPER)
+def test_a_recipe_is_of_one_piece(name: str) -> None:
+    recipe = recipe_for(name, seed=None, task=None, data="coco:/nowhere")
+    assert recipe is not None
+    recipe.setdefault("adapt", {})["task"] = one_task(None, recipe, recipe, name)
+    settings = resolve(recipe)
+    assert settings["adapt"]["task"] == load_recipe(name)["expand"]["task"]
+    # what tuning validates and what is measured at the end are one figure
+    assert settings["tune"]["size"] == settings["eval"]["size"]
+    # the paper's fixed lambda goes with its choice: the argmax of every layer
+    fixed = settings["search"]["lambda_"] is not None
+    assert fixed == (settings["adapt"]["budget"] == "none")
+    assert fixed == (not name.startswith("cityscapes"))
+    answers = {"iou", "score", "candidates", "detections"} & settings["task"].keys()
+    assert all(settings["task"][key] == settings["emit"][key] for key in answers)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
-def test_a_recipe_dry_runs_and_costs_what_the_paper_says(tmp_path: Path, name: str) -> None:
+def test_a_recipe_dry_runs_and_costs_what_the_paper_says(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
     make = {"cityscapes": cityscapes, "coco": coco, "mpii": mpii}[name.split("-")[0]]
-    recipe: dict[str, dict[str, Any]] = load_recipe(name)
-    recipe["export"]["weights"] = "none"
-    recipe["adapt"] = {"data": make(tmp_path), "task": recipe["expand"]["task"]}
-    found = dry_run(recipe, verify=False)
+    words = (
+        "adapt",
+        "--recipe",
+        name,
+        "--data",
+        make(tmp_path),
+        "--dry-run",
+        "--no-verify",
+        "--json",
+    )
+    assert run([*words, "--set", "export.weights=none"]) == 0
+    found = json.loads(capfd.readouterr().out)
     params, madds = PAPER[name]
-    assert found.seed["params"] == params
-    assert madds is None or found.seed["madds_paper"] == madds
-    assert found.data == {"train": PICTURES, "val": PICTURES}
-    space = found.space
+    assert found["seed"]["params"] == params
+    assert madds is None or found["seed"]["madds_paper"] == madds
+    assert found["data"] == {"train": PICTURES, "val": PICTURES}
+    space = found["space"]
     assert space["least"] < space["seed"] < space["most"]
-    assert space["fixed"] + space["seed"] == found.seed["madds"]
+    assert space["fixed"] + space["seed"] == found["seed"]["madds"]
     if name == "coco-retinanet-mobilenetv2":  # FNA++'s search space at 800x1088
         figures = [space[key] / 1e9 for key in ("seed", "mean", "least", "most")]
         assert figures == pytest.approx([4.485062, 4.867125, 0.898253, 8.391581], abs=5e-7)
-    assert found.steps["search_s"] > 0
-    assert found.steps["tune_s"] > 0
+    assert found["steps"]["search_s"] > 0
+    assert found["steps"]["tune_s"] > 0

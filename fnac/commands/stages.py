@@ -387,7 +387,7 @@ def evaluate(
 
 @click.command()
 @click.argument("seed", metavar="[SEED.onnx|NAME]", required=False)
-@click.option("--task", type=click.Choice(TASKS), required=True)
+@click.option("--task", type=click.Choice(TASKS), help="Required, unless a recipe names it.")
 @data_option
 @out_run
 @budget_options
@@ -408,7 +408,7 @@ def evaluate(
 @configured
 def adapt(
     seed: str | None,
-    task: str,
+    task: str | None,
     data: str | None,
     skip_bad: bool | None,
     out: Path | None,
@@ -429,7 +429,7 @@ def adapt(
     Without arguments: the bundled seed, on built-in scenes. The run folder is never overwritten;
     --resume continues one that was stopped, at whatever stage and step.
     """
-    from fnac.adaptation import recipe_for
+    from fnac.adaptation import one_task, recipe_for, task_named
     from fnac.config import gather
     from fnac.flow import adapt as run
 
@@ -460,12 +460,9 @@ def adapt(
         "tune": both,
     }
     given = gather(file=config_file, assignments=assignments, options=said)
-    config = gather(
-        recipe=recipe_for(recipe, seed=seed, task=task, data=data),
-        file=config_file,
-        assignments=assignments,
-        options=said,
-    )
+    settings = recipe_for(recipe, seed=seed, task=task or task_named(given), data=data)
+    config = gather(recipe=settings, file=config_file, assignments=assignments, options=said)
+    config["adapt"]["task"] = one_task(task, config, settings, recipe)
     if dry_run:
         from fnac.dry_run import dry_run as try_out
 

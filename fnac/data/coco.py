@@ -162,10 +162,7 @@ def _read_box(
     class_id = class_ids[category]
     if class_id is None:
         return image, None, 0.0
-    area = record.get("area")
-    inside = clipped(corners, size)
-    return (
-        image,
-        [*inside, class_id],
-        float(area) if isinstance(area, int | float) else box[2] * box[3],
-    )
+    area = record.get("area", box[2] * box[3])
+    if not number(area) or area < 0:
+        return f"image {image}: area {area!r}; wanted the object's pixels"
+    return image, [*clipped(corners, size), class_id], float(area)

@@ -37,6 +37,11 @@ def coco_classes(content: dict[str, Any], path: Path) -> list[tuple[int, str]]:
         found.append((key, name))
     if not found or len({k for k, _ in found}) < len(found) or len(dict(found)) < len(found):
         raise DataError(f"{path}: categories {found}; wanted at least one, each id once")
+    names = [name for _, name in found]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        ids = ", ".join(str(key) for key, name in found if name == twice)
+        raise DataError(f"{path}: categories {ids} are all called '{twice}'; wanted each name once")
     return found
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from fnac.errors import DataError
 
+from .box_source import box_problem
 from .coco_json import coco_classes, image_records, load_coco
 from .files import require_folder
 from .joints import COCO, OKS_AP, JointSet, oks_sigmas
@@ -142,19 +143,26 @@ def _read_split(
             raise DataError(f"{path}: annotation {number}: no 'id'; wanted {WANTED}")
         where = f"{path}: annotation {entry['id']}"
         image_id, kind = entry.get("image_id"), entry.get("category_id")
-        if image_id not in images:
+        if not isinstance(image_id, int | str) or image_id not in images:
             raise DataError(f"{where}: image_id {image_id!r}; wanted one of the file's images")
-        if kind not in known:
+        if not isinstance(kind, int) or kind not in known:
             raise DataError(f"{where}: category_id {kind!r}; wanted one of the file's categories")
         if kind != person["id"]:
             return None
-        name = images[image_id][0]
-        return _person(entry, f"{where} ({name})", folder / name, joints)
+        name, size = images[image_id]
+        return _person(entry, f"{where} ({name})", folder / name, size, joints)
 
     return read_persons(content["annotations"], make, skip_bad=skip_bad, where=(path, split))
 
 
-def _person(entry: Mapping[str, Any], where: str, image: Path, joints: JointSet) -> Person | None:
+def _person(
+    entry: Mapping[str, Any],
+    where: str,
+    image: Path,
+    size: tuple[int, int],
+    joints: JointSet,
+) -> Person | None:
+    """Make a person of an annotation in a picture of ``size`` (H, W); None: nothing to find."""
     count = len(joints.names)
     flat = read_numbers(entry, "keypoints", (3 * count,), where)
     places = flat.reshape(count, 3).astype(np.float32)
@@ -166,6 +174,9 @@ def _person(entry: Mapping[str, Any], where: str, image: Path, joints: JointSet)
         if crowd or not (places[:, 2] > 0).any():
             return None  # there is nothing that could be found on it
         raise DataError(f"{where}: bbox {width:g}x{height:g} pixels; wanted a width and a height")
+    problem = box_problem((left, top, left + width, top + height), size)
+    if problem is not None and not crowd:
+        raise DataError(f"{where}: {problem}")
     area = float(read_numbers(entry, "area", (), where)) if "area" in entry else 0.0
     places[places[:, 2] == 0] = 0
     return Person(
@@ -178,4 +189,5 @@ def _person(entry: Mapping[str, Any], where: str, image: Path, joints: JointSet)
         window=(width * PADDING, height * PADDING),
         area=area if area > 0 else AREA_OF_BOX * width * height,
         crowd=crowd,
+        picture=(size[1], size[0]),
     )

@@ -128,7 +128,9 @@ def _person(
     """Make a person of x, y, flag (3, 14), coordinates from 1."""
     where = f"{path}: person {number} ({image.name})"
     labelled = columns[2] > 0 if extended else np.ones(len(LSP.names), dtype=bool)
-    if labelled.sum() < 2 or not np.isfinite(columns).all():
+    if not np.isfinite(columns).all():
+        raise DataError(f"{where}: a joint is not of finite numbers")
+    if labelled.sum() < 2:
         raise DataError(f"{where}: {labelled.sum()} labelled joints; wanted at least 2")
     joints = np.zeros((len(LSP.names), 3), dtype=np.float32)
     joints[labelled, :2] = columns[:2, labelled].T - 1

@@ -116,11 +116,17 @@ def _person(
 
 def _stated_head(entry: Mapping[str, Any], where: str) -> float | None:
     if "head_size" in entry:
-        return float(read_numbers(entry, "head_size", (), where))
+        return _positive(float(read_numbers(entry, "head_size", (), where)), "head_size", where)
     if "headboxes" in entry:
         (x0, y0), (x1, y1) = read_numbers(entry, "headboxes", (2, 2), where)
-        return HEAD_BIAS * float(np.hypot(x1 - x0, y1 - y0))
+        return _positive(HEAD_BIAS * float(np.hypot(x1 - x0, y1 - y0)), "headboxes", where)
     return None
+
+
+def _positive(head: float, key: str, where: str) -> float:
+    if head <= 0:
+        raise DataError(f"{where}: '{key}' gives a head of {head:g} pixels; wanted more than 0")
+    return head
 
 
 def _matlab_heads(path: Path, count: int) -> npt.NDArray[np.float64] | None:

@@ -80,8 +80,9 @@ class PersonTransform:
     stands in its place in a mirror. ``mean``, ``std``, ``color`` as in ``EvalTransform``; pixels
     outside the picture get the mean colour.
 
-    scale: range of the zoom: a normal deviate about its middle, half the range one standard
-        deviation, cut off at its ends (SimpleBaseline); None: evaluation, nothing is random.
+    scale: range of the window, in sizes of the person's: a normal deviate about its middle, half
+        the range one standard deviation, cut off at its ends (SimpleBaseline); a window of 1.25
+        shows the person smaller. None: evaluation, nothing is random.
     rotation: standard deviation in degrees, cut off at twice that, in 60 % of the samples.
     flip: mirror half of the samples. colour: as in ``TrainTransform``.
     """
@@ -133,7 +134,7 @@ class PersonTransform:
         assert self.scale is not None
         normal, uniform = random.standard_normal(2), random.random(6)
         low, high = self.scale
-        zoom = (low + high) / 2 + (high - low) / 2 * float(np.clip(normal[0], -1, 1))
+        zoom = 1 / ((low + high) / 2 + (high - low) / 2 * float(np.clip(normal[0], -1, 1)))
         degrees = self.rotation * float(np.clip(normal[1], -2, 2))
         if uniform[0] >= ROTATED:
             degrees = 0.0

@@ -36,6 +36,7 @@ class Person:
     centre: x, y; window: width, height of what is cut out about it, ``PADDING`` included.
     area: of the person (OKS); head_size: the unit of PCKh, None where it is not known.
     crowd: a region of several persons (COCO).
+    picture: width, height that the annotations say the picture has; None where they do not.
     """
 
     where: str
@@ -48,6 +49,7 @@ class Person:
     area: float
     head_size: float | None = None
     crowd: bool = False
+    picture: tuple[int, int] | None = None
 
     @property
     def counted(self) -> bool:
@@ -187,7 +189,10 @@ def _problems(persons: Sequence[Person]) -> Iterable[str | None]:
     sizes = dict(zip(images, on_threads(_size_or_problem, images), strict=True))
     for person in persons:
         size = sizes[person.image]
-        yield f"{person.where}: {size}" if isinstance(size, str) else joint_outside(person, size)
+        if isinstance(size, str):
+            yield f"{person.where}: {size}"
+        else:
+            yield misplaced(person, size) or joint_outside(person, size)
 
 
 def _size_or_problem(path: Path) -> tuple[int, int] | str:
@@ -195,6 +200,22 @@ def _size_or_problem(path: Path) -> tuple[int, int] | str:
         return verify_picture(path)
     except DataError as error:
         return str(error)
+
+
+def misplaced(person: Person, size: tuple[int, int]) -> str | None:
+    """Say so if a picture of ``size`` (width, height) is not what the person is annotated in."""
+    width, height = size
+    if person.picture not in (None, size):
+        stated = "x".join(map(str, person.picture or ()))
+        return f"{person.where}: the picture has {width}x{height} pixels; {stated} are stated"
+    x0, y0, x1, y1 = person.box
+    if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
+        x, y = person.centre
+        return (
+            f"{person.where}: the person about ({x:.0f}, {y:.0f}) lies outside the picture of "
+            f"{width}x{height} pixels"
+        )
+    return None
 
 
 def joint_outside(person: Person, size: tuple[int, int]) -> str | None:

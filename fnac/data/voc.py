@@ -118,7 +118,7 @@ def _read_split(
             except FileNotFoundError:
                 problems.append(f"{file}: no such file; wanted the annotations of {name}; {TODO}")
                 continue
-            except ElementTree.ParseError as error:
+            except (ElementTree.ParseError, LookupError, ValueError) as error:
                 problems.append(f"{file}: not XML ({error}); wanted VOC annotations; {TODO}")
                 continue
             found = _read_picture(tree.getroot(), file, home / images, name, ids, problems)
@@ -147,7 +147,7 @@ def _read_picture(
         found = _read_object(thing, (height, width), ids)
         if isinstance(found, str):
             problems.append(f"{file}: object {place}: {found}; {TODO}")
-        elif _integer(thing.find("difficult")):
+        elif _says_yes(thing.find("difficult")):
             ignored.append(found)
         else:
             rows.append(found)
@@ -181,6 +181,11 @@ def _read_object(
     edges = (x0 - 1, y0 - 1, x1, y1)
     problem = box_problem(edges, size)
     return problem if problem is not None else [*clipped(edges, size), ids[name]]
+
+
+def _says_yes(element: ElementTree.Element | None) -> bool:
+    text = (element.text or "").strip().lower() if element is not None else ""
+    return text not in ("", "0", "false", "no", "unspecified")
 
 
 def _integer(element: ElementTree.Element | None) -> int | None:

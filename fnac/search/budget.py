@@ -19,7 +19,9 @@ BUDGET_OF = ("madds", "params", "latency")
 
 _FORM = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(x|%|ms|[kmgt]?)\s*", re.IGNORECASE)
 _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_WANTED = "wanted a number with x, %, K, M, G or ms, such as 0.9x, 90%, 24.2G, 2.4M or 12ms"
+_WANTED = (
+    "wanted a number with x, %, K, M, G or ms, such as 0.9x, 90%, 24.2G, 2.4M or 12ms, or none"
+)
 
 
 @dataclasses.dataclass(frozen=True)
