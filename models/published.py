@@ -59,8 +59,8 @@ def published_weights(name: str) -> tuple[StateDict, str]:
     """
     if name == "proxyless":
         raise WeightsError(
-            f"{name}: its weights are not downloaded; give {PROXYLESS_FILE} with --weights FILE, "
-            "or --weights none for a random start"
+            f"{name}: its weights are not downloaded; give {PROXYLESS_FILE} with --weights FILE "
+            "(adapt: --set export.weights=FILE), or --weights none for a random start"
         )
     if name not in SOURCES:
         raise WeightsError(
