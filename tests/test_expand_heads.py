@@ -24,11 +24,6 @@ from tests.graphs import applied, renamed
 from tests.mbconv_networks import same_graph
 from tests.test_seeds_with_heads import CLASSES, HEADS, PAIRS, SEEDS, SIZE
 
-DEFAULT = [(seed, head) for seed, head in PAIRS if seed == SEEDS[0]] + list(
-    zip(SEEDS[1:], ("retinanet", "simplebaseline", "ssdlite", "deeplabv3plus"), strict=True)
-)
-"""Every head on MobileNetV2, and each other seed under one; the rest is marked slow."""
-
 
 @functools.cache
 def exported(seed: str) -> Graph:
@@ -77,7 +72,7 @@ def alphas_lead_to_the_seed(made: Graph, before: Graph) -> None:
     assert any(not np.array_equal(changed[name], wanted[name]) for name in wanted)
 
 
-@pytest.mark.parametrize(("seed", "head"), DEFAULT)
+@pytest.mark.parametrize(("seed", "head"), PAIRS)
 def test_the_seed_is_inside(seed: str, head: str) -> None:
     before = prepared(seed, head)
     made = expand(exported(seed), settings(head), manager=PassManager(verify=False))
