@@ -6,6 +6,7 @@ onnx, onnxruntime) is imported before a command needs it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -77,16 +78,26 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return _bug(error, debug)
+        click.echo(f"fnac: {error.strerror}; make room, or write elsewhere", err=True)
+        return 2
     except Exception as error:  # the last line of defence: a bug, exit code 1
-        if debug:
-            raise
-        words = " ".join(str(error).split())[:300]
-        click.echo(
-            f"fnac: unexpected {type(error).__name__}: {words}; this is a bug, please report it "
-            "with the output of the same command with `fnac --debug`",
-            err=True,
-        )
-        return 1
+        return _bug(error, debug)
+
+
+def _bug(error: Exception, debug: bool) -> int:
+    """Report what should not have happened; raises it again with --debug."""
+    if debug:
+        raise error
+    words = " ".join(str(error).split())[:300]
+    click.echo(
+        f"fnac: unexpected {type(error).__name__}: {words}; this is a bug, please report it "
+        "with the output of the same command with `fnac --debug`",
+        err=True,
+    )
+    return 1
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from fnac.config import Config, build
 from fnac.data.loader import Subset
 from fnac.data.source import Dataset, DataSource
 from fnac.errors import UsageError
-from fnac.flow import AdaptRun, resolve
+from fnac.flow import AdaptRun, check_data, resolve
 from fnac.passes.choose import Choose
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
@@ -102,7 +102,7 @@ def dry_run(config: Config, *, verify: bool = True) -> DryRun:
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="fnac-dry-run-") as folder:
         run = AdaptRun(Path(folder), config, verify, Ranks(first=True), resume=False)
-        run.source.check()
+        check_data(run.source, resolved)
         run.seed()
         run.expand()
         plan = _plan(run, resolved, notes)

@@ -3,6 +3,7 @@
 FnacError                    1
 ├── UsageError               2  an option, a configuration key or a budget that cannot be met
 ├── FileNotWritableError     2  (passes) a file cannot be written where it was asked for
+├── FileNotThereError        2  (passes) no file is where one was said to be
 ├── UnsupportedGraphError    3  (passes) this graph is not supported
 ├── PassFailedError          4  (passes) a pass failed
 ├── OutputsDifferError       5  (passes) outputs differ
@@ -13,6 +14,7 @@ FnacError                    1
 from __future__ import annotations
 
 from fnac.passes.errors import (
+    FileNotThereError,
     FileNotWritableError,
     FnacError,
     OutputsDifferError,
@@ -22,6 +24,7 @@ from fnac.passes.errors import (
 
 __all__ = [
     "DataError",
+    "FileNotThereError",
     "FileNotWritableError",
     "FnacError",
     "OutputsDifferError",

@@ -28,13 +28,14 @@ from fnac.adaptation import (
     task_for,
 )
 from fnac.config import Config, as_plain, build, read_yaml
-from fnac.errors import UsageError
+from fnac.errors import DataError, UsageError
 from fnac.passes.graph import Graph
 from fnac.processes import Ranks, claim_for_all
 from fnac.runs import describe
 from fnac.single_stages import emit_images, run_expand, unsearched_super
 
 if TYPE_CHECKING:
+    from fnac.data.source import DataSource
     from fnac.tasks.base import Task
 
 DETECTOR_ANSWERS = {"iou", "score", "candidates", "detections"}
@@ -168,12 +169,29 @@ def _check_inputs(resolved: Config) -> None:
     if given and _is_file(given):
         Graph.load(given).check_finite()
     if int(os.environ.get("RANK", "0")) == 0:
-        open_source(build(AdaptSettings, resolved["adapt"], "adapt")).check()
+        check_data(open_source(build(AdaptSettings, resolved["adapt"], "adapt")), resolved)
+
+
+def check_data(source: DataSource, resolved: Config) -> None:
+    """Look at every file, and that what is trained and measured on is there.
+
+    Raises DataError for a broken file or a split that is missing or empty.
+    """
+    source.check()
+    for split in ("train", str(resolved["eval"]["split"])):
+        if not len(source.split(split)):
+            raise DataError(f"{source.name}: split '{split}' is empty; it is needed; add samples")
 
 
 def _refuse_changes(stored: Config, given: Config, folder: Path) -> None:
     """Raise UsageError if ``given`` says something else than the run was begun with."""
     merged = {s: {**stored.get(s, {}), **given.get(s, {})} for s in {**stored, **given}}
+    begun, said = stored["adapt"]["task"], given.get("adapt", {}).get("task")
+    if said not in (None, begun):
+        raise UsageError(
+            f"--resume: the task of {folder} is {begun}, {said} was given; leave it out, or begin "
+            "a new run"
+        )
     now, then = as_plain(resolve(merged)), as_plain(resolve(stored))
     for section, values in given.items():
         for key in values:

@@ -83,7 +83,8 @@ def features_of_encoder(graph: Graph, cuts: list[gs.Tensor]) -> gs.Tensor:
 def _of_one_stride(graph: Graph, strides: dict[int, float]) -> list[int]:
     """Return ids of the tensors that are neither pooled to a point nor made of several strides.
 
-    What a pooled tensor only scales (squeeze-excitation) is not pooled.
+    What a pooled tensor only scales (squeeze-excitation) is not pooled; where one stands beside
+    others, spread out, a head has begun.
     """
     pooled: set[int] = set()
     mixed: set[int] = set()
@@ -95,6 +96,7 @@ def _of_one_stride(graph: Graph, strides: dict[int, float]) -> list[int]:
             sizes.update(id(t) for t in node.outputs)
             continue
         several = len({strides[id(t)] for t in made_of}) > 1
+        several = several or (node.op == "Concat" and any(id(t) in pooled for t in made_of))
         if node.op in ENLARGING or several or any(id(t) in mixed for t in made_of):
             mixed.update(id(t) for t in node.outputs)
         elif node.op in GLOBAL_POOLS or all(id(t) in pooled for t in made_of):

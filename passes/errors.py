@@ -2,6 +2,7 @@
 
 FnacError                   1  anything fnac says about itself; never raised bare
 ├── FileNotWritableError    2  a file that was asked for cannot be written there
+├── FileNotThereError       2  no file is where one was said to be
 ├── UnsupportedGraphError   3  this file or graph is not something fnac can work on
 ├── PassFailedError         4  a pass broke its word: its graph does not check or does not run
 └── OutputsDifferError      5  a pass that keeps outputs changed them, or two files differ
@@ -23,6 +24,12 @@ class FnacError(Exception):
 
 class FileNotWritableError(FnacError):
     """A file cannot be written at the path that was given."""
+
+    exit_code = 2
+
+
+class FileNotThereError(FnacError):
+    """There is no file at the path that was given."""
 
     exit_code = 2
 

@@ -26,6 +26,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         if path.is_dir():
             raise IsADirectoryError("it is a folder")
+        if path.exists() and not path.is_file():
+            raise OSError("it is no ordinary file, and would be replaced by one")
         yield
     except OSError as error:
         raise FileNotWritableError(
@@ -34,6 +36,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, data: bytes) -> None:
+    path = path.resolve()  # through a link: what it points to is what is written
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -22,7 +22,7 @@ import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
 from onnx_graphsurgeon.logger import G_LOGGER
 
-from .errors import PassFailedError, UnsupportedGraphError
+from .errors import FileNotThereError, PassFailedError, UnsupportedGraphError
 from .files import write_atomically, writing
 from .inlining import inlined
 from .manifest import MANIFEST_KEY, MANIFEST_VERSION, read_manifest
@@ -64,13 +64,12 @@ class Graph:
     def load(cls, path: str | os.PathLike[str]) -> Graph:
         """Read an ONNX file, with its external data if it has any.
 
-        Raises UnsupportedGraphError naming the file and what is wrong with it.
+        Raises FileNotThereError, or UnsupportedGraphError naming what is wrong with the file.
         """
         where = Path(path)
         if not where.is_file():
-            raise UnsupportedGraphError(
-                f"{where}: there is no such file; give the path of an ONNX file"
-            )
+            what = "it is a folder" if where.is_dir() else "there is no such file"
+            raise FileNotThereError(f"{where}: {what}; give the path of an ONNX file")
         try:
             model = onnx.load(where)
         except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:

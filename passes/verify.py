@@ -294,16 +294,25 @@ def _tensor_pairs(
     shapes_b = after.infer_shapes(_size_of(theirs))
     left = [(t.name, n.op) for n in before.nodes for t in n.outputs if t.name in shapes_a]
     right = [(t.name, n.op) for n in after.nodes for t in n.outputs if t.name in shapes_b]
-    names = {name for name, _ in left}
-    common = [(name, name) for name, _ in right if name in names]
-    if len(common) > len(after.outputs) + 1 or not left:
-        return common
+    pairs: list[tuple[str, str]] = []
+    start_a = start_b = 0
+    for a, b, size in _runs([name for name, _ in left], [name for name, _ in right]):
+        gap_a, gap_b = left[start_a:a], right[start_b:b]
+        keys_a = [(op, shapes_a[name]) for name, op in gap_a]
+        keys_b = [(op, shapes_b[name]) for name, op in gap_b]
+        for i, j, length in _runs(keys_a, keys_b):
+            pairs += [(gap_a[i + k][0], gap_b[j + k][0]) for k in range(length)]
+        pairs += [(left[a + k][0], right[b + k][0]) for k in range(size)]
+        start_a, start_b = a + size, b + size
+    return pairs
+
+
+def _runs(a: Sequence[object], b: Sequence[object]) -> list[tuple[int, int, int]]:
+    """Return (place in a, place in b, length) of runs that are equal; the last is empty."""
     import difflib
 
-    keys_a = [(op, shapes_a[name]) for name, op in left]
-    keys_b = [(op, shapes_b[name]) for name, op in right]
-    blocks = difflib.SequenceMatcher(None, keys_a, keys_b, autojunk=False).get_matching_blocks()
-    return [(left[m.a + i][0], right[m.b + i][0]) for m in blocks for i in range(m.size)]
+    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
+    return [(m.a, m.b, m.size) for m in matcher.get_matching_blocks()]
 
 
 def _size_of(feed: Arrays) -> tuple[int, int] | None:

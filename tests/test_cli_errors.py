@@ -260,7 +260,7 @@ def test_settings_of_a_file_hold_without_the_option(fnac, expanded, tmp_path) ->
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["adapt", "no.onnx", "--task", "seg", "-o", "run"], 3),
+        (["adapt", "no.onnx", "--task", "seg", "-o", "run"], 2),
         (["adapt", "--task", "seg", "--set", "tune.bogus=1", "-o", "run"], 2),
         (["adapt", "--task", "seg", "--budget", "0.01x", "-o", "run", "--no-verify"], 2),
         (["adapt", "--task", "seg", "--data", "camvid:none", "-o", "run"], 6),
@@ -288,3 +288,64 @@ def test_skip_bad_leaves_out_what_is_wrong_and_counts(fnac, bundled, tmp_path) -
     assert json.loads(out)["images"] == 1
     assert "1 of 2 samples of 'val' are left out; the first:" in err
     assert "label id 9" in err
+
+
+def pictures(root: Path, *splits: str) -> str:
+    for split in splits:
+        for kind, mode in (("images", "RGB"), ("masks", "L")):
+            (root / kind / split).mkdir(parents=True)
+            for name in "abcd":
+                Image.new(mode, (32, 32)).save(root / kind / split / f"{name}.png")
+    (root / "classes.txt").write_text("a\nb\nc\n")
+    return f"folder:{root}"
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_split_that_is_needed_is_missed_before_training(fnac, tmp_path, more) -> None:  # type: ignore[no-untyped-def]
+    spec = pictures(tmp_path / "data", "train")
+    words = ["adapt", "--task", "seg", "--data", spec, "--size", "32x32", "-o", "run", *more]
+    code, _, err = fnac(*words)
+    assert (code, "found train; wanted pictures for 'val'" in err) == (6, True), err
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+def test_class_names_are_unique(fnac, bundled, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    spec = pictures(tmp_path / "data", "val")
+    (tmp_path / "data" / "classes.txt").write_text("a\nb\na\n")
+    code, _, err = fnac("eval", bundled, "--data", spec)
+    assert (code, "'a' stands there twice; wanted each class name once" in err) == (6, True)
+
+
+def test_outputs_are_files(fnac, bundled, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    os.mkfifo(tmp_path / "pipe")
+    code, _, err = fnac("run-pass", "clean", bundled, "-o", tmp_path / "pipe")
+    assert (code, "it is no ordinary file, and would be replaced by one" in err) == (2, True), err
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "real.onnx").write_bytes(b"old")
+    (tmp_path / "link.onnx").symlink_to("real.onnx")
+    assert fnac("run-pass", "clean", bundled, "-o", tmp_path / "link.onnx")[0] == 0
+    assert (tmp_path / "link.onnx").is_symlink()
+    assert (tmp_path / "real.onnx").stat().st_size > 100_000
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_no_bug(bundled) -> None:  # type: ignore[no-untyped-def]
+    import subprocess
+    import sys
+
+    with open("/dev/full", "wb") as full:
+        words = [sys.executable, "-m", "fnac.cli", "profile", str(bundled), "--json"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, "No space left on device" in done.stderr) == (2, True), done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_weights_that_are_not_numbers_are_not_equal(fnac, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = broken("nan", tmp_path / "nan.onnx")
+    code, _, err = fnac("verify", path, path)
+    assert (code, "NaN or infinite" in err) == (3, True), err
+
+
+def test_a_width_of_nothing(fnac) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = fnac("export", "mobilenetv2", "--weights", "none", "--width", "0")
+    assert (code, "--width 0: wanted a multiplier above 0" in err) == (2, True), err

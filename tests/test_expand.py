@@ -211,8 +211,15 @@ def test_a_seed_exported_with_its_head_keeps_it() -> None:
     assert len(layers(made)) == 25
     same = prepare_seed(seed, ExpandSettings(task="seg", classes=4), manager=quiet())
     assert profile(same).madds == profile(seed).madds == made.manifest["seed_madds"]
-    with pytest.raises(UsageError, match="the seed has the head deeplabv3 for seg with 4 classes"):
-        expand(seed, ExpandSettings(task="seg", classes=7), manager=quiet())
+    for asked, outputs_of in (
+        (ExpandSettings(task="seg", classes=7), {"logits": 7}),
+        (ExpandSettings(task="seg", head="deeplabv3plus", classes=4), {"logits": 4}),
+    ):
+        other = prepare_seed(seed, asked, manager=quiet())  # another head takes its place
+        assert {t.name: t.shape[1] for t in other.outputs} == outputs_of
+        assert other.manifest["head"] == (asked.head or "deeplabv3")
+        fresh = prepare_seed(exported(), asked, manager=quiet())
+        assert profile(other).madds == profile(fresh).madds
 
 
 def test_random_weights_are_random_everywhere_but_structure_is_the_same() -> None:

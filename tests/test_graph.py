@@ -8,7 +8,12 @@ import onnx
 import onnx_graphsurgeon as gs
 import pytest
 
-from fnac.passes.errors import FileNotWritableError, PassFailedError, UnsupportedGraphError
+from fnac.passes.errors import (
+    FileNotThereError,
+    FileNotWritableError,
+    PassFailedError,
+    UnsupportedGraphError,
+)
 from fnac.passes.graph import Graph
 from tests.graphs import graph, outputs, text
 
@@ -146,8 +151,10 @@ def test_a_broken_file_is_refused_in_one_sentence(tmp_path: Path, data: bytes, w
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedGraphError, match="there is no such file"):
+    with pytest.raises(FileNotThereError, match="there is no such file"):
         Graph.load(tmp_path / "none.onnx")
+    with pytest.raises(FileNotThereError, match="it is a folder"):
+        Graph.load(tmp_path)
 
 
 def test_nan_weights_are_named() -> None:

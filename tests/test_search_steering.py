@@ -207,7 +207,9 @@ def test_alphas_that_walked_at_random_are_reported() -> None:
     space = mobile_space()
     decided = softmax_rows([3.0 * np.eye(len(row.costs))[1] for row in space.layers])
     assert search_warnings(decided, space, None, space.seed_arch(), 0.4) == []
-    (warning,) = search_warnings(decided, space, None, space.seed_arch(), 0.02)
+    (warning,) = search_warnings(decided, space, None, space.seed_arch(), 0.4, 2)
+    assert warning.startswith("the alphas took 2 steps only")
+    (warning,) = search_warnings(decided, space, None, space.seed_arch(), 0.02, 40)
     assert "agrees with the second half by +0.02" in warning
 
 

@@ -108,6 +108,17 @@ def test_names_do_not_matter_to_the_comparison() -> None:
     assert compare(g, channel_rolled).first_difference == "n4"
 
 
+def test_names_that_only_some_tensors_share_do_not_hide_the_first_difference() -> None:
+    g = graph(BODY)
+    other = g.copy()
+    for name in ("a", "b", "c"):  # s, t, u and y keep their names
+        for t in node(other, name).outputs:
+            t.name = f"other.{t.name}"
+    conv = node(other, "c")
+    conv.inputs[1] = gs.Constant("rolled", np.roll(conv.inputs[1].values, 1, axis=0))
+    assert compare(g, other).first_difference == "c"
+
+
 def test_the_tolerance_is_the_networks_own_noise() -> None:
     g = graph(BODY)
     for c in list(g.constants()):

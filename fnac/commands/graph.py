@@ -121,7 +121,10 @@ def verify(
 
     config = gather(file=config_file, assignments=assignments, options={"verify": {"size": size}})
     settings = build(VerifySettings, config.get("verify", {}), "verify")
-    found = compare(Graph.load(first), Graph.load(second), size=settings.size)
+    graphs = [Graph.load(path) for path in (first, second)]
+    for graph in graphs:
+        graph.check_finite()
+    found = compare(*graphs, size=settings.size)
     if as_json:
         print_json(found.as_json())
         if not found.equal:

@@ -71,6 +71,9 @@ def read_classes(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as text ({error}); wanted class names") from error
     names = [name for line in lines if (name := line.split("#")[0].strip())]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise DataError(f"{path}: '{twice}' stands there twice; wanted each class name once")
     if not 2 <= len(names) <= IGNORE:
         raise DataError(f"{path}: {len(names)} class names; wanted 2 to {IGNORE}, one a line")
     return names

@@ -13,6 +13,7 @@ FLAT = 0.95  # mean entropy, as a share of the greatest possible, above which no
 SKIPPED = 0.6  # mean probability of skip where it is offered, above which the search collapsed
 SKIPS_CHOSEN = 0.8  # share of these layers that the choice skips, above which it did as well
 AGREE = 0.1  # correlation of the two halves' moves, below which the alphas walked at random
+FEW = 20  # alpha steps below which nothing can have been decided
 OFF_BUDGET = 0.03  # distance of the expected cost from the budget, as a share of it
 
 
@@ -45,12 +46,14 @@ def search_warnings(
     budget: int | None,
     choice: Sequence[int],
     agreement: float | None = None,
+    alpha_steps: int | None = None,
 ) -> list[str]:
     """Say what is wrong with the outcome of a search; an empty list if nothing is.
 
     probabilities  softmax(alpha) of every layer; budget: whole network, in the unit of ``space``
     choice         the candidate that was chosen in every layer
     agreement      correlation of what the two halves of the search did to the alphas
+    alpha_steps    how often the alphas were trained
     """
     found: list[str] = []
     entropy = mean_entropy(probabilities)
@@ -59,6 +62,11 @@ def search_warnings(
             f"the alphas stayed flat: their entropy is {entropy:.1%} of an even choice, so the "
             "choice says little about the task; search for more epochs or raise the alphas' "
             "learning rate"
+        )
+    elif alpha_steps is not None and alpha_steps < FEW:
+        found.append(
+            f"the alphas took {alpha_steps} steps only: whatever they say was drawn by a few "
+            "batches; search for more epochs"
         )
     elif agreement is not None and agreement < AGREE:
         found.append(

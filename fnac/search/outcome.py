@@ -64,7 +64,9 @@ def judge(
     """
     probabilities = softmax_rows(alphas)
     choice = choose_architecture(led or alphas, space, budget, use_at_least=use_at_least)
-    warnings = search_warnings(probabilities, space, budget, choice.arch, agreement)
+    warnings = search_warnings(
+        probabilities, space, budget, choice.arch, agreement, plan.alpha_steps
+    )
     return SearchResult(
         output=output,
         steps=plan.total,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.passes.attach_head import HEAD
 from fnac.passes.convert_float32 import ConvertFloat32, not_float32
 from fnac.passes.cost import profile
 from fnac.passes.cut_classifier import CutClassifier
@@ -39,6 +40,19 @@ OUTDATED = (  # what an earlier adaptation wrote about a network that is now a s
     *("search", "tune", "arch", "arch_layers", "layers", "postprocess", "ledger"),
     *("fixed_madds", "fixed_params", "seed_madds", "seed_params"),
 )
+
+
+OF_HEAD = (
+    "task",
+    "head",
+    "num_classes",
+    "classes",
+    "taps",
+    "anchors",
+    "output_stride",
+    "postprocess",
+)
+"""What a manifest says of a head."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +153,9 @@ def prepare_seed(
         manager.run([MakeChannelsFirst()], made)
     if not_float32(made):
         manager.run([ConvertFloat32()], made)
+    own = made.manifest.get("task") is not None and settings.task is not None
+    if own and not _is_asked_for(made, settings):
+        _forget_head(made)
     if settings.size not in (None, made.image_size()):
         if settings.task is not None and settings.head != OWN_HEAD and has_own_head(made):
             manager.run([CutClassifier(("last",))], made)  # it goes, and may know one size only
@@ -208,10 +225,28 @@ def _normalize(
         manager.run([RestoreBatchNorm()], graph)  # says in the ledger why it has nothing to do
 
 
+def _is_asked_for(graph: Graph, settings: ExpandSettings) -> bool:
+    """Say whether the head that fnac gave the network is the one that is wanted."""
+    manifest = graph.manifest
+    wanted = (settings.task, settings.head or manifest.get("head"))
+    return wanted == (manifest["task"], manifest.get("head")) and (
+        settings.classes in (None, manifest.get("num_classes"))
+    )
+
+
+def _forget_head(graph: Graph) -> None:
+    """Make the network one that was found with a head of its own, which then goes."""
+    for key in OF_HEAD:
+        graph.manifest.pop(key, None)
+    for node in graph.nodes:
+        if node.metadata.get("fnac.part") == HEAD:
+            del node.metadata["fnac.part"]
+
+
 def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
     """Give the backbone the task's head; a seed that has it already keeps it."""
     manifest = graph.manifest
-    if settings.head == OWN_HEAD and manifest.get("task") is None:
+    if manifest.get("task") is None and settings.head == OWN_HEAD:
         if settings.classes is None:
             raise UsageError("--head own: needs --classes N")
         if settings.output_stride is not None:
@@ -224,17 +259,9 @@ def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> Non
             manager=manager,
         )
         return
-    kind = head_kind(str(settings.task), settings.head)
     if manifest.get("task") is not None:
-        named = settings.head is not None and manifest.get("head") not in (None, kind.name)
-        same = manifest["task"] == kind.task and not named
-        if not same or settings.classes not in (None, manifest.get("num_classes")):
-            raise UsageError(
-                f"--task {kind.task}: the seed has the head {manifest.get('head')} for "
-                f"{manifest['task']} with {manifest.get('num_classes')} classes; "
-                "export it without --task, or leave --task out here"
-            )
         return
+    kind = head_kind(str(settings.task), settings.head)
     if settings.classes is None:
         raise UsageError(f"--task {kind.task}: the head needs --classes N")
     attach_head(

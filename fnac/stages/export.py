@@ -60,6 +60,8 @@ class ExportSettings:
     def __post_init__(self) -> None:
         if self.size is not None and min(self.size) < 32:
             raise UsageError(f"--size {self.size[0]}x{self.size[1]}: wanted at least 32x32")
+        if self.width is not None and self.width <= 0:
+            raise UsageError(f"--width {self.width:g}: wanted a multiplier above 0")
         check_head(self.task, self.head, self.classes, self.output_stride)
         if self.task is not None and self.classes is None:
             raise UsageError(f"--task {self.task}: the head needs --classes N")

@@ -124,6 +124,9 @@ class Inspection:
         ):
             if self.manifest.get(key) is not None:
                 lines.append(f"{key:7} {self.manifest[key]}")
+        made = [str(entry["pass"]) for entry in self.manifest.get("ledger", []) if "pass" in entry]
+        if made:
+            lines.append(f"passes  {', '.join(dict.fromkeys(made))}")
         if self.layers:
             lines += ["", layers_text(self.layers)]
         if self.blocks:
@@ -139,7 +142,7 @@ class Inspection:
 def inspect_file(path: Path, settings: InspectSettings) -> Inspection:
     """Look at a file; of a seed, say what the search space would make of it."""
     graph = Graph.load(path)
-    manifest = {k: v for k, v in graph.manifest.items() if k not in ("layers", "ledger")}
+    manifest = {k: v for k, v in graph.manifest.items() if k != "layers"}
     interface = {
         side: [
             {"name": t.name, "dtype": str(t.dtype), "shape": list(t.shape or [])}

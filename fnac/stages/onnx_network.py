@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from torch import Tensor
 
 from fnac.data.preprocessing import manifest_size
-from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.errors import FileNotThereError, UnsupportedGraphError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class OnnxNetwork:
 
     def __init__(self, path: Path, *, device: str = "auto", threads: int = 0) -> None:
         if not path.is_file():
-            raise UnsupportedGraphError(f"{path}: no such file; wanted an ONNX file")
+            raise FileNotThereError(f"{path}: no such file; wanted an ONNX file")
         self.path = path
         self.session = open_session(path, device, threads)
         self.manifest = _read_manifest(self.session)
