@@ -73,7 +73,7 @@ def _pools(node: gs.Node) -> bool:
     axes = node.attrs.get("axes")
     if axes is None and len(node.inputs) > 1:
         values = stored(node.inputs[1])
-        axes = None if values is None else values.tolist()
+        axes = None if values is None else values.ravel().tolist()
     return axes is not None and sorted(int(axis) % 4 for axis in axes) == [2, 3]
 
 

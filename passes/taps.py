@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from .cuts import deepest_output, find_cuts
@@ -147,7 +148,7 @@ def _pools_everything(graph: Graph, node: gs.Node) -> bool:
     if node.op == "ReduceMean":
         axes = node.attrs.get("axes")
         values = stored(argument(node, 1)) if axes is None else axes
-        return values is not None and sorted(int(a) % 4 for a in values) == [2, 3]
+        return values is not None and sorted(int(a) % 4 for a in np.ravel(values)) == [2, 3]
     behind = classifier_nodes(graph, node.outputs[0])
     shape = known(node.outputs[0].shape)
     if shape is not None and len(shape) == 4:
