@@ -17,7 +17,7 @@ from torch.nn import functional
 from fnac import progress
 from fnac.data import open_data
 from fnac.data.transforms import EvalTransform
-from fnac.errors import DataError, UnsupportedGraphError, UsageError
+from fnac.errors import DataError, FileNotThereError, UnsupportedGraphError, UsageError
 from fnac.stages.evaluate import evaluate_module, evaluate_onnx, predict_first
 from fnac.tasks.mean_iou import MeanIoU
 from fnac.tasks.segmentation import Segmentation, class_ids
@@ -170,7 +170,7 @@ def test_fixed_size(tmp_path: Path) -> None:
 
 def test_files_that_are_no_networks(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    with pytest.raises(UnsupportedGraphError, match="no such file; wanted an ONNX file"):
+    with pytest.raises(FileNotThereError, match="no such file; wanted an ONNX file"):
         evaluate_onnx(path, open_data(SCENES), TASK)
     for content in (b"", b"not a network at all", write_model(path).read_bytes()[:200]):
         path.write_bytes(content)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from fnac.adaptation import AdaptSettings, EvalSettings
 from fnac.config import build
-from fnac.flow import AdaptSettings
 from fnac.models.errors import ModelError, SpaceError
 from fnac.models.recipes import load_recipe, recipe_names
 from fnac.models.seeds import find_seed
@@ -120,6 +120,7 @@ def test_the_settings_of_a_recipe_are_settings(name: str) -> None:
         "search": SearchSettings,
         "tune": TuneSettings,
         "emit": EmitSettings,
+        "eval": EvalSettings,
     }
     made = {section: build(kinds[section], values, section) for section, values in recipe.items()}
     assert made["search"].batch_size == recipe["search"]["batch_size"]
