@@ -87,7 +87,7 @@ def row(path: Path) -> tuple[str, ...]:
             return (name, *what, "names matter: a bug")
         return (name, *what, seed_inside(seed))
     except FnacError as error:
-        return (name, "", "", "", "", str(error), "")
+        return (name, "", "", "", "", str(error).replace(f"{path.parent}/", ""), "")
 
 
 def main() -> None:
