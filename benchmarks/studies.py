@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,17 @@ def seed_and_target(
     if not (run / "results.json").exists():
         fnac("adapt", start, *network, *common, "-o", run, *resumed(run))
     return seed, run
+
+
+def write_table(header: Sequence[str], rows: Iterable[Sequence[str]], output: Path | None) -> None:
+    """Print a table row by row as the rows come, and write it to ``output`` if one is named."""
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    print("\n".join(lines), flush=True)
+    for row in rows:
+        lines.append(f"| {' | '.join(row)} |")
+        print(lines[-1], flush=True)
+    if output is not None:
+        output.write_text("\n".join(lines) + "\n")
 
 
 def show(rows: dict[str, Row], metric: str, out: Path) -> None:

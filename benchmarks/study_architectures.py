@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from studies import write_table
 from study_families import found, seed_inside
 from torch import nn
 
@@ -98,13 +99,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
-    print("\n".join(lines), flush=True)
-    for name in given.names or NAMES:
-        lines.append(f"| {' | '.join(row(name))} |")
-        print(lines[-1], flush=True)
-    if given.output is not None:
-        given.output.write_text("\n".join(lines) + "\n")
+    write_table(HEADER, map(row, given.names or NAMES), given.output)
 
 
 if __name__ == "__main__":

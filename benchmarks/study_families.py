@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from studies import write_table
 
 from fnac.errors import FnacError
 from fnac.passes.blocks import find_blocks
@@ -96,12 +97,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
-    for path in sorted(given.folder.glob("*.onnx")):
-        lines.append(f"| {' | '.join(row(path))} |")
-        print(lines[-1], flush=True)
-    if given.output is not None:
-        given.output.write_text("\n".join(lines) + "\n")
+    write_table(HEADER, map(row, sorted(given.folder.glob("*.onnx"))), given.output)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from studies import write_table
 
 from fnac.errors import FnacError
 from fnac.importer import import_onnx, write_back
@@ -63,12 +64,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
-    for path in sorted(given.folder.glob("*.onnx")):
-        lines.append(f"| {' | '.join(row(path))} |")
-        print(lines[-1], flush=True)
-    if given.output is not None:
-        given.output.write_text("\n".join(lines) + "\n")
+    write_table(HEADER, map(row, sorted(given.folder.glob("*.onnx"))), given.output)
 
 
 if __name__ == "__main__":

@@ -25,22 +25,23 @@ from .units import ConvUnit, find_units, why_not_stored
 Pattern = Callable[[Graph, Mapping[int, ConvUnit], gs.Node], "Block | str | None"]
 
 PATTERNS: tuple[Pattern, ...] = (match_mbconv, match_residual, match_fused)
-# where none of these is to be searched; what is in no region is taken by itself
-OTHERS: tuple[tuple[Pattern, ...], ...] = ((match_region,), (match_plain,))
+GROUPS: tuple[tuple[Pattern, ...], ...] = (PATTERNS, (match_region,))  # a group for what is left
+ALONE: tuple[tuple[Pattern, ...], ...] = ((match_region,), (match_plain,))
+"""Where no block of ``PATTERNS`` is to be searched: what is in no region is taken by itself."""
 
 
 def find_blocks(graph: Graph, *, alone: bool = True) -> Structure:
     """Return the stages and blocks of ``graph``, and why each other convolution is in none.
 
-    alone  where no block is found that a search starts with, take residual regions of any kind, and
-           each convolution outside of them by itself
+    alone  where nothing but residual regions is found to be searched, take each convolution
+           outside of them by itself
 
     Nodes of a task's head (metadata ``fnac.part`` = ``head``) are not looked at.
     """
     units = find_units(graph)
-    found = _found(graph, units, (PATTERNS,))
-    if alone and not found.searchable:
-        by_itself = _found(graph, units, OTHERS)
+    found = _found(graph, units, GROUPS)
+    if alone and all(b.kind == "region" for s in found.searchable for b in s.blocks):
+        by_itself = _found(graph, units, ALONE)
         if by_itself.blocks:
             return by_itself
     return found
@@ -54,6 +55,7 @@ def _found(
     blocks: list[Block] = []
     left: dict[str, str] = {}
     for patterns in groups:
+        before = dict(left)
         taken = {id(node) for block in blocks for node in block.nodes}
         for node in graph.nodes:
             if node.op != "Conv" or id(node) in taken:
@@ -69,8 +71,8 @@ def _found(
                     inner = sorted(found.nodes, key=lambda node: place[id(node)])
                     blocks.append(dataclasses.replace(found, nodes=tuple(inner)))
                     break
-                if found is not None:
-                    left[node.name] = found
+                if found is not None:  # what an earlier group said is the nearer reason
+                    left[node.name] = before.get(node.name, found)
     blocks.sort(key=lambda block: place[id(block.nodes[-1])])
     inside = {id(node) for block in blocks for node in block.nodes}
     for node in graph.nodes:

@@ -130,6 +130,7 @@ def evaluate(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> np.nda
         runner = ReferenceEvaluator(OnnxExporter.export_node(node), opsets={"": opset})
         value: Any = runner.run(None, arrays)
     except (NotImplementedError, RuntimeError, ValueError, TypeError, IndexError, KeyError):
+        # what the reference raises for a node that it cannot compute; the node then stays as it is
         return None
     return np.asarray(value[0])
 

@@ -45,7 +45,7 @@ class PlainBlock(Block):
     @property
     def form(self) -> Form:
         """The block's own form."""
-        return Form(self.kernel, self.out_channels, self.groups)
+        return Form(self.kernel, self.units[CONV].shape()[0], self.groups)
 
     @property
     def opens_search(self) -> bool:
@@ -83,14 +83,15 @@ class PlainBlock(Block):
         how: Strategy,
         rng: np.random.Generator,
     ) -> tuple[BlockArrays, dict[str, str]]:
-        """Remap window and groups."""
+        """Remap window and groups of the searched convolution."""
+        first = next(iter(arrays.values()))
         return remap_residual(
             arrays,
             heart=CONV,
             kernel=form.kernel,
             groups=form.groups,
             inner=Inner(form.hidden),
-            in_channels=self.in_channels,
+            in_channels=int(first.weight.shape[1]) * first.groups,
             how=how,
             rng=rng,
         )

@@ -5,15 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
-from .block_arrays import BlockArrays
 from .block_edit import why_not_square
 from .graph import Graph
 from .plain_block import CONV, PlainBlock
-from .remap_residual import Inner, remap_residual
-from .strategies import Strategy
 from .structure import Form
 from .units import ConvUnit, maker, why_not_stored
 
@@ -36,11 +32,6 @@ class RegionBlock(PlainBlock):
         return list(self.units)[-1]
 
     @property
-    def form(self) -> Form:
-        """The block's own form."""
-        return Form(self.kernel, self.units[CONV].shape()[0], self.groups)
-
-    @property
     def why_not_repeated(self) -> str | None:
         """A copy of it can always stand behind it."""
         return None
@@ -58,28 +49,6 @@ class RegionBlock(PlainBlock):
     def passes_on(self) -> bool:
         """What it reads agrees with what it leaves."""
         return True
-
-    def remap(
-        self,
-        arrays: BlockArrays,
-        form: Form,
-        *,
-        added: bool,
-        how: Strategy,
-        rng: np.random.Generator,
-    ) -> tuple[BlockArrays, dict[str, str]]:
-        """Remap window and groups of the searched convolution."""
-        first = next(iter(arrays.values()))
-        return remap_residual(
-            arrays,
-            heart=CONV,
-            kernel=form.kernel,
-            groups=form.groups,
-            inner=Inner(form.hidden),
-            in_channels=int(first.weight.shape[1]) * first.groups,
-            how=how,
-            rng=rng,
-        )
 
     def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
         """Read kernel and groups off the convolution at the searched one's place."""

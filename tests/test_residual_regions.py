@@ -75,7 +75,7 @@ def test_regions_are_found_whatever_the_names(kind: str) -> None:
         ] * 3
         assert len(structure.stages) == 1
         assert len(structure.left) == 2  # the stem and the last convolution
-        assert find_blocks(g, alone=False).blocks == ()
+        assert [b.kind for b in find_blocks(g, alone=False).blocks] == ["region"] * 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,3 +175,22 @@ def test_fused_blocks_vary_in_kernel_and_expansion(name: str) -> None:
         (24,), (8,), (8,), (8,),
     ]  # fmt: skip
     assert outputs(chosen)[chosen.outputs[0].name].shape == (2, 8, 4, 4)
+
+
+def test_regions_are_found_beside_known_blocks() -> None:
+    """ResNet v2: a projected block fits ResNet's pattern, those behind it do not."""
+    first = """r = Relu(b0) p = Conv<pads=[1,1,1,1]>(r, wa) q = Relu(p)
+        v = Conv<pads=[1,1,1,1]>(q, wb) w = Conv(r, wc) b1 = Add(v, w)"""
+    before = network(f"{first} {preactivated(1)} {preactivated(2)} y = Conv(b3, wc4)")
+    for g in (before, renamed(before)):
+        (stage,) = find_blocks(g).stages
+        assert [b.kind for b in stage.blocks] == ["basic", "region", "region"]
+    mix = Mix(candidates=("k3g1", "k5g1", "k5g2"))
+    mixed, _ = applied(mix, before)
+    assert [[c["name"] for c in la["candidates"]][-1] for la in mixed.manifest["layers"]] == [
+        "k5g2", "skip", "skip",
+    ]  # fmt: skip
+    for what, reference, twin in mix.proofs(before, mixed):
+        assert compare(reference, twin).equal, what
+    back, _ = applied(Choose(), mixed)
+    assert same_graph(back, before)
