@@ -60,7 +60,7 @@ def found(graph: Graph) -> tuple[str, str, str, str, str]:
     ]
     names = Counter(c.name for layer in layers for c in layer.candidates)
     offered = [name for name, count in names.most_common() if count > 1 or len(layers) == 1]
-    why = Counter(re.sub(r"\b\S*\d\S* \(", "a node (", one) for one in structure.left.values())
+    why = Counter(re.sub(r"\S*\d\S* \(", "a node (", one) for one in structure.left.values())
     reason = f"{why.most_common(1)[0][0]} ({why.most_common(1)[0][1]})" if why else ""
     blocks = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     return blocks, str(len(layers)), " ".join(offered[:8]), str(len(structure.left)), reason

@@ -16,6 +16,7 @@ from .fused_block import match_fused
 from .graph import Graph
 from .mbconv_pattern import match_mbconv
 from .plain_block import match_plain
+from .region_block import KIND as REGION
 from .region_block import match_region
 from .residual_pattern import match_residual
 from .structure import Block, Stage, Structure
@@ -40,7 +41,7 @@ def find_blocks(graph: Graph, *, alone: bool = True) -> Structure:
     """
     units = find_units(graph)
     found = _found(graph, units, GROUPS)
-    if alone and all(b.kind == "region" for s in found.searchable for b in s.blocks):
+    if alone and not any(b.opens_search and b.kind != REGION for b in found.blocks):
         by_itself = _found(graph, units, ALONE)
         if by_itself.blocks:
             return by_itself
