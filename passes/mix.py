@@ -46,6 +46,7 @@ class Mix(Pass):
     candidates           further candidates by name: ``k5g2`` (kernel, groups) for basic and
                          bottleneck blocks, ``k5e4`` for MBConv; groups that do not divide the
                          channels, or would join the seed's groups, are not offered
+    otherwise            candidates of a layer to which the others offer nothing but the seed's own
     depths               layers of each searchable stage, in order; () leaves the seed's depths
     skip                 offer ``skip`` behind the first layer of a stage
     strategy             remapping strategy by name
@@ -59,6 +60,7 @@ class Mix(Pass):
     kernels: tuple[int, ...] = (3, 5, 7)
     expansions: tuple[int, ...] = (3, 6)
     candidates: tuple[str, ...] = TABLE_VII
+    otherwise: tuple[str, ...] = ()
     depths: tuple[int, ...] = ()
     skip: bool = True
     strategy: str = "fna"
@@ -67,7 +69,7 @@ class Mix(Pass):
 
     def __post_init__(self) -> None:
         """Refuse candidates that are spelled wrongly."""
-        for name in self.candidates:
+        for name in (*self.candidates, *self.otherwise):
             read_name(name)
 
     def run(self, graph: Graph) -> Report:
@@ -131,7 +133,8 @@ class Mix(Pass):
 
     def _offer(self) -> Offer:
         names = [spell(k, expansion=e) for k in self.kernels for e in self.expansions]
-        return Offer(tuple(dict.fromkeys([*names, *self.candidates])), self.depths, self.skip)
+        names = list(dict.fromkeys([*names, *self.candidates]))
+        return Offer(names, self.depths, self.skip, self.otherwise)
 
     def _state_size(self, graph: Graph) -> None:
         """Make sure that it is known at which size candidates are costed."""

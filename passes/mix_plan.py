@@ -41,11 +41,15 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Offer:
-    """What a space offers: candidates by name, ``skip``, layers per stage (() as in the seed)."""
+    """What a space offers: candidates by name, ``skip``, layers per stage (() as in the seed).
+
+    ``otherwise``  candidates of a layer to which ``names`` offers its seed's own and nothing else
+    """
 
     names: Sequence[str]
     depths: Sequence[int]
     skip: bool
+    otherwise: Sequence[str] = ()
 
     def layers(self, structure: Structure) -> Iterator[Layer]:
         """Yield the layers of the super network in network order.
@@ -78,7 +82,10 @@ class Offer:
         for i in range(depth):
             added = i >= have
             block = last if added else stage.blocks[i]  # Eq. 1, counted from 0
-            candidates, declined = self._candidates(block, added=added)
+            candidates, declined = _candidates(block, self.names, added=added)
+            if self.otherwise and len(candidates) == 1:
+                candidates, more = _candidates(block, self.otherwise, added=added)
+                declined |= more
             if added and not candidates:
                 raise UnsupportedGraphError(
                     f"mix: stage {stage.index} cannot be deepened to {depth} layers: the space has "
@@ -97,21 +104,25 @@ class Offer:
                 declined=declined,
             )
 
-    def _candidates(self, block: Block, *, added: bool) -> tuple[list[Candidate], dict[str, str]]:
-        found: dict[str, Candidate] = {}
-        declined: dict[str, str] = {}
-        for name in self.names:
-            spelled = read_name(name)
-            form = block.form_of(spelled, added=added)
-            if form is None:
-                continue
-            why = form if isinstance(form, str) else why_not_kernel(block, spelled.kernel)
-            if why is not None:
-                declined[name] = why
-            elif isinstance(form, Form):
-                spelling = block.spell(form, added=added)
-                found[spelling] = Candidate(spelling, form)
-        if not added:
-            found[block.name] = Candidate(block.name, block.form)
-            declined.pop(block.name, None)
-        return list(found.values()), declined
+
+def _candidates(
+    block: Block, names: Sequence[str], *, added: bool
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Return the candidates of a layer that is made of ``block``, and why others are none."""
+    found: dict[str, Candidate] = {}
+    declined: dict[str, str] = {}
+    for name in names:
+        spelled = read_name(name)
+        form = block.form_of(spelled, added=added)
+        if form is None:
+            continue
+        why = form if isinstance(form, str) else why_not_kernel(block, spelled.kernel)
+        if why is not None:
+            declined[name] = why
+        elif isinstance(form, Form):
+            spelling = block.spell(form, added=added)
+            found[spelling] = Candidate(spelling, form)
+    if not added:
+        found[block.name] = Candidate(block.name, block.form)
+        declined.pop(block.name, None)
+    return list(found.values()), declined

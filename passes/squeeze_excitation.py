@@ -1,4 +1,4 @@
-"""Squeeze-excitation behind a convolution: t * gate(conv(act(conv(mean(t)))))."""
+"""Squeeze-excitation behind a convolution: t * gate(conv(act(conv(mean(t))))), [activation]."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 
 from .graph import Graph
 from .surgery import stored
-from .units import ACTIVATIONS, ConvUnit, pointwise, sole_reader
+from .units import ACTIVATIONS, ConvUnit, find_activation, pointwise, sole_reader
 
 ELEMENTWISE = (
     *ACTIVATIONS,
@@ -21,7 +21,7 @@ ELEMENTWISE = (
 
 @dataclasses.dataclass(frozen=True)
 class SqueezeExcitation:
-    """Pool, squeezing and exciting 1x1 convolution, gate and product, in execution order."""
+    """Pool, squeezing and exciting 1x1 convolution, gate, product, activation, as executed."""
 
     squeeze: ConvUnit
     excite: ConvUnit
@@ -34,7 +34,7 @@ class SqueezeExcitation:
 
     @property
     def output(self) -> gs.Tensor:
-        """The gated tensor."""
+        """The gated tensor, behind its activation if there is one (ReXNet)."""
         return self.nodes[-1].outputs[0]
 
 
@@ -60,8 +60,9 @@ def match_squeeze_excitation(
         gate = node.outputs[0]
     if node is None or not any(t is gate for t in node.inputs):
         return None
+    activation = find_activation(graph, products[0].outputs[0])
     return SqueezeExcitation(
-        squeeze, excite, (pools[0], *squeeze.nodes, *excite.nodes, *path, products[0])
+        squeeze, excite, (pools[0], *squeeze.nodes, *excite.nodes, *path, products[0], *activation)
     )
 
 

@@ -106,7 +106,7 @@ def unit_of(graph: Graph, conv: gs.Node) -> ConvUnit:
     if reader is not None and _is_batchnorm(reader):
         bn = reader
         out = bn.outputs[0]
-    return ConvUnit(conv, bn, _activation(graph, out))
+    return ConvUnit(conv, bn, find_activation(graph, out))
 
 
 def maker(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> ConvUnit | None:
@@ -142,7 +142,8 @@ def _is_batchnorm(node: gs.Node) -> bool:
     )
 
 
-def _activation(graph: Graph, tensor: gs.Tensor) -> tuple[gs.Node, ...]:
+def find_activation(graph: Graph, tensor: gs.Tensor) -> tuple[gs.Node, ...]:
+    """Return what activates ``tensor`` and alone reads it: a node, a gate and its Mul, or none."""
     if graph.is_output(tensor):
         return ()
     readers = graph.consumers(tensor)

@@ -30,8 +30,11 @@ POOLS = {
 }
 
 
-def squeezed(gate: str = "spelled out", pool: str = "pool") -> Graph:
-    """Return a stem and an MBConv with squeeze-excitation and a residual."""
+def squeezed(gate: str = "spelled out", pool: str = "pool", *, act_behind: bool = False) -> Graph:
+    """Return a stem and an MBConv with squeeze-excitation and a residual.
+
+    ``act_behind``  the depthwise convolution's activation stands behind the product (ReXNet)
+    """
     values: dict[str, object] = {"zero": 0, "six": 6}
     values |= {"three": 3, "four": 4} if gate == "spelled out" else {}
     kinds = [f"float {number}" for number in values]
@@ -39,27 +42,32 @@ def squeezed(gate: str = "spelled out", pool: str = "pool") -> Graph:
         values["axes"] = [2, 3]
         kinds.append("int64[2] axes")
     numbers = ", ".join(kinds)
+    depthwise, clips, product = "d0", "d1 = Clip(d0, zero, six)", "g = Mul(d1, e3)"
+    if act_behind:
+        depthwise, clips = "d1", ""
+        product = "g0 = Mul(d1, e3) g = Clip(g0, zero, six)"
     text = f"""(float[N,3,8,8] x) => (float[N,4,8,8] y)
         <float[4,3,3,3] ws, float[8,4,1,1] wa, float[8,1,3,3] wd, float[2,8,1,1] w1,
          float[2] b1, float[8,2,1,1] w2, float[8] b2, float[4,8,1,1] wp,
          {numbers}>
         {{ s = Conv<pads=[1,1,1,1]>(x, ws) b = Clip(s, zero, six)
            a0 = Conv(b, wa) a1 = Clip(a0, zero, six)
-           d0 = Conv<group=8, pads=[1,1,1,1]>(a1, wd) d1 = Clip(d0, zero, six)
+           {depthwise} = Conv<group=8, pads=[1,1,1,1]>(a1, wd) {clips}
            {POOLS[pool]} s1 = Conv(s0, w1, b1) s2 = Relu(s1) e2 = Conv(s2, w2, b2) {GATES[gate]}
-           g = Mul(d1, e3) p = Conv(g, wp) y = Add(p, b) }}"""
+           {product} p = Conv(g, wp) y = Add(p, b) }}"""
     return graph(text, opset=18, values=values)
 
 
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("pool", POOLS)
-def test_squeeze_excitation_belongs_to_the_block(gate: str, pool: str) -> None:
-    for g in (squeezed(gate, pool), renamed(squeezed(gate, pool))):
+@pytest.mark.parametrize("act_behind", [False, True])
+def test_squeeze_excitation_belongs_to_the_block(gate: str, pool: str, act_behind: bool) -> None:
+    before = squeezed(gate, pool, act_behind=act_behind)
+    for g in (before, renamed(before)):
         (block,) = find_blocks(g).blocks
         assert (block.kind, block.name) == ("mbconv", "k3e2")
         assert list(block.units) == ["expand", "depthwise", "squeeze", "excite", "project"]
         assert block.passes_on
-    before = squeezed(gate, pool)
     mixed, _ = applied(Mix(kernels=(3, 5), expansions=(1, 2, 3)), before)
     back, _ = applied(Choose(), mixed)
     assert same_graph(back, before)
@@ -68,10 +76,13 @@ def test_squeeze_excitation_belongs_to_the_block(gate: str, pool: str) -> None:
 MIX = Mix(kernels=(3, 5), expansions=(1, 2, 3), depths=(2,))
 
 
+@pytest.mark.parametrize("act_behind", [False, True])
 @pytest.mark.parametrize("name", ["fna", "fna-live", "l1"])
-def test_every_candidate_with_squeeze_excitation_computes_what_it_should(name: str) -> None:
+def test_every_candidate_with_squeeze_excitation_computes_what_it_should(
+    name: str, act_behind: bool
+) -> None:
     """Means of 64 pixels and quarters of a gate are exact; outputs are held to equality."""
-    before = squeezed()
+    before = squeezed(act_behind=act_behind)
     mix = Mix(kernels=(3, 5), expansions=(1, 2, 3), depths=(2,), strategy=name)
     mixed, _ = applied(mix, before)
     done = 0

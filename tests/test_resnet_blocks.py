@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,19 @@ def test_every_layer_gets_table_vii_and_keeps_its_depth() -> None:
     assert report.rewrote["b0_c1"] == "stage0.layer0: 5 candidates"
     assert report.initializers["b1_c1_weight.k5g2"] == "cropped and padded from b1_c1_weight"
     assert report.initializers["b1_c2_weight.k5g2"] == "copied from b1_c2_weight"
+
+
+def test_a_layer_without_a_choice_gets_what_the_space_offers_otherwise() -> None:
+    """As in RegNet: 8 groups split the 8 hidden channels of one stage, not the other's 12."""
+    before = resnet_network(((16, 1, 1), (24, 1, 2)), kind="bottleneck", groups=4)
+    mix = Mix(candidates=("k5g8",), otherwise=("k5", "k7g12", "k7g3"), skip=False)
+    assert [[c.name for c in layer.candidates] for layer in mix.plan(before)] == [
+        ["k5g8", "k3g4"], ["k5g4", "k7g12", "k3g4"],
+    ]  # fmt: skip
+    assert list(mix.plan(before)[1].declined) == ["k5g8", "k7g3"]
+    assert sorted(proven(mix, before)) == sorted([SEED, *everywhere("k5g8", "k5g4", "k7g12")])
+    alone = dataclasses.replace(mix, otherwise=())
+    assert [len(layer.candidates) for layer in alone.plan(before)] == [2, 1]
 
 
 def test_depth_is_searched_where_the_space_says_so() -> None:

@@ -286,18 +286,14 @@ def mixing_pass(graph: Graph, settings: ExpandSettings, task: str | None = None)
     if settings.space == "auto" and depths and len(stages) != len(depths):
         logger.info("%d stages to search: each keeps the seed's depth", len(stages))
         depths = ()
-    mix = _mix(space, depths, settings)
-    if settings.space == "auto" and all(len(la.candidates) == 1 for la in mix.plan(graph)):
-        # ResNeXt's groups do not split further: its windows may grow all the same
-        mix = _mix(load_space("plain"), (), settings)
-    return mix
-
-
-def _mix(space: Space, depths: tuple[int, ...], settings: ExpandSettings) -> Mix:
+    # where groups do not split further (ResNeXt, RegNet) and where a block is of another kind than
+    # the space is for, windows may grow all the same
+    otherwise = load_space("plain").candidates if settings.space == "auto" else ()
     return Mix(
         kernels=(),
         expansions=(),
         candidates=space.candidates,
+        otherwise=otherwise,
         depths=depths,
         skip=space.skip,
         strategy=settings.remap,
