@@ -44,6 +44,7 @@ PASSES: dict[str, str] = {
     "resolve-auto-pad": "resolve_auto_pad:ResolveAutoPad",
     "restore-batchnorm": "restore_batchnorm:RestoreBatchNorm",
     "set-output-stride": "output_stride:SetOutputStride",
+    "store-weights": "store_weights:StoreWeights",
     "unify-clip": "unify_clip:UnifyClip",
     "unify-linear": "unify_linear:UnifyLinear",
     "widen-kernel": "widen_kernel:WidenKernel",

@@ -92,7 +92,7 @@ def why_not_stored(conv: gs.Node) -> str | None:
     """Say why the weights of ``conv`` cannot be rewritten; None if they can."""
     for what, tensor in zip(("weight", "bias"), conv.inputs[1:3]):
         if not isinstance(tensor, gs.Constant) and not (what == "bias" and not tensor.name):
-            return f"its {what} is computed, not stored"
+            return f"its {what} is computed, not stored (the pass store-weights stores it)"
     if len(conv.inputs[1].shape) != 4:
         return f"its kernel has {len(conv.inputs[1].shape) - 2} dimensions, not 2"
     return None

@@ -88,21 +88,26 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.mark.slow
 def test_the_built_in_detector_finds_objects_of_held_back_scenes(tmp_path: Path) -> None:
+    """Measured at a score of 0.2: 81 of 114 objects by 101 boxes (0.1: 100 by 171, 0.3: 64 by 72).
+
+    Six epochs leave scores low: SSDLite's loss weighs three of the hardest negatives per object.
+    """
     adapt(tmp_path / "run", "det")
     data = open_data("scenes:train=1,val=1,test=64,size=128", "det").split("test")
     images = np.stack([prepared(data[i][0].numpy()) for i in range(len(data))])
     found = deploy(tmp_path / "run" / "model.onnx", images)
+    sure = found["scores"] > 0.2
     objects = hits = 0
     for i in range(len(data)):
+        boxes, labels = found["boxes"][i][sure[i]], found["labels"][i][sure[i]]
         for row in data[i][1].numpy():
             objects += 1
             hits += any(
-                score > 0.3 and label == row[4] and iou(box, row[:4]) > 0.5
-                for box, score, label in zip(
-                    found["boxes"][i], found["scores"][i], found["labels"][i], strict=True
-                )
+                label == row[4] and iou(box, row[:4]) > 0.5
+                for box, label in zip(boxes, labels, strict=True)
             )
     assert hits > 0.6 * objects, f"{hits} of {objects}"
+    assert hits > 0.7 * sure.sum(), f"{hits} objects by {sure.sum()} boxes"
 
 
 @pytest.mark.slow

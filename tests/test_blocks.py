@@ -125,7 +125,7 @@ BLOCK = "<float[6,2,1,1] e, float[6,1,3,3] d, float[2,6,1,1] p{more}>"
             """a = Conv(x, e) b = Relu(a) c = Conv<group=6, pads=[1,1,1,1]>(b, z)
                y = Conv(c, p)""",
             ", float[6,1,3,3] q",
-            "its weight is computed, not stored",
+            "its weight is computed, not stored (the pass store-weights stores it)",
         ),
     ],
 )

@@ -82,7 +82,7 @@ def test_asymmetric_padding_grows_by_the_margin() -> None:
         (
             """(float[1,4,9,9] x, float[4,1,3,3] w) => (float[1,4,9,9] y)
             { y = Conv<group=4, pads=[1,1,1,1]>(x, w) }""",
-            {"y": "its weight is computed, not stored"},
+            {"y": "its weight is computed, not stored (the pass store-weights stores it)"},
         ),
         (
             """(float[1,4,9,9] x) => (float[1,4,9,9] y) <float[4,1,3,3] w>
