@@ -57,7 +57,7 @@ def _found(
     left: dict[str, str] = {}
     for patterns in groups:
         before = dict(left)
-        taken = {id(node) for block in blocks for node in block.nodes}
+        taken = {id(node): block for block in blocks for node in block.nodes}
         for node in graph.nodes:
             if node.op != "Conv" or id(node) in taken:
                 continue
@@ -67,7 +67,7 @@ def _found(
             for pattern in patterns:
                 found = pattern(graph, units, node)
                 if isinstance(found, Block):
-                    found = _why_shared(found) or found
+                    found = _why_shared(found) or _why_overlapping(found, taken) or found
                 if isinstance(found, Block):
                     inner = sorted(found.nodes, key=lambda node: place[id(node)])
                     blocks.append(dataclasses.replace(found, nodes=tuple(inner)))
@@ -114,6 +114,13 @@ def _why_shared(block: Block) -> str | None:
             for reader in tensor.outputs:
                 if id(reader) not in inside and isinstance(tensor, gs.Constant):
                     return f"its weights are shared with {reader.name}"
+    return None
+
+
+def _why_overlapping(block: Block, taken: Mapping[int, Block]) -> str | None:
+    for node in block.nodes:
+        if id(node) in taken:
+            return f"its residual holds the block of {taken[id(node)].node_name}"
     return None
 
 

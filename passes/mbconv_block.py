@@ -21,7 +21,8 @@ class MBConvBlock(Block):
     """[1x1 expansion], depthwise, [squeeze-excitation], linear 1x1 projection, [residual add].
 
     Roles: ``expand`` (missing in a block without expansion), ``depthwise``, ``squeeze`` and
-    ``excite`` (both or neither), ``project``.
+    ``excite`` (both or neither), ``project``; and ``start`` where a linear depthwise convolution
+    stands between the entry of a residual and the expansion (MobileNetV4): it stays as it is.
 
     ``tapped``  an expansion that a head reads as well. The block then begins behind it: all
                 candidates share it, so its hidden width is fixed and only the kernel varies.
@@ -168,6 +169,7 @@ class MBConvBlock(Block):
     def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
         """Read kernel and expansion off the depthwise convolution and the one before it."""
         convs = [node for node in region if node.op == "Conv"]
+        convs = convs[1:] if "start" in self.units else convs
         for conv in convs:
             hidden, per_group, *window = conv.inputs[1].shape
             if per_group == 1 and int(conv.attrs.get("group", 1)) == hidden:

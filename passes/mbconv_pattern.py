@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 from .graph import Graph
 from .mbconv_block import MBConvBlock
 from .squeeze_excitation import match_squeeze_excitation
-from .units import ConvUnit, maker, pair, pointwise, sole_reader, why_not_stored
+from .units import ConvUnit, keeps_size, maker, pair, pointwise, sole_reader, why_not_stored
 
 
 def match_mbconv(
@@ -24,7 +24,8 @@ def match_mbconv(
     3. behind it stands a linear 1x1 convolution, read by nobody between; squeeze-excitation may
        stand in front of that one: a Mul with what a global pool, a 1x1 convolution with activation,
        another one and a gate make of the same tensor
-    4. an Add of 3's output and the entry, if there is one, is the residual
+    4. an Add of 3's output and the entry, if there is one, is the residual; a linear depthwise
+       convolution between the entry and 2 belongs to the block then (MobileNetV4)
 
     Batch normalisations may follow each convolution or be folded. Returns why it is no MBConv, or
     None for a convolution that is not depthwise.
@@ -54,14 +55,22 @@ def match_mbconv(
     if isinstance(entry, gs.Constant):
         return "it reads a stored tensor"
     in_channels = group if expand is None else expand.shape()[1]
-    residual = None
+    residual, start = None, None
     output = project.output
     if pair(node, "strides")[0] == 1 and in_channels == project.shape()[0]:
         found = _residual(graph, output, entry)
+        if found is None and expand is not None:
+            start = _start(graph, units, expand)
+            found = None if start is None else _residual(graph, output, start.input)
         if isinstance(found, str):
             return found
         if found is not None:
             residual, output = found, found.outputs[0]
+    before: dict[str, ConvUnit] = {}
+    if start is not None and residual is not None:
+        before["start"], entry = start, start.input
+    if expand is not None:
+        before["expand"] = expand
     between = {} if gated is None else {"squeeze": gated.squeeze, "excite": gated.excite}
     units_of = {"depthwise": depthwise, **between, "project": project}
     inner = [*depthwise.nodes, *(() if gated is None else gated.nodes), *project.nodes]
@@ -70,8 +79,8 @@ def match_mbconv(
         kind="mbconv",
         entry=entry,
         output=output,
-        units=units_of if expand is None else {"expand": expand, **units_of},
-        nodes=(*(() if expand is None else expand.nodes), *inner),
+        units={**before, **units_of},
+        nodes=(*(one for unit in before.values() for one in unit.nodes), *inner),
         residual=residual,
         in_channels=in_channels,
         out_channels=project.shape()[0],
@@ -113,6 +122,18 @@ def _why_not_depthwise(node: gs.Node, group: int) -> str | None:
 def _expansion(graph: Graph, units: Mapping[int, ConvUnit], depthwise: gs.Node) -> ConvUnit | None:
     unit = maker(graph, units, depthwise.inputs[0])
     return unit if unit is not None and pointwise(unit) and unit.act else None
+
+
+def _start(graph: Graph, units: Mapping[int, ConvUnit], expand: ConvUnit) -> ConvUnit | None:
+    """Return a linear depthwise convolution that only the expansion reads, of its size."""
+    unit = maker(graph, units, expand.input)
+    if unit is None or unit.act or sole_reader(graph, unit.output) is not expand.conv:
+        return None
+    channels, per_group = unit.shape()[:2]
+    depthwise = per_group == 1 and int(unit.conv.attrs.get("group", 1)) == channels > 1
+    explicit = unit.conv.attrs.get("auto_pad", "NOTSET") in ("NOTSET", "")
+    still = max(pair(unit.conv, "strides")) == 1 and explicit and keeps_size(unit.conv)
+    return unit if depthwise and still else None
 
 
 def _residual(graph: Graph, output: gs.Tensor, entry: gs.Tensor) -> gs.Node | str | None:

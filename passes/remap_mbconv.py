@@ -45,8 +45,8 @@ def remap_mbconv(
 ) -> tuple[BlockArrays, dict[str, str]]:
     """Remap a block to another kernel, hidden width and input width.
 
-    seed         roles ``expand`` (may be missing), ``depthwise``, ``squeeze`` and ``excite`` (both
-                 or neither), ``project``
+    seed         roles ``start`` (may be missing; stays as it is), ``expand`` (may be missing),
+                 ``depthwise``, ``squeeze`` and ``excite`` (both or neither), ``project``
     hidden       new number of hidden channels
     in_channels  new number of input channels (Eq. 2, 3 on the input axis)
     rng          used by ``net2net``, ``fna-live`` and ``random`` only
@@ -142,6 +142,6 @@ def _fresh(
         rows = hidden if role in MADE else rows
         columns = hidden if role in READ else in_channels if role == "expand" else columns
         window = (kernel, kernel) if role == "depthwise" else conv.weight.shape[2:]
-        groups = hidden if role == "depthwise" else 1
+        groups = hidden if role == "depthwise" else conv.groups
         made[role] = fresh_conv(conv, (rows, columns, *window), groups, rng)
     return made, {part: "fresh: random" for part, _ in block_parts(made)}

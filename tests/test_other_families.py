@@ -95,6 +95,52 @@ def test_every_candidate_with_squeeze_excitation_computes_what_it_should(
         assert_same_outputs(before, wide)
 
 
+def universal(start: str = "") -> Graph:
+    """Return MobileNetV4's block: its residual begins before a depthwise convolution.
+
+    start   what stands behind that one, as the line that makes ``s1`` of ``s0``
+    """
+    made = "s0" if start else "s1"
+    text = f"""(float[N,3,8,8] x) => (float[N,4,8,8] y)
+        <float[4,3,3,3] ws, float[4,1,3,3] w0, float[8,4,1,1] wa, float[8,1,3,3] wd,
+         float[4,8,1,1] wp, float zero, float six>
+        {{ s = Conv<pads=[1,1,1,1]>(x, ws) b = Clip(s, zero, six)
+           {made} = Conv<group=4, pads=[1,1,1,1]>(b, w0) {start}
+           a0 = Conv(s1, wa) a1 = Clip(a0, zero, six)
+           d0 = Conv<group=8, pads=[1,1,1,1]>(a1, wd) d1 = Clip(d0, zero, six)
+           p = Conv(d1, wp) y = Add(p, b) }}"""
+    return graph(text, opset=18, values={"zero": 0, "six": 6})
+
+
+@pytest.mark.parametrize("name", ["fna", "fna-live", "l1", "random"])
+def test_a_residual_may_begin_before_a_depthwise_convolution(name: str) -> None:
+    before = universal()
+    for g in (before, renamed(before)):
+        (block,) = find_blocks(g).blocks
+        assert (block.kind, block.name, block.passes_on) == ("mbconv", "k3e2", True)
+        assert list(block.units) == ["start", "expand", "depthwise", "project"]
+    mix = Mix(kernels=(3, 5), expansions=(1, 2, 3), depths=(2,), strategy=name)
+    mixed, _ = applied(mix, before)
+    done = 0
+    for _, reference, twin in mix.proofs(before, mixed):
+        assert_same_outputs(reference, twin)
+        done += 1
+    assert done == (1 if name == "random" else 7)
+    back, _ = applied(Choose(), mixed)
+    assert same_graph(back, before)
+    deeper, _ = applied(Choose("k5e3-k3e1"), mixed)
+    assert [block.name for block in find_blocks(deeper).blocks] == ["k5e3", "k3e1"]
+
+
+def test_a_residual_that_holds_a_block_is_none_itself() -> None:
+    """The activation behind the first convolution keeps it out of the MBConv, not of the Add."""
+    before = universal("s1 = Clip(s0, zero, six)")
+    (block,) = find_blocks(before).blocks
+    assert (block.kind, block.residual) == ("mbconv", None)
+    mixed, _ = applied(Mix(kernels=(3, 5), expansions=(2,), otherwise=("k3", "k5")), before)
+    assert same_graph(applied(Choose(), mixed)[0], before)
+
+
 def test_net2net_shares_out_what_the_squeeze_reads_too() -> None:
     """Every copy is divided by a count of 1 to 4: one rounding a weight, 2**-24 each."""
     before = squeezed("sigmoid")
