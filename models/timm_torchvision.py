@@ -74,7 +74,15 @@ def export_library_network(network: LibraryNetwork, size: tuple[int, int]) -> on
     image = torch.zeros(2, 3, *size)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = network.module(image)
+        try:
+            made = network.module(image)
+        except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+            # whatever the library's own checks of its input raise
+            reason = str(error).strip().split("\n")[0]
+            raise ModelError(
+                f"{network.name}: it does not take pictures of {size[0]}x{size[1]} ({reason}); "
+                "leave --size out, or give another"
+            ) from error
         if not isinstance(made, torch.Tensor):
             raise ModelError(
                 f"{network.name}: it leaves {type(made).__name__}, not one tensor; a classifier "

@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from .base import Keeps, Pass, Report
 from .graph import Graph
+from .tensor_checks import is_float
 
 OURS = "fnac."  # prefix of the metadata keys that fnac writes on nodes
 SMALL = 64  # integer constants up to this many elements are merged
@@ -73,6 +74,6 @@ def _merge_constants(graph: Graph, report: Report) -> None:
 
 def _is_merged(tensor: gs.Constant) -> bool:
     # a one-element float of rank 1 or more may be a weight (a bias, a PRelu slope)
-    if np.dtype(tensor.dtype).kind == "f":
+    if is_float(tensor.dtype):
         return len(tensor.shape) == 0
     return bool(np.prod(tensor.shape) <= SMALL) and np.dtype(tensor.dtype).kind in "iub"

@@ -6,13 +6,13 @@ import dataclasses
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from .base import Keeps, Pass, Report
 from .errors import PassFailedError, UnsupportedGraphError
 from .graph import Graph
+from .tensor_checks import element_type
 
 OTHERS: dict[int, str] = {
     TensorProto.FLOAT16: "float16",
@@ -43,16 +43,16 @@ class ConvertFloat32(Pass):
         foreign = not_float32(graph)
         if not foreign:
             return report
-        ends = [t for t in [*graph.inputs, *graph.outputs] if _kind(t.dtype) in OTHERS]
+        ends = [t for t in [*graph.inputs, *graph.outputs] if element_type(t.dtype) in OTHERS]
         stored = [t for t in foreign if isinstance(t, gs.Constant)]
         why_not = _cannot_convert(graph, stored)
         if why_not is not None:
             report.left[WHOLE] = why_not
             return report
         before = graph.copy()
-        kinds = sorted({OTHERS[_kind(t.dtype)] for t in foreign})
+        kinds = sorted({OTHERS[element_type(t.dtype)] for t in foreign})
         for constant in stored:
-            was = OTHERS[_kind(constant.dtype)]
+            was = OTHERS[element_type(constant.dtype)]
             constant.values = constant.values.astype(np.float32)
             constant._export_dtype = None
             report.initializers[constant.name] = f"copied from {was}"
@@ -61,10 +61,10 @@ class ConvertFloat32(Pass):
             if attribute is not None and node.attrs.get(attribute) in OTHERS:
                 node.attrs[attribute] = TensorProto.FLOAT
             fill = node.attrs.get("value")
-            if isinstance(fill, gs.Constant) and _kind(fill.dtype) in OTHERS:
+            if isinstance(fill, gs.Constant) and element_type(fill.dtype) in OTHERS:
                 node.attrs["value"] = gs.Constant("value", fill.values.astype(np.float32))
             for tensor in node.outputs:
-                if _kind(tensor.dtype) in OTHERS:
+                if element_type(tensor.dtype) in OTHERS:
                     tensor.dtype = np.dtype(np.float32)
         for tensor in ends:
             tensor.dtype = np.dtype(np.float32)
@@ -75,14 +75,7 @@ class ConvertFloat32(Pass):
 def not_float32(graph: Graph) -> list[gs.Tensor]:
     """Return the stored tensors, inputs and outputs that are in another floating-point type."""
     tensors = [*graph.constants(), *graph.inputs, *graph.outputs]
-    return [tensor for tensor in tensors if _kind(tensor.dtype) in OTHERS]
-
-
-def _kind(dtype: object) -> int:
-    """Return ONNX's number of an element type, 0 if it is not known."""
-    if dtype is None or isinstance(dtype, int):
-        return int(dtype or 0)
-    return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))  # type: ignore[call-overload]
+    return [tensor for tensor in tensors if element_type(tensor.dtype) in OTHERS]
 
 
 def _cannot_convert(graph: Graph, foreign: list[gs.Constant]) -> str | None:

@@ -20,15 +20,14 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
 from .errors import UnsupportedGraphError
 from .graph import Graph, Shape
 from .sized_shapes import shapes_at
+from .tensor_checks import is_float
 
 CONVENTIONS = ("exact", "paper")
-FLOATS = (np.float16, np.float32, np.float64)
 BN_STATISTICS = (3, 4)  # inputs of BatchNormalization that are not parameters
 
 
@@ -141,7 +140,7 @@ def is_parameter(node: gs.Node, index: int, tensor: gs.Constant) -> bool:
         return False
     if node.op in ("DequantizeLinear", "ConvInteger", "QLinearConv"):
         return index == 0
-    return tensor.dtype in FLOATS and math.prod(tensor.shape) > 1
+    return is_float(tensor.dtype) and math.prod(tensor.shape) > 1
 
 
 def node_madds(node: gs.Node, shapes: dict[str, Shape], convention: str = "exact") -> int:

@@ -12,13 +12,7 @@ from .base import Keeps, Pass, Report
 from .encoder import has_own_head
 from .errors import UnsupportedGraphError
 from .graph import Graph
-from .taps import (
-    BEFORE_POOL,
-    BEHIND_POOL,
-    POOLS,
-    classifier_nodes,
-    find_taps,
-)
+from .taps import BEFORE_POOL, classifier_nodes, find_taps, flattens, pools_everything
 
 FEATURES = "features"
 
@@ -72,15 +66,19 @@ class CutClassifier(Pass):
 
 
 def _check(graph: Graph, tap: gs.Tensor) -> None:
-    """Raise UnsupportedGraphError unless a classifier, or nothing, stands behind ``tap``."""
-    behind = classifier_nodes(graph, tap)
-    pooled = flat = False
-    for node in behind:
-        pooled = pooled or node.op in POOLS
-        flat = flat or node.op in ("Flatten", "Reshape")
-        allowed = (*BEHIND_POOL, *POOLS) if pooled or flat else (*BEFORE_POOL, "Flatten", "Reshape")
+    """Raise UnsupportedGraphError unless a classifier, or nothing, stands behind ``tap``.
+
+    What is made of pooled or flattened features alone may be anything: it goes.
+    """
+    maps = {id(tap)}
+    for node in classifier_nodes(graph, tap):
+        if not any(id(t) in maps for t in node.inputs):
+            continue
+        if flattens(node) or pools_everything(graph, node):
+            continue
+        maps.update(id(t) for t in node.outputs)
         window = max(node.inputs[1].shape[2:], default=1) if node.op == "Conv" else 1
-        if node.op not in allowed or (not pooled and window != 1):
+        if node.op not in BEFORE_POOL or window != 1:
             raise UnsupportedGraphError(
                 f"{node.name} ({node.op}): stands between the last features ({tap.name}) and the "
                 "output; a classifier is wanted there: [1x1 convolution], global average pooling, "

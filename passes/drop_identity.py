@@ -6,12 +6,12 @@ import dataclasses
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from .base import Keeps, Left, Pass, Report, Rewrote
 from .graph import Graph, Shape
 from .surgery import argument, bypass, cannot_bypass, same_shape, stored
+from .tensor_checks import element_type
 
 _POOLS = ("AveragePool", "MaxPool")
 _BY_SHAPE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "Tile", "Resize")
@@ -42,7 +42,7 @@ class DropIdentity(Pass):
         shapes = graph.infer_shapes()
         types = dict(graph._types)
         for constant in graph.constants():
-            types[constant.name] = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(constant.dtype))
+            types[constant.name] = element_type(constant.dtype)
         for node in list(graph.nodes):
             if not node.inputs or not node.outputs:
                 continue

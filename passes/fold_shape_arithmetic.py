@@ -15,12 +15,13 @@ from .errors import UnsupportedGraphError
 from .graph import Graph, Shape
 from .partial import Partial, numbers, propagate
 from .surgery import argument, become_constant, values_of
+from .tensor_checks import is_float
 
 LARGEST = 1 << 20  # elements of a folded result that its inputs do not already hold
 # the numbers stay the same ones, so a parameter that passes through them stays a parameter
 MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Flatten", "Identity")
+TRUTHS = ("Equal",)
 NEVER = ("Constant", "RandomNormal", "RandomUniform", "Loop", "If", "Scan", "DequantizeLinear")
-FLOATS = (np.float16, np.float32, np.float64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,8 @@ class FoldShapeArithmetic(Pass):
                 elif node.outputs and not graph.is_output(node.outputs[0]):
                     values = numbers(known.get(node.outputs[0].name))
                     if values is not None and node.op != "Constant":
-                        become_constant(graph, node.outputs[0], values)
+                        kind = bool if node.op in TRUTHS else np.int64
+                        become_constant(graph, node.outputs[0], values.astype(kind))
                         report.note(name, Rewrote("shape known"))
         if report.rewrote:
             graph.cleanup()
@@ -76,7 +78,7 @@ def fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left |
     result = node.outputs[0]
     if graph.is_output(result):
         return Left("it is an output of the network")
-    floats = [t for t in inputs if t.dtype in FLOATS and values_of(t).size > 1]
+    floats = [t for t in inputs if is_float(t.dtype) and values_of(t).size > 1]
     if floats and node.op not in MOVES and not _is_size(graph, result):
         return Left("it computes a weight from parameters")
     arrays = {t.name: values_of(t) for t in inputs}

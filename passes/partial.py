@@ -22,12 +22,13 @@ _ARITHMETIC: dict[str, Callable[[int, int], int]] = {
     "Add": operator.add,
     "Sub": operator.sub,
     "Mul": operator.mul,
+    "Equal": operator.eq,
     "Div": lambda a, b: abs(a) // abs(b) * (1 if a * b >= 0 else -1) if b else 0,
 }
 
 
 class Known(tuple[Element, ...]):
-    """A partially known tensor and whether it is a scalar (rank 0)."""
+    """A partially known tensor (truths are 1 and 0) and whether it is a scalar (rank 0)."""
 
     scalar: bool = False
 
@@ -86,6 +87,8 @@ def _follow(node: gs.Node, known: dict[str, Partial], shapes: dict[str, Shape]) 
             return first if node.attrs.get("to", 7) in (6, 7) else None
         case "Unsqueeze" if scalar:
             return _known(first)
+        case "Size":
+            return _known([len(first)], scalar=True)
         case "Squeeze" if len(first) == 1:
             return _known(first, scalar=True)
         case "Gather":
@@ -97,7 +100,7 @@ def _follow(node: gs.Node, known: dict[str, Partial], shapes: dict[str, Shape]) 
             if any(part is None or getattr(part, "scalar", False) for part in parts):
                 return None
             return _known([v for part in parts if part is not None for v in part])
-        case "Add" | "Sub" | "Mul" | "Div":
+        case "Add" | "Sub" | "Mul" | "Div" | "Equal":
             second = _read(argument(node, 1), known)
             return None if second is None else _combine(_ARITHMETIC[node.op], first, second)
     return None

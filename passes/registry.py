@@ -45,6 +45,7 @@ PASSES: dict[str, str] = {
     "restore-batchnorm": "restore_batchnorm:RestoreBatchNorm",
     "set-output-stride": "output_stride:SetOutputStride",
     "store-weights": "store_weights:StoreWeights",
+    "take-floats": "take_floats:TakeFloats",
     "unify-clip": "unify_clip:UnifyClip",
     "unify-linear": "unify_linear:UnifyLinear",
     "widen-kernel": "widen_kernel:WidenKernel",

@@ -115,7 +115,7 @@ def _last_features(
     """
     for tensor in reversed(cuts):
         node = tensor.inputs[0]
-        if node.op in POOLS and _pools_everything(graph, node):
+        if node.op in POOLS and pools_everything(graph, node):
             behind = classifier_nodes(graph, tensor)
             unit = units.get(id(_before_dropout(graph, node.inputs[0])))
             if unit is None or not _pointwise(unit) or any(n.op in LINEAR for n in behind):
@@ -124,7 +124,7 @@ def _last_features(
     for tensor in reversed(cuts):
         node = tensor.inputs[0]
         shape = node.inputs[0].shape if node.inputs else None
-        if _flattens(node) and shape is not None and len(shape) == 4:
+        if flattens(node) and shape is not None and len(shape) == 4:
             return node.inputs[0]
     if output.shape is not None and len(output.shape) == 4:
         return output
@@ -134,7 +134,7 @@ def _last_features(
     )
 
 
-def _flattens(node: gs.Node) -> bool:
+def flattens(node: gs.Node) -> bool:
     """Say whether rows come out: Flatten, or a Reshape that is no channel shuffle."""
     if node.op == "Flatten":
         return True
@@ -142,13 +142,16 @@ def _flattens(node: gs.Node) -> bool:
     return wanted is not None and wanted.size == 2
 
 
-def _pools_everything(graph: Graph, node: gs.Node) -> bool:
+def pools_everything(graph: Graph, node: gs.Node) -> bool:
+    """Say whether one number a channel comes out: of a global pooling, or one as large."""
     if node.op in GLOBAL_POOLS:
         return True
     if node.op == "ReduceMean":
         axes = node.attrs.get("axes")
         values = stored(argument(node, 1)) if axes is None else axes
         return values is not None and sorted(int(a) % 4 for a in np.ravel(values)) == [2, 3]
+    if node.op != "AveragePool":
+        return False
     behind = classifier_nodes(graph, node.outputs[0])
     shape = known(node.outputs[0].shape)
     if shape is not None and len(shape) == 4:

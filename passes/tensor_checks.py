@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto
 
@@ -32,6 +33,20 @@ _FIELDS: dict[int, str] = {
     **dict.fromkeys(BITS, "int32_data"),
     **{kind: field for field, kinds in _WORDS for kind in kinds},
 }
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
+
+def element_type(dtype: object) -> int:
+    """Return ONNX's number of an element type, however GraphSurgeon spells it; 0: not known."""
+    if dtype is None or isinstance(dtype, int):
+        return int(dtype or 0)
+    return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))  # type: ignore[call-overload]
+
+
+def is_float(dtype: object) -> bool:
+    """Say whether an element type is floating-point, bfloat16 included."""
+    return element_type(dtype) in FLOATS
 
 
 def check_tensor(tensor: TensorProto) -> None:

@@ -19,6 +19,7 @@ from .errors import PassFailedError, UnsupportedGraphError
 from .graph import Graph
 from .limits import check_feed, check_memory, loops_end
 from .sessions import open_session
+from .tensor_checks import element_type
 
 NOISE_TRIALS = 2
 NOISE_FACTOR = 16.0  # a rewrite may regroup a few operations per layer
@@ -79,6 +80,11 @@ def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) 
     batches = [shape[0] for shape in shapes if shape]
     check_memory(graph, _image_size(shapes), max([1, *batches]))
     for tensor, shape in zip(graph.inputs, shapes, strict=True):
+        if element_type(tensor.dtype) == onnx.TensorProto.BFLOAT16:
+            raise UnsupportedGraphError(
+                f"input {tensor.name}: onnxruntime takes no bfloat16 on a CPU; "
+                "make the network float32 with fnac run-pass convert-float32"
+            )
         dtype = np.dtype(tensor.dtype)
         if dtype.kind == "f":
             feed[tensor.name] = rng.standard_normal(shape).astype(dtype)

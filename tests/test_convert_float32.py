@@ -70,3 +70,13 @@ def test_a_published_half_network_keeps_its_answers(shared_data: Path) -> None:
     said = manager.ledger[0].report.rewrote["graph"]
     assert said.startswith("float16 to float32; outputs moved by ")
     assert float(said.split()[6]) < 2e-2  # every node of the original rounds to 11 bits
+
+
+def test_bfloat16_is_looked_at_without_being_run(tmp_path: Path) -> None:
+    from fnac.cli import run as fnac
+    from fnac.passes.cost import profile
+
+    path = graph(BODY.format("bfloat16"), opset=22).save(tmp_path / "b.onnx")
+    assert profile(Graph.load(path)).params == 4 * 3 * 9 + 4
+    assert fnac(["inspect", str(path)]) == 0
+    assert fnac(["verify", str(path), str(path)]) == 3

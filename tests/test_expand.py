@@ -301,6 +301,50 @@ def test_explain_tells_what_expand_would_do(shared_data: Path) -> None:
     }
 
 
+def test_heads_want_colour_pictures() -> None:
+    grey = graph("""(float[N,1,32,32] x) => (float[N,4,1,1] y) <float[4,1,3,3] a, float[4,4,3,3] b>
+        { s = Conv<pads=[1,1,1,1]>(x, a) r = Relu(s) c = Conv<pads=[1,1,1,1]>(r, b)
+          y = GlobalAveragePool(c) }""")
+    assert layers(expand(grey, ExpandSettings(), manager=quiet()))
+    with pytest.raises(UnsupportedGraphError, match="one input of colour pictures as floats"):
+        expand(grey, ExpandSettings(task="seg", classes=2), manager=quiet())
+
+
+@pytest.mark.parametrize(("count", "refused"), [("Size(h)", False), ("ReduceMax(h)", True)])
+def test_control_flow_is_folded_or_refused(count: str, refused: bool) -> None:
+    """torch writes an If for a squeeze whose rank it does not know."""
+    body = f"""(float[N,3,32,32] x) => (float[N,4,32,32] y)
+        <float[4,3,3,3] a, float[4,4,3,3] b, int64 four = {{4}}>
+        {{ s = Conv<pads=[1,1,1,1]>(x, a) r = Relu(s) c = Conv<pads=[1,1,1,1]>(r, b)
+           h = Shape(c) n = {count.replace("ReduceMax", "ReduceMax<keepdims=0>")} t = Equal(n, four)
+           y = If(t) <then_branch = g () => (float[N,4,32,32] p) {{ p = Relu(c) }},
+                      else_branch = g () => (float[N,4,32,32] q) {{ q = Neg(c) }}> }}"""
+    seed = graph(body)
+    if refused:
+        with pytest.raises(UnsupportedGraphError, match=r"y \(If\): what it runs depends on the n"):
+            expand(seed, ExpandSettings(), manager=quiet())
+    else:
+        assert layers(expand(seed, ExpandSettings(), manager=quiet()))
+
+
+def test_an_output_stride_that_nobody_asked_for_is_what_the_graph_allows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A valid 5x5 window cannot be dilated; asked for, that is an error."""
+    body = """(float[N,3,64,64] x) => (float[N,4,1,1] y) <float[4,3,2,2] a, float[4,4,3,3] b,
+                                                              float[4,4,5,5] c>
+        { s0 = Conv<strides=[2,2]>(x, a) r = Relu(s0)
+          t = MaxPool<kernel_shape=[4,4], strides=[4,4]>(r)
+          u = Conv<pads=[1,1,1,1]>(t, b) v = Conv<strides=[4,4]>(u, c)
+          y = GlobalAveragePool(v) }"""
+    made = expand(graph(body), ExpandSettings(task="seg", classes=2), manager=quiet())
+    assert made.manifest["output_stride"] == 32
+    assert "output stride 32 in place of 16: v (Conv): its padding" in caplog.text
+    asked = ExpandSettings(task="seg", classes=2, output_stride=16)
+    with pytest.raises(UnsupportedGraphError, match="choose an output stride of 32 or more"):
+        expand(graph(body), asked, manager=quiet())
+
+
 def test_what_an_earlier_adaptation_wrote_is_dropped() -> None:
     plain = prepare_seed(exported(), ExpandSettings(), manager=quiet()).manifest
     used = exported().copy()

@@ -349,6 +349,12 @@ def test_operator_of_a_later_version_is_refused() -> None:
         import_onnx(graph("y = Celu(x)", opset=10))
 
 
+def test_statistics_for_each_pixel_are_refused() -> None:
+    made = graph("y = BatchNormalization<spatial=0>(x, s, s, s, s)", "float[4] s", opset=7)
+    with pytest.raises(UnsupportedGraphError, match=r"y.*spatial=0, statistics for each pixel"):
+        import_onnx(made)
+
+
 def test_dangling_input_is_named() -> None:
     made = graph("h = Relu(x)\n y = Relu(h)")
     made.graph.node[1].input[0] = "nowhere"

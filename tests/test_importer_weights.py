@@ -222,3 +222,18 @@ def test_statistics_that_the_graph_computes_of_a_weight_follow_it() -> None:
     module.train()(x).square().sum().backward()
     for name in ("w", "gain", "zero"):
         assert module.get_tensor(name).grad is not None, name
+
+
+@pytest.mark.parametrize("name", ["in", "class", "None", "self", "_parameters", "training", "a.if"])
+def test_names_that_python_has_another_use_for(name: str) -> None:
+    """As a node, as an initializer that no module owns, and as the input."""
+    made = model(
+        "(float[N,4,H,W] x) => (float[N,4,H,W] y) <float[4,4,1,1] w, float[4,1,1] m> "
+        "{ a = Conv(x, w) y = Mul(a, m) }"
+    )
+    made.graph.node[0].name = name
+    made.graph.node[1].input[1] = made.graph.initializer[1].name = name
+    assert_imports(made, IMAGE)
+    made.graph.node[1].input[1] = made.graph.initializer[1].name = "m"
+    made.graph.input[0].name = made.graph.node[0].input[0] = name
+    assert_imports(made, IMAGE)

@@ -59,7 +59,11 @@ expand_options = _options(
     click.option("--classes", type=int, help="Classes, without background."),
     click.option("--space", help="Search space: auto, a name, or a YAML file."),
     click.option("--remap", help="Remapping strategy: fna, fna-live, net2net, random, ..."),
-    click.option("--output-stride", type=int, help="Of the backbone under a dense head: 16 or 8."),
+    click.option(
+        "--output-stride",
+        type=int,
+        help="Of the backbone under a dense head: 8, 16 (the default, where it can be) or 32.",
+    ),
 )
 train_options = _options(
     click.option("--epochs", type=int),
@@ -89,7 +93,11 @@ resume_option = click.option("--resume", is_flag=True, help="Continue a run that
 @click.option("--task", type=click.Choice(TASKS), help="Attach a fresh head for this task.")
 @click.option("--head", help="Head to attach; own: the seed's.  [default: the task's]")
 @click.option("--classes", type=int, help="Classes, without background.")
-@click.option("--output-stride", type=int, help="Of the backbone under a dense head: 16 or 8.")
+@click.option(
+    "--output-stride",
+    type=int,
+    help="Of the backbone under a dense head: 8, 16 (the default, where it can be) or 32.",
+)
 @click.option("--random-seed", type=int, help="Random seed of whatever starts random.")
 @json_option
 @configured

@@ -13,7 +13,12 @@ from torch import fx, nn
 
 from .values import Value
 
-_RESERVED = frozenset(dir(fx.GraphModule)) | {"training", "meta", "graph", "code"}
+_RESERVED = (
+    frozenset(dir(fx.GraphModule))
+    | frozenset(vars(nn.Module()))
+    | frozenset(keyword.kwlist)
+    | {"meta", "graph", "code", "self"}
+)  # what a module has already, or what generated code cannot call it
 
 
 class Scope:
@@ -36,7 +41,7 @@ class Scope:
     def placeholder(self, name: str) -> fx.Node:
         """Add an input of the graph."""
         clean = re.sub(r"\W", "_", name)
-        if not clean.isidentifier() or keyword.iskeyword(clean):
+        if not clean.isidentifier() or keyword.iskeyword(clean) or clean == "self":
             clean = f"input_{clean}"
         while any(clean == i.target for i in self.inputs):
             clean += "_"

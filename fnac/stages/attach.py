@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from fnac.errors import UnsupportedGraphError, UsageError
@@ -18,6 +19,8 @@ from fnac.passes.tensor_strides import tensor_strides
 if TYPE_CHECKING:
     import onnx
     import onnx_graphsurgeon as gs
+
+logger = logging.getLogger(__name__)
 
 OWN_HEAD = "own"
 """The head that a found network was trained with; only its last layer is for other classes."""
@@ -90,12 +93,27 @@ def attach_head(
             )
     stride = output_stride or DENSE_STRIDE
     if kind.dense:
-        manager.run([SetOutputStride(stride=stride)], graph)
+        stride = _dilate(graph, stride, manager, asked_for=output_stride is not None)
         taps = _taps(graph, kind)
     channels = {str(tap["name"]): int(tap["channels"]) for tap in taps}
     model = _head(kind, channels, classes, stride, random_seed)
     manager.run([AttachHead(model=model)], graph)
     _describe(graph, kind, classes, taps, stride)
+
+
+def _dilate(graph: Graph, stride: int, manager: PassManager, *, asked_for: bool) -> int:
+    """Set the output stride; one that nobody asked for doubles where the graph does not allow it.
+
+    Returns the stride that was set.
+    """
+    try:
+        manager.run([SetOutputStride(stride=stride)], graph)
+    except UnsupportedGraphError as error:
+        if asked_for or stride >= OUTPUT_STRIDES[-1]:
+            raise
+        logger.warning("output stride %d in place of %d: %s", stride * 2, stride, error)
+        return _dilate(graph, stride * 2, manager, asked_for=False)
+    return stride
 
 
 def keep_own_head(

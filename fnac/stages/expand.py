@@ -23,7 +23,10 @@ from fnac.passes.manager import PassManager
 from fnac.passes.mix import Mix
 from fnac.passes.raise_opset import RaiseOpset
 from fnac.passes.strategies import STRATEGIES
+from fnac.passes.surgery import stored
+from fnac.passes.take_floats import TakeFloats, integer_pictures
 from fnac.stages.attach import OWN_HEAD, attach_head, check_head, head_kind, keep_own_head
+from fnac.tasks.network_check import check_pictures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,6 +154,10 @@ def prepare_seed(
         made.manifest.pop(key, None)
     if channels_last(made):
         manager.run([MakeChannelsFirst()], made)
+    if integer_pictures(made):
+        _take_floats(made, manager)
+        if channels_last(made):  # its Casts stood in front of the Transpose
+            manager.run([MakeChannelsFirst()], made)
     if not_float32(made):
         manager.run([ConvertFloat32()], made)
     own = made.manifest.get("task") is not None and settings.task is not None
@@ -165,7 +172,9 @@ def prepare_seed(
         made.manifest.get("task") is None
     ):  # a head exported by fnac is canonical, and stays sizeless
         _normalize(made, settings, manager, images)
+    _check_control_flow(made)
     if settings.task is not None:
+        check_pictures(made)
         _attach(made, settings, manager)
     if settings.remap == "random":
         from fnac.passes.randomize import Randomize
@@ -178,6 +187,33 @@ def prepare_seed(
     made.manifest["seed_madds"] = cost.madds
     made.manifest["seed_params"] = cost.params
     return made
+
+
+def _check_control_flow(graph: Graph) -> None:
+    """Raise UnsupportedGraphError for a node whose branch is chosen as the network runs."""
+    for node in graph.nodes:
+        if node.op in ("Loop", "Scan") or (node.op == "If" and stored(node.inputs[0]) is None):
+            raise UnsupportedGraphError(
+                f"{node.name} ({node.op}): what it runs depends on the network's input; "
+                "export the network without control flow"
+            )
+
+
+def _take_floats(graph: Graph, manager: PassManager) -> None:
+    """Open integer inputs to float; such a network is given the pixels as they are, 0 to 255.
+
+    Raises UnsupportedGraphError for one that computes with the integers themselves.
+    """
+    manager.run([TakeFloats()], graph)
+    stuck = integer_pictures(graph)
+    if stuck:
+        raise UnsupportedGraphError(
+            f"input {stuck[0].name}: {stuck[0].dtype} pictures, which are not cast to "
+            "float alone; export the network with an input of floats"
+        )
+    graph.manifest.setdefault(
+        "preprocessing", {"mean": [0.0] * 3, "std": [1 / 255] * 3, "color": "RGB"}
+    )
 
 
 def _state(graph: Graph, settings: ExpandSettings) -> None:

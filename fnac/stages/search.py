@@ -19,6 +19,7 @@ from fnac.search.outcome import SearchResult
 from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
 from fnac.tasks.base import Task
+from fnac.tasks.network_check import check_pictures
 
 
 def search(
@@ -44,6 +45,7 @@ def search(
     space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
     wanted = resolve_budget(budget, space)
     task.check_network(graph.manifest)
+    check_pictures(graph)
     settings = for_batch(settings, settings.batch_size)
     run = SearchRun(graph, space, wanted, source, task, folder, settings)
     if resume and run.checkpoint.exists():

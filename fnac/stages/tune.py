@@ -33,6 +33,7 @@ from fnac.progress import StepProgress
 from fnac.run_log import CsvLog, LossTrace
 from fnac.stages.evaluate import evaluate_module
 from fnac.tasks.base import Task
+from fnac.tasks.network_check import check_pictures
 from fnac.training import (
     RuntimeSettings,
     open_fabric,
@@ -101,6 +102,7 @@ def tune(
     graph = Graph.load(model)
     graph.check_finite()
     task.check_network(graph.manifest)
+    check_pictures(graph)
     module = import_onnx(graph.to_model())
     if module.choice_points:
         raise UsageError(

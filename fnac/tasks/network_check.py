@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fnac.errors import UsageError
+from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.passes.graph import Graph
 
 
 def check_count(
@@ -20,4 +21,22 @@ def check_count(
         raise UsageError(
             f"the network puts out {found} {kind}; the data set has {len(names)} "
             f"({', '.join(names[:4])}, ...); expand the seed for this data set"
+        )
+
+
+def check_pictures(graph: Graph) -> None:
+    """Raise UnsupportedGraphError unless the network takes one batch of colour pictures as floats.
+
+    What is no number in the file (a symbolic size, an unknown type) passes.
+    """
+    found = ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in graph.inputs)
+    fits = len(graph.inputs) == 1
+    for tensor in graph.inputs:
+        fits &= getattr(tensor.dtype, "kind", "f") not in "iub"
+        if tensor.shape is not None:
+            colours = tensor.shape[1] if len(tensor.shape) == 4 else 0
+            fits &= not isinstance(colours, int) or colours == 3
+    if not fits:
+        raise UnsupportedGraphError(
+            f"inputs {found}: one input of colour pictures as floats (N, 3, H, W) is wanted"
         )

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fnac.passes.errors import UnsupportedGraphError
+
 from ..attributes import complement
 from ..builder import Builder
 from ..registry import converter
@@ -26,6 +28,10 @@ def batch_normalization(builder: Builder, node: Node) -> Any:
     """
     x, scale, bias, mean, var = node.inputs[:5]
     assert x is not None
+    if not node.get("spatial", 1):
+        raise UnsupportedGraphError(
+            f"{node.label}: spatial=0, statistics for each pixel; one for each channel is wanted"
+        )
     epsilon, momentum = node.get("epsilon", 1e-5), node.get("momentum", 0.9)
     training = bool(node.get("training_mode", 0))
     read = [o for o in node.outputs[1:] if o and builder.facts.reads[o]]
