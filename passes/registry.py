@@ -38,6 +38,7 @@ PASSES: dict[str, str] = {
     "merge-pad": "merge_pad:MergePad",
     "mix": "mix:Mix",
     "normalize": "normalize:PIPELINE",
+    "open-activations": "open_activations:OpenActivations",
     "raise-opset": "raise_opset:RaiseOpset",
     "randomize": "randomize:Randomize",
     "replace-classes": "replace_classes:ReplaceClasses",

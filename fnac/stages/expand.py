@@ -21,6 +21,7 @@ from fnac.passes.graph import Graph
 from fnac.passes.make_channels_first import MakeChannelsFirst, channels_last
 from fnac.passes.manager import PassManager
 from fnac.passes.mix import Mix
+from fnac.passes.open_activations import OpenActivations
 from fnac.passes.raise_opset import RaiseOpset
 from fnac.passes.strategies import STRATEGIES
 from fnac.passes.surgery import stored
@@ -152,14 +153,7 @@ def prepare_seed(
     made.check_finite()
     for key in OUTDATED:
         made.manifest.pop(key, None)
-    if channels_last(made):
-        manager.run([MakeChannelsFirst()], made)
-    if integer_pictures(made):
-        _take_floats(made, manager)
-        if channels_last(made):  # its Casts stood in front of the Transpose
-            manager.run([MakeChannelsFirst()], made)
-    if not_float32(made):
-        manager.run([ConvertFloat32()], made)
+    take_pictures(made, manager)
     own = made.manifest.get("task") is not None and settings.task is not None
     if own and not _is_asked_for(made, settings):
         _forget_head(made)
@@ -199,11 +193,32 @@ def _check_control_flow(graph: Graph) -> None:
             )
 
 
-def _take_floats(graph: Graph, manager: PassManager) -> None:
-    """Open integer inputs to float; such a network is given the pixels as they are, 0 to 255.
+def take_pictures(graph: Graph, manager: PassManager) -> None:
+    """Let ``graph`` compute in float32 and take pictures as floats, channels first, in place.
 
-    Raises UnsupportedGraphError for one that computes with the integers themselves.
+    One of integers is given the pixels as they are, 0 to 255. Raises UnsupportedGraphError for one
+    that computes with the integers themselves.
     """
+    if channels_last(graph):
+        manager.run([MakeChannelsFirst()], graph)
+    if integer_pictures(graph):
+        _take_floats(graph, manager)
+        if channels_last(graph):  # its Casts stood in front of the Transpose
+            manager.run([MakeChannelsFirst()], graph)
+    if not_float32(graph):
+        manager.run([ConvertFloat32()], graph)
+
+
+def normalize(graph: Graph, manager: PassManager) -> None:
+    """Bring ``graph`` into canonical form, in place; activations that are quantized are opened."""
+    from fnac.passes.registry import parse_pipeline
+
+    if any(node.op == "QuantizeLinear" for node in graph.nodes):
+        manager.run([RaiseOpset(), OpenActivations()], graph)
+    manager.run(parse_pipeline("normalize"), graph)
+
+
+def _take_floats(graph: Graph, manager: PassManager) -> None:
     manager.run([TakeFloats()], graph)
     stuck = integer_pictures(graph)
     if stuck:
@@ -243,10 +258,9 @@ def _state(graph: Graph, settings: ExpandSettings) -> None:
 def _normalize(
     graph: Graph, settings: ExpandSettings, manager: PassManager, images: Images | None
 ) -> None:
-    from fnac.passes.registry import parse_pipeline
     from fnac.passes.restore_batchnorm import RestoreBatchNorm, why_not_folded
 
-    manager.run(parse_pipeline("normalize"), graph)
+    normalize(graph, manager)
     if not settings.restore_batchnorm:
         return
     if why_not_folded(graph) is None:

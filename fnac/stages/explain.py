@@ -11,8 +11,7 @@ from fnac.passes.blocks import find_blocks
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.mix import NOT_EXPANDED, SKIP
-from fnac.passes.registry import parse_pipeline
-from fnac.stages.expand import ExpandSettings, mixing_pass
+from fnac.stages.expand import ExpandSettings, mixing_pass, normalize, take_pictures
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +28,11 @@ def explain(graph: Graph, space: str = "auto", task: str | None = None) -> Expla
     """Say which stages, blocks and candidates ``expand`` would find in ``graph``."""
     plain = graph.copy()
     try:
-        PassManager(verify=False).run(parse_pipeline("normalize"), plain)
+        manager = PassManager(verify=False)
+        take_pictures(plain, manager)
+        normalize(plain, manager)
     except UnsupportedGraphError as error:
-        logger.warning("normalize: %s", error)
+        logger.warning("canonical form: %s", error)
         plain = graph.copy()
     structure = find_blocks(plain)
     task = task or graph.manifest.get("task")

@@ -103,6 +103,11 @@ def tune(
     graph.check_finite()
     task.check_network(graph.manifest)
     check_pictures(graph)
+    if any(node.op == "QuantizeLinear" for node in graph.nodes):
+        logger.warning(
+            "activations are quantized, and rounding has no gradient: what stands in front of the "
+            "last one is not trained; open them with fnac run-pass open-activations"
+        )
     module = import_onnx(graph.to_model())
     if module.choice_points:
         raise UsageError(
