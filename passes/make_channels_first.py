@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from .base import Keeps, Left, Pass, Report, Rewrote
 from .graph import Graph
+from .surgery import read_through
 
 TO_FIRST = [0, 3, 1, 2]
 
@@ -39,20 +40,8 @@ class MakeChannelsFirst(Pass):
         """Yield the result behind Transposes of its inputs, against the network before."""
         twin = after.copy()
         for index, (old, new) in enumerate(zip(before.inputs, after.inputs, strict=True)):
-            if old.shape == new.shape:
-                continue
-            inner = twin.inputs[index]
-            inner.name = twin.new_name(f"{old.name}.first")
-            outer = gs.Variable(old.name, old.dtype, list(old.shape))
-            turn = gs.Node(
-                op="Transpose",
-                name=twin.new_name(f"{old.name}.turn"),
-                attrs={"perm": TO_FIRST},
-                inputs=[outer],
-                outputs=[inner],
-            )
-            twin.gs.inputs[index] = outer
-            twin.insert([turn])
+            if old.shape != new.shape:
+                read_through(twin, index, old, "Transpose", {"perm": TO_FIRST})
         yield "the result for turned pictures", before, twin
 
 

@@ -74,6 +74,24 @@ def become_output_of(node: gs.Node, tensor: gs.Tensor) -> None:
     node.outputs = [tensor]
 
 
+def read_through(
+    graph: Graph, index: int, image: gs.Variable, op: str, attrs: dict[str, Any]
+) -> None:
+    """Let input ``index`` be like ``image``; one node makes of it what ``graph`` reads now."""
+    inner = graph.inputs[index]
+    inner.name = graph.new_name(f"{image.name}.{op.lower()}")
+    outer = gs.Variable(image.name, image.dtype, list(image.shape))
+    node = gs.Node(
+        op=op,
+        name=graph.new_name(f"{image.name}.turn"),
+        attrs=attrs,
+        inputs=[outer],
+        outputs=[inner],
+    )
+    graph.gs.inputs[index] = outer
+    graph.insert([node])
+
+
 def window(node: gs.Node) -> list[int] | None:
     """Return the kernel of a convolution or pooling node, e.g. [3, 3]; None if it is not known."""
     kernel: Any = node.attrs.get("kernel_shape")

@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 
 from .base import Keeps, Left, Pass, Report, Rewrote
 from .graph import Graph
-from .surgery import bypass
+from .surgery import bypass, read_through
 from .tensor_checks import FLOATS, element_type
 
 
@@ -42,20 +42,8 @@ class TakeFloats(Pass):
         """Yield the result behind Casts of its inputs, against the network before."""
         twin = after.copy()
         for index, (old, new) in enumerate(zip(before.inputs, after.inputs, strict=True)):
-            if old.dtype == new.dtype:
-                continue
-            inner = twin.inputs[index]
-            inner.name = twin.new_name(f"{old.name}.float")
-            outer = gs.Variable(old.name, old.dtype, list(old.shape))
-            cast = gs.Node(
-                op="Cast",
-                name=twin.new_name(f"{old.name}.cast"),
-                attrs={"to": element_type(new.dtype)},
-                inputs=[outer],
-                outputs=[inner],
-            )
-            twin.gs.inputs[index] = outer
-            twin.insert([cast])
+            if old.dtype != new.dtype:
+                read_through(twin, index, old, "Cast", {"to": element_type(new.dtype)})
         yield "the result for the same integers", before, twin
 
 

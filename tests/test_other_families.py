@@ -76,6 +76,16 @@ def test_squeeze_excitation_belongs_to_the_block(gate: str, pool: str, act_behin
 MIX = Mix(kernels=(3, 5), expansions=(1, 2, 3), depths=(2,))
 
 
+def mixed_and_proven(mix: Mix, before: Graph) -> tuple[Graph, int]:
+    """Return the super network and how many proofs, held to equality, it has."""
+    mixed, _ = applied(mix, before)
+    done = 0
+    for _, reference, twin in mix.proofs(before, mixed):
+        assert_same_outputs(reference, twin)
+        done += 1
+    return mixed, done
+
+
 @pytest.mark.parametrize("act_behind", [False, True])
 @pytest.mark.parametrize("name", ["fna", "fna-live", "l1"])
 def test_every_candidate_with_squeeze_excitation_computes_what_it_should(
@@ -84,11 +94,7 @@ def test_every_candidate_with_squeeze_excitation_computes_what_it_should(
     """Means of 64 pixels and quarters of a gate are exact; outputs are held to equality."""
     before = squeezed(act_behind=act_behind)
     mix = Mix(kernels=(3, 5), expansions=(1, 2, 3), depths=(2,), strategy=name)
-    mixed, _ = applied(mix, before)
-    done = 0
-    for _, reference, twin in mix.proofs(before, mixed):
-        assert_same_outputs(reference, twin)
-        done += 1
+    _, done = mixed_and_proven(mix, before)
     assert done == 7
     if name != "l1":
         wide, _ = applied(GrowWidth(expansion=3, strategy=name), before)
@@ -120,11 +126,7 @@ def test_a_residual_may_begin_before_a_depthwise_convolution(name: str) -> None:
         assert (block.kind, block.name, block.passes_on) == ("mbconv", "k3e2", True)
         assert list(block.units) == ["start", "expand", "depthwise", "project"]
     mix = Mix(kernels=(3, 5), expansions=(1, 2, 3), depths=(2,), strategy=name)
-    mixed, _ = applied(mix, before)
-    done = 0
-    for _, reference, twin in mix.proofs(before, mixed):
-        assert_same_outputs(reference, twin)
-        done += 1
+    mixed, done = mixed_and_proven(mix, before)
     assert done == (1 if name == "random" else 7)
     back, _ = applied(Choose(), mixed)
     assert same_graph(back, before)
