@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac.config import Config, build
+from fnac.config import Config, build, read_yaml
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 
@@ -62,7 +62,7 @@ class AdaptSettings:
             return None
         if self.budget is None and self.budget_of == "madds":
             return None
-        return parse_budget(self.budget or "1x", self.budget_of)
+        return parse_budget("1x" if self.budget is None else self.budget, self.budget_of)
 
     def latencies(self, network: Path, keep: Path) -> dict[str, Any] | None:
         """Return the latency table that the budget needs, if it needs one.
@@ -165,6 +165,14 @@ def one_task(said: str | None, config: Config, recipe: Config | None, name: str 
     if of_recipe not in (None, task):
         raise UsageError(f"--task {task}: recipe {name} is for {of_recipe}; take another recipe")
     return task
+
+
+def task_of_run(run: Path | None) -> str | None:
+    """Return the task of the run folder that is continued; None where no run was begun."""
+    begun = None if run is None else run / "config.yaml"
+    if begun is None or not begun.is_file():
+        return None
+    return task_named(read_yaml(begun))
 
 
 def recipe_for(

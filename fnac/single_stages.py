@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from fnac.stages.evaluate import EvalResult
     from fnac.stages.expand import ExpandSettings
     from fnac.tasks.base import Task
-
-logger = logging.getLogger(__name__)
 
 
 def run_expand(
@@ -70,19 +67,13 @@ def expand_graph(
 
     manager = PassManager(verify=verify, dump=dump)
 
-    looked_at = False
-
     def images(network: Graph) -> np.ndarray:
-        nonlocal looked_at
         assert data is not None
-        looked_at = True
         source = open_source(data)
         task = task_for(data, source, {}, network.manifest)
         return calibration_images(source, task, _image_size(network), network.manifest, count=count)
 
     made = expand(graph, settings, manager=manager, images=images if data else None)
-    if data is not None and not looked_at:
-        logger.info("--data was not looked at: no batch normalisation is to be calibrated")
     return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
 
 

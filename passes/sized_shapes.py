@@ -8,9 +8,10 @@ import numpy as np
 
 from .base import Report, Rewrote
 from .block_edit import remove_nodes
+from .errors import UnsupportedGraphError
 from .fold_shape_arithmetic import fold_stored
 from .graph import Graph, Shape
-from .surgery import become_constant
+from .surgery import become_constant, elements
 
 COUNTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # whose shapes costs are made of
 
@@ -24,12 +25,28 @@ def shapes_at(graph: Graph, size: Sequence[int] | None) -> dict[str, Shape]:
     Raises UnsupportedGraphError if ONNX cannot infer the graph.
     """
     shapes = graph.infer_shapes(size, batch=1)
-    if not _hidden(graph, shapes):
-        return shapes
-    probe = graph.copy()
-    while _evaluate(probe, shapes):
-        shapes |= probe.infer_shapes(size, batch=1)
+    if _hidden(graph, shapes):
+        probe = graph.copy()
+        while _evaluate(probe, shapes):
+            shapes |= probe.infer_shapes(size, batch=1)
+    if size is not None:
+        _check_reshapes(graph, shapes, size)
     return shapes
+
+
+def _check_reshapes(graph: Graph, shapes: dict[str, Shape], size: Sequence[int]) -> None:
+    """Raise UnsupportedGraphError for a Reshape to a target that is of another image size."""
+    for node in graph.nodes:
+        if node.op != "Reshape":
+            continue
+        before, after = (shapes.get(t.name) for t in (node.inputs[0], node.outputs[0]))
+        counts = [elements(before), elements(after)]
+        if None not in counts and counts[0] != counts[1]:
+            raise UnsupportedGraphError(
+                f"{node.name} (Reshape): {before} at {size[0]}x{size[1]} cannot become {after}: "
+                "the file computes at one size; leave the size out, or let it follow with "
+                "fnac run-pass 'raise-opset, follow-sizes'"
+            )
 
 
 def _hidden(graph: Graph, shapes: dict[str, Shape]) -> bool:

@@ -129,6 +129,17 @@ def test_a_resumed_run_is_not_told_otherwise(
     assert words in capfd.readouterr().err
 
 
+def test_a_run_is_continued_without_saying_its_task(
+    undisturbed: tuple[Path, dict[str, object]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = undisturbed[0]
+    before = (folder / "model.onnx").read_bytes()
+    assert run(["adapt", "-o", str(folder), "--resume"]) == 0
+    assert (folder / "model.onnx").read_bytes() == before
+    assert run(["adapt", "--task", "det", "-o", str(folder), "--resume"]) == 2
+    assert "is seg, det was given; leave it out" in capfd.readouterr().err
+
+
 def test_weights_from_the_seed(undisturbed: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
     """The ICLR variant: the arch of the search, the weights remapped from the seed."""
     from fnac.passes.graph import Graph

@@ -108,6 +108,13 @@ def test_missing_mask(folder: Path) -> None:
     }
 
 
+def test_masks_without_a_picture_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    picture = sorted((folder / "images").iterdir())[0]
+    picture.unlink()
+    open_data(f"folder:{folder}")
+    assert f"{picture.stem}.png and 0 more: no picture of this mask" in caplog.text
+
+
 def test_corrupt_image(folder: Path) -> None:
     path = folder / "images" / "p5.jpg"
     path.write_bytes(path.read_bytes()[:-300])

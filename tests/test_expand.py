@@ -17,6 +17,7 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.mix import Mix
 from fnac.passes.verify import random_feed, run
+from fnac.stages.emit import EmitSettings, emit
 from fnac.stages.expand import ExpandSettings, expand, prepare_seed
 from fnac.stages.explain import explain
 from fnac.stages.export import ExportSettings, export_seed
@@ -220,6 +221,23 @@ def test_a_seed_exported_with_its_head_keeps_it() -> None:
         assert other.manifest["head"] == (asked.head or "deeplabv3")
         fresh = prepare_seed(exported(), asked, manager=quiet())
         assert profile(other).madds == profile(fresh).madds
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["arg-max", "logits"])
+def test_an_emitted_file_is_a_seed_again(
+    answers: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was folded: BatchNorm comes back. One that answers gets a new head, as it is said."""
+    seed = export_seed(ExportSettings("mobilenetv2_w0.25", "none", (32, 32), task="seg", classes=4))
+    path = seed.save(tmp_path / "seed.onnx")
+    emit(path, tmp_path / "model.onnx", EmitSettings(no_postprocess=not answers))
+    emitted = Graph.load(tmp_path / "model.onnx")
+    assert "BatchNormalization" not in {node.op for node in emitted.nodes}
+    again = prepare_seed(emitted, ExpandSettings(task="seg", classes=4), manager=quiet())
+    assert [t.name for t in again.outputs] == ["logits"]
+    normalised = [sum(n.op == "BatchNormalization" for n in g.nodes) for g in (seed, again)]
+    assert normalised[0] - normalised[1] <= 1  # behind a pooling it cannot come back
+    assert ("its head is replaced by a new one" in caplog.text) == answers
 
 
 def test_random_weights_are_random_everywhere_but_structure_is_the_same() -> None:

@@ -142,9 +142,12 @@ def test_the_floor_binds_only_where_the_alphas_would_waste_the_budget(space: Spa
     )
     rich = choose_architecture([np.array([0.0, 3.0]), np.array([0.0, 3.0, 0.0])], space, 2220)
     assert not rich.floor_bound
-    unreachable = choose_architecture(cheap, space, 9999)
-    assert not unreachable.floor_bound
-    assert "no network of this space costs between 95% and 100% of it" in unreachable.remarks[0]
+    above = choose_architecture(cheap, space, 9999)
+    assert not above.floor_bound
+    assert above.remarks[0].startswith("the budget lies above the largest network of this space, ")
+    between = choose_architecture(cheap, space, 1400)
+    assert not between.floor_bound
+    assert "no network of this space costs between 95% and 100% of it" in between.remarks[0]
 
 
 def test_without_a_budget_every_layer_takes_its_argmax(space: SpaceCosts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from fnac.commands.common import (
 )
 
 TASKS = ["seg", "det", "pose", "cls"]
+
+logger = logging.getLogger(__name__)
 
 
 def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -165,6 +168,9 @@ def expand(
     settings = build(ExpandSettings, config["expand"], "expand")
     data = AdaptSettings(task=settings.task or "seg", data=spec) if spec else None
     graph, entries = run_expand(model, settings, data=data, verify=not no_verify, dump=dump_passes)
+    restored = any(e["pass"] == "restore-batchnorm" and e["rewrote"] for e in entries)
+    if spec and not restored:
+        logger.info("--data was not looked at: no batch normalisation is to be calibrated")
     path = graph.save(out or Path("super.onnx"))
     if ledger is not None:
         write_json(ledger, entries)
@@ -437,7 +443,7 @@ def adapt(
     Without arguments: the bundled seed, on built-in scenes. The run folder is never overwritten;
     --resume continues one that was stopped, at whatever stage and step.
     """
-    from fnac.adaptation import one_task, recipe_for, task_named
+    from fnac.adaptation import one_task, recipe_for, task_named, task_of_run
     from fnac.config import gather
     from fnac.flow import adapt as run
 
@@ -468,9 +474,10 @@ def adapt(
         "tune": both,
     }
     given = gather(file=config_file, assignments=assignments, options=said)
-    settings = recipe_for(recipe, seed=seed, task=task or task_named(given), data=data)
+    known = task or task_named(given) or task_of_run(out if resume else None)
+    settings = recipe_for(recipe, seed=seed, task=known, data=data)
     config = gather(recipe=settings, file=config_file, assignments=assignments, options=said)
-    config["adapt"]["task"] = one_task(task, config, settings, recipe)
+    config["adapt"]["task"] = one_task(known, config, settings, recipe)
     if dry_run:
         from fnac.dry_run import dry_run as try_out
 

@@ -83,9 +83,13 @@ def _list_pairs(images: Path, masks: Path, labels: LabelTable) -> tuple[Pair, ..
     if not images.is_dir():
         return ()
     found = list_by_stem(masks, MASK_SUFFIXES) if masks.is_dir() else {}
+    pictures = list_by_stem(images, IMAGE_SUFFIXES)
+    alone = [mask for stem, mask in found.items() if stem not in pictures]
+    if alone:
+        logger.warning("%s and %d more: no picture of this mask", alone[0], len(alone) - 1)
     return tuple(
         Pair(image, found.get(stem, masks / f"{stem}.png"), labels)
-        for stem, image in list_by_stem(images, IMAGE_SUFFIXES).items()
+        for stem, image in pictures.items()
     )
 
 

@@ -65,8 +65,8 @@ def search_warnings(
         )
     elif alpha_steps is not None and alpha_steps < FEW:
         found.append(
-            f"the alphas took {alpha_steps} steps only: whatever they say was drawn by a few "
-            "batches; search for more epochs"
+            f"the alphas took {alpha_steps} step{'s' * (alpha_steps != 1)} only: whatever they say "
+            "was drawn by a few batches; search for more epochs"
         )
     elif agreement is not None and agreement < AGREE:
         found.append(

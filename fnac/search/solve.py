@@ -137,6 +137,13 @@ def choose_architecture(
     if space.total(free) >= floor:
         return solution(free, False)
     used = space.total(free) / budget
+    most = space.fixed + sum(max(row) for row in costs)
+    if most < floor:
+        return solution(
+            free,
+            False,
+            f"the budget lies above the largest network of this space, {say(most, space.unit)}",
+        )
     held = maximise(scores, costs, most=budget - space.fixed, least=floor - space.fixed)
     if held is None:
         return solution(

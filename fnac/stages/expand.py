@@ -154,17 +154,23 @@ def prepare_seed(
     for key in OUTDATED:
         made.manifest.pop(key, None)
     take_pictures(made, manager)
+    emitted = graph.manifest.get("role") == "model"  # folded, maybe quantized, maybe answering
     own = made.manifest.get("task") is not None and settings.task is not None
-    if own and not _is_asked_for(made, settings):
+    answers = graph.manifest.get("postprocess") is not None
+    if own and (answers or not _is_asked_for(made, settings)):
+        if answers:
+            logger.warning(
+                "the file was emitted with post-processing: its head is replaced by a new one; the "
+                "target.onnx it was emitted from keeps its head"
+            )
         _forget_head(made)
     if settings.size not in (None, made.image_size()):
         if settings.task is not None and settings.head != OWN_HEAD and has_own_head(made):
             manager.run([CutClassifier(("last",))], made)  # it goes, and may know one size only
         manager.run([RaiseOpset(), FollowSizes()], made)
     _state(made, settings)
-    if (
-        made.manifest.get("task") is None
-    ):  # a head exported by fnac is canonical, and stays sizeless
+    if emitted or made.manifest.get("task") is None:
+        # a head exported by fnac is canonical, and stays sizeless
         _normalize(made, settings, manager, images)
     _check_control_flow(made)
     if settings.task is not None:
