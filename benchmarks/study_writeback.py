@@ -29,8 +29,8 @@ HEADER = ("network", "largest difference, of the largest output", "names", "chan
 def row(path: Path) -> tuple[str, ...]:
     """Return the table's row of one file."""
     model = onnx.load(path)
-    graph = Graph.from_model(model)
     try:
+        graph = Graph.from_model(model)
         module = import_onnx(model).train()
     except FnacError as error:
         return (path.stem, str(error), "", "")
