@@ -1,6 +1,7 @@
-"""Training step of a re-imported MobileNetV2 against native torchvision's, paired in one run.
+"""Training step of a re-imported network of torchvision against the native one, paired in one run.
 
-usage: bench_importer_step.py [--pairs 30] [--batch 8] [--size 128] [--device cpu] [--compile]
+usage: bench_importer_step.py [NETWORK] [--pairs 30] [--batch 8] [--size 128] [--device cpu]
+       [--compile]
 
 Both networks hold the same weights and step in turn, the first one of each pair alternating, so
 that a drift of the machine hits both. Printed: the median steps and the median of the paired
@@ -60,6 +61,7 @@ def step_ms(net: nn.Module, optimizer: torch.optim.SGD, images: Tensor, labels: 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("network", nargs="?", default="mobilenet_v2")
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=128)
@@ -69,7 +71,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    native = torchvision.models.mobilenet_v2(weights=None).eval()
+    native = torchvision.models.get_model(arguments.network, weights=None).eval()
     for part in native.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0  # the exporter drops it; both networks must do the same work
