@@ -345,6 +345,19 @@ def test_control_flow_is_folded_or_refused(count: str, refused: bool) -> None:
         assert layers(expand(seed, ExpandSettings(), manager=quiet()))
 
 
+def test_control_flow_behind_the_features_goes_with_the_classifier() -> None:
+    body = """(float[N,3,32,32] x) => (float[N,4,1,1] y)
+        <float[4,3,3,3] a, float[4,4,3,3] b, float zero = {0}>
+        { s = Conv<pads=[1,1,1,1]>(x, a) r = Relu(s) c = Conv<pads=[1,1,1,1]>(r, b)
+          g = GlobalAveragePool(c) m = ReduceMax<keepdims=0>(g) t = Greater(m, zero)
+          y = If(t) <then_branch = d () => (float[N,4,1,1] p) { p = Relu(g) },
+                     else_branch = d () => (float[N,4,1,1] q) { q = Neg(g) }> }"""
+    with pytest.raises(UnsupportedGraphError, match=r"y \(If\): what it runs depends on the n"):
+        expand(graph(body), ExpandSettings(), manager=quiet())
+    made = expand(graph(body), ExpandSettings(task="seg", classes=2), manager=quiet())
+    assert "If" not in {node.op for node in made.nodes}
+
+
 def test_an_output_stride_that_nobody_asked_for_is_what_the_graph_allows(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -57,16 +57,17 @@ budget_options = _options(
         help="Measured before with `fnac bench --latency-table`.  [default: measure]",
     ),
 )
+output_stride_option = click.option(
+    "--output-stride",
+    type=int,
+    help="Of the backbone under a dense head: 8, 16 (the default, where it can be) or 32.",
+)
 expand_options = _options(
     click.option("--head", help="Head to attach; own: the seed's.  [default: the task's]"),
     click.option("--classes", type=int, help="Classes, without background."),
     click.option("--space", help="Search space: auto, a name, or a YAML file."),
     click.option("--remap", help="Remapping strategy: fna, fna-live, net2net, random, ..."),
-    click.option(
-        "--output-stride",
-        type=int,
-        help="Of the backbone under a dense head: 8, 16 (the default, where it can be) or 32.",
-    ),
+    output_stride_option,
 )
 train_options = _options(
     click.option("--epochs", type=int),
@@ -96,11 +97,7 @@ resume_option = click.option("--resume", is_flag=True, help="Continue a run that
 @click.option("--task", type=click.Choice(TASKS), help="Attach a fresh head for this task.")
 @click.option("--head", help="Head to attach; own: the seed's.  [default: the task's]")
 @click.option("--classes", type=int, help="Classes, without background.")
-@click.option(
-    "--output-stride",
-    type=int,
-    help="Of the backbone under a dense head: 8, 16 (the default, where it can be) or 32.",
-)
+@output_stride_option
 @click.option("--random-seed", type=int, help="Random seed of whatever starts random.")
 @json_option
 @configured

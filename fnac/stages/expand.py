@@ -172,10 +172,10 @@ def prepare_seed(
     if emitted or made.manifest.get("task") is None:
         # a head exported by fnac is canonical, and stays sizeless
         _normalize(made, settings, manager, images)
-    _check_control_flow(made)
     if settings.task is not None:
         check_pictures(made)
         _attach(made, settings, manager)
+    _check_control_flow(made)  # a detector's loops went with its head
     if settings.remap == "random":
         from fnac.passes.randomize import Randomize
 
