@@ -12,21 +12,17 @@ from typing import TYPE_CHECKING
 
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.attach_head import HEAD
-from fnac.passes.convert_float32 import ConvertFloat32, not_float32
 from fnac.passes.cost import profile
 from fnac.passes.cut_classifier import CutClassifier
 from fnac.passes.encoder import has_own_head
 from fnac.passes.follow_sizes import FollowSizes
 from fnac.passes.graph import Graph
-from fnac.passes.make_channels_first import MakeChannelsFirst, channels_last
 from fnac.passes.manager import PassManager
 from fnac.passes.mix import Mix
-from fnac.passes.open_activations import OpenActivations
 from fnac.passes.raise_opset import RaiseOpset
 from fnac.passes.strategies import STRATEGIES
-from fnac.passes.surgery import stored
-from fnac.passes.take_floats import TakeFloats, integer_pictures
 from fnac.stages.attach import OWN_HEAD, attach_head, check_head, head_kind, keep_own_head
+from fnac.stages.canonical import check_control_flow, normalize, take_pictures
 from fnac.tasks.network_check import check_pictures
 
 if TYPE_CHECKING:
@@ -175,7 +171,7 @@ def prepare_seed(
     if settings.task is not None:
         check_pictures(made)
         _attach(made, settings, manager)
-    _check_control_flow(made)  # a detector's loops went with its head
+    check_control_flow(made)  # a detector's loops went with its head
     if settings.remap == "random":
         from fnac.passes.randomize import Randomize
 
@@ -187,54 +183,6 @@ def prepare_seed(
     made.manifest["seed_madds"] = cost.madds
     made.manifest["seed_params"] = cost.params
     return made
-
-
-def _check_control_flow(graph: Graph) -> None:
-    """Raise UnsupportedGraphError for a node whose branch is chosen as the network runs."""
-    for node in graph.nodes:
-        if node.op in ("Loop", "Scan") or (node.op == "If" and stored(node.inputs[0]) is None):
-            raise UnsupportedGraphError(
-                f"{node.name} ({node.op}): what it runs depends on the network's input; "
-                "export the network without control flow"
-            )
-
-
-def take_pictures(graph: Graph, manager: PassManager) -> None:
-    """Let ``graph`` compute in float32 and take pictures as floats, channels first, in place.
-
-    One of integers is given the pixels as they are, 0 to 255. Raises UnsupportedGraphError for one
-    that computes with the integers themselves.
-    """
-    if channels_last(graph):
-        manager.run([MakeChannelsFirst()], graph)
-    if integer_pictures(graph):
-        _take_floats(graph, manager)
-        if channels_last(graph):  # its Casts stood in front of the Transpose
-            manager.run([MakeChannelsFirst()], graph)
-    if not_float32(graph):
-        manager.run([ConvertFloat32()], graph)
-
-
-def normalize(graph: Graph, manager: PassManager) -> None:
-    """Bring ``graph`` into canonical form, in place; activations that are quantized are opened."""
-    from fnac.passes.registry import parse_pipeline
-
-    if any(node.op == "QuantizeLinear" for node in graph.nodes):
-        manager.run([RaiseOpset(), OpenActivations()], graph)
-    manager.run(parse_pipeline("normalize"), graph)
-
-
-def _take_floats(graph: Graph, manager: PassManager) -> None:
-    manager.run([TakeFloats()], graph)
-    stuck = integer_pictures(graph)
-    if stuck:
-        raise UnsupportedGraphError(
-            f"input {stuck[0].name}: {stuck[0].dtype} pictures, which are not cast to "
-            "float alone; export the network with an input of floats"
-        )
-    graph.manifest.setdefault(
-        "preprocessing", {"mean": [0.0] * 3, "std": [1 / 255] * 3, "color": "RGB"}
-    )
 
 
 def _state(graph: Graph, settings: ExpandSettings) -> None:

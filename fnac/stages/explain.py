@@ -11,7 +11,8 @@ from fnac.passes.blocks import find_blocks
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.mix import NOT_EXPANDED, SKIP
-from fnac.stages.expand import ExpandSettings, mixing_pass, normalize, take_pictures
+from fnac.stages.canonical import normalize, take_pictures
+from fnac.stages.expand import ExpandSettings, mixing_pass
 
 logger = logging.getLogger(__name__)
 
