@@ -245,6 +245,20 @@ def test_cityscapes_stock_layout(tmp_path: Path) -> None:
     )
 
 
+def test_cityscapes_mask_without_its_picture_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a_0", "a_1"):
+        write_picture(tmp_path / f"leftImg8bit/val/a/{name}_leftImg8bit.png")
+        for kind in ("labelIds", "labelTrainIds"):
+            write_mask(tmp_path / f"gtFine/val/a/{name}_gtFine_{kind}.png", np.zeros((24, 32)))
+    open_data(f"cityscapes:{tmp_path}")
+    assert not caplog.text
+    (tmp_path / "leftImg8bit/val/a/a_1_leftImg8bit.png").unlink()
+    open_data(f"cityscapes:{tmp_path}")
+    assert "a_1_gtFine_labelIds.png and 0 more: no picture of this mask" in caplog.text
+
+
 def test_cityscapes_genuine(shared_data: Path) -> None:
     root = shared_data / "fixtures" / "cityscapes"
     source = open_data(f"cityscapes:{root}")
@@ -287,6 +301,20 @@ def test_camvid_segnet_layout(tmp_path: Path) -> None:
     assert check_message(f"camvid:{tmp_path}") == (
         f"{tmp_path}/trainannot/x.png: label id 12; wanted 0..10 or 11, 255 (ignore); "
         "correct the mask, or the list of classes"
+    )
+
+
+def test_camvid_missing_picture_is_named_as_the_others_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_picture(tmp_path / "images" / "val" / "x.png")
+    for name in ("x", "y"):
+        write_mask(tmp_path / "labels" / "val" / f"{name}.png", np.zeros((24, 32)))
+    open_data(f"camvid:{tmp_path}")
+    assert "y.png and 0 more: no picture of this mask" in caplog.text
+    (tmp_path / "val.txt").write_text("x\ny\n")
+    assert check_message(f"camvid:{tmp_path}").startswith(
+        f"{tmp_path}/images/val/y.png: no such file"
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
-from .files import FileSource, Pair, require_folder
+from .files import FileSource, Pair, require_folder, warn_without_picture
 from .labels import LabelTable, plain_labels
 from .source import IGNORE
 
@@ -54,4 +54,7 @@ def _list_split(root: Path, split: str) -> tuple[Pair, ...]:
             pairs.append(Pair(image, train_ids, TRAIN_IDS))
         else:
             pairs.append(Pair(image, folder / f"{base}_gtFine_labelIds.png", LABEL_IDS))
+    used = {pair.mask.name.replace("labelTrainIds", "labelIds") for pair in pairs}
+    masks = sorted((root / "gtFine" / split).glob("*/*_gtFine_labelIds.png"))
+    warn_without_picture([mask for mask in masks if mask.name not in used])
     return tuple(pairs)

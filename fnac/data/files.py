@@ -244,6 +244,12 @@ def list_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def warn_without_picture(masks: Sequence[Path]) -> None:
+    """Tell of masks that have no picture: they are not trained on."""
+    if masks:
+        logger.warning("%s and %d more: no picture of this mask", masks[0], len(masks) - 1)
+
+
 def require_folder(folder: Path, what: str) -> None:
     """Raise DataError unless ``folder`` is there."""
     if not folder.is_dir():

@@ -14,7 +14,15 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
-from .files import IMAGE_SUFFIXES, MASK_SUFFIXES, FileSource, Pair, list_by_stem, require_folder
+from .files import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIXES,
+    FileSource,
+    Pair,
+    list_by_stem,
+    require_folder,
+    warn_without_picture,
+)
 from .labels import LabelTable, plain_labels
 from .source import IGNORE
 
@@ -84,9 +92,7 @@ def _list_pairs(images: Path, masks: Path, labels: LabelTable) -> tuple[Pair, ..
         return ()
     found = list_by_stem(masks, MASK_SUFFIXES) if masks.is_dir() else {}
     pictures = list_by_stem(images, IMAGE_SUFFIXES)
-    alone = [mask for stem, mask in found.items() if stem not in pictures]
-    if alone:
-        logger.warning("%s and %d more: no picture of this mask", alone[0], len(alone) - 1)
+    warn_without_picture([mask for stem, mask in found.items() if stem not in pictures])
     return tuple(
         Pair(image, found.get(stem, masks / f"{stem}.png"), labels)
         for stem, image in pictures.items()
