@@ -96,7 +96,7 @@ def train(weights: Path, camvid: Path, epochs: int, seed: int) -> float:
             optimizer.step()
             schedule.step()
         seconds = time.perf_counter() - start
-        print(f"epoch {epoch + 1}: {seconds:.1f} s, loss {float(loss):.3f}", flush=True)
+        print(f"epoch {epoch + 1}: {seconds:.1f} s, loss {loss.item():.3f}", flush=True)
     metric = MulticlassJaccardIndex(CLASSES, ignore_index=255)
     pictures, masks = read(camvid, "val")
     net.eval()
