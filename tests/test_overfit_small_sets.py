@@ -151,9 +151,9 @@ def test_classification(tmp_path: Path, shared_data: Path) -> None:
     [
         # measured: 0.146 (of 16 at the start; only the hardest negatives are in it) and mAP 93.6
         ("ssdlite", {"batch_size": 16, "epochs": 900, "eval_every": 900, "lr": 1e-2}, 0.3, 90),
-        # measured: 0.023 (of 2.0) and 91.4; its least anchors are of 32 pixels, platelets of 16
-        ("retinanet", {"epochs": 110, "eval_every": 110, "lr": 1e-3, "lr_warmup_steps": 40,
-                       "lr_warmup_from": 0.05}, 0.1, 86),
+        # measured: 0.0005 (of 2.0) and 100.0; in half as many steps 0.033 and 84.2
+        ("retinanet", {"epochs": 220, "eval_every": 220, "lr": 1e-3, "lr_warmup_steps": 40,
+                       "lr_warmup_from": 0.05}, 0.02, 97),
     ],
 )  # fmt: skip
 def test_detection(
