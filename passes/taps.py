@@ -138,8 +138,10 @@ def flattens(node: gs.Node) -> bool:
     """Say whether rows come out: Flatten, or a Reshape that is no channel shuffle."""
     if node.op == "Flatten":
         return True
-    wanted = stored(argument(node, 1)) if node.op == "Reshape" else None
-    return wanted is not None and wanted.size == 2
+    if node.op != "Reshape":
+        return False
+    wanted, made = stored(argument(node, 1)), node.outputs[0].shape
+    return wanted.size == 2 if wanted is not None else made is not None and len(made) == 2
 
 
 def pools_everything(graph: Graph, node: gs.Node) -> bool:

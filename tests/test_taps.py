@@ -133,3 +133,15 @@ def test_a_convolution_in_front_of_the_pooling_may_be_the_classifier(shared_data
     g.refresh_shapes()
     found = find_taps(g, ("c2", "c3", "c4", "features", "last"))
     assert [t.shape[1] for t in found.values()] == [128, 256, 512, 512, 512]
+
+
+def test_features_in_front_of_rows_of_a_computed_batch() -> None:
+    """What torch exports for VGG below 224 pixels: the shape of the Reshape is computed."""
+    g = graph(
+        """(float[N,3,8,8] x) => (float[N,4] y)
+        <float[6,3,3,3] a, float[384,4] b, int64[1] c = {384}>
+        { f = Conv<pads=[1,1,1,1]>(x, a) n = Shape<start=0, end=1>(f) s = Concat<axis=0>(n, c)
+          r = Reshape(f, s) y = Gemm(r, b) }"""
+    )
+    g.refresh_shapes()
+    assert find_taps(g, ("last",))["last"].name == "f"
