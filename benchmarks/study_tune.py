@@ -5,14 +5,15 @@
 
 The script is what one writes without fnac: torchvision's MobileNetV2 (output stride 16 by
 dilation), all pictures held in memory, SGD 0.01 (head 0.05), momentum 0.9, weight decay 5e-4, poly
-0.9, flips; its validation mIoU is printed. With ``--rounds`` both sides run in turn as whole
-commands on one seed network, fnac through ``fnac tune``, and the seconds are compared pair by pair.
+0.9, flips; its validation mIoU is printed. With ``--rounds`` this script and ``fnac tune`` run in
+turn as whole commands from the same ImageNet weights, and their seconds are compared pair by pair.
 ``OMP_NUM_THREADS=1`` gives the acceptance test's one thread; WEIGHTS in torchvision's layout.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -122,11 +123,10 @@ def compare(weights: Path, camvid: Path, epochs: int, rounds: int) -> None:
         }.items():  # fmt: skip
             tuned += ["--set", f"tune.{key}={value}"]
         alone = [sys.executable, __file__, str(weights), str(camvid), "--epochs", str(epochs)]
-        run = {"number": 0}
+        number = itertools.count()
 
         def ours() -> None:
-            run["number"] += 1
-            out = str(Path(folder) / f"run{run['number']}")
+            out = str(Path(folder) / f"run{next(number)}")
             subprocess.run([*tuned, "-o", out], check=True, stderr=subprocess.DEVNULL)
 
         say(

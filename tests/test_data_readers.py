@@ -304,6 +304,18 @@ def test_camvid_segnet_layout(tmp_path: Path) -> None:
     )
 
 
+def test_ade20k_mask_without_its_picture_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_picture(tmp_path / "images" / "validation" / "x.jpg")
+    for name in ("x", "y"):
+        write_mask(tmp_path / "annotations" / "validation" / f"{name}.png", np.zeros((24, 32)))
+    lines = "".join(f"{i}\t0.1\t1\t1\tclass{i}\n" for i in range(1, 151))
+    (tmp_path / "objectInfo150.txt").write_text(f"Idx\tRatio\tTrain\tVal\tName\n{lines}")
+    open_data(f"ade20k:{tmp_path}")
+    assert "y.png and 0 more: no picture of this mask" in caplog.text
+
+
 def test_camvid_missing_picture_is_named_as_the_others_are(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

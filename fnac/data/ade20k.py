@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
-from .files import IMAGE_SUFFIXES, FileSource, Pair, list_by_stem, require_folder
+from .files import IMAGE_SUFFIXES, FileSource, Pair, list_by_stem, list_masks, require_folder
 from .labels import LabelTable
 from .source import IGNORE
 
@@ -37,10 +37,9 @@ def _list_split(root: Path, split: str) -> tuple[Pair, ...]:
     if not images.is_dir():
         return ()
     masks = root / "annotations" / split
-    return tuple(
-        Pair(image, masks / f"{stem}.png", LABELS)
-        for stem, image in list_by_stem(images, IMAGE_SUFFIXES).items()
-    )
+    pictures = list_by_stem(images, IMAGE_SUFFIXES)
+    list_masks(masks, pictures)
+    return tuple(Pair(image, masks / f"{stem}.png", LABELS) for stem, image in pictures.items())
 
 
 def _read_names(path: Path) -> list[str]:

@@ -15,8 +15,8 @@ from .files import (
     FileSource,
     Pair,
     list_by_stem,
+    list_masks,
     require_folder,
-    warn_without_picture,
 )
 from .labels import plain_labels
 from .source import IGNORE
@@ -51,9 +51,8 @@ def _list_split(root: Path, split: str) -> tuple[Pair, ...]:
     listing = root / f"{split}.txt"
     if listing.is_file() and images.parent.name == "images":
         names = listing.read_text(encoding="utf-8").split()
-    elif masks.is_dir():
-        alone = [mask for stem, mask in list_by_stem(masks, (".png",)).items() if stem not in found]
-        warn_without_picture(alone)
+    else:
+        list_masks(masks, found)
     suffix = next(iter(found.values())).suffix if found else ".jpg"
     return tuple(
         Pair(found.get(name, images / f"{name}{suffix}"), masks / f"{name}.png", LABELS)

@@ -244,6 +244,15 @@ def list_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def list_masks(
+    folder: Path, pictures: Mapping[str, Path], suffixes: Sequence[str] = (".png",)
+) -> dict[str, Path]:
+    """List the masks of a folder by stem (none where it is missing); tell of those alone."""
+    found = list_by_stem(folder, suffixes) if folder.is_dir() else {}
+    warn_without_picture([mask for stem, mask in found.items() if stem not in pictures])
+    return found
+
+
 def warn_without_picture(masks: Sequence[Path]) -> None:
     """Tell of masks that have no picture: they are not trained on."""
     if masks:

@@ -20,8 +20,8 @@ from .files import (
     FileSource,
     Pair,
     list_by_stem,
+    list_masks,
     require_folder,
-    warn_without_picture,
 )
 from .labels import LabelTable, plain_labels
 from .source import IGNORE
@@ -90,9 +90,8 @@ def read_classes(path: Path) -> list[str]:
 def _list_pairs(images: Path, masks: Path, labels: LabelTable) -> tuple[Pair, ...]:
     if not images.is_dir():
         return ()
-    found = list_by_stem(masks, MASK_SUFFIXES) if masks.is_dir() else {}
     pictures = list_by_stem(images, IMAGE_SUFFIXES)
-    warn_without_picture([mask for stem, mask in found.items() if stem not in pictures])
+    found = list_masks(masks, pictures, MASK_SUFFIXES)
     return tuple(
         Pair(image, found.get(stem, masks / f"{stem}.png"), labels)
         for stem, image in pictures.items()

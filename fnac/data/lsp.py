@@ -27,6 +27,7 @@ from fnac.errors import DataError
 from .coco_keypoints import STEM, find_annotations, read_coco_keypoints
 from .files import require_folder
 from .joints import LSP
+from .matlab_files import read_matlab
 from .persons import PADDING, Person, PersonSource, read_persons
 
 logger = logging.getLogger(__name__)
@@ -109,13 +110,7 @@ def _read_matlab(root: Path, val_fraction: float, seed: int, skip_bad: bool) -> 
 
 
 def _load(path: Path) -> npt.NDArray[np.float64]:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        joints = loadmat(path).get("joints")
-    except (OSError, ValueError, NotImplementedError, MatReadError) as error:
-        raise DataError(f"{path}: not a MATLAB file ({error}); wanted LSP's joints.mat") from error
+    joints = read_matlab(path, "joints", "LSP's joints.mat")
     if joints is None or joints.ndim != 3 or joints.shape[:2] not in ((3, 14), (14, 3)):
         found = "none" if joints is None else "x".join(str(n) for n in joints.shape)
         raise DataError(f"{path}: joints {found}; wanted 3x14xN (LSP) or 14x3xN (extended)")

@@ -25,6 +25,7 @@ from fnac.errors import DataError
 from .files import require_folder
 from .joints import MPII
 from .json_files import read_json, read_numbers
+from .matlab_files import read_matlab
 from .persons import PADDING, Person, PersonSource, read_persons
 
 HEAD_BIAS = 0.6
@@ -133,13 +134,7 @@ def _matlab_heads(path: Path, count: int) -> npt.NDArray[np.float64] | None:
     """Read head sizes (count,) from MPII's ``gt_valid.mat``; None where there is no such file."""
     if not path.is_file():
         return None
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        boxes = loadmat(path).get("headboxes_src")
-    except (OSError, ValueError, NotImplementedError, MatReadError) as error:
-        raise DataError(f"{path}: not a MATLAB file ({error}); wanted MPII's own") from error
+    boxes = read_matlab(path, "headboxes_src", "MPII's own")
     if boxes is None or boxes.shape != (2, 2, count):
         found = "none" if boxes is None else "x".join(str(n) for n in boxes.shape)
         raise DataError(f"{path}: headboxes_src {found}; wanted 2x2x{count}, one a person")
