@@ -24,6 +24,7 @@ from fnac.data.batches import BatchSettings
 from fnac.data.loader import EpochLoader
 from fnac.data.source import Dataset
 from fnac.errors import UsageError
+from fnac.heap import keep_freed_memory
 
 if TYPE_CHECKING:
     from fnac.tasks.base import Task
@@ -92,6 +93,8 @@ def open_fabric(settings: RuntimeSettings, *, single_paths: bool = False) -> Fab
         precision="32-true" if settings.precision == "32" else settings.precision,
     )
     fabric.launch()
+    if not cuda:
+        keep_freed_memory()
     if settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -346,6 +346,14 @@ def test_weights_that_are_not_numbers_are_not_equal(fnac, tmp_path) -> None:  # 
     assert (code, "NaN or infinite" in err) == (3, True), err
 
 
+def test_a_seed_that_expand_refuses_for_its_numbers_is_refused_by_inspect(fnac, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = broken("nan", tmp_path / "nan.onnx")
+    code, out, err = fnac("inspect", path)
+    assert (code, out) == (3, "")
+    assert "v: 8 of 8 values are NaN or infinite" in err
+    assert fnac("profile", path)[0] == 0, "costs do not depend on the numbers"
+
+
 def test_a_width_of_nothing(fnac) -> None:  # type: ignore[no-untyped-def]
     code, _, err = fnac("export", "mobilenetv2", "--weights", "none", "--width", "0")
     assert (code, "--width 0: wanted a multiplier above 0" in err) == (2, True), err

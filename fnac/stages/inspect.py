@@ -140,8 +140,12 @@ class Inspection:
 
 
 def inspect_file(path: Path, settings: InspectSettings) -> Inspection:
-    """Look at a file; of a seed, say what the search space would make of it."""
+    """Look at a file; of a seed, say what the search space would make of it.
+
+    Refuses weights that are no numbers, as ``expand`` would (UnsupportedGraphError).
+    """
     graph = Graph.load(path)
+    graph.check_finite()
     manifest = {k: v for k, v in graph.manifest.items() if k != "layers"}
     interface = {
         side: [

@@ -1,0 +1,28 @@
+"""Memory that a training step frees is kept for the next step."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_KEEP_ALL, _ONE_GIB = -1, 1 << 30
+_USERS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
+
+
+def keep_freed_memory() -> bool:
+    """Have glibc keep what is freed instead of giving it back to the system; True where it does.
+
+    The activations of a step are freed and allocated again at every step. Given back, each page
+    comes back zeroed through a page fault: about 5 % of a step of MobileNetV2 at 180x240 on the
+    CPU. The process then stays as large as its largest step, which it would be
+    at the next step anyway; single blocks above 1 GiB still go back.
+
+    Nothing is done under another C library, or where the user has set glibc's own variables
+    (``GLIBC_TUNABLES``, ``MALLOC_TRIM_THRESHOLD_`` and the like).
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _USERS):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all([mallopt(_TRIM_THRESHOLD, _KEEP_ALL), mallopt(_MMAP_THRESHOLD, _ONE_GIB)])
