@@ -7,8 +7,11 @@ import os
 import platform
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-_KEEP_ALL, _ONE_GIB = -1, 1 << 30
-_USERS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
+_KEEP_ALL = -1
+_MMAP_FROM = (1 << 30, 32 << 20)  # before 2.35 glibc takes 32 MiB at most
+
+USERS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
+"""The variables by which a user settles the same question."""
 
 
 def keep_freed_memory() -> bool:
@@ -16,13 +19,16 @@ def keep_freed_memory() -> bool:
 
     The activations of a step are freed and allocated again at every step. Given back, each page
     comes back zeroed through a page fault: about 5 % of a step of MobileNetV2 at 180x240 on the
-    CPU. The process then stays as large as its largest step, which it would be
-    at the next step anyway; single blocks above 1 GiB still go back.
+    CPU. The process then stays as large as its largest step, which it would be at the next step
+    anyway; single blocks above 1 GiB (32 MiB before glibc 2.35) still go back.
 
     Nothing is done under another C library, or where the user has set glibc's own variables
     (``GLIBC_TUNABLES``, ``MALLOC_TRIM_THRESHOLD_`` and the like).
     """
-    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _USERS):
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in USERS):
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all([mallopt(_TRIM_THRESHOLD, _KEEP_ALL), mallopt(_MMAP_THRESHOLD, _ONE_GIB)])
+    # either setting ends glibc's own adaptation of both: the trim threshold alone would do harm
+    if not any(mallopt(_MMAP_THRESHOLD, size) for size in _MMAP_FROM):
+        return False
+    return bool(mallopt(_TRIM_THRESHOLD, _KEEP_ALL))
