@@ -18,9 +18,9 @@ def keep_freed_memory() -> bool:
     """Have glibc keep what is freed instead of giving it back to the system; True where it does.
 
     The activations of a step are freed and allocated again at every step. Given back, each page
-    comes back zeroed through a page fault: about 5 % of a step of MobileNetV2 at 180x240 on the
-    CPU. The process then stays as large as its largest step, which it would be at the next step
-    anyway; single blocks above 1 GiB (32 MiB before glibc 2.35) still go back.
+    comes back zeroed through a page fault. The process then stays as large as its largest step,
+    which it would be at the next step anyway; single blocks above 1 GiB (32 MiB before glibc
+    2.35) still go back.
 
     Nothing is done under another C library, or where the user has set glibc's own variables
     (``GLIBC_TUNABLES``, ``MALLOC_TRIM_THRESHOLD_`` and the like).
