@@ -184,11 +184,12 @@ def run_derive(
         section["weights"] = "seed"
         given = weights_from or "seed"
         unsearched = unsearched_super(model.parent) if given == "seed" else Path(given)
+    asked = adapting.budget is not None or adapting.budget_of != "madds"
     found = derive(
         model,
         out,
         build(DeriveSettings, section, "derive"),
-        budget=adapting.parsed_budget(),
+        budget=adapting.parsed_budget() if asked else None,
         arch=None if arch is None else "seed" if arch == "seed" else Path(arch),
         unsearched=unsearched,
         arch_output=out.parent / "arch.json",
