@@ -17,7 +17,7 @@ from fnac.passes.mix_proof import comparable
 from fnac.passes.strategies import strategy
 
 from .graphs import applied, assert_same_outputs, graph, outputs, renamed
-from .mbconv_networks import same_graph
+from .mbconv_networks import left_alone, same_graph
 
 GATES = {
     "sigmoid": "e3 = Sigmoid(e2)",
@@ -203,7 +203,7 @@ def chain() -> Graph:
     )
 
 
-PLAIN = Mix(candidates=("k3", "k5", "k7", "k5g4", "k7g8"), skip=False)
+PLAIN = Mix(candidates=("k3", "k5", "k7", "kup", "k5g4", "k7g8"), skip=False)
 
 
 def test_convolutions_by_themselves_are_found_where_nothing_else_is() -> None:
@@ -214,7 +214,7 @@ def test_convolutions_by_themselves_are_found_where_nothing_else_is() -> None:
         ]  # fmt: skip
         assert set(structure.left.values()) == {
             "it reads the network's input: the stem stays as it is",
-            "it is a plain 1x1 convolution outside of every known block",
+            left_alone("1x1"),
             "its kernel is 1x3, not square and odd",
         }
         assert find_blocks(g, alone=False).blocks == ()
@@ -231,6 +231,15 @@ def test_what_a_convolution_by_itself_is_offered() -> None:
     ]
     assert "not k7g8: its groups stay as they are" in report.rewrote["g"]
     assert "not k7g8: 8 groups do not divide 16 input and 4 output" in report.rewrote["v"]
+    back, _ = applied(Choose(), mixed)
+    assert same_graph(back, chain())
+
+
+def test_whatever_window_a_convolution_has_may_grow() -> None:
+    mixed, _ = applied(Mix(candidates=("k3", "kup"), skip=False), chain())
+    assert [[c["name"] for c in la["candidates"]] for la in mixed.manifest["layers"]] == [
+        ["k3", "k5"], ["k3", "k7", "k5"], ["k3", "k5"], ["k3", "k5"], ["k3", "k5"],
+    ]  # fmt: skip
     back, _ = applied(Choose(), mixed)
     assert same_graph(back, chain())
 

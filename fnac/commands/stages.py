@@ -133,7 +133,11 @@ def export(
 @click.option("--task", type=click.Choice(TASKS), help="Cut the classifier, attach a head.")
 @expand_options
 @size_option
-@click.option("--data", metavar="SPEC", help="Pictures that restored BN is calibrated on.")
+@click.option(
+    "--data",
+    metavar="SPEC",
+    help="Pictures that restored BN is calibrated on; pictures:FOLDER needs no labels.",
+)
 @skip_bad_option
 @no_verify_option
 @dump_option
@@ -335,7 +339,9 @@ def tune(
 @click.option("--no-postprocess", is_flag=True, help="Leave the raw output (no arg-max).")
 @click.option("--fp16", is_flag=True, help="Store and compute in float16.")
 @click.option("--int8", is_flag=True, help="Quantize, calibrated on pictures of --data.")
-@click.option("--data", metavar="SPEC", help="Pictures for --int8.")
+@click.option(
+    "--data", metavar="SPEC", help="Pictures for --int8; pictures:FOLDER needs no labels."
+)
 @skip_bad_option
 @no_verify_option
 @json_option
