@@ -41,11 +41,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         seed, longer = Path(folder) / "seed.onnx", Path(folder) / "long.onnx"
         seconds("export", "mobilenetv2", "--weights", "none", "-o", str(seed))
+        resnet = Path(folder) / "resnet50.onnx"
+        seconds("export", "resnet50", "--weights", "none", "-o", str(resnet))
         long_seed(longer, 10)
         out = str(Path(folder) / "super.onnx")
         jobs = {
             "--help": ["--help"],
             "profile": ["profile", str(seed), "--json"],
+            "profile, ResNet-50": ["profile", str(resnet), "--json"],
             "expand --no-verify": ["expand", str(seed), "--no-verify", "-o", out],
             "expand --no-verify --task seg": [
                 *("expand", str(seed), "--task", "seg", "--classes", "19"),

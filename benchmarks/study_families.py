@@ -4,8 +4,8 @@
 
 For every ONNX file in FOLDER: the kinds of blocks found, what may be chosen, how many convolutions
 are left and the most frequent reason. The super network is built and the seed chosen out of it
-again: it must be the prepared seed to the bit. With every node and tensor renamed at random the row
-must stay the same.
+again: it must be the prepared seed to the bit. With every node and tensor of the file renamed at
+random, before anything else is done with it, the row must stay the same.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ HEADER = (
 
 
 def renamed(graph: Graph) -> Graph:
-    """Return a copy in which every node and inner tensor has a random name."""
+    """Return a copy in which every node and tensor has a random name."""
     made = graph.copy()
     rng = np.random.default_rng(0)
-    kept = {id(tensor) for tensor in [*made.inputs, *made.outputs]}
+    kept: set[int] = set()
     for node in made.nodes:
         node.name = f"n{rng.integers(1 << 40)}"
         for tensor in [*node.inputs, *node.outputs]:
@@ -82,9 +82,10 @@ def row(path: Path) -> tuple[str, ...]:
     name = path.stem.removesuffix(".legdyn")
     manager = PassManager(verify=False)
     try:
-        seed = prepare_seed(Graph.load(path), ExpandSettings(), manager=manager)
+        file = Graph.load(path)
+        seed = prepare_seed(file.copy(), ExpandSettings(), manager=manager)
         what = found(seed)
-        if found(renamed(seed)) != what:
+        if found(prepare_seed(renamed(file), ExpandSettings(), manager=manager)) != what:
             return (name, *what, "names matter: a bug")
         return (name, *what, seed_inside(seed))
     except FnacError as error:

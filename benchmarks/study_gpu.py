@@ -1,22 +1,24 @@
 """Step times and peak memory of every recipe of the paper, at its image size and batch.
 
-    python benchmarks/study_gpu.py [RECIPE ...] [--batch 2] [--size 320x320] [--device cuda]
+    python benchmarks/study_gpu.py [RECIPE ...] [--devices 8] [--batch 2] [--size 320x320]
 
 Random weights and pictures; fp32 and bf16. A weight step samples one path, an alpha step mixes all,
-a tuning step trains the seed's architecture, each with its loss and its optimizer's step. The
-recipes' batches are for several devices: ``--batch`` is what one holds.
+a tuning step trains the seed's architecture, each with its loss and a step of the recipe's
+optimizer, at the size and batch that the recipe gives search and tuning. ``--devices`` shares the
+batch out as several devices would; ``--batch`` says what one holds.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fnac.adaptation import one_task, recipe_for
 from fnac.config import build, parse_size
@@ -24,20 +26,22 @@ from fnac.data.joints import MPII
 from fnac.flow import resolve
 from fnac.importer import ImportedModule, import_onnx
 from fnac.models.recipes import recipe_names
+from fnac.optimizers import OptimizerSettings, make_optimizer
 from fnac.passes.anchors import AnchorSpec
 from fnac.passes.choose import choose
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
+from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings, expand
 from fnac.stages.export import ExportSettings, export_seed
+from fnac.stages.tune import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.detection import Detection
 from fnac.tasks.pose import Pose
 from fnac.tasks.segmentation import Segmentation
 
 Size = tuple[int, int]
-PER_DEVICE = {"cityscapes": 4, "coco-retinanet": 2, "coco-ssdlite": 16, "mpii": 32}
-"""Pictures of a search step on one of the paper's eight devices (MPII: all of them on one)."""
+Rows = Iterator[tuple[str, Callable[[torch.dtype], None]]]
 
 
 def measure(step: Callable[[], None], device: torch.device, rounds: int) -> tuple[float, float]:
@@ -91,44 +95,59 @@ def networks(settings: dict[str, Any], size: Size | None) -> tuple[Graph, Graph]
     return mixed, alone
 
 
-def steps(
-    mixed: Graph, alone: Graph, task: str, batch: int, size: Size, device: torch.device
-) -> dict[str, Callable[[torch.dtype], None]]:
-    """Return the three kinds of steps by name; each takes a precision."""
-    kind, targets = made_up(task, mixed, batch, size)
-    images, targets = torch.randn(batch, 3, *size, device=device), targets.to(device)
-    super_network = import_onnx(mixed.to_model()).to(device).train()
-    target = import_onnx(alone.to_model()).to(device).train()
+class Steps:
+    """The steps of one stage: a network, its batch, its optimizers."""
 
-    def run(module: ImportedModule, parameters: list[nn.Parameter], precision: torch.dtype) -> None:
-        optimizer = torch.optim.SGD(parameters, 1e-6, momentum=0.9)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            outputs = module(images)
-        kind.loss(outputs, targets, size).backward()
+    def __init__(self, graph: Graph, task: str, batch: int, size: Size, device: torch.device):
+        self.size, self.device = size, device
+        self.task, targets = made_up(task, graph, batch, size)
+        self.images, self.targets = torch.randn(batch, 3, *size, device=device), targets.to(device)
+        self.module: ImportedModule = import_onnx(graph.to_model()).to(device).train()
+        self.alphas = [point.alpha for point in self.module.choice_points]
+
+    def optimizer(self, settings: OptimizerSettings) -> torch.optim.Optimizer:
+        """Return the recipe's optimizer of the weights; small steps: only their time counts."""
+        slow = dataclasses.replace(settings, lr=1e-9, head_lr=None, lr_batch=None)
+        module = self.module
+        return make_optimizer(slow, module.backbone_parameters(), module.head_parameters())
+
+    def step(self, optimizer: torch.optim.Optimizer, precision: torch.dtype) -> None:
+        """Take one: forward, loss, backward, the optimizer's step."""
+        with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
+            outputs = self.module(self.images)
+        self.task.loss(outputs, self.targets, self.size).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    points = super_network.choice_points
-    alphas = [point.alpha for point in points]
-    weights = [*super_network.backbone_parameters(), *super_network.head_parameters()]
+    def one_path(self) -> None:
+        """Sample the path of a weight step."""
+        self.module.choose([int(torch.randint(0, len(a), ())) for a in self.alphas])
+
+    def all_paths(self) -> None:
+        """Mix all paths, as an alpha step does; only the alphas are trained."""
+        self.module.mix()
+        for weight in (*self.module.backbone_parameters(), *self.module.head_parameters()):
+            weight.requires_grad_(False)
+
+
+def search_rows(steps: Steps, settings: SearchSettings) -> Rows:
+    """Yield the weight step and the alpha step of a search, each ready to be taken."""
+    weights = steps.optimizer(settings)
 
     def weight_step(precision: torch.dtype) -> None:
-        super_network.choose([int(torch.randint(0, len(a), ())) for a in alphas])
-        run(super_network, weights, precision)
+        steps.one_path()
+        steps.step(weights, precision)
 
-    def alpha_step(precision: torch.dtype) -> None:
-        super_network.mix()
-        for weight in weights:
-            weight.requires_grad_(False)
-        run(super_network, alphas, precision)
-        for weight in weights:
-            weight.requires_grad_(True)
+    yield "weight step", weight_step
+    steps.all_paths()
+    alphas = torch.optim.Adam(steps.alphas, 1e-9)
+    yield "alpha step", lambda precision: steps.step(alphas, precision)
 
-    return {
-        "weight step": weight_step,
-        "alpha step": alpha_step,
-        "tuning step": lambda precision: run(target, list(target.parameters()), precision),
-    }
+
+def tune_rows(steps: Steps, settings: TuneSettings) -> Rows:
+    """Yield the tuning step of a target as large as the seed."""
+    optimizer = steps.optimizer(settings)
+    yield "tuning step", lambda precision: steps.step(optimizer, precision)
 
 
 def main() -> None:
@@ -136,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*")
     parser.add_argument("--size", type=parse_size, help="default: the recipe's")
+    parser.add_argument("--devices", type=int, default=1, help="share the batch out to so many")
     parser.add_argument("--batch", type=int, help="pictures on the device")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--rounds", type=int, default=10)
@@ -152,20 +172,22 @@ def main() -> None:
     for name in given.recipes or papers:
         recipe = recipe_for(name, seed=None, task=None, data="none") or {}
         recipe.setdefault("adapt", {})["task"] = one_task(None, recipe, recipe, name)
-        settings = resolve(recipe)
-        mixed, alone = networks(settings, given.size)
-        crop = settings["search"]["crop"] or settings["expand"]["size"]
-        size = given.size or (int(crop[0]), int(crop[1]))
-        batch = given.batch or next(n for k, n in PER_DEVICE.items() if name.startswith(k))
-        kinds = steps(mixed, alone, settings["adapt"]["task"], batch, size, device)
-        for what, step in kinds.items():
-            for precision in (torch.float32, torch.bfloat16):
-                row = f"| {name} | {size[0]}x{size[1]} | {batch} | {what} | {precision} |"
-                try:
-                    seconds, memory = measure(lambda: step(precision), device, given.rounds)  # noqa: B023
-                    print(f"{row} {1000 * seconds:.1f} | {memory:.1f} |", flush=True)
-                except torch.cuda.OutOfMemoryError:
-                    print(f"{row} out of memory | |", flush=True)
+        resolved = resolve(recipe)
+        mixed, alone = networks(resolved, given.size)
+        searching = build(SearchSettings, recipe.get("search", {}), "search")
+        tuning = build(TuneSettings, recipe.get("tune", {}), "tune")
+        for graph, rows, how in ((mixed, search_rows, searching), (alone, tune_rows, tuning)):
+            size = given.size or how.crop or how.whole_size(graph.manifest)
+            batch = given.batch or max(1, how.batch_size // given.devices)
+            steps = Steps(graph, resolved["adapt"]["task"], batch, size, device)
+            for what, step in rows(steps, how):
+                for precision in (torch.float32, torch.bfloat16):
+                    row = f"| {name} | {size[0]}x{size[1]} | {batch} | {what} | {precision} |"
+                    try:
+                        seconds, memory = measure(lambda: step(precision), device, given.rounds)  # noqa: B023
+                        print(f"{row} {1000 * seconds:.1f} | {memory:.1f} |", flush=True)
+                    except torch.cuda.OutOfMemoryError:
+                        print(f"{row} out of memory | |", flush=True)
 
 
 if __name__ == "__main__":

@@ -49,18 +49,11 @@ class AdaptSettings:
         if self.task not in TASKS:
             raise UsageError(f"--task {self.task}: known: {', '.join(TASKS)}")
 
-    @property
-    def unlimited(self) -> bool:
-        """Say whether the choice is free of a budget."""
-        return self.budget == "none"
-
     def parsed_budget(self) -> Budget | None:
-        """Return the budget; None means the seed's own MAdds, or none at all (``unlimited``)."""
+        """Return the budget, by default the seed's own cost; None: there is none (``none``)."""
         from fnac.search.budget import parse_budget
 
-        if self.unlimited:
-            return None
-        if self.budget is None and self.budget_of == "madds":
+        if self.budget == "none":
             return None
         return parse_budget("1x" if self.budget is None else self.budget, self.budget_of)
 

@@ -228,6 +228,8 @@ def _steps(run: AdaptRun, resolved: dict[str, dict[str, Any]], notes: list[str])
         trained,
         run.path("search"),
         build(SearchSettings, settings, "search"),
+        budget=run.budget,
+        latency_table=run.latencies(),
     )
     searched = time.perf_counter()
     target = run.path("target.onnx")

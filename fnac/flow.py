@@ -117,6 +117,7 @@ def resolve(config: Config) -> dict[str, dict[str, Any]]:
 
     The classes of the head come from the data set where nothing says them.
     """
+    from fnac.search.budget import check_lambda
     from fnac.search.settings import SearchSettings
     from fnac.stages.derive import DeriveSettings
     from fnac.stages.emit import EmitSettings
@@ -141,11 +142,7 @@ def resolve(config: Config) -> dict[str, dict[str, Any]]:
         raise UsageError(f"{unknown[0]}: adapt has no such section; it has: {known}")
     config = with_answers(config)
     settings = adapt_settings(config, "seg")
-    settings.parsed_budget()
-    if settings.unlimited and config.get("search", {}).get("lambda_") is None:
-        raise UsageError(
-            "--budget none: there is nothing that lambda could be steered to; fix it with --lambda"
-        )
+    check_lambda(settings.parsed_budget(), config.get("search", {}).get("lambda_"))
     sections = {section: dict(config.get(section, {})) for section in kinds}
     sections["expand"]["task"] = settings.task
     if sections["expand"].get("classes") is None:
@@ -257,7 +254,7 @@ class AdaptRun:
 
     def expand(self) -> None:
         """seed.onnx -> super.onnx; refuse an impossible budget."""
-        from fnac.search.budget import budget_costs, resolve_budget
+        from fnac.search.budget import budget_costs
         from fnac.stages.expand import ExpandSettings
 
         if not self.path("super.onnx").exists():
@@ -277,7 +274,8 @@ class AdaptRun:
             log.info("expanded: %d layers to choose", len(graph.manifest["layers"]))
         manifest = Graph.load(self.path("super.onnx")).manifest
         costs = budget_costs(manifest, self.settings.budget_of, self.latencies())
-        resolve_budget(self.budget, costs)
+        if self.budget is not None:
+            self.budget.resolve(costs)
 
     def _warn_of_distortion(self, graph: Graph) -> None:
         """Say so when pictures will be squeezed into the network's size."""
@@ -316,7 +314,6 @@ class AdaptRun:
 
     def derive(self) -> None:
         """super.onnx -> target.onnx and arch.json, within the budget."""
-        from fnac.search.budget import parse_budget
         from fnac.stages.derive import DeriveSettings, derive
 
         if self.path("target.onnx").exists():
@@ -326,7 +323,7 @@ class AdaptRun:
             self.path("super.onnx"),
             self.path("target.part.onnx"),
             settings,
-            budget=None if self.settings.unlimited else self.budget or parse_budget("1x"),
+            budget=self.budget,
             arch_output=self.path("arch.json"),
             latency_table=self.latencies(),
             unsearched=unsearched_super(self.folder) if settings.weights == "seed" else None,

@@ -69,12 +69,26 @@ def expand_graph(
 
     def images(network: Graph) -> np.ndarray:
         assert data is not None
-        source = open_source(data)
-        task = task_for(data, source, {}, network.manifest)
+        source, task = to_calibrate_on(data, {}, network)
         return calibration_images(source, task, _image_size(network), network.manifest, count=count)
 
     made = expand(graph, settings, manager=manager, images=images if data else None)
     return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
+
+
+def to_calibrate_on(
+    adapting: AdaptSettings, config: Config, network: Graph
+) -> tuple[DataSource, Task]:
+    """Return the data set that the settings name, or ``pictures:FOLDER`` without labels."""
+    from fnac.data.picture_folder import SPEC, read_pictures
+    from fnac.tasks.segmentation import Segmentation
+
+    spec = adapting.data or ""
+    if spec.startswith(SPEC):
+        folder = Path(spec.removeprefix(SPEC))
+        return read_pictures(folder, skip_bad=adapting.skip_bad), Segmentation(("nothing",))
+    source = open_source(adapting)
+    return source, task_for(adapting, source, config, network.manifest)
 
 
 def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
@@ -184,11 +198,12 @@ def run_derive(
         section["weights"] = "seed"
         given = weights_from or "seed"
         unsearched = unsearched_super(model.parent) if given == "seed" else Path(given)
+    asked = adapting.budget is not None or adapting.budget_of != "madds"
     found = derive(
         model,
         out,
         build(DeriveSettings, section, "derive"),
-        budget=adapting.parsed_budget(),
+        budget=adapting.parsed_budget() if asked else None,
         arch=None if arch is None else "seed" if arch == "seed" else Path(arch),
         unsearched=unsearched,
         arch_output=out.parent / "arch.json",
@@ -232,8 +247,7 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
     adapting = adapt_settings(config, task_of(model))
     images = None
     if adapting.data:
-        source = open_source(adapting)
-        task = task_for(adapting, source, config, Graph.load(model).manifest)
+        source, task = to_calibrate_on(adapting, config, Graph.load(model))
         images = emit_images(model, settings, source, task)
     found = emit(model, out, settings, images=images)
     return {

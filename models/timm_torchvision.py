@@ -122,6 +122,11 @@ def _torchvision(name: str, pretrained: bool, classes: int | None) -> LibraryNet
 
     known = zoo.list_models(module=zoo)
     if name not in known:
+        if name in zoo.list_models():
+            raise ModelError(
+                f"torchvision:{name}: it is no image classifier; export the classifier that its "
+                "backbone comes from, and give it a head with --task"
+            )
         raise ModelError(f"torchvision:{name}: {_similar(name, known)}")
     published = zoo.get_model_weights(name).DEFAULT
     try:

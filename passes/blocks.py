@@ -131,7 +131,10 @@ def _why_no_block(conv: gs.Node) -> str:
     window = "x".join(str(d) for d in conv.inputs[1].shape[2:])
     groups = int(conv.attrs.get("group", 1))
     split = f" in {groups} groups" if groups > 1 else ""
-    return f"it is a plain {window} convolution{split} outside of every known block"
+    why = "where there are blocks, they alone are searched"
+    if set(conv.inputs[1].shape[2:]) == {1}:
+        why = "it has no window to grow, and others read its channels"
+    return f"it is a plain {window} convolution{split} outside of every known block: {why}"
 
 
 __all__ = ["PATTERNS", "Block", "Stage", "Structure", "find_blocks"]

@@ -126,7 +126,9 @@ def with_batch_statistics(graph: Graph) -> Graph:
     for node in list(made.nodes):
         if node.op != "BatchNormalization":
             continue
-        rank = 4
+        maker = made.producer(node.inputs[0])
+        rank = 2 if maker is not None and maker.op == "Gemm" else 4
+        over = [0, *range(2, rank)]
         gamma, beta = (
             gs.Constant(
                 made.new_name(f"{node.name}.{word}"),
@@ -139,7 +141,7 @@ def with_batch_statistics(graph: Graph) -> Graph:
             made.new_name(f"{prefix}.eps"),
             np.array(node.attrs.get("epsilon", 1e-5), node.inputs[1].dtype),
         )
-        axes = gs.Constant(made.new_name(f"{prefix}.axes"), np.array([0, 2, 3]))
+        axes = gs.Constant(made.new_name(f"{prefix}.axes"), np.array(over))
         nodes: list[gs.Node] = []
 
         def add(
@@ -162,7 +164,7 @@ def with_batch_statistics(graph: Graph) -> Graph:
         variance = add("ReduceMean", [add("Mul", [centred, centred]), *means])
         for step in nodes:
             if step.op == "ReduceMean" and not means:
-                step.attrs["axes"] = [0, 2, 3]
+                step.attrs["axes"] = over
         scale = add("Div", [gamma, add("Sqrt", [add("Add", [variance, epsilon])])])
         add("Add", [add("Mul", [centred, scale]), beta], y)
         made.insert(nodes, after=node)

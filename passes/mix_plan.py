@@ -112,7 +112,7 @@ def _candidates(
     found: dict[str, Candidate] = {}
     declined: dict[str, str] = {}
     for name in names:
-        spelled = read_name(name)
+        spelled = read_name(name, block.kernel)
         form = block.form_of(spelled, added=added)
         if form is None:
             continue

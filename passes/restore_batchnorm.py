@@ -34,22 +34,29 @@ ACTIVATIONS = (
 )  # fmt: skip
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 PREDICTIONS = ("Sigmoid", "Tanh", "Mul")  # what may stand behind a last layer, too
+BY_PIXEL = (
+    "Add", "Sub", "Div", "BatchNormalization", "Dropout", "Identity", "Flatten", "Reshape",
+    "Squeeze", "Unsqueeze", "Transpose",
+)  # fmt: skip
+RESTORED = ("Conv", "Gemm")
 POOLED = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
 OTHER_NORMS = (
-    "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization",
-    "LpNormalization", "MeanVarianceNormalization", "RMSNormalization",
+    "InstanceNormalization", "LayerNormalization", "GroupNormalization", "LpNormalization",
+    "MeanVarianceNormalization", "RMSNormalization",
 )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class RestoreBatchNorm(Pass):
-    """Insert BatchNormalization behind convolutions that lost it; eval mode computes the same.
+    """Insert BatchNormalization behind layers that lost it; eval mode computes the same.
 
-    Matches  Conv with a stored weight and bias that feeds an activation, a residual Add or
+    Matches  Conv or Gemm with a stored weight and bias that feeds an activation, a residual Add or
              another layer. ``where=auto`` decides from the whole network whether BN was folded: it
-             has no normalisation of any kind, and it has a depthwise Conv with a bias, or a
-             residual Add of a Conv with a bias. A plain chain (SqueezeNet, VGG) never had BN, and
-             one that had (a folded VGG-BN) looks the same: force it with ``where=all``.
+             has no other normalisation and no BN behind a layer, and it has a depthwise Conv with
+             a bias, or a residual Add of a Conv with a bias, or a BN elsewhere (in front of a
+             layer, behind a concatenation), which folding left. A plain chain (SqueezeNet, VGG)
+             never had BN, and one that had (a folded VGG-BN) looks the same: force it with
+             ``where=all``.
     Left     squeeze-excitation and pooling branches (their input is one pixel: no statistics), the
              last layer, convolutions without bias.
     Changes  the bias goes into a new BatchNormalization; statistics are those of ``images``, or
@@ -80,11 +87,11 @@ class RestoreBatchNorm(Pass):
         """See the class. Raises UnsupportedGraphError if the pictures do not fit the network."""
         report = Report()
         whole = why_not_folded(graph) if self.where == "auto" else None
-        inner = _with_layers_behind(graph)
+        inner, pooled = _with_layers_behind(graph), _pooled(graph)
         chosen: list[gs.Node] = []
         for node in graph.nodes:
-            if node.op == "Conv":
-                why_not = whole or _why_left(node, graph, inner)
+            if node.op in RESTORED:
+                why_not = whole or _why_left(node, graph, inner, pooled)
                 if why_not is None:
                     chosen.append(node)
                 else:
@@ -117,12 +124,25 @@ class RestoreBatchNorm(Pass):
 
 
 def why_not_folded(graph: Graph) -> str | None:
-    """Say why the network does not look like one whose BatchNormalization was folded."""
+    """Say why the network does not look like one whose BatchNormalization was folded.
+
+    A folded network may keep the BatchNormalizations that no layer could take in (in front of a
+    convolution, behind a sum or a concatenation), but none behind a convolution.
+    """
+    of_picture, pooled = _of_picture(graph), _pooled(graph)
+    kept = False
     for node in graph.nodes:
-        if node.op in OTHER_NORMS:
+        if node.op in OTHER_NORMS and id(node.inputs[0]) not in pooled:
             return f"the network normalises by itself ({node.op} {node.name})"
+        if node.op == "BatchNormalization":
+            if id(node.inputs[0]) not in of_picture:
+                return f"the network standardises its weights ({node.op} {node.name})"
+            kept = True
+            maker = graph.producer(node.inputs[0])
+            if maker is not None and maker.op in RESTORED:
+                return f"the network normalises by itself ({node.op} {node.name})"
     for node in graph.nodes:
-        if node.op == "Conv" and argument(node, 2) is not None and _is_depthwise(node):
+        if node.op in RESTORED and argument(node, 2) is not None and (kept or _is_depthwise(node)):
             return None
         if node.op == "Add" and _adds_residual(node, graph):
             return None
@@ -131,8 +151,14 @@ def why_not_folded(graph: Graph) -> str | None:
 
 def _is_depthwise(node: gs.Node) -> bool:
     weight = node.inputs[1]
-    group = int(node.attrs.get("group", 1))
+    group = int(node.attrs.get("group", 1)) if node.op == "Conv" else 1
     return isinstance(weight, gs.Constant) and group > 1 and weight.shape[1] == 1
+
+
+def _adds_plainly(node: gs.Node) -> bool:
+    """Say whether a Gemm adds its bias as it is stored, one number to each channel."""
+    once = all(node.attrs.get(factor, 1.0) == 1.0 for factor in ("alpha", "beta"))
+    return once and len(node.inputs[2].shape) == 1
 
 
 def _adds_residual(node: gs.Node, graph: Graph) -> bool:
@@ -142,7 +168,7 @@ def _adds_residual(node: gs.Node, graph: Graph) -> bool:
     return any(m is not None and m.op == "Conv" and len(m.inputs) > 2 for m in makers)
 
 
-def _why_left(node: gs.Node, graph: Graph, inner: set[int]) -> str | None:
+def _why_left(node: gs.Node, graph: Graph, inner: set[int], pooled: set[int]) -> str | None:
     """Say why no BatchNormalization belongs behind ``node``; None if one does."""
     if stored(node.inputs[1]) is None:
         return "its weight is computed"
@@ -154,9 +180,11 @@ def _why_left(node: gs.Node, graph: Graph, inner: set[int]) -> str | None:
         return "it has no bias"
     if stored(bias) is None:
         return "its bias is computed"
+    if node.op == "Gemm" and not _adds_plainly(node):
+        return "its bias is not one number a channel"
     if graph.is_output(node.outputs[0]) or not readers:
         return "its output is an output of the network"
-    if _reads_pooled(node, graph):
+    if id(node.inputs[0]) in pooled:
         return "its input is pooled to one pixel"
     activated = any(r.op in ACTIVATIONS and r.op not in PREDICTIONS for r in readers)
     if not activated and id(node) not in inner:
@@ -174,18 +202,26 @@ def _with_layers_behind(graph: Graph) -> set[int]:
     return inner
 
 
-def _reads_pooled(node: gs.Node, graph: Graph) -> bool:
-    """Say whether only pointwise nodes and convolutions lie between a global pooling and here."""
-    current: gs.Node | None = node
-    while current is not None:
-        current = graph.producer(current.inputs[0]) if current.inputs else None
-        if current is not None and current.op in POOLED:
-            return True
-        if current is None or current.op not in (*ACTIVATIONS, "Conv", "BatchNormalization"):
-            return False
-        if current.op == "Mul" and len(current.inputs) == 2:
-            return False
-    return False
+def _of_picture(graph: Graph) -> set[int]:
+    """Return the ids of the tensors that depend on an input of the network."""
+    found = {id(tensor) for tensor in graph.inputs}
+    for node in graph.nodes:
+        if any(id(tensor) in found for tensor in node.inputs):
+            found.update(id(tensor) for tensor in node.outputs)
+    return found
+
+
+def _pooled(graph: Graph) -> set[int]:
+    """Return the ids of the tensors that are made of nothing but globally pooled features."""
+    found: set[int] = set()
+    for node in graph.nodes:
+        moving = [t for t in node.inputs if not isinstance(t, gs.Constant) and t.name]
+        passes_on = node.op in (*ACTIVATIONS, *LINEAR, *OTHER_NORMS, *BY_PIXEL)
+        if node.op in POOLED or (
+            passes_on and moving and all(id(tensor) in found for tensor in moving)
+        ):
+            found.update(id(tensor) for tensor in node.outputs)
+    return found
 
 
 def _insert(

@@ -137,3 +137,11 @@ def same_graph(a: Graph, b: Graph) -> bool:
     """Say whether two graphs are equal to the bit: nodes, names, weights, interface, in order."""
     left, right = (g.to_model().graph.SerializeToString(deterministic=True) for g in (a, b))
     return bool(left == right)
+
+
+def left_alone(window: str, split: str = "") -> str:
+    """Say why a convolution outside of all blocks is left, as find_blocks does."""
+    why = "where there are blocks, they alone are searched"
+    if window == "1x1":
+        why = "it has no window to grow, and others read its channels"
+    return f"it is a plain {window} convolution{split} outside of every known block: {why}"

@@ -8,9 +8,7 @@ from fnac.passes.blocks import find_blocks
 from fnac.passes.graph import Graph
 
 from .graphs import graph, renamed
-from .mbconv_networks import mbconv_network
-
-PLAIN = "it is a plain 3x3 convolution outside of every known block"
+from .mbconv_networks import left_alone, mbconv_network
 
 
 def shape_of(g: Graph) -> list[tuple[float, int, list[str]]]:
@@ -34,8 +32,8 @@ def test_finds_stages_and_blocks_whatever_the_names(bn: bool, act: str, bias: bo
 
 def test_says_why_other_convolutions_are_left() -> None:
     assert find_blocks(mbconv_network()).left == {
-        "stem": PLAIN,
-        "last": "it is a plain 1x1 convolution outside of every known block",
+        "stem": left_alone("3x3"),
+        "last": left_alone("1x1"),
     }
 
 
@@ -107,7 +105,7 @@ BLOCK = "<float[6,2,1,1] e, float[6,1,3,3] d, float[2,6,1,1] p{more}>"
             """a = Conv(x, e) b = Relu(a) c = Conv<group=2, pads=[1,1,1,1]>(b, q)
                y = Conv(c, p)""",
             ", float[6,3,3,3] q",
-            "it is a plain 3x3 convolution in 2 groups outside of every known block",
+            left_alone("3x3", " in 2 groups"),
         ),
         (
             """a = Conv(x, e) b = Relu(a) c = Conv<group=6, pads=[0,1,0,1]>(b, q)
@@ -145,12 +143,12 @@ def test_shared_weights_keep_a_block_out() -> None:
         {{ a = Conv(x, e) b = Relu(a) c = Conv<group=6, pads=[1,1,1,1]>(b, d) f = Conv(c, p)
            h = Conv(f, e) i = Relu(h) j = Conv<group=6, pads=[1,1,1,1]>(i, d) y = Conv(j, p) }}""")
     assert find_blocks(g, alone=False).left == {
-        "a": "it is a plain 1x1 convolution outside of every known block",
+        "a": left_alone("1x1"),
         "c": "its weights are shared with h",
-        "f": "it is a plain 1x1 convolution outside of every known block",
-        "h": "it is a plain 1x1 convolution outside of every known block",
+        "f": left_alone("1x1"),
+        "h": left_alone("1x1"),
         "j": "its weights are shared with a",
-        "y": "it is a plain 1x1 convolution outside of every known block",
+        "y": left_alone("1x1"),
     }
 
 

@@ -290,6 +290,33 @@ def test_skip_bad_leaves_out_what_is_wrong_and_counts(fnac, bundled, tmp_path) -
     assert "label id 9" in err
 
 
+def test_pictures_that_restored_bn_is_calibrated_on_may_be_bad(fnac, bundled, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    folded = tmp_path / "folded.onnx"
+    assert fnac("emit", bundled, "--no-postprocess", "--no-verify", "-o", folded)[0] == 0
+    data = pictures(tmp_path / "data", "train", "val")
+    (tmp_path / "data" / "masks" / "train" / "a.png").unlink()
+    out = tmp_path / "super.onnx"
+    words = ("expand", folded, "--task", "seg", "--size", "32x32", "--no-verify", "--data", data)
+    code, _, err = fnac(*words, "-o", out)
+    assert (code, out.exists(), "a.png: no such file" in err) == (6, False, True), err
+    code, _, err = fnac(*words, "--skip-bad", "-o", out)
+    assert code == 0, err
+    assert "1 of 4 samples of 'train' are left out; the first:" in err
+
+    (tmp_path / "data" / "images" / "val" / "b.png").write_bytes(b"no picture")
+    words = (*words[:-1], f"pictures:{tmp_path / 'data' / 'images'}", "-o", tmp_path / "other.onnx")
+    code, _, err = fnac(*words)
+    assert (code, "b.png: cannot be decoded (not a picture)" in err) == (6, True), err
+    code, _, err = fnac(*words, "--skip-bad")
+    assert code == 0, err
+    assert "1 of 8 samples of 'train' are left out" in err
+    assert "batch normalisation restored behind" in err
+    code, _, err = fnac(
+        "expand", folded, "--data", f"pictures:{tmp_path / 'none'}", "--task", "seg"
+    )
+    assert (code, "no such folder; wanted a folder of pictures" in err) == (6, True), err
+
+
 def pictures(root: Path, *splits: str) -> str:
     for split in splits:
         for kind, mode in (("images", "RGB"), ("masks", "L")):

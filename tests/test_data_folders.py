@@ -13,9 +13,24 @@ from PIL import Image
 from fnac.data import open_data
 from fnac.data.ade20k import read_ade20k
 from fnac.data.class_folders import read_class_folders
+from fnac.data.files import on_threads
 from fnac.data.voc_segmentation import CLASSES, read_voc_segmentation
 from fnac.errors import DataError
 from tests.persons import write_picture
+
+
+def test_a_long_check_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert list(on_threads(str, range(100))) == [str(i) for i in range(100)]
+    assert caplog.messages == [], "nobody waits for a short one"
+    monkeypatch.setattr("fnac.progress.LINE_EVERY_S", 0.0)
+    assert len(list(on_threads(str, range(100)))) == 100
+    assert [line.split(",")[0] for line in caplog.messages] == [
+        "check: file 64 of 100",
+        "check: file 100 of 100",
+    ]
 
 
 def write_mask(path: Path, ids: np.ndarray) -> None:

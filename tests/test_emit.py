@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.verify import random_feed, run
 from fnac.stages.emit import EmitSettings, emit
@@ -176,8 +177,9 @@ def test_smaller_numbers_answer_nearly_the_same(
     # 11 bits of significand; 8 bits of range
     assert np.abs(a - b).max() <= {"fp16": 2e-3, "int8": 5e-2}[precision] * np.abs(a).max()
     assert made.manifest["role"] == "model"
-    convs = [n for n in made.nodes if n.op == "Conv"]
-    assert all("fnac.madds" in n.metadata for n in convs)
+    madds = [int(node.metadata["fnac.madds"]) for node in made.nodes]
+    assert madds == [row.madds for row in result.profile.nodes]
+    assert sum(madds) == profile(Graph.load(target)).madds > 0
 
 
 def test_contradictions_and_missing_pictures_are_refused(target: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from fnac.passes.mix_proof import comparable
 from fnac.passes.strategies import strategy
 
 from .graphs import applied, assert_same_outputs, graph, outputs, renamed
-from .mbconv_networks import same_graph
+from .mbconv_networks import left_alone, same_graph
 
 GATES = {
     "sigmoid": "e3 = Sigmoid(e2)",
@@ -203,7 +203,7 @@ def chain() -> Graph:
     )
 
 
-PLAIN = Mix(candidates=("k3", "k5", "k7", "k5g4", "k7g8"), skip=False)
+PLAIN = Mix(candidates=("k3", "k5", "k7", "kup", "k5g4", "k7g8"), skip=False)
 
 
 def test_convolutions_by_themselves_are_found_where_nothing_else_is() -> None:
@@ -214,7 +214,7 @@ def test_convolutions_by_themselves_are_found_where_nothing_else_is() -> None:
         ]  # fmt: skip
         assert set(structure.left.values()) == {
             "it reads the network's input: the stem stays as it is",
-            "it is a plain 1x1 convolution outside of every known block",
+            left_alone("1x1"),
             "its kernel is 1x3, not square and odd",
         }
         assert find_blocks(g, alone=False).blocks == ()
@@ -231,6 +231,15 @@ def test_what_a_convolution_by_itself_is_offered() -> None:
     ]
     assert "not k7g8: its groups stay as they are" in report.rewrote["g"]
     assert "not k7g8: 8 groups do not divide 16 input and 4 output" in report.rewrote["v"]
+    back, _ = applied(Choose(), mixed)
+    assert same_graph(back, chain())
+
+
+def test_whatever_window_a_convolution_has_may_grow() -> None:
+    mixed, _ = applied(Mix(candidates=("k3", "kup"), skip=False), chain())
+    assert [[c["name"] for c in la["candidates"]] for la in mixed.manifest["layers"]] == [
+        ["k3", "k5"], ["k3", "k7", "k5"], ["k3", "k5"], ["k3", "k5"], ["k3", "k5"],
+    ]  # fmt: skip
     back, _ = applied(Choose(), mixed)
     assert same_graph(back, chain())
 
@@ -259,3 +268,46 @@ def test_dilated_kernels_are_not_claimed() -> None:
     assert (wider.name, own.name) == ("k5", "k3")
     assert comparable(layer, wider, strategy("fna"))
     assert not comparable(layer, wider, strategy("dilate"))
+
+
+STEM = """i = Conv<pads=[1,1,1,1], strides=[2,2]>(x, w0) i1 = Relu(i)
+          j = Conv<pads=[1,1,1,1], strides=[2,2]>(i1, w1) j1 = Relu(j)"""
+ELAN = f"""(float[N,3,32,32] x) => (float[N,16,8,8] y)
+    <float[8,3,3,3] w0, float[16,8,3,3] w1, float[8,16,1,1] a, float[8,16,1,1] b, float[8,8,3,3] c,
+     float[8,8,3,3] d, float[8,8,3,3] e, float[8,8,3,3] f, float[16,32,1,1] g>
+    {{ {STEM} p = Conv(j1, a) p1 = Relu(p) q = Conv(j1, b) q1 = Relu(q)
+      r = Conv<pads=[1,1,1,1]>(q1, c) r1 = Relu(r) s = Conv<pads=[1,1,1,1]>(r1, d) s1 = Relu(s)
+      t = Conv<pads=[1,1,1,1]>(s1, e) t1 = Relu(t) u = Conv<pads=[1,1,1,1]>(t1, f) u1 = Relu(u)
+      v = Concat<axis=1>(p1, q1, s1, u1) k = Conv(v, g) y = Relu(k) }}"""
+C2F = f"""(float[N,3,32,32] x) => (float[N,16,8,8] y)
+    <float[8,3,3,3] w0, float[16,8,3,3] w1, float[16,16,1,1] a, float[8,8,3,3] c, float[8,8,3,3] d,
+     float[8,8,3,3] e, float[8,8,3,3] f, float[16,32,1,1] g>
+    {{ {STEM} p = Conv(j1, a) p0 = Sigmoid(p) p1 = Mul(p, p0) l, m = Split<axis=1,num_outputs=2>(p1)
+      r = Conv<pads=[1,1,1,1]>(m, c) r1 = Relu(r) s = Conv<pads=[1,1,1,1]>(r1, d) s1 = Relu(s)
+      s2 = Add(m, s1) t = Conv<pads=[1,1,1,1]>(s2, e) t1 = Relu(t)
+      u = Conv<pads=[1,1,1,1]>(t1, f) u1 = Relu(u) u2 = Add(s2, u1)
+      v = Concat<axis=1>(l, m, s2, u2) k = Conv(v, g) y = Relu(k) }}"""
+
+
+@pytest.mark.parametrize(
+    ("body", "blocks"),
+    [
+        (ELAN, [("plain", "j"), ("plain", "r"), ("plain", "s"), ("plain", "t"), ("plain", "u")]),
+        (C2F, [("plain", "j"), ("region", "r"), ("region", "t")]),
+    ],
+    ids=["ELAN", "C2f"],
+)
+def test_stages_of_detectors_grow_between_their_concatenations(
+    body: str, blocks: list[tuple[str, str]]
+) -> None:
+    before = graph(body, opset=18)
+    structure = find_blocks(before)
+    assert [(b.kind, b.node_name) for b in structure.blocks] == blocks
+    assert structure.left["k"] == left_alone("1x1")
+    assert [b.kind for b in find_blocks(renamed(before)).blocks] == [kind for kind, _ in blocks]
+    mixed, _ = applied(PLAIN, before)
+    offered = [[c["name"] for c in la["candidates"]] for la in mixed.manifest["layers"]]
+    assert len(offered) == len(blocks)
+    assert all({"k3", "k5", "k7"} <= set(names) for names in offered)
+    back, _ = applied(Choose(), mixed)
+    assert same_graph(back, before)

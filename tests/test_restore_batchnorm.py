@@ -135,6 +135,49 @@ def test_a_network_with_its_own_norm_is_left() -> None:
     }
 
 
+PREACTIVATED = """(float[N,4,8,8] x) => (float[N,2] y)
+    <float[4] g, float[4] h, float[4] m, float[4] s, float[8,4,1,1] w, float[8] b, float[4,8,3,3] v,
+     float[4,4,1,1] u, float[4] c, float[6,4] p, float[6] q, float[2,6] t>
+    { n = BatchNormalization(x, g, h, m, s) a = Relu(n) k = Conv(a, w, b) e = Relu(k)
+      j = Conv<pads = [1, 1, 1, 1]>(e, v)
+      l = GlobalAveragePool(j) i = Conv(l, u, c) d = Sigmoid(i) f = Mul(i, d)
+      z = Conv(f, u, c) r = Sigmoid(z) o = Mul(j, r)
+      k1 = MaxPool<kernel_shape = [8, 8]>(o) k2 = Flatten(k1)
+      k3 = Gemm<transB = 1>(k2, p, q) k4 = Relu(k3) y = Gemm<transB = 1>(k4, t) }"""
+
+
+def test_a_folded_network_that_kept_some_of_its_batchnorm_gets_the_others_back() -> None:
+    """As in DenseNet: those in front of a convolution stay, those behind one are gone."""
+    before = graph(PREACTIVATED, values={"s": np.ones(4)})
+    after, report = applied(RestoreBatchNorm(images=pictures()), before)
+    assert list(report.rewrote) == ["k", "k3"]
+    assert {report.left[name] for name in ("i", "z")} == {"its input is pooled to one pixel"}
+    assert report.left["j"] == "it has no bias"
+    assert_same_outputs(before, after, tolerance=1e-5)
+    again, _ = applied(FoldBatchNorm(), after)
+    assert [n.op for n in again.nodes].count("BatchNormalization") == 1
+
+
+def test_a_network_whose_weights_are_standardised_never_had_batchnorm() -> None:
+    standard = "n = BatchNormalization(w, b, b, b, b) o = Transpose<perm = [1, 0, 2, 3]>(n)"
+    body = PLAIN.replace("float[8,4,1,1] w", "float[4,8,1,1] w")
+    _, report = applied(
+        RestoreBatchNorm(),
+        graph(body.replace("h = Conv(x, w, b)", f"{standard} h = Conv(x, o, b)")),
+    )
+    assert set(report.left.values()) == {
+        "the network standardises its weights (BatchNormalization n)"
+    }
+
+
+def test_a_norm_of_the_pooled_features_is_none_of_the_convolutions() -> None:
+    head = "f = Flatten(q) o = LayerNormalization(f, bl) z = Reshape(o, like) c = Conv(z, wc, bc)"
+    body = MBCONV.replace("c = Conv(q, wc, bc)", head)
+    body = body.replace("float[5] bc>", "float[5] bc, int64[4] like = {-1, 6, 1, 1}>")
+    _, report = applied(RestoreBatchNorm(), graph(body))
+    assert list(report.rewrote) == ["e", "d", "p", "l"]
+
+
 @pytest.mark.parametrize(
     ("shape", "words"),
     [((2, 3, 8, 8), r"pictures of shape \[2, 3, 8, 8\] were given"), ((0, 4, 8, 8), "were given")],

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fnac.errors import FnacError, UnsupportedGraphError, UsageError
 from fnac.search.arch import arch_content, load_arch, parse_arch
 from fnac.search.baselines import random_architecture
-from fnac.search.budget import Budget, budget_costs, parse_budget, resolve_budget
+from fnac.search.budget import Budget, budget_costs, parse_budget
 from fnac.search.costs import LayerCosts, SpaceCosts, space_costs
 from fnac.search.solve import choose_architecture, log_softmax, maximise
 
@@ -191,7 +191,7 @@ def test_a_budget_that_makes_no_sense_is_refused(text: str, of: str, message: st
 
 def test_budgets_refer_to_the_whole_seed(space: SpaceCosts) -> None:
     assert space.seed_total() == 1000 + 600 + 310
-    assert resolve_budget(None, space) == 1910
+    assert parse_budget("1x").resolve(space) == 1910
     assert parse_budget("0.9x").resolve(space) == 1719
     assert parse_budget("70%", "params").resolve(space_costs(manifest(), "params")) == 16
     assert space.least() == 1300

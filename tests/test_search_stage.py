@@ -46,6 +46,7 @@ def run(folder: Path, changed: dict[str, Any] | None = None, **options: Any) -> 
     model = folder / "super.onnx"
     if not model.exists():
         tiny_super().save(model)
+    options.setdefault("budget", parse_budget("1x"))
     return search(
         model,
         SquaresSource(),
@@ -169,6 +170,24 @@ def test_a_fixed_lambda_is_the_papers(tmp_path: Path) -> None:
     assert "the search collapsed into skips: skip has a probability of 100%" in words
     assert "below the budget" in words
     assert "the choice was held to at least 95% of it" in words or "no network of this" in words
+
+
+def test_without_a_budget_nothing_is_said_of_one(tmp_path: Path) -> None:
+    changed = {"lambda_": 20.0, "alpha_lr": 0.5, "epochs": 14}
+    result = run(tmp_path, changed, budget=None)
+    assert result.budget is None
+    words = " ".join(result.warnings)
+    assert "the search collapsed into skips: skip has a probability of 100%" in words
+    assert "budget" not in words
+    assert {row["budget_madds"] for row in rows(tmp_path / "search" / "metrics.csv")} == {""}
+    searched = Graph.load(tmp_path / "searched.onnx").manifest["search"]
+    assert (searched["budget"], searched["led"]) == (None, None)
+
+
+def test_without_a_budget_lambda_must_be_fixed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing that lambda could be steered to"):
+        run(tmp_path, budget=None)
+    assert not (tmp_path / "search").exists()
 
 
 def test_an_impossible_budget_is_refused_before_training(tmp_path: Path) -> None:

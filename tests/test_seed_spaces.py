@@ -82,7 +82,6 @@ def test_fbnets_e1_blocks_are_one_more_candidate() -> None:
     assert stage == [six, [*six, "k3e1", "skip"], [*six, "k3e1", "skip"], [*six, "skip"]]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SEEDS)
 def test_every_candidate_of_every_seed_is_proven(name: str) -> None:
     seed, settings = prepared(name)

@@ -14,6 +14,7 @@ from torch import nn
 
 from fnac.passes.choose import choose
 from fnac.passes.graph import Graph
+from fnac.search.budget import parse_budget
 from fnac.search.sampler import PathSampler
 from fnac.search.settings import SearchSettings
 from fnac.stages import search as search_stage
@@ -52,6 +53,7 @@ def main(folder: Path) -> None:
         folder / "searched.onnx",
         folder / "search",
         SearchSettings(**common, epochs=5, warmup_epochs=2, alpha_grad="all"),
+        budget=parse_budget("1x"),
     )
     seen["searched"] = digest(module[0])
     if rank == 0:

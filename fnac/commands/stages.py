@@ -37,16 +37,17 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 out_file = click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write.")
 out_run = click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder.")
+skip_bad_option = click.option(
+    "--skip-bad",
+    is_flag=True,
+    default=None,
+    help="Leave out samples with wrong annotations, say how many.  [default: refuse them]",
+)
 data_option = _options(
     click.option(
         "--data", metavar="SPEC", help="NAME:PATH or a YAML file.  [default: built-in scenes]"
     ),
-    click.option(
-        "--skip-bad",
-        is_flag=True,
-        default=None,
-        help="Leave out samples with wrong annotations, say how many.  [default: refuse them]",
-    ),
+    skip_bad_option,
 )
 budget_options = _options(
     click.option("--budget", help="24.2G, 0.9x, 90%, or 2.4M with --budget-of params."),
@@ -132,7 +133,12 @@ def export(
 @click.option("--task", type=click.Choice(TASKS), help="Cut the classifier, attach a head.")
 @expand_options
 @size_option
-@click.option("--data", metavar="SPEC", help="Pictures that restored BN is calibrated on.")
+@click.option(
+    "--data",
+    metavar="SPEC",
+    help="Pictures that restored BN is calibrated on; pictures:FOLDER needs no labels.",
+)
+@skip_bad_option
 @no_verify_option
 @dump_option
 @click.option("--ledger", type=click.Path(path_type=Path), help="Write the ledger (JSON) here.")
@@ -141,6 +147,8 @@ def export(
 def expand(
     model: Path,
     out: Path | None,
+    data: str | None,
+    skip_bad: bool | None,
     no_verify: bool,
     dump_passes: Path | None,
     ledger: Path | None,
@@ -154,19 +162,29 @@ def expand(
     Without --task the seed keeps its own head. The seed is inside its super network; that is
     proven in onnxruntime.
     """
-    from fnac.adaptation import AdaptSettings
+    from fnac.adaptation import adapt_settings
     from fnac.config import build, gather
     from fnac.runs import write_json
     from fnac.single_stages import run_expand
     from fnac.stages.expand import ExpandSettings
 
-    spec = options.pop("data")
-    config = gather(file=config_file, assignments=assignments, options={"expand": options})
+    config = gather(
+        file=config_file,
+        assignments=assignments,
+        options={"expand": options, "adapt": {"data": data, "skip_bad": skip_bad}},
+    )
     settings = build(ExpandSettings, config["expand"], "expand")
-    data = AdaptSettings(task=settings.task or "seg", data=spec) if spec else None
-    graph, entries = run_expand(model, settings, data=data, verify=not no_verify, dump=dump_passes)
+    pictures = adapt_settings(config, settings.task or "seg")
+    graph, entries = run_expand(
+        model,
+        settings,
+        data=pictures if pictures.data else None,
+        verify=not no_verify,
+        dump=dump_passes,
+        count=pictures.calibrate,
+    )
     restored = any(e["pass"] == "restore-batchnorm" and e["rewrote"] for e in entries)
-    if spec and not restored:
+    if pictures.data and not restored:
         logger.info("--data was not looked at: no batch normalisation is to be calibrated")
     path = graph.save(out or Path("super.onnx"))
     if ledger is not None:
@@ -321,7 +339,10 @@ def tune(
 @click.option("--no-postprocess", is_flag=True, help="Leave the raw output (no arg-max).")
 @click.option("--fp16", is_flag=True, help="Store and compute in float16.")
 @click.option("--int8", is_flag=True, help="Quantize, calibrated on pictures of --data.")
-@click.option("--data", metavar="SPEC", help="Pictures for --int8.")
+@click.option(
+    "--data", metavar="SPEC", help="Pictures for --int8; pictures:FOLDER needs no labels."
+)
+@skip_bad_option
 @no_verify_option
 @json_option
 @configured
@@ -329,6 +350,7 @@ def emit(
     model: Path,
     out: Path | None,
     data: str | None,
+    skip_bad: bool | None,
     as_json: bool,
     config_file: Path | None,
     assignments: tuple[str, ...],
@@ -345,7 +367,7 @@ def emit(
     config = gather(
         file=config_file,
         assignments=assignments,
-        options={"emit": given, "adapt": {"data": data}},
+        options={"emit": given, "adapt": {"data": data, "skip_bad": skip_bad}},
     )
     found = run_emit(model, config, out=out or Path("model.onnx"))
     if as_json:

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from fnac.errors import DataError
+from fnac.progress import StepProgress
 
 from .labels import LabelTable
 from .source import DataSource
@@ -195,11 +196,18 @@ class FileSource:
 
 
 def on_threads(look: Callable[[Item], Found], items: Sequence[Item]) -> Iterator[Found]:
-    """Yield what ``look`` says of each item, in order; a few threads look ahead by 64 items."""
-    workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="fnac-check") as pool:
-        for start in range(0, len(items), 64):
+    """Yield what ``look`` says of each item, in order; a few threads look ahead by 64 items.
+
+    How far they are is shown, for a whole data set takes minutes.
+    """
+    workers, count = min(8, os.cpu_count() or 1), len(items)
+    with (
+        StepProgress("check", count, unit="file", brief=True) as progress,
+        ThreadPoolExecutor(workers, thread_name_prefix="fnac-check") as pool,
+    ):
+        for start in range(0, count, 64):
             yield from pool.map(look, items[start : start + 64])
+            progress.advance(min(start + 64, count))
 
 
 def no_split(

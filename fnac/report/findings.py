@@ -84,8 +84,7 @@ def _skip_collapse(run: RunFolder) -> list[tuple[str, str]]:
 
 def _budget(run: RunFolder) -> list[tuple[str, str]]:
     budget = None if run.search is None else run.search.last("budget_madds")
-    unlimited = run.config.get("adapt", {}).get("budget") == "none"
-    if run.search is None or not budget or unlimited:
+    if run.search is None or not budget:
         return []
     found = []
     expected = run.search.last("expected_madds")

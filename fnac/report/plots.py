@@ -92,7 +92,8 @@ def search_pictures(curve: Curve, network: Network | None) -> list[Picture]:
         xs, ys = _thin(*curve.points("step", "expected_madds"))
         axes.plot(xs, ys, lw=1.6, color=TARGET_COLOUR, label="expected")
         xs, ys = _thin(*curve.points("step", "budget_madds"))
-        axes.plot(xs, ys, "--", lw=1.2, color=BUDGET_COLOUR, label="budget")
+        if xs:
+            axes.plot(xs, ys, "--", lw=1.2, color=BUDGET_COLOUR, label="budget")
         _counts(axes, "MAdds, whole network")
         _mark_search(axes, curve, theme)
         _legend(axes, theme)

@@ -86,9 +86,12 @@ def budget_costs(
     return latency_costs(manifest, latency_table)
 
 
-def resolve_budget(budget: Budget | None, costs: SpaceCosts) -> int:
-    """Return ``budget`` as an integer; without one, the seed's own cost with the same head."""
-    return costs.seed_total() if budget is None else budget.resolve(costs)
+def check_lambda(budget: Budget | None, lambda_: float | None) -> None:
+    """Raise UsageError where lambda is to be steered and there is no budget to steer it to."""
+    if budget is None and lambda_ is None:
+        raise UsageError(
+            "--budget none: there is nothing that lambda could be steered to; fix it with --lambda"
+        )
 
 
 def say(cost: int | float, unit: str) -> str:

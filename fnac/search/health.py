@@ -84,10 +84,11 @@ def search_warnings(
         mean = float(np.mean([p for p, _ in skippable]))
         skips = sum(skipped for _, skipped in skippable)
         if mean > SKIPPED or skips > SKIPS_CHOSEN * len(skippable):
+            todo = "lower lambda" if budget is None else "lower lambda, raise the budget"
             found.append(
                 f"the search collapsed into skips: skip has a probability of {mean:.0%} on average "
-                f"and is chosen in {skips} of the {len(skippable)} layers that offer it; lower "
-                "lambda, raise the budget or search for more epochs"
+                f"and is chosen in {skips} of the {len(skippable)} layers that offer it; {todo} or "
+                "search for more epochs"
             )
     if budget is not None:
         expected = space.expected([list(map(float, row)) for row in probabilities])

@@ -20,7 +20,8 @@ from fnac.search.steering import softmax_rows
 class SearchResult:
     """Outcome of a search.
 
-    ``expected`` and ``budget`` are in ``unit``, for the whole network; ``entropy`` is a share of
+    ``expected`` and ``budget`` (None: there was none) are in ``unit``, for the whole network;
+    ``entropy`` is a share of
     an even choice's; ``agreement`` the correlation of what both halves of the search did to the
     alphas; ``loss`` the last one.
     """
@@ -30,7 +31,7 @@ class SearchResult:
     alpha_steps: int
     unit: str
     expected: float
-    budget: int
+    budget: int | None
     lambda_: float
     entropy: float
     agreement: float
@@ -48,7 +49,7 @@ class SearchResult:
 def judge(
     alphas: Sequence[np.ndarray],
     space: SpaceCosts,
-    budget: int,
+    budget: int | None,
     *,
     output: Path,
     plan: SearchPlan,

@@ -58,7 +58,7 @@ class SearchRun:
         self,
         graph: Graph,
         space: SpaceCosts,
-        budget: int,
+        budget: int | None,
         source: DataSource,
         task: Task,
         folder: Path,
@@ -144,6 +144,7 @@ class SearchRun:
         logger.info("search: resumed at step %d of %d", self.start, self.plan.total)
 
     def _steer_from(self, expected: float) -> None:
+        assert self.budget is not None, "only a fixed lambda goes without a budget"
         self.steering = Steering(
             self.space,
             self.budget,

@@ -154,15 +154,15 @@ def emit(
         if entry.name == MakeSizeSymbolic.name and entry.report.left:
             reason = next(iter(entry.report.left.values()))
             raise UnsupportedGraphError(f"{model}: any_size: {reason}; emit it without any_size")
-    counted = profile(graph, settings.size)
-    for node, cost in zip(graph.nodes, counted.nodes, strict=True):
-        node.metadata["fnac.madds"] = str(cost.madds)
     graph.manifest["role"] = "model"
     if settings.int8:
         assert images is not None
         from fnac.stages.quantize import quantize
 
         graph = quantize(graph, images[: settings.calibration])
+    counted = profile(graph, settings.size)
+    for node, cost in zip(graph.nodes, counted.nodes, strict=True):
+        node.metadata["fnac.madds"] = str(cost.madds)
     graph.save(out)
     result = EmitResult(
         path=out,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.attach_head import HEAD
@@ -68,7 +68,8 @@ class ExpandSettings:
     ``size``          input height and width in pixels; None: the seed's own
     ``output_stride`` of the backbone under a dense head: 8, 16 or 32; None: 16
     ``mean``, ``std`` of the preprocessing, on pixels / 255, for a file that does not say
-    ``restore_batchnorm``  where it was folded, put BN back behind the convolutions
+    ``restore_batchnorm``  where it was folded, put BN back behind the layers that had one; ``all``:
+                      behind all that can have one, for a plain network that does not show it
     ``random_seed``   of the head, the alphas and strategies that draw
     """
 
@@ -81,7 +82,7 @@ class ExpandSettings:
     output_stride: int | None = None
     mean: Triple | None = None
     std: Triple | None = None
-    restore_batchnorm: bool = True
+    restore_batchnorm: bool | Literal["all"] = True
     random_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -217,15 +218,22 @@ def _normalize(
     normalize(graph, manager)
     if not settings.restore_batchnorm:
         return
-    if why_not_folded(graph) is None:
+    where = "all" if settings.restore_batchnorm == "all" else "auto"
+    reason = None if where == "all" else why_not_folded(graph)
+    if reason is None:
         pictures = None if images is None or settings.remap == "random" else images(graph)
         if pictures is None and settings.remap != "random":
             logger.warning(
                 "batch normalisation was folded and comes back uncalibrated: training will "
                 "start badly; give pictures with --data"
             )
-        manager.run([RestoreBatchNorm(images=pictures)], graph)
+        manager.run([RestoreBatchNorm(where, images=pictures)], graph)
     else:
+        if all(node.op != "BatchNormalization" for node in graph.nodes):
+            logger.info(
+                "no batch normalisation: %s; expand.restore_batchnorm=all puts it in",
+                reason.removesuffix(" (where=all)"),
+            )
         manager.run([RestoreBatchNorm()], graph)  # says in the ledger why it has nothing to do
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from fnac.data.source import DataSource
 from fnac.optimizers import for_batch
 from fnac.passes.graph import Graph
-from fnac.search.budget import Budget, budget_costs, resolve_budget
+from fnac.search.budget import Budget, budget_costs, check_lambda
 from fnac.search.outcome import SearchResult
 from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
@@ -37,13 +37,14 @@ def search(
     """Search the super network of ``model`` and write it, trained, to ``output``.
 
     folder   gets ``last.ckpt``, ``metrics.csv`` and ``alphas.csv``
-    budget   of the whole network; None: the seed's own cost
+    budget   of the whole network; None: there is none, and lambda is fixed in ``settings``
     raises   UsageError for an impossible budget, before anything is trained; TrainingError
     """
     graph = Graph.load(model)
     graph.check_finite()
     space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
-    wanted = resolve_budget(budget, space)
+    check_lambda(budget, settings.lambda_)
+    wanted = None if budget is None else budget.resolve(space)
     task.check_network(graph.manifest)
     check_pictures(graph)
     settings = for_batch(settings, settings.batch_size)

@@ -27,7 +27,7 @@ SPACE_OF_KIND = {
 }
 """Space of other networks when the user says ``auto``: of the first kind that they have."""
 
-_NAME = re.compile(r"k(\d+)(?:e\d+(?:\.\d+)?|(?:g\d+)?(?:w\d+(?:\.\d+)?)?)")
+_NAME = re.compile(r"k(\d+|up)(?:e\d+(?:\.\d+)?|(?:g\d+)?(?:w\d+(?:\.\d+)?)?)")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Space:
     ``candidates``  names without ``skip``: ``k5e6`` (kernel, expansion) is for MBConv blocks,
                     ``k5g2`` (kernel, groups) for residual and single convolutions, ``k5g2w1.5``
                     (and hidden channels, as multiples of the seed's) for residual blocks, ``k5``
-                    for all
+                    for all; ``kup``: a kernel two larger than the layer's own
 
     Raises SpaceError naming the field that cannot be.
     """
@@ -55,10 +55,10 @@ class Space:
             )
         for candidate in self.candidates:
             match = _NAME.fullmatch(candidate)
-            if match is None or int(match[1]) % 2 == 0:
+            if match is None or (match[1] != "up" and int(match[1]) % 2 == 0):
                 raise SpaceError(
                     f"{self.name}: candidates: {candidate!r}; wanted names like k5e6 (odd kernel, "
-                    "expansion), k5g2 (odd kernel, groups), k5g2w1.5 (and hidden width) or k5"
+                    "expansion), k5g2 (odd kernel, groups), k5g2w1.5 (and hidden width), k5 or kup"
                 )
         if self.depths is not None and (not self.depths or min(self.depths) < 1):
             raise SpaceError(
