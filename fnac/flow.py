@@ -31,6 +31,7 @@ from fnac.config import Config, as_plain, build, read_yaml
 from fnac.errors import DataError, UsageError
 from fnac.passes.graph import Graph
 from fnac.processes import Ranks, claim_for_all
+from fnac.progress import is_first_rank
 from fnac.runs import describe
 from fnac.single_stages import emit_images, run_expand, unsearched_super
 
@@ -165,7 +166,7 @@ def _check_inputs(resolved: Config) -> None:
     given = resolved["adapt"]["seed"]
     if given and _is_file(given):
         Graph.load(given).check_finite()
-    if int(os.environ.get("RANK", "0")) == 0:
+    if is_first_rank():
         check_data(open_source(build(AdaptSettings, resolved["adapt"], "adapt")), resolved)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.processes import Ranks, claim_for_all
+from fnac.progress import is_first_rank
 from fnac.runs import describe, kept_if_trained
 
 if TYPE_CHECKING:
@@ -85,8 +85,11 @@ def to_calibrate_on(
 
     spec = adapting.data or ""
     if spec.startswith(SPEC):
-        folder = Path(spec.removeprefix(SPEC))
-        return read_pictures(folder, skip_bad=adapting.skip_bad), Segmentation(("nothing",))
+        folder = spec.removeprefix(SPEC)
+        if not folder:
+            raise UsageError(f"--data {spec}: it names no folder; wanted {SPEC}FOLDER")
+        pictures = read_pictures(Path(folder), skip_bad=adapting.skip_bad)
+        return pictures, Segmentation(("nothing",))
     source = open_source(adapting)
     return source, task_for(adapting, source, config, network.manifest)
 
@@ -167,7 +170,7 @@ def _train(
     Graph.load(model).check_finite()
     adapting = adapt_settings(config, task_of(model))
     source = open_source(adapting)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if is_first_rank():
         source.check()
     folder, ranks = claim_for_all(out, stage, resume, settings.device)
     task = task_for(adapting, source, config, Graph.load(model).manifest)

@@ -1,5 +1,7 @@
 """Any classifier of torchvision or timm as trainable ONNX, by torch's own exporter.
 
+So are the segmentation networks of torchvision.
+
 The module is exported in inference form without optimisation, which keeps every BN; what the
 exporter computes from shapes is folded, weights are not, so that they keep their names in the
 state_dict.
@@ -15,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnx
 import torch
@@ -86,7 +88,7 @@ def export_library_network(network: LibraryNetwork, size: tuple[int, int]) -> on
         if not isinstance(made, torch.Tensor):
             raise ModelError(
                 f"{network.name}: it leaves {type(made).__name__}, not one tensor; a classifier "
-                "is wanted"
+                "or a segmentation network is wanted"
             )
         try:
             with _quiet():
@@ -117,26 +119,46 @@ def export_library_network(network: LibraryNetwork, size: tuple[int, int]) -> on
     return program.model_proto
 
 
+class _OutAlone:
+    """Of a segmentation network: it leaves its scores alone, not a mapping that holds them."""
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        made = super().forward(picture)  # type: ignore[misc]
+        return cast(torch.Tensor, made["out"])
+
+
 def _torchvision(name: str, pretrained: bool, classes: int | None) -> LibraryNetwork:
     import torchvision.models as zoo
 
-    known = zoo.list_models(module=zoo)
+    segmenters = zoo.list_models(module=zoo.segmentation)
+    known = zoo.list_models(module=zoo) + segmenters
     if name not in known:
         if name in zoo.list_models():
             raise ModelError(
-                f"torchvision:{name}: it is no image classifier; export the classifier that its "
-                "backbone comes from, and give it a head with --task"
+                f"torchvision:{name}: image classifiers and segmentation networks with float "
+                "weights are exported, and it is neither; export the classifier that it is made "
+                "from, and give it a head with --task"
             )
         raise ModelError(f"torchvision:{name}: {_similar(name, known)}")
+    segments = name in segmenters
+    if segments and pretrained and classes is not None:
+        raise ModelError(
+            f"torchvision:{name}: its published weights are of its own classes; export them, then "
+            f"fnac expand --task seg --head own --classes {classes} makes the last layer anew"
+        )
     published = zoo.get_model_weights(name).DEFAULT
     try:
         weights = published if pretrained else None
-        options = {} if pretrained or classes is None else {"num_classes": classes}
+        options: dict[str, Any] = {} if pretrained or classes is None else {"num_classes": classes}
+        if segments and not pretrained:
+            options["weights_backbone"] = None
         module = zoo.get_model(name, weights=weights, progress=False, **options)
     except (OSError, RuntimeError) as error:
         raise _not_downloaded(f"torchvision:{name}", error) from error
+    if segments:
+        module.__class__ = type(type(module).__name__, (_OutAlone, type(module)), {})
     prepare = published.transforms()
-    side = int(prepare.crop_size[0])
+    side = int((prepare.resize_size if segments else prepare.crop_size)[0])
     network = LibraryNetwork(
         f"torchvision:{name}",
         module,

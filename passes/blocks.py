@@ -43,7 +43,7 @@ def find_blocks(graph: Graph, *, alone: bool = True) -> Structure:
     found = _found(graph, units, GROUPS)
     if alone and not any(b.opens_search and b.kind != REGION for b in found.blocks):
         by_itself = _found(graph, units, ALONE)
-        if by_itself.blocks:
+        if by_itself.blocks or not found.blocks:
             return by_itself
     return found
 

@@ -123,11 +123,11 @@ def train_mode_cosines(
 def with_batch_statistics(graph: Graph) -> Graph:
     """Return a copy whose BatchNormalizations normalise by their batch, as in training."""
     made = graph.copy()
+    shapes = made.infer_shapes()
     for node in list(made.nodes):
         if node.op != "BatchNormalization":
             continue
-        maker = made.producer(node.inputs[0])
-        rank = 2 if maker is not None and maker.op == "Gemm" else 4
+        rank = len(shapes.get(node.inputs[0].name, (None,) * 4))  # unknown: features of a picture
         over = [0, *range(2, rank)]
         gamma, beta = (
             gs.Constant(

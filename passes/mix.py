@@ -44,8 +44,9 @@ class Mix(Pass):
 
     kernels, expansions  what the space offers to MBConv blocks
     candidates           further candidates by name: ``k5g2`` (kernel, groups) for basic and
-                         bottleneck blocks, ``k5e4`` for MBConv; groups that do not divide the
-                         channels, or would join the seed's groups, are not offered
+                         bottleneck blocks, ``k5e4`` for MBConv, ``kup`` for any (two more than
+                         the layer's own kernel); groups that do not divide the channels, or would
+                         join the seed's groups, are not offered
     otherwise            candidates of a layer to which the others offer nothing but the seed's own
     depths               layers of each searchable stage, in order; () leaves the seed's depths
     skip                 offer ``skip`` behind the first layer of a stage

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from .surgery import argument, stored, values_of
 log = logging.getLogger(__name__)
 
 WHERE = ("auto", "all")
+NEVER_THERE = "no depthwise or residual convolution has a bias, so BN was never there (where=all)"
 VARIANCE_FLOOR = 1e-8  # of dead channels, whose outputs never change
 ACTIVATIONS = (
     "Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "HardSwish", "HardSigmoid",
@@ -36,10 +38,11 @@ LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 PREDICTIONS = ("Sigmoid", "Tanh", "Mul")  # what may stand behind a last layer, too
 BY_PIXEL = (
     "Add", "Sub", "Div", "BatchNormalization", "Dropout", "Identity", "Flatten", "Reshape",
-    "Squeeze", "Unsqueeze", "Transpose",
+    "Squeeze", "Unsqueeze", "Transpose", "Concat",
 )  # fmt: skip
 RESTORED = ("Conv", "Gemm")
 POOLED = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
+GATES = ("Sigmoid", "HardSigmoid", "Tanh")  # of a swish, x * gate(x)
 OTHER_NORMS = (
     "InstanceNormalization", "LayerNormalization", "GroupNormalization", "LpNormalization",
     "MeanVarianceNormalization", "RMSNormalization",
@@ -52,11 +55,11 @@ class RestoreBatchNorm(Pass):
 
     Matches  Conv or Gemm with a stored weight and bias that feeds an activation, a residual Add or
              another layer. ``where=auto`` decides from the whole network whether BN was folded: it
-             has no other normalisation and no BN behind a layer, and it has a depthwise Conv with
-             a bias, or a residual Add of a Conv with a bias, or a BN elsewhere (in front of a
-             layer, behind a concatenation), which folding left. A plain chain (SqueezeNet, VGG)
-             never had BN, and one that had (a folded VGG-BN) looks the same: force it with
-             ``where=all``.
+             has no other normalisation and no BN behind a Conv or its activation, and it has a
+             depthwise Conv with a bias, or a residual Add of a Conv with a bias, or a BN elsewhere
+             (in front of a layer, behind a concatenation), which folding left. A plain chain
+             (SqueezeNet, VGG) never had BN, and one that had (a folded VGG-BN) looks the same:
+             force it with ``where=all``.
     Left     squeeze-excitation and pooling branches (their input is one pixel: no statistics), the
              last layer, convolutions without bias.
     Changes  the bias goes into a new BatchNormalization; statistics are those of ``images``, or
@@ -86,16 +89,12 @@ class RestoreBatchNorm(Pass):
     def run(self, graph: Graph) -> Report:
         """See the class. Raises UnsupportedGraphError if the pictures do not fit the network."""
         report = Report()
-        whole = why_not_folded(graph) if self.where == "auto" else None
-        inner, pooled = _with_layers_behind(graph), _pooled(graph)
         chosen: list[gs.Node] = []
-        for node in graph.nodes:
-            if node.op in RESTORED:
-                why_not = whole or _why_left(node, graph, inner, pooled)
-                if why_not is None:
-                    chosen.append(node)
-                else:
-                    report.note(node.name, Left(why_not))
+        for node, why_not in layers_to_restore(graph, self.where):
+            if why_not is None:
+                chosen.append(node)
+            else:
+                report.note(node.name, Left(why_not))
         if not chosen:
             return report
         images = read_images(self.data) if self.data is not None else self.images
@@ -123,13 +122,31 @@ class RestoreBatchNorm(Pass):
         return report
 
 
+def layers_to_restore(graph: Graph, where: str) -> list[tuple[gs.Node, str | None]]:
+    """Return every Conv and Gemm, each with the reason why it gets no BatchNormalization, or None.
+
+    where  ``auto`` or ``all``, see RestoreBatchNorm
+    """
+    whole = why_not_folded(graph) if where == "auto" else None
+    inner, pooled = _with_layers_behind(graph), _pooled(graph)
+    return [
+        (node, whole or _why_left(node, graph, inner, pooled))
+        for node in graph.nodes
+        if node.op in RESTORED
+    ]
+
+
 def why_not_folded(graph: Graph) -> str | None:
     """Say why the network does not look like one whose BatchNormalization was folded.
 
-    A folded network may keep the BatchNormalizations that no layer could take in (in front of a
-    convolution, behind a sum or a concatenation), but none behind a convolution.
+    A folded network may keep the BatchNormalizations that no convolution could take in: in front
+    of one, behind a sum or a concatenation, behind a Gemm (exporters fold into Conv only). Those
+    behind a convolution, or behind its activation, are the network's own. One on the picture or
+    on pooled features says nothing of the convolutions.
     """
-    of_picture, pooled = _of_picture(graph), _pooled(graph)
+    of_picture, pooled = _depending_on(graph, graph.inputs), _pooled(graph)
+    layers = [t for node in graph.nodes if node.op in LINEAR for t in node.outputs]
+    behind_layers = _depending_on(graph, layers)
     kept = False
     for node in graph.nodes:
         if node.op in OTHER_NORMS and id(node.inputs[0]) not in pooled:
@@ -137,21 +154,54 @@ def why_not_folded(graph: Graph) -> str | None:
         if node.op == "BatchNormalization":
             if id(node.inputs[0]) not in of_picture:
                 return f"the network standardises its weights ({node.op} {node.name})"
-            kept = True
-            maker = graph.producer(node.inputs[0])
-            if maker is not None and maker.op in RESTORED:
+            layer = _layer_in_front(node.inputs[0], node, graph)
+            if layer is not None and layer.op == "Conv":
                 return f"the network normalises by itself ({node.op} {node.name})"
+            says_nothing = id(node.inputs[0]) in pooled or id(node.inputs[0]) not in behind_layers
+            kept = kept or (layer is None and not says_nothing)
     for node in graph.nodes:
-        if node.op in RESTORED and argument(node, 2) is not None and (kept or _is_depthwise(node)):
+        has_bias = node.op == "Conv" and argument(node, 2) is not None
+        if has_bias and (kept or _is_depthwise(node)):
             return None
         if node.op == "Add" and _adds_residual(node, graph):
             return None
-    return "no depthwise or residual convolution has a bias, so BN was never there (where=all)"
+    return NEVER_THERE
+
+
+def _layer_in_front(tensor: gs.Tensor, reader: gs.Node, graph: Graph) -> gs.Node | None:
+    """Return the layer whose result, activated or not, is read by ``reader`` alone.
+
+    None where it is something else (a sum, a pooling), or where others read it, too: such a
+    normalisation could not be folded into the layer.
+    """
+    readers = [reader]
+    while len(graph.consumers(tensor)) == len(readers):
+        maker = graph.producer(tensor)
+        if maker is None or maker.op in LINEAR:
+            return maker
+        if maker.op not in (*ACTIVATIONS, "Dropout", "Identity"):
+            return None
+        moving = [t for t in maker.inputs if not isinstance(t, gs.Constant) and t.name]
+        gates = [graph.producer(t) for t in moving]
+        if len(moving) == 1:
+            tensor, readers = moving[0], [maker]
+        elif maker.op == "Mul" and len(moving) == 2:
+            swish = [
+                (t, gate)
+                for t, gate in zip(moving, reversed(gates), strict=True)
+                if gate is not None and gate.op in GATES and gate.inputs[0] is t
+            ]
+            if not swish:
+                return None
+            tensor, readers = swish[0][0], [maker, swish[0][1]]
+        else:
+            return None
+    return None
 
 
 def _is_depthwise(node: gs.Node) -> bool:
     weight = node.inputs[1]
-    group = int(node.attrs.get("group", 1)) if node.op == "Conv" else 1
+    group = int(node.attrs.get("group", 1))
     return isinstance(weight, gs.Constant) and group > 1 and weight.shape[1] == 1
 
 
@@ -202,9 +252,9 @@ def _with_layers_behind(graph: Graph) -> set[int]:
     return inner
 
 
-def _of_picture(graph: Graph) -> set[int]:
-    """Return the ids of the tensors that depend on an input of the network."""
-    found = {id(tensor) for tensor in graph.inputs}
+def _depending_on(graph: Graph, tensors: Iterable[gs.Tensor]) -> set[int]:
+    """Return the ids of ``tensors`` and of all that is computed from them."""
+    found = {id(tensor) for tensor in tensors}
     for node in graph.nodes:
         if any(id(tensor) in found for tensor in node.inputs):
             found.update(id(tensor) for tensor in node.outputs)

@@ -311,6 +311,12 @@ def test_pictures_that_restored_bn_is_calibrated_on_may_be_bad(fnac, bundled, tm
     assert code == 0, err
     assert "1 of 8 samples of 'train' are left out" in err
     assert "batch normalisation restored behind" in err
+    (tmp_path / "data" / "images" / ".thumbnails").mkdir()
+    (tmp_path / "data" / "images" / ".thumbnails" / "c.png").write_bytes(b"hidden")
+    code, _, err = fnac(*words, "--skip-bad")
+    assert (code, "1 of 8 samples of 'train' are left out" in err) == (0, True), err
+    code, _, err = fnac("expand", folded, "--data", "pictures:", "--task", "seg")
+    assert (code, "pictures:: it names no folder; wanted pictures:FOLDER" in err) == (2, True), err
     code, _, err = fnac(
         "expand", folded, "--data", f"pictures:{tmp_path / 'none'}", "--task", "seg"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -422,6 +423,28 @@ def test_a_found_network_takes_another_size_and_head(
     assert made.manifest["taps"][0]["channels"] == (96 if "nanodet" in name else 320)
     backbone = [n for n in made.nodes if n.metadata.get("fnac.part") != "head"]
     assert not any(node.op == "BatchNormalization" for node in backbone)
+
+
+def test_batchnorm_that_was_never_there_is_put_in_where_it_is_asked_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    g = graph(
+        """(float[1,3,16,16] x) => (float[1,2,16,16] y)
+        <float[4,3,3,3] a, float[4] b, float[2,4,3,3] c, float[2] d>
+        { s = Conv<pads = [1, 1, 1, 1]>(x, a, b) r = Relu(s)
+          y = Conv<pads = [1, 1, 1, 1]>(r, c, d) }"""
+    )
+    for wanted, there, told in (
+        (True, 0, "BN was never there; expand.restore_batchnorm=all puts it in"),
+        ("all", 1, "batch normalisation is put in uncalibrated"),
+        (False, 0, ""),
+    ):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="fnac"):
+            made = prepare_seed(g, ExpandSettings(restore_batchnorm=wanted), manager=quiet())
+        assert [node.op for node in made.nodes].count("BatchNormalization") == there
+        assert told in caplog.text
+        assert ("normalisation" in caplog.text) == bool(told)
 
 
 def test_a_trained_decoder_follows_another_size(shared_data: Path) -> None:

@@ -85,7 +85,8 @@ def torch_mixes_as_onnxruntime(made: Graph) -> None:
     assert len(module.choice_points) == len(made.manifest["layers"])
     with torch.no_grad():
         found = module(*map(torch.from_numpy, feed.values()))
-    for value, ours in zip(wanted.values(), found if isinstance(found, tuple) else [found]):
+    outputs = found if isinstance(found, tuple) else (found,)
+    for value, ours in zip(wanted.values(), outputs, strict=True):
         assert np.abs(ours.numpy() - value).max() <= 2e-5 * np.abs(value).max()
 
 

@@ -13,7 +13,9 @@ from fnac.errors import OutputsDifferError, UsageError
 from fnac.models import timm_torchvision
 from fnac.models.timm_torchvision import library_network
 from fnac.passes.graph import Graph
+from fnac.passes.manager import PassManager
 from fnac.passes.verify import run
+from fnac.stages.expand import ExpandSettings, prepare_seed
 from fnac.stages.export import ExportSettings, export_seed
 from fnac.stages.export_library import check_against_torch
 
@@ -85,6 +87,20 @@ def test_a_network_of_torchvision_and_its_preprocessing() -> None:
     assert torch.equal(made.module.conv1.weight, again.module.conv1.weight)
 
 
+@needs_onnxscript
+def test_a_segmentation_network_of_torchvision_keeps_its_head_or_gets_another() -> None:
+    name = "torchvision:deeplabv3_mobilenet_v3_large"
+    made = export_seed(ExportSettings(name, "none", classes=5, size=(64, 96)))
+    assert list(made.outputs[0].shape[1:]) == [5, 64, 96]
+    assert made.manifest["num_classes"] == 5
+    assert "classifier.1.weight" in {t.name for t in made.constants()}
+    own = ExpandSettings(task="seg", head="own", classes=3)
+    for settings, parts in ((own, False), (ExpandSettings(task="seg", classes=3), True)):
+        seed = prepare_seed(made, settings, manager=PassManager(verify=False))
+        assert list(seed.outputs[0].shape[1:]) == [3, 64, 96]
+        assert ("classifier.1.weight" in {t.name for t in seed.constants()}) != parts
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
@@ -92,6 +108,14 @@ def test_a_network_of_torchvision_and_its_preprocessing() -> None:
         (
             {"seed": "torchvision:resnet18", "width": 0.5},
             "--width 0.5: torchvision:resnet18 has th",
+        ),
+        (
+            {"seed": "torchvision:quantized_mobilenet_v2"},
+            "segmentation networks with float weights are exported, and it is neither",
+        ),
+        (
+            {"seed": "torchvision:fcn_resnet50", "weights": None, "classes": 5},
+            "its published weights are of its own classes; .* --task seg --head own --classes 5",
         ),
         ({"seed": "torchvision:resnet18", "weights": "no.pth"}, r"no\.pth: there is no such file"),
     ],

@@ -87,6 +87,7 @@ def test_a_space_of_ones_own(tmp_path: Path) -> None:
         ("kernels: [3]\nexpansions: [3]\ndepths: [0]", r"depths \[0\]; wanted 1 or more layers"),
         ("kernels: [3]\nexpansions: [3]\nskip: maybe", "skip 'maybe'; wanted true or false"),
         ("candidates: [k4g1]", "candidates: 'k4g1'; wanted names like k5e6"),
+        ("candidates: [kup2]", "candidates: 'kup2'; wanted names .* k5 or kup"),
         ("candidates: [k3g1, wide]", "candidates: 'wide'; wanted names like k5e6"),
         ("candidates: [skip]", "candidates: 'skip'; wanted names like k5e6"),
         ("candidates: 3", "candidates 3; wanted a list of names like k5e6"),

@@ -220,6 +220,21 @@ def test_convolutions_by_themselves_are_found_where_nothing_else_is() -> None:
         assert find_blocks(g, alone=False).blocks == ()
 
 
+def test_where_nothing_is_searched_the_reasons_are_each_layers_own() -> None:
+    g = graph(
+        """(float[1,3,16,16] x) => (float[1,2,N,N] y)
+        <float[4,3,3,3] a, float[4,4,4,4] b, float[2,4,1,1] c>
+        { s = Conv(x, a) r = Relu(s) h = Conv(r, b) i = Relu(h) y = Conv(i, c) }"""
+    )
+    structure = find_blocks(g)
+    assert structure.blocks == ()
+    assert structure.left == {
+        "s": "it reads the network's input: the stem stays as it is",
+        "h": "its kernel is 4x4, not square and odd",
+        "y": left_alone("1x1"),
+    }
+
+
 def test_what_a_convolution_by_itself_is_offered() -> None:
     mixed, report = applied(PLAIN, chain())
     assert [[c["name"] for c in la["candidates"]] for la in mixed.manifest["layers"]] == [

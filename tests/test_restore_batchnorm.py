@@ -138,7 +138,8 @@ def test_a_network_with_its_own_norm_is_left() -> None:
 PREACTIVATED = """(float[N,4,8,8] x) => (float[N,2] y)
     <float[4] g, float[4] h, float[4] m, float[4] s, float[8,4,1,1] w, float[8] b, float[4,8,3,3] v,
      float[4,4,1,1] u, float[4] c, float[6,4] p, float[6] q, float[2,6] t>
-    { n = BatchNormalization(x, g, h, m, s) a = Relu(n) k = Conv(a, w, b) e = Relu(k)
+    { x1 = Conv(x, u) x2 = Add(x1, x) n = BatchNormalization(x2, g, h, m, s) a = Relu(n)
+      k = Conv(a, w, b) e = Relu(k)
       j = Conv<pads = [1, 1, 1, 1]>(e, v)
       l = GlobalAveragePool(j) i = Conv(l, u, c) d = Sigmoid(i) f = Mul(i, d)
       z = Conv(f, u, c) r = Sigmoid(z) o = Mul(j, r)
@@ -156,6 +157,61 @@ def test_a_folded_network_that_kept_some_of_its_batchnorm_gets_the_others_back()
     assert_same_outputs(before, after, tolerance=1e-5)
     again, _ = applied(FoldBatchNorm(), after)
     assert [n.op for n in again.nodes].count("BatchNormalization") == 1
+
+
+PLAIN_NORM = "<float[8] g, float[8] s, float[8,8,3,3] u, float[8] a, "
+NORM = "BatchNormalization({}, g, b, b, s)"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "why"),
+    [
+        # Keras: activation in the convolution, normalisation behind it
+        (f"h = Conv(x, w, b) r = Relu(h) n = {NORM.format('r')}"
+         " i = Conv<pads = [1, 1, 1, 1]>(n, u, a) j = Relu(i)",
+         "the network normalises by itself (BatchNormalization n)"),
+        (f"h = Conv(x, w, b) p = Sigmoid(h) r = Mul(h, p) n = {NORM.format('r')}"
+         " i = Conv<pads = [1, 1, 1, 1]>(n, u, a) j = Relu(i)",
+         "the network normalises by itself (BatchNormalization n)"),
+        # a gate that is no swish: what it multiplies is a sum
+        (f"h = Conv(x, w) p = Sigmoid(h) o = Add(h, h) r = Mul(o, p) n = {NORM.format('r')}"
+         " i = Conv<pads = [1, 1, 1, 1]>(n, u, a) j = Relu(i)", None),
+        # others read the convolution, too: a folded network had to keep this one
+        (f"h = Conv(x, w) n = {NORM.format('h')} i = Conv<pads = [1, 1, 1, 1]>(n, u, a)"
+         " k = Relu(i) j = Sum(k, h)", None),
+    ],
+)  # fmt: skip
+def test_a_norm_behind_an_activation_is_the_networks_own(nodes: str, why: str | None) -> None:
+    body = PLAIN.partition("{")[0].replace("<", PLAIN_NORM)
+    before = graph(f"{body} {{ {nodes} y = Conv(j, v, c) }}", values={"s": np.ones(8)})
+    _, report = applied(RestoreBatchNorm(images=pictures()), before)
+    assert list(report.rewrote) == ([] if why else ["i"])
+    assert why is None or set(report.left.values()) == {why}
+
+
+def test_a_norm_of_the_picture_says_nothing_of_the_layers() -> None:
+    norm = "n = BatchNormalization(x, c4, c4, c4, s4) h = Conv(n, w, b)"
+    body = PLAIN.replace("float[2] c>", "float[2] c, float[4] c4, float[4] s4>")
+    before = graph(body.replace("h = Conv(x, w, b)", norm), values={"s4": np.ones(4)})
+    _, report = applied(RestoreBatchNorm(), before)
+    why = "no depthwise or residual convolution has a bias, so BN was never there (where=all)"
+    assert report.left == {"h": why, "y": why}
+
+
+def test_norms_of_a_classifier_stay_and_the_convolutions_get_theirs_back() -> None:
+    """As in networks for faces: exporters fold what is behind a Conv, and nothing else."""
+    head = """f = Flatten(q) n1 = BatchNormalization(f, bl, bl, bl, s6) g = Gemm(n1, wg, bg)
+      n2 = BatchNormalization(g, bg, bg, bg, s7) r = Relu(g2) y = Gemm(r, wh, bh) }"""
+    head = head.replace("r = Relu(g2)", "r2 = Relu(n2) n3 = BatchNormalization(r2, bg, bg, bg, s7)")
+    head = head.replace("Gemm(r, wh, bh)", "Gemm(n3, wh, bh)")
+    stored = "float[6,7] wg, float[7] bg, float[7,5] wh, float[5] bh, float[6] s6, float[7] s7"
+    body = MBCONV.partition("c = Conv(q")[0].replace("float[5] bc>", f"{stored}>")
+    body = body.replace("float[5,6,1,1] wc, ", "")
+    before = graph(f"{body} {head}", values={"s6": np.ones(6), "s7": np.ones(7)})
+    after, report = applied(RestoreBatchNorm(images=pictures()), before)
+    assert list(report.rewrote) == ["e", "d", "p", "l"]
+    assert report.left["g"] == "it has its BatchNormalization"
+    assert_same_outputs(before, after, tolerance=1e-5)
 
 
 def test_a_network_whose_weights_are_standardised_never_had_batchnorm() -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from fnac.errors import DataError
-from fnac.progress import StepProgress
+from fnac.progress import StepProgress, is_first_rank
 
 from .labels import LabelTable
 from .source import DataSource
@@ -202,7 +202,7 @@ def on_threads(look: Callable[[Item], Found], items: Sequence[Item]) -> Iterator
     """
     workers, count = min(8, os.cpu_count() or 1), len(items)
     with (
-        StepProgress("check", count, unit="file", brief=True) as progress,
+        StepProgress("check", count, shown=is_first_rank(), unit="file", brief=True) as progress,
         ThreadPoolExecutor(workers, thread_name_prefix="fnac-check") as pool,
     ):
         for start in range(0, count, 64):

@@ -71,12 +71,12 @@ class PictureFolder:
 
 
 def read_pictures(root: Path, *, skip_bad: bool = False) -> PictureFolder:
-    """Find the pictures in ``root`` and its folders, in order of their paths.
+    """Find the pictures in ``root`` and its folders, in order of their paths; hidden ones are not.
 
     skip_bad  leave out those that cannot be decoded
     """
     require_folder(root, "a folder of pictures")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(path for path in root.rglob("*") if _is_picture(path.relative_to(root)))
     if skip_bad:
         problems = list(on_threads(_problem, files))
         report_skipped(root, "train", problems)
@@ -84,6 +84,11 @@ def read_pictures(root: Path, *, skip_bad: bool = False) -> PictureFolder:
     if not files:
         raise DataError(f"{root}: no picture ({', '.join(IMAGE_SUFFIXES)}); wanted at least one")
     return PictureFolder(root, tuple(files))
+
+
+def _is_picture(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _problem(path: Path) -> str | None:

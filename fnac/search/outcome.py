@@ -21,9 +21,8 @@ class SearchResult:
     """Outcome of a search.
 
     ``expected`` and ``budget`` (None: there was none) are in ``unit``, for the whole network;
-    ``entropy`` is a share of
-    an even choice's; ``agreement`` the correlation of what both halves of the search did to the
-    alphas; ``loss`` the last one.
+    ``entropy`` is a share of an even choice's; ``agreement`` the correlation of what both halves
+    of the search did to the alphas; ``loss`` the last one.
     """
 
     output: Path

@@ -169,6 +169,11 @@ def prepare_seed(
     if emitted or made.manifest.get("task") is None:
         # a head exported by fnac is canonical, and stays sizeless
         _normalize(made, settings, manager, images)
+    elif settings.restore_batchnorm == "all":
+        logger.warning(
+            "expand.restore_batchnorm=all is not followed: the network has its head already and "
+            "is taken as it is; give the network without its head"
+        )
     if settings.task is not None:
         check_pictures(made)
         _attach(made, settings, manager)
@@ -213,28 +218,28 @@ def _state(graph: Graph, settings: ExpandSettings) -> None:
 def _normalize(
     graph: Graph, settings: ExpandSettings, manager: PassManager, images: Images | None
 ) -> None:
-    from fnac.passes.restore_batchnorm import RestoreBatchNorm, why_not_folded
+    from fnac.passes.restore_batchnorm import NEVER_THERE, RestoreBatchNorm, layers_to_restore
 
     normalize(graph, manager)
     if not settings.restore_batchnorm:
         return
     where = "all" if settings.restore_batchnorm == "all" else "auto"
-    reason = None if where == "all" else why_not_folded(graph)
-    if reason is None:
-        pictures = None if images is None or settings.remap == "random" else images(graph)
-        if pictures is None and settings.remap != "random":
+    reasons = [why_not for _, why_not in layers_to_restore(graph, where)]
+    pictures = None
+    if None in reasons and settings.remap != "random":
+        pictures = None if images is None else images(graph)
+        if pictures is None:
             logger.warning(
-                "batch normalisation was folded and comes back uncalibrated: training will "
-                "start badly; give pictures with --data"
+                "batch normalisation is put in uncalibrated: training will start badly; give "
+                "pictures with --data"
             )
-        manager.run([RestoreBatchNorm(where, images=pictures)], graph)
-    else:
-        if all(node.op != "BatchNormalization" for node in graph.nodes):
-            logger.info(
-                "no batch normalisation: %s; expand.restore_batchnorm=all puts it in",
-                reason.removesuffix(" (where=all)"),
-            )
-        manager.run([RestoreBatchNorm()], graph)  # says in the ledger why it has nothing to do
+    elif NEVER_THERE in reasons:
+        logger.info(
+            "no batch normalisation: %s; expand.restore_batchnorm=all puts it in",
+            NEVER_THERE.removesuffix(" (where=all)"),
+        )
+    # where there is nothing to do, the pass says in the ledger why
+    manager.run([RestoreBatchNorm(where, images=pictures)], graph)
 
 
 def _is_asked_for(graph: Graph, settings: ExpandSettings) -> bool:

@@ -54,7 +54,7 @@ def export_library_seed(source: str, name: str, settings: ExportSettings) -> Gra
         "name": settings.seed,
         "size": list(size),
         "preprocessing": {"mean": list(network.mean), "std": list(network.std), "color": "RGB"},
-        "num_classes": int(known[-1]) if known and isinstance(known[-1], int) else None,
+        "num_classes": int(known[1]) if known and isinstance(known[1], int) else None,
         "classes": None,
         "seed": _entry(weights, network),
     }
