@@ -93,33 +93,32 @@ def learnt(
 
 
 def sixteen_streets(root: Path, pack: Path) -> str:
-    """Every twentieth picture of CamVid: streets that differ."""
+    """Of every twentieth picture of CamVid a window of 160x120 pixels: streets that differ."""
     names = (pack / "train.txt").read_text().split()[::20][:16]
     for split in ("train", "val"):
         for kind, suffix in (("images", ".jpg"), ("labels", ".png")):
             (root / kind / split).mkdir(parents=True, exist_ok=True)
             for name in names:
                 file = f"{kind}/{{}}/{name}{suffix}"
-                (root / file.format(split)).symlink_to(pack / file.format("train"))
+                with Image.open(pack / file.format("train")) as whole:
+                    window = whole.crop((40, 130, 200, 250))
+                window.save(root / file.format(split), quality=95)
         (root / f"{split}.txt").write_text("\n".join(names))
     return f"camvid:{root}"
 
 
 @pytest.mark.slow
 def test_segmentation(tmp_path: Path, shared_data: Path) -> None:
-    """Poles and signs are thinner than a cell of stride 8: a head of that stride misses them.
-
-    The masks themselves, averaged over its cells and interpolated back, score 67.9.
-    """
+    """Ten of eleven classes are learnt; poles are thinner than a cell of the head's stride, 8."""
     spec = sixteen_streets(tmp_path, shared_data / "camvid")
     export = ExportSettings(
         seed="bundled", task="seg", classes=11, size=(120, 160), output_stride=8
     )
-    settings = TuneSettings(**STILL, epochs=150, lr=3e-3, eval_every=150)
+    settings = TuneSettings(**STILL, epochs=400, lr=3e-3, eval_every=400)
     result, emitted = learnt(tmp_path, spec, export, settings)
     assert result.loss < 0.15
     assert result.val is not None
-    assert result.val > 70
+    assert result.val > 85
     assert emitted == pytest.approx(result.val, abs=0.1)
 
 
