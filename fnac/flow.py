@@ -30,8 +30,7 @@ from fnac.adaptation import (
 from fnac.config import Config, as_plain, build, read_yaml
 from fnac.errors import DataError, UsageError
 from fnac.passes.graph import Graph
-from fnac.processes import Ranks, claim_for_all
-from fnac.progress import is_first_rank
+from fnac.processes import Ranks, claim_for_all, is_first_rank
 from fnac.runs import describe
 from fnac.single_stages import emit_images, run_expand, unsearched_super
 

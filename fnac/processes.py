@@ -23,6 +23,11 @@ class Ranks:
             self.fabric.barrier()
 
 
+def is_first_rank() -> bool:
+    """Say whether this process is the only one, or torchrun's first."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def claim_for_all(
     out: Path | None, name: str, resume: bool, device: Any = None
 ) -> tuple[Path, Ranks]:

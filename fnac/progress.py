@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from types import TracebackType
@@ -22,11 +21,6 @@ from rich.progress import (
 logger = logging.getLogger(__name__)
 
 LINE_EVERY_S = 20.0
-
-
-def is_first_rank() -> bool:
-    """Say whether this process is the only one, or torchrun's first."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 class StepProgress:

@@ -19,8 +19,7 @@ from fnac.config import Config, build, read_yaml
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.processes import Ranks, claim_for_all
-from fnac.progress import is_first_rank
+from fnac.processes import Ranks, claim_for_all, is_first_rank
 from fnac.runs import describe, kept_if_trained
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from typing import Any, ClassVar
 
@@ -16,6 +17,8 @@ from .graph import Graph, Shape
 from .partial import Partial, numbers, propagate
 from .surgery import argument, become_constant, values_of
 from .tensor_checks import is_float
+
+log = logging.getLogger(__name__)
 
 LARGEST = 1 << 20  # elements of a folded result that its inputs do not already hold
 # the numbers stay the same ones, so a parameter that passes through them stays a parameter
@@ -131,8 +134,16 @@ def evaluate(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> np.nda
     try:
         runner = ReferenceEvaluator(OnnxExporter.export_node(node), opsets={"": opset})
         value: Any = runner.run(None, arrays)
-    except (NotImplementedError, RuntimeError, ValueError, TypeError, IndexError, KeyError):
+    except (
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+    ) as error:
         # what the reference raises for a node that it cannot compute; the node then stays as it is
+        log.debug("%s (%s) is not folded, the reference fails: %r", node.name, node.op, error)
         return None
     return np.asarray(value[0])
 

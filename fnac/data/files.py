@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from fnac.errors import DataError
-from fnac.progress import StepProgress, is_first_rank
+from fnac.processes import is_first_rank
+from fnac.progress import StepProgress
 
 from .labels import LabelTable
 from .source import DataSource
