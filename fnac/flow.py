@@ -18,7 +18,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac import runs
 from fnac.adaptation import (
     AdaptResult,
     AdaptSettings,
@@ -31,7 +30,7 @@ from fnac.config import Config, as_plain, build, read_yaml
 from fnac.errors import DataError, UsageError
 from fnac.passes.graph import Graph
 from fnac.processes import Ranks, claim_for_all, is_first_rank
-from fnac.runs import describe
+from fnac.runs import describe, kept_if_trained, write_json
 from fnac.single_stages import emit_images, run_expand, unsearched_super
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def adapt(
         config = read_yaml(folder / "config.yaml")
         _refuse_changes(config, given or {}, folder)
     run = AdaptRun(folder, config, verify, ranks, resume)
-    with runs.kept_if_trained(folder, new=ranks.first and not resume):
+    with kept_if_trained(folder, new=ranks.first and not resume):
         if ranks.first:
             log.info("run folder: %s", folder)
             if not resume:
@@ -269,7 +268,7 @@ class AdaptRun:
             graph.manifest["classes"] = list(self.source.classes)
             if self.settings.task == "seg":  # other tasks cut, fill up, or stretch on purpose
                 self._warn_of_distortion(graph)
-            runs.write_json(self.path("ledger.json"), ledger)
+            write_json(self.path("ledger.json"), ledger)
             graph.save(self.path("super.onnx"))
             log.info("expanded: %d layers to choose", len(graph.manifest["layers"]))
         manifest = Graph.load(self.path("super.onnx")).manifest
@@ -400,7 +399,7 @@ class AdaptRun:
             "extra": dict(found.extra),
             "warnings": warnings,
         }
-        runs.write_json(self.path("results.json"), results)
+        write_json(self.path("results.json"), results)
         self._pictures(settings)
         return AdaptResult(
             folder=self.folder,
@@ -431,4 +430,4 @@ class AdaptRun:
         kept = json.loads(path.read_text()) if path.exists() else []
         stages = {entry["stage"] for entry in entries}
         kept = [entry for entry in kept if entry.get("stage") not in stages]
-        runs.write_json(path, [*kept, *entries])
+        write_json(path, [*kept, *entries])

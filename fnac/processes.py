@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fnac import runs
+from fnac.runs import claim, latest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ def claim_for_all(
     out: Path | None, name: str, resume: bool, device: Any = None
 ) -> tuple[Path, Ranks]:
     """Let the first process claim the run folder and tell the others."""
-    take = runs.latest if resume else runs.claim
+    take = latest if resume else claim
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return take(out, name), Ranks(first=True)
     from fnac.training import RuntimeSettings, open_fabric

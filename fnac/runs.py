@@ -13,7 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import fnac
 from fnac.config import as_plain
 from fnac.errors import FnacError, UsageError
 
@@ -107,7 +106,7 @@ def environment() -> dict[str, Any]:
             continue
     cuda = torch.cuda.is_available()
     return {
-        "fnac": fnac.__version__,
+        "fnac": metadata.version("fnac"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": versions,
