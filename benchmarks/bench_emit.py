@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 import torchvision
 
+from fnac.inspection.bench import BenchSettings, bench
 from fnac.passes.graph import Graph
-from fnac.stages.bench import BenchSettings, bench
 from fnac.stages.emit import EmitSettings, emit
 
 

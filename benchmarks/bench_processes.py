@@ -25,9 +25,9 @@ def seconds(*arguments: str) -> float:
 
 def long_seed(path: Path, factor: int) -> None:
     """Write MobileNetV2 with ``factor`` times the blocks."""
-    from fnac.passes.blocks import find_blocks
+    from fnac.passes.blocks.find import find_blocks
     from fnac.passes.graph import Graph
-    from fnac.passes.grow_depth import GrowDepth
+    from fnac.passes.grow.grow_depth import GrowDepth
 
     graph = Graph.load(path.with_name("seed.onnx"))
     for number, stage in enumerate(find_blocks(graph).stages):

@@ -12,17 +12,18 @@ from pathlib import Path
 import torch
 from pairs import in_turn, say
 
+from fnac.architectures.costs import space_costs
 from fnac.data.spec import open_data
 from fnac.importer import import_onnx
-from fnac.passes.choice import find_choice_points
-from fnac.passes.choose import Choose
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.search.costs import space_costs
+from fnac.passes.super_network.choice_points import find_choice_points
+from fnac.passes.super_network.choose import Choose
 from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings, expand
-from fnac.stages.export import ExportSettings, export_seed
+from fnac.stages.export import export_seed
+from fnac.stages.export_settings import ExportSettings
 from fnac.tasks.segmentation import Segmentation
 
 SIZE, BATCH, ROUNDS = (96, 128), 4, 5

@@ -18,8 +18,8 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from benchmarks.train_bundled_seed import MEAN, STD, Settings, build, load_images, upsampled
 from fnac.models.bundled import LAST, NAME, SIZE, WIDTH, path
-from fnac.models.bundled.train import MEAN, STD, Settings, build, load_images, upsampled
 from fnac.models.to_onnx import to_onnx
 from fnac.passes.graph import Graph
 
@@ -67,7 +67,7 @@ def export(data: Path, work: Path) -> float:
         "num_classes": len(classes),
         "classes": classes,
         "seed": {
-            "source": "bundled with fnac; pre-trained by its models/bundled/train.py",
+            "source": "bundled with fnac; pre-trained by its benchmarks/train_bundled_seed.py",
             "licence": "Apache-2.0; trained on CIFAR-10",
             "accuracy": round(accuracy, 4),
         },

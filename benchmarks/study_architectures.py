@@ -23,9 +23,10 @@ from fnac.errors import FnacError
 from fnac.importer import import_onnx
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.passes.verify import random_feed, run
+from fnac.passes.running.run import random_feed, run
 from fnac.stages.expand import ExpandSettings, prepare_seed
-from fnac.stages.export import ExportSettings, export_seed
+from fnac.stages.export import export_seed
+from fnac.stages.export_settings import ExportSettings
 
 NAMES = (
     *("timm:resnetv2_50", "timm:rexnet_100", "timm:selecsls42b", "timm:dpn68"),

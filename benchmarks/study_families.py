@@ -19,10 +19,10 @@ import numpy as np
 from studies import write_table
 
 from fnac.errors import FnacError
-from fnac.passes.blocks import find_blocks
-from fnac.passes.choose import Choose
+from fnac.passes.blocks.find import find_blocks
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
+from fnac.passes.super_network.choose import Choose
 from fnac.stages.expand import ExpandSettings, mixing_pass, prepare_seed
 
 HEADER = (

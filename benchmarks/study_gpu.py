@@ -20,25 +20,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fnac.adaptation import one_task, recipe_for
+from fnac.adaptation.plan import resolve
+from fnac.adaptation.settings import one_task, recipe_for
 from fnac.config import build, parse_size
-from fnac.data.joints import MPII
-from fnac.flow import resolve
+from fnac.data.sets.joints import MPII
 from fnac.importer import ImportedModule, import_onnx
 from fnac.models.recipes import recipe_names
-from fnac.optimizers import OptimizerSettings, make_optimizer
-from fnac.passes.anchors import AnchorSpec
-from fnac.passes.choose import choose
+from fnac.passes.emit.anchors import AnchorSpec
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
+from fnac.passes.super_network.choose import choose
 from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings, expand
-from fnac.stages.export import ExportSettings, export_seed
+from fnac.stages.export import export_seed
+from fnac.stages.export_settings import ExportSettings
 from fnac.stages.tune import TuneSettings
 from fnac.tasks.base import Task
-from fnac.tasks.detection import Detection
-from fnac.tasks.pose import Pose
+from fnac.tasks.detection.task import Detection
+from fnac.tasks.pose.task import Pose
 from fnac.tasks.segmentation import Segmentation
+from fnac.training.optimizers import OptimizerSettings, make_optimizer
 
 Size = tuple[int, int]
 Rows = Iterator[tuple[str, Callable[[torch.dtype], None]]]

@@ -24,7 +24,7 @@ from torch import Tensor
 from fnac.errors import FnacError
 from fnac.importer import import_onnx, write_back
 from fnac.passes.graph import Graph
-from fnac.passes.verify import random_feed, run
+from fnac.passes.running.run import random_feed, run
 
 LEARNING_RATE = 1e-3
 HEADER = (

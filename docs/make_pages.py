@@ -9,26 +9,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTIONS = {
-    "adapt": [("fnac/adaptation.py", "AdaptSettings")],
+    "adapt": [("fnac/adaptation/settings.py", "AdaptSettings")],
     "export": [("fnac/stages/export.py", "ExportSettings")],
     "expand": [("fnac/stages/expand.py", "ExpandSettings")],
     "search": [
         ("fnac/search/settings.py", "SearchSettings"),
-        ("fnac/optimizers.py", "OptimizerSettings"),
+        ("fnac/training/optimizers.py", "OptimizerSettings"),
         ("fnac/data/batches.py", "BatchSettings"),
-        ("fnac/training.py", "RuntimeSettings"),
+        ("fnac/training/runtime.py", "RuntimeSettings"),
     ],
     "derive": [("fnac/stages/derive.py", "DeriveSettings")],
     "tune": [
         ("fnac/stages/tune.py", "TuneSettings"),
-        ("fnac/optimizers.py", "OptimizerSettings"),
+        ("fnac/training/optimizers.py", "OptimizerSettings"),
         ("fnac/data/batches.py", "BatchSettings"),
-        ("fnac/training.py", "RuntimeSettings"),
+        ("fnac/training/runtime.py", "RuntimeSettings"),
     ],
     "emit": [("fnac/stages/emit.py", "EmitSettings")],
-    "task": [("fnac/tasks/detection.py", "Settings")],
-    "eval": [("fnac/adaptation.py", "EvalSettings")],
-    "task (pose)": [("fnac/tasks/pose.py", "Settings")],
+    "task": [("fnac/tasks/detection/task.py", "Settings")],
+    "eval": [("fnac/adaptation/settings.py", "EvalSettings")],
+    "task (pose)": [("fnac/tasks/pose/task.py", "Settings")],
     "task (cls)": [("fnac/tasks/classification.py", "Settings")],
 }
 HEAD = """# Settings
@@ -51,7 +51,7 @@ fnac run-pass 'normalize,widen-kernel{kernel=7},clean' in.onnx -o out.onnx --dum
 ```
 
 Lists are written `3+5+7`. A new pass is a frozen dataclass in a file of its own under `passes/`: see
-`passes/widen_kernel.py` and its test; add its name to `passes/registry.py`. This page is written by
+`passes/grow/widen_kernel.py` and its test; add its name to `passes/registry.py`. This page is written by
 `docs/make_pages.py` from the code.
 """
 

@@ -68,9 +68,9 @@ def expand(
 
     data  SPEC of pictures that a restored BN is calibrated on
     """
-    from fnac.adaptation import AdaptSettings
+    from fnac.adaptation.settings import AdaptSettings
+    from fnac.adaptation.single_stages import expand_graph
     from fnac.config import build
-    from fnac.single_stages import expand_graph
     from fnac.stages.expand import ExpandSettings
 
     graph = seed.graph if isinstance(seed, Network) else Graph.load(seed)
@@ -97,7 +97,7 @@ def adapt(
 
     Raises what the stages raise: UsageError, DataError, TrainingError, UnsupportedGraphError.
     """
-    from fnac.adaptation import one_task, recipe_for
+    from fnac.adaptation.settings import one_task, recipe_for
     from fnac.config import gather
     from fnac.flow import adapt as run
 

@@ -7,6 +7,7 @@ section fills one settings class. What was resolved is written to ``config.yaml`
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -200,3 +201,19 @@ def _wrong(where: str, value: Any, wanted: Any) -> UsageError:
 
 def _kind(value: Any) -> str:
     return type(value).__name__
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, atomically."""
+    from fnac.passes.files import write_atomically
+
+    write_atomically(path, (json.dumps(as_plain(value), indent=1) + "\n").encode())
+
+
+def write_yaml(path: Path, value: Any) -> None:
+    """Write ``value`` as YAML, atomically."""
+    import yaml
+
+    from fnac.passes.files import write_atomically
+
+    write_atomically(path, yaml.safe_dump(as_plain(value), sort_keys=False).encode())

@@ -24,8 +24,8 @@ import onnx_graphsurgeon as gs
 
 from .errors import UnsupportedGraphError
 from .graph import Graph, Shape
-from .sized_shapes import shapes_at
-from .tensor_checks import is_float
+from .graph.tensor_checks import is_float
+from .shapes.sized_shapes import shapes_at
 
 CONVENTIONS = ("exact", "paper")
 BN_STATISTICS = (3, 4)  # inputs of BatchNormalization that are not parameters

@@ -19,7 +19,8 @@ from typing import Any
 from .base import Keeps, Pass, Report
 from .errors import OutputsDifferError, PassFailedError, UnsupportedGraphError
 from .graph import Graph
-from .verify import Difference, compare, probe_size, random_feed, run
+from .running.run import probe_size, random_feed, run
+from .running.verify import Difference, compare
 
 log = logging.getLogger(__name__)
 

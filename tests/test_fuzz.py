@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from fnac.passes.graph import Graph
-from fnac.passes.mix import Mix
-
-from .fuzz_server import MEGABYTES, SECONDS, Outcome, Server
-from .graphs import graph
-from .mbconv_networks import mbconv_network
-from .mutations import mutate
+from fnac.passes.super_network.mix import Mix
+from tests.support.fuzz_server import MEGABYTES, SECONDS, Outcome, Server
+from tests.support.graphs import graph
+from tests.support.mbconv_networks import mbconv_network
+from tests.support.mutations import mutate
 
 DOCUMENTED = {0, 2, 3, 4, 5, 6}  # exit codes; 1 is a bug
 SHORT, FULL = 38, int(os.environ.get("FNAC_FUZZ", "2000"))

@@ -62,7 +62,7 @@ def test_models_rewrite_no_graphs() -> None:
 
 def test_only_the_graph_door_reads_and_writes_onnx_files() -> None:
     # sessions.py writes a temporary file, for onnxruntime takes no model over 2 GB from memory
-    doors = {ROOT / "passes" / "graph.py", ROOT / "passes" / "sessions.py"}
+    doors = {ROOT / "passes" / "graph" / "graph.py", ROOT / "passes" / "running" / "sessions.py"}
     for folder in ("passes", "fnac"):
         for path in files(folder):
             text = path.read_text()

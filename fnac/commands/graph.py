@@ -45,7 +45,7 @@ def profile(
     MAdds under `exact` are the same before and after BN folding.
     """
     from fnac.config import build, gather
-    from fnac.stages.inspect import ProfileSettings, grouped, profile_file, profile_json
+    from fnac.inspection.profile import ProfileSettings, grouped, profile_file, profile_json
 
     config = gather(
         file=config_file,
@@ -58,7 +58,7 @@ def profile(
     if as_json:
         print_json(shown)
         return
-    from fnac.report.text import profile_text
+    from fnac.text import profile_text
 
     rows = None if by == "node" else grouped(counted, graph, by)
     click.echo(profile_text(counted.as_json(), rows=rows, top=top))
@@ -81,7 +81,7 @@ def inspect(
     Of a super network: its layers, candidates and their costs.
     """
     from fnac.config import build, gather
-    from fnac.stages.inspect import InspectSettings, inspect_file
+    from fnac.inspection.inspect import InspectSettings, inspect_file
 
     config = gather(
         file=config_file,
@@ -114,10 +114,10 @@ def verify(
     The tolerance is A's own float noise. Exit code 5 when they differ.
     """
     from fnac.config import build, gather
+    from fnac.inspection.inspect import VerifySettings
     from fnac.passes.errors import OutputsDifferError
     from fnac.passes.graph import Graph
-    from fnac.passes.verify import compare
-    from fnac.stages.inspect import VerifySettings
+    from fnac.passes.running.verify import compare
 
     config = gather(file=config_file, assignments=assignments, options={"verify": {"size": size}})
     settings = build(VerifySettings, config.get("verify", {}), "verify")
@@ -169,17 +169,17 @@ def bench(
 ) -> None:
     """Measure onnxruntime latency of one or several files, run in turn (paired)."""
     from fnac.config import build, gather
-    from fnac.report.text import table
-    from fnac.stages.bench import BenchSettings
-    from fnac.stages.bench import bench as measure
+    from fnac.inspection.bench import BenchSettings
+    from fnac.inspection.bench import bench as measure
+    from fnac.text import table
 
     options = {"size": size, "batch": batch, "runs": runs, "threads": threads}
     config = gather(file=config_file, assignments=assignments, options={"bench": options})
     settings = build(BenchSettings, config.get("bench", {}), "bench")
     if latency_table is not None:
+        from fnac.architectures.latency import LatencySettings, measure_latency
+        from fnac.config import write_json
         from fnac.passes.graph import Graph
-        from fnac.runs import write_json
-        from fnac.stages.latency import LatencySettings, measure_latency
 
         how = LatencySettings(settings.runs, settings.threads)
         table_found = measure_latency(Graph.load(models[0]), how)
@@ -224,7 +224,7 @@ def run_pass(
     from fnac.passes.graph import Graph
     from fnac.passes.manager import PassManager
     from fnac.passes.registry import parse_pipeline
-    from fnac.report.text import table
+    from fnac.text import table
 
     gather(file=config_file, assignments=assignments)
     passes = parse_pipeline(pipeline)

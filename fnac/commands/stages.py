@@ -117,7 +117,8 @@ def export(
     named after their layers, the batch is symbolic, preprocessing is in the manifest.
     """
     from fnac.config import build, gather
-    from fnac.stages.export import ExportSettings, export_seed
+    from fnac.stages.export import export_seed
+    from fnac.stages.export_settings import ExportSettings
 
     config = gather(
         file=config_file, assignments=assignments, options={"export": {"seed": seed, **options}}
@@ -162,10 +163,9 @@ def expand(
     Without --task the seed keeps its own head. The seed is inside its super network; that is
     proven in onnxruntime.
     """
-    from fnac.adaptation import adapt_settings
-    from fnac.config import build, gather
-    from fnac.runs import write_json
-    from fnac.single_stages import run_expand
+    from fnac.adaptation.settings import adapt_settings
+    from fnac.adaptation.single_stages import run_expand
+    from fnac.config import build, gather, write_json
     from fnac.stages.expand import ExpandSettings
 
     config = gather(
@@ -218,8 +218,8 @@ def search(
     **options: Any,
 ) -> None:
     """Train weights and alphas of the super network MODEL in turn, towards a budget."""
+    from fnac.adaptation.single_stages import run_search
     from fnac.config import gather
-    from fnac.single_stages import run_search
 
     config = gather(
         file=config_file,
@@ -272,8 +272,8 @@ def derive(
     Writes the target and arch.json beside it. The choice is solved exactly; the target never
     exceeds the budget.
     """
+    from fnac.adaptation.single_stages import run_derive
     from fnac.config import gather
-    from fnac.single_stages import run_derive
 
     config = gather(
         file=config_file,
@@ -315,8 +315,8 @@ def tune(
     **options: Any,
 ) -> None:
     """Fine-tune any ONNX network on a data set; the tuned file is RUN/target.onnx."""
+    from fnac.adaptation.single_stages import run_tune
     from fnac.config import gather
-    from fnac.single_stages import run_tune
 
     config = gather(
         file=config_file,
@@ -360,8 +360,8 @@ def emit(
 
     Writes the file, and profile.json and profile.csv beside it.
     """
+    from fnac.adaptation.single_stages import run_emit
     from fnac.config import gather
-    from fnac.single_stages import run_emit
 
     given = {key: True for key, value in flags.items() if value}
     config = gather(
@@ -398,8 +398,8 @@ def evaluate(
     assignments: tuple[str, ...],
 ) -> None:
     """Measure MODEL's metric in onnxruntime."""
+    from fnac.adaptation.single_stages import run_eval
     from fnac.config import gather
-    from fnac.single_stages import run_eval
 
     config = gather(
         file=config_file,
@@ -462,7 +462,7 @@ def adapt(
     Without arguments: the bundled seed, on built-in scenes. The run folder is never overwritten;
     --resume continues one that was stopped, at whatever stage and step.
     """
-    from fnac.adaptation import one_task, recipe_for, task_named, task_of_run
+    from fnac.adaptation.settings import one_task, recipe_for, task_named, task_of_run
     from fnac.config import gather
     from fnac.flow import adapt as run
 
@@ -498,7 +498,7 @@ def adapt(
     config = gather(recipe=settings, file=config_file, assignments=assignments, options=said)
     config["adapt"]["task"] = one_task(known, config, settings, recipe)
     if dry_run:
-        from fnac.dry_run import dry_run as try_out
+        from fnac.adaptation.dry_run import dry_run as try_out
 
         tried = try_out(config, verify=not no_verify)
         if as_json:
@@ -535,7 +535,7 @@ def _training(options: dict[str, Any]) -> dict[str, Any]:
 
 def _tell(path: Path, graph: Any, as_json: bool) -> None:
     from fnac.passes.cost import profile
-    from fnac.report.text import human
+    from fnac.text import human
 
     size = graph.image_size()
     role = graph.manifest.get("role", "")

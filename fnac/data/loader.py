@@ -14,7 +14,7 @@ from torch import Tensor
 from fnac.errors import UsageError
 
 from .source import Batch, Dataset, Sample
-from .transforms import Transform
+from .transforms.pictures import Transform
 
 CACHE_BYTES = 2 << 30
 

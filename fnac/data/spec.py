@@ -21,21 +21,21 @@ import yaml
 
 from fnac.errors import DataError, UsageError
 
-from .ade20k import read_ade20k
-from .box_options import COCO_KEYS, VOC_KEYS, coco_options, voc_options
-from .camvid import read_camvid
-from .cityscapes import read_cityscapes
-from .class_folders import read_class_folders
-from .coco import read_coco
-from .coco_keypoints import read_coco_keypoints
-from .files import FileSource
-from .folder import read_classes, read_folder
-from .lsp import read_lsp
-from .mpii import read_mpii
-from .scene_source import SAMPLES, SceneSource
+from .readers.ade20k import read_ade20k
+from .readers.box_options import COCO_KEYS, VOC_KEYS, coco_options, voc_options
+from .readers.camvid import read_camvid
+from .readers.cityscapes import read_cityscapes
+from .readers.class_folders import read_class_folders
+from .readers.coco import read_coco
+from .readers.coco_keypoints import read_coco_keypoints
+from .readers.folder import read_classes, read_folder
+from .readers.lsp import read_lsp
+from .readers.mpii import read_mpii
+from .readers.voc import read_voc
+from .readers.voc_segmentation import read_voc_segmentation
+from .scenes.source import SAMPLES, SceneSource
+from .sets.masks import FileSource
 from .source import DataSource
-from .voc import read_voc
-from .voc_segmentation import read_voc_segmentation
 
 Options = dict[str, Any]
 

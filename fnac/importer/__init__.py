@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .choice import ChoiceModule
+from .choice_module import ChoiceModule
 from .importing import import_onnx
 from .module import ImportedModule
 from .writeback import unwrapped, write_back

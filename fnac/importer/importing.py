@@ -6,17 +6,18 @@ import onnx
 from torch import fx, nn
 
 from fnac.passes.errors import UnsupportedGraphError
-from fnac.passes.inlining import inlined
+from fnac.passes.graph.inlining import inlined
 
-from . import ops, registry
-from .builder import Builder
-from .choice import ChoiceModule
-from .facts import Facts, nodes_of
+from . import ops
+from .building import registry
+from .building.builder import Builder
+from .building.facts import Facts, nodes_of
+from .building.scope import Scope
+from .building.values import Constant
+from .building.weights import initializers
+from .choice_module import ChoiceModule
+from .choice_points import Point, find_points
 from .module import ImportedModule
-from .points import Point, find_points
-from .scope import Scope
-from .values import Constant
-from .weights import initializers
 
 __all__ = ["import_onnx", "ops"]
 

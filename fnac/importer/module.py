@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from .choice import ChoiceModule
+from .choice_module import ChoiceModule
 
 
 class ImportedModule(fx.GraphModule):

@@ -9,10 +9,10 @@ import torch
 from onnx import numpy_helper
 
 from fnac.passes.errors import PassFailedError
-from fnac.passes.inlining import inlined
+from fnac.passes.graph.inlining import inlined
 
-from .attributes import array_of, dtype_of
-from .facts import nodes_of
+from .building.attributes import array_of, dtype_of
+from .building.facts import nodes_of
 from .module import ImportedModule
 
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from fnac.passes.candidate_names import CandidateNameError, Spelled, read_name
+from fnac.passes.blocks.candidate_names import CandidateNameError, Spelled, read_name
 from fnac.report.drawing import Box, Drawing, Label, Line
 from fnac.report.network import FixedBlock, Layer, Network
-from fnac.report.text import human
+from fnac.text import human
 
 KERNEL_FILLS = {3: "#8ecae6", 5: "#ffd166", 7: "#f4978e"}
 OTHER_KERNEL_FILL = "#b7e4c7"

@@ -12,7 +12,7 @@ from math import log
 
 from fnac.report.network import Network
 from fnac.report.run_folder import RunFolder
-from fnac.report.text import human
+from fnac.text import human
 
 FLAT = 0.95  # of the entropy of uniform alphas
 LEAST_USE = 0.95  # of the budget

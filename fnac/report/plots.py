@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fnac.report.drawing import Drawing, to_figure
 from fnac.report.network import Network
 from fnac.report.run_folder import Curve, RunFolder
-from fnac.report.text import human
+from fnac.text import human
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

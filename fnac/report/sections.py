@@ -12,7 +12,7 @@ from fnac.report.html import Html, details, element, join, missing, picture, raw
 from fnac.report.network import Network
 from fnac.report.plots import Picture
 from fnac.report.run_folder import RunFolder
-from fnac.report.text import MADDS_NOTE, human, percent
+from fnac.text import MADDS_NOTE, human, percent
 
 FACTS = ("task", "data", "head", "classes", "size", "budget", "remap", "recipe", "seed")
 COUNTS = ("madds", "params")

@@ -11,13 +11,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from fnac.architectures.costs import SpaceCosts
 from fnac.importer import ImportedModule
-from fnac.search.costs import SpaceCosts
 from fnac.search.sampler import PathSampler
 from fnac.search.settings import SearchSettings
 from fnac.search.steering import Steering, cost_term, softmax_rows
 from fnac.tasks.base import Task
-from fnac.weight_steps import clip
+from fnac.training.weight_steps import clip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fnac.search.budget import say
-from fnac.search.costs import SKIP, SpaceCosts
+from fnac.architectures.budget import say
+from fnac.architectures.costs import SKIP, SpaceCosts
 
 FLAT = 0.95  # mean entropy, as a share of the greatest possible, above which nothing was decided
 SKIPPED = 0.6  # mean probability of skip where it is offered, above which the search collapsed

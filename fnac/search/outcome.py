@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fnac.search.costs import SpaceCosts
+from fnac.architectures.costs import SpaceCosts
+from fnac.architectures.solve import choose_architecture
 from fnac.search.health import mean_entropy, search_warnings
 from fnac.search.settings import SearchPlan
-from fnac.search.solve import choose_architecture
 from fnac.search.steering import softmax_rows
 
 

@@ -10,13 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fnac.checkpoints import (
-    fingerprint,
-    load_checkpoint,
-    load_network,
-    restore_precision,
-    save_checkpoint,
-)
+from fnac.architectures.budget import say
+from fnac.architectures.costs import SpaceCosts, space_costs
 from fnac.config import as_plain
 from fnac.data.loader import EpochLoader, split
 from fnac.data.source import DataSource
@@ -24,23 +19,23 @@ from fnac.errors import UnsupportedGraphError
 from fnac.importer import ImportedModule, import_onnx, write_back
 from fnac.passes.graph import Graph
 from fnac.progress import StepProgress
-from fnac.run_log import CsvLog, LossTrace
 from fnac.search.alpha_steps import AlphaSteps
-from fnac.search.budget import say
-from fnac.search.costs import SpaceCosts, space_costs
 from fnac.search.health import mean_entropy
 from fnac.search.outcome import SearchResult, judge
 from fnac.search.sampler import PathSampler
 from fnac.search.settings import SearchSettings
 from fnac.search.steering import Steering, softmax_rows
 from fnac.tasks.base import Task
-from fnac.training import (
-    open_fabric,
-    prepare_module,
-    seed_step,
-    training_loader,
+from fnac.training.checkpoints import (
+    fingerprint,
+    load_checkpoint,
+    load_network,
+    restore_precision,
+    save_checkpoint,
 )
-from fnac.weight_steps import open_weight_steps, to_device
+from fnac.training.run_log import CsvLog, LossTrace
+from fnac.training.runtime import open_fabric, prepare_module, seed_step, training_loader
+from fnac.training.weight_steps import open_weight_steps, to_device
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 from fnac.data.batches import BatchSettings
 from fnac.errors import UsageError
-from fnac.optimizers import OptimizerSettings
-from fnac.training import RuntimeSettings
+from fnac.training.optimizers import OptimizerSettings
+from fnac.training.runtime import RuntimeSettings
 
 PAPER_ALPHA_LR = 3e-4
 

@@ -31,7 +31,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fnac.search.costs import SpaceCosts
+from fnac.architectures.costs import SpaceCosts
 
 _LN10 = math.log(10.0)
 _BISECTIONS = 60

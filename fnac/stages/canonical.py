@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from fnac.errors import UnsupportedGraphError
-from fnac.passes.convert_float32 import ConvertFloat32, not_float32
 from fnac.passes.graph import Graph
-from fnac.passes.make_channels_first import MakeChannelsFirst, channels_last
+from fnac.passes.graph.surgery import stored
 from fnac.passes.manager import PassManager
-from fnac.passes.open_activations import OpenActivations
-from fnac.passes.raise_opset import RaiseOpset
-from fnac.passes.surgery import stored
-from fnac.passes.take_floats import TakeFloats, integer_pictures
+from fnac.passes.normalize.raise_opset import RaiseOpset
+from fnac.passes.prepare.convert_float32 import ConvertFloat32, not_float32
+from fnac.passes.prepare.make_channels_first import MakeChannelsFirst, channels_last
+from fnac.passes.prepare.open_activations import OpenActivations
+from fnac.passes.prepare.take_floats import TakeFloats, integer_pictures
 
 
 def check_control_flow(graph: Graph) -> None:

@@ -15,17 +15,17 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fnac.architectures.arch_file import arch_content, load_arch
+from fnac.architectures.budget import Budget, budget_costs, say
+from fnac.architectures.costs import SpaceCosts, space_costs
+from fnac.architectures.solve import Solution, choose_architecture
 from fnac.errors import PassFailedError, UsageError
-from fnac.passes.choice import find_choice_points
-from fnac.passes.choose import Choose
 from fnac.passes.cost import profile
 from fnac.passes.files import write_atomically
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.search.arch import arch_content, load_arch
-from fnac.search.budget import Budget, budget_costs, say
-from fnac.search.costs import SpaceCosts, space_costs
-from fnac.search.solve import Solution, choose_architecture
+from fnac.passes.super_network.choice_points import find_choice_points
+from fnac.passes.super_network.choose import Choose
 
 logger = logging.getLogger(__name__)
 

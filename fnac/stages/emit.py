@@ -19,21 +19,21 @@ from typing import Any
 import numpy as np
 
 from fnac.errors import PassFailedError, UnsupportedGraphError, UsageError
-from fnac.passes.attach_detections import AttachDetections
-from fnac.passes.attach_keypoints import AttachKeypoints
-from fnac.passes.attach_postprocess import AttachPostprocess
 from fnac.passes.base import Pass
-from fnac.passes.clean import Clean
-from fnac.passes.convert_float16 import ConvertFloat16
 from fnac.passes.cost import Profile, profile
-from fnac.passes.drop_identity import DropIdentity
+from fnac.passes.emit.attach_detections import AttachDetections
+from fnac.passes.emit.attach_keypoints import AttachKeypoints
+from fnac.passes.emit.attach_postprocess import AttachPostprocess
+from fnac.passes.emit.clean import Clean
+from fnac.passes.emit.convert_float16 import ConvertFloat16
+from fnac.passes.emit.fold_batchnorm import FoldBatchNorm
+from fnac.passes.emit.make_size_symbolic import MakeSizeSymbolic
 from fnac.passes.files import write_atomically
-from fnac.passes.fold_batchnorm import FoldBatchNorm
 from fnac.passes.graph import Graph
-from fnac.passes.lift_constants import LiftConstants
-from fnac.passes.make_size_symbolic import MakeSizeSymbolic
 from fnac.passes.manager import PassManager
-from fnac.passes.verify import probe_size, random_feed, run
+from fnac.passes.normalize.drop_identity import DropIdentity
+from fnac.passes.normalize.lift_constants import LiftConstants
+from fnac.passes.running.run import probe_size, random_feed, run
 
 logger = logging.getLogger(__name__)
 

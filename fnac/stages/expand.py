@@ -11,18 +11,18 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Literal
 
 from fnac.errors import UnsupportedGraphError, UsageError
-from fnac.passes.attach_head import HEAD
 from fnac.passes.cost import profile
-from fnac.passes.cut_classifier import CutClassifier
-from fnac.passes.encoder import has_own_head
-from fnac.passes.follow_sizes import FollowSizes
 from fnac.passes.graph import Graph
+from fnac.passes.heads.attach_head import HEAD
+from fnac.passes.heads.cut_classifier import CutClassifier
+from fnac.passes.heads.encoder import has_own_head
 from fnac.passes.manager import PassManager
-from fnac.passes.mix import Mix
-from fnac.passes.raise_opset import RaiseOpset
-from fnac.passes.strategies import STRATEGIES
-from fnac.stages.attach import OWN_HEAD, attach_head, check_head, head_kind, keep_own_head
+from fnac.passes.normalize.raise_opset import RaiseOpset
+from fnac.passes.prepare.follow_sizes import FollowSizes
+from fnac.passes.remap.strategies import STRATEGIES
+from fnac.passes.super_network.mix import Mix
 from fnac.stages.canonical import check_control_flow, normalize, take_pictures
+from fnac.stages.task_head import OWN_HEAD, attach_head, check_head, head_kind, keep_own_head
 from fnac.tasks.network_check import check_pictures
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def expand(
     made = prepare_seed(graph, settings, manager=manager, images=images)
     made = manager.run([mixing_pass(made, settings)], made)
     if not made.manifest.get("layers"):
-        from fnac.passes.blocks import find_blocks
+        from fnac.passes.blocks.find import find_blocks
 
         if not find_blocks(made).searchable:
             raise UnsupportedGraphError(
@@ -179,7 +179,7 @@ def prepare_seed(
         _attach(made, settings, manager)
     check_control_flow(made)  # a detector's loops went with its head
     if settings.remap == "random":
-        from fnac.passes.randomize import Randomize
+        from fnac.passes.grow.randomize import Randomize
 
         manager.run([Randomize(seed=settings.random_seed)], made)
     made.refresh_shapes()
@@ -218,7 +218,8 @@ def _state(graph: Graph, settings: ExpandSettings) -> None:
 def _normalize(
     graph: Graph, settings: ExpandSettings, manager: PassManager, images: Images | None
 ) -> None:
-    from fnac.passes.restore_batchnorm import NEVER_THERE, RestoreBatchNorm, layers_to_restore
+    from fnac.passes.prepare.lost_batchnorm import NEVER_THERE, layers_to_restore
+    from fnac.passes.prepare.restore_batchnorm import RestoreBatchNorm
 
     normalize(graph, manager)
     if not settings.restore_batchnorm:
@@ -294,7 +295,7 @@ def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> Non
 def mixing_pass(graph: Graph, settings: ExpandSettings, task: str | None = None) -> Mix:
     """Turn the search space into arguments of the mixing pass."""
     from fnac.models.spaces import load_space
-    from fnac.passes.blocks import find_blocks
+    from fnac.passes.blocks.find import find_blocks
 
     stages = find_blocks(graph).searchable
     kinds = dict.fromkeys(block.kind for stage in stages for block in stage.blocks)

@@ -7,7 +7,6 @@ the seed's backbone.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,56 +14,23 @@ from typing import TYPE_CHECKING, Any
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.stages.attach import attach_head, check_head, head_kind
+from fnac.stages.task_head import attach_head, head_kind
+
+from .export_settings import ExportSettings
 
 if TYPE_CHECKING:
     import onnx
     from torch import Tensor
 
     from fnac.models.heads.kinds import HeadKind
-    from fnac.models.seeds import Seed
-    from fnac.models.weight_names import Table
+    from fnac.models.seeds.find import Seed
+    from fnac.models.seeds.weight_names import Table
+
 
 LICENCES = {
     "bundled": "Apache-2.0; trained on CIFAR-10",
     "none": "Apache-2.0; random start",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportSettings:
-    """What to export. Fields are the options of ``fnac export``.
-
-    ``seed``           ``mobilenetv2``, ``resnet18``, ``resnet50``, ``fbnetc``, ``proxyless``
-                       (``mobilenetv2_w0.35``: width), ``bundled``, ``timm:NAME``,
-                       ``torchvision:NAME``
-    ``weights``        ``imagenet``, ``none``, a file; None: what the seed comes with
-    ``size``           input height and width in pixels; None: the seed's own
-    ``width``          multiplier of all channels
-    ``task``, ``head`` attach a freshly initialized head for this task; None: the seed's classifier
-    ``classes``        outputs of head or classifier; None: what the weights have, else 1000
-    ``output_stride``  of the backbone under a dense head: 8, 16 or 32; None: 16
-    ``random_seed``    of everything that starts random
-    """
-
-    seed: str = "mobilenetv2"
-    weights: str | None = None
-    size: tuple[int, int] | None = None
-    width: float | None = None
-    task: str | None = None
-    head: str | None = None
-    classes: int | None = None
-    output_stride: int | None = None
-    random_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.size is not None and min(self.size) < 32:
-            raise UsageError(f"--size {self.size[0]}x{self.size[1]}: wanted at least 32x32")
-        if self.width is not None and self.width <= 0:
-            raise UsageError(f"--width {self.width:g}: wanted a multiplier above 0")
-        check_head(self.task, self.head, self.classes, self.output_stride)
-        if self.task is not None and self.classes is None:
-            raise UsageError(f"--task {self.task}: the head needs --classes N")
 
 
 def export_seed(settings: ExportSettings) -> Graph:
@@ -98,7 +64,7 @@ def export_seed(settings: ExportSettings) -> Graph:
 def _own_seed(settings: ExportSettings, kind: HeadKind | None) -> Graph:
     """Return the classifier, or the backbone that a head of this kind is put on."""
     from fnac.models.errors import ModelError
-    from fnac.models.seeds import find_seed
+    from fnac.models.seeds.find import find_seed
 
     try:
         seed = find_seed(settings.seed, settings.width)
@@ -124,9 +90,9 @@ def _weights(
     seed: Seed, source: str
 ) -> tuple[dict[str, Tensor] | None, Table, list[str] | None, dict[str, Any]]:
     """Return the state_dict (None: random), its network, class names, the manifest's entry."""
-    from fnac.models.published import published_weights
-    from fnac.models.weight_names import own_names
-    from fnac.models.weights import read_weights
+    from fnac.models.seeds.published import published_weights
+    from fnac.models.seeds.weight_names import own_names
+    from fnac.models.seeds.weights import read_weights
 
     entry: dict[str, Any] = {"source": source, "licence": LICENCES.get(source, "unknown")}
     if source == "none":
@@ -171,8 +137,8 @@ def _build(
     """Return the network in ONNX and its number of classes (0: a backbone without classifier)."""
     import torch
 
+    from fnac.models.seeds.weights import classes_in, load_weights
     from fnac.models.to_onnx import to_onnx
-    from fnac.models.weights import classes_in, load_weights
 
     classes = 0
     if kind is None:

@@ -11,16 +11,16 @@ import numpy as np
 
 from fnac.errors import UsageError
 from fnac.passes.base import Report
-from fnac.passes.drop_zero_bias import DropZeroBias
 from fnac.passes.errors import OutputsDifferError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
+from fnac.passes.normalize.drop_zero_bias import DropZeroBias
 from fnac.passes.registry import parse_pipeline
-from fnac.passes.verify import run
+from fnac.passes.running.run import run
 
 if TYPE_CHECKING:
-    from fnac.models.timm_torchvision import LibraryNetwork
-    from fnac.stages.export import ExportSettings
+    from fnac.models.seeds.library import LibraryNetwork
+    from fnac.stages.export_settings import ExportSettings
 
 ROUNDING = 1e-5
 """Of the largest output: what another order of sums may cost at least, in float32."""
@@ -33,7 +33,7 @@ def export_library_seed(source: str, name: str, settings: ExportSettings) -> Gra
     had, OutputsDifferError when it does not compute the same.
     """
     from fnac.models.errors import ModelError
-    from fnac.models.timm_torchvision import export_library_network, library_network
+    from fnac.models.seeds.library import export_library_network, library_network
 
     if settings.width is not None:
         raise UsageError(f"--width {settings.width:g}: {settings.seed} has the width of its name")

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fnac.architectures.budget import Budget, budget_costs, check_lambda
 from fnac.data.source import DataSource
-from fnac.optimizers import for_batch
 from fnac.passes.graph import Graph
-from fnac.search.budget import Budget, budget_costs, check_lambda
 from fnac.search.outcome import SearchResult
 from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
 from fnac.tasks.base import Task
 from fnac.tasks.network_check import check_pictures
+from fnac.training.optimizers import for_batch
 
 
 def search(

@@ -15,26 +15,26 @@ from typing import Any
 import torch
 from torch import nn
 
-from fnac.checkpoints import (
+from fnac.config import as_plain
+from fnac.data.batches import BatchSettings
+from fnac.data.source import DataSource
+from fnac.errors import UsageError
+from fnac.importer import import_onnx, write_back
+from fnac.passes.graph import Graph
+from fnac.progress import StepProgress
+from fnac.stages.evaluate import evaluate_module
+from fnac.tasks.base import Task
+from fnac.tasks.network_check import check_pictures
+from fnac.training.checkpoints import (
     fingerprint,
     load_checkpoint,
     load_network,
     restore_precision,
     save_checkpoint,
 )
-from fnac.config import as_plain
-from fnac.data.batches import BatchSettings
-from fnac.data.source import DataSource
-from fnac.errors import UsageError
-from fnac.importer import import_onnx, write_back
-from fnac.optimizers import OptimizerSettings, for_batch
-from fnac.passes.graph import Graph
-from fnac.progress import StepProgress
-from fnac.run_log import CsvLog, LossTrace
-from fnac.stages.evaluate import evaluate_module
-from fnac.tasks.base import Task
-from fnac.tasks.network_check import check_pictures
-from fnac.training import (
+from fnac.training.optimizers import OptimizerSettings, for_batch
+from fnac.training.run_log import CsvLog, LossTrace
+from fnac.training.runtime import (
     RuntimeSettings,
     open_fabric,
     prepare_module,
@@ -42,7 +42,7 @@ from fnac.training import (
     seed_step,
     training_loader,
 )
-from fnac.weight_steps import open_weight_steps, to_device
+from fnac.training.weight_steps import open_weight_steps, to_device
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 TASKS = {
     "seg": "fnac.tasks.segmentation",
-    "det": "fnac.tasks.detection",
-    "pose": "fnac.tasks.pose",
+    "det": "fnac.tasks.detection.task",
+    "pose": "fnac.tasks.pose.task",
     "cls": "fnac.tasks.classification",
 }
 """Task -> module with ``Settings`` (section ``task`` of a configuration) and ``open_task``."""

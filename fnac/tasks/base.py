@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fnac.data.batches import BatchSettings
 from fnac.data.source import Batch, Dataset, Sample
-from fnac.data.transforms import Transform
+from fnac.data.transforms.pictures import Transform
 
 Size = tuple[int, int]
 """(height, width) in pixels."""

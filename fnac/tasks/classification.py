@@ -15,11 +15,11 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms.v2.functional import resize
 
 from fnac.data.batches import BatchSettings
-from fnac.data.class_transforms import ClassTransform, cut_to_shape
 from fnac.data.loader import keep_in_memory, stack
 from fnac.data.preprocessing import preprocessing
 from fnac.data.source import Batch, Dataset, DataSource, Sample
-from fnac.data.transforms import EvalTransform
+from fnac.data.transforms.classes import ClassTransform, cut_to_shape
+from fnac.data.transforms.pictures import EvalTransform
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 
 from .base import Manifest, Outputs, Scores, Size

@@ -16,7 +16,7 @@ from fnac.data.batches import BatchSettings
 from fnac.data.loader import keep_in_memory, stack
 from fnac.data.preprocessing import preprocessing
 from fnac.data.source import IGNORE, Batch, Dataset, DataSource, Sample
-from fnac.data.transforms import EvalTransform, TrainTransform, resize_pair
+from fnac.data.transforms.pictures import EvalTransform, TrainTransform, resize_pair
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 
 from .base import Manifest, Outputs, Scores, Size

@@ -13,7 +13,7 @@ Dims = list[int | str]
 class HeadKind:
     """A kind of head.
 
-    ``taps``     the tensors of a backbone it reads, in the order of its inputs (passes/taps.py)
+    ``taps``     the tensors of a backbone it reads, in the order of its inputs (passes/heads)
     ``image``    it reads the image, too, to come back to its size
     ``dense``    it wants a dilated backbone: an output stride may be chosen
     ``strides``  output stride of each tap; 0: whatever it is

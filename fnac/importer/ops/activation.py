@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from ..builder import Builder
-from ..registry import converter
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Node
 from ..runtime import elements, reductions
-from ..values import Node
 
 # operators whose gradient does not read their output, so that an activation may overwrite it
 _OVERWRITABLE = frozenset({"Conv", "BatchNormalization", "ConvTranspose", "Add", "Gemm"})

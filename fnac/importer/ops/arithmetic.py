@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from ..attributes import dtype_of, shortest
-from ..builder import Builder
-from ..registry import converter
+from ..building.attributes import dtype_of, shortest
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Constant, Host, Node, Value
 from ..runtime import elements
-from ..values import Constant, Host, Node, Value
 
 # on tensors and Python numbers alike
 _BOTH: dict[str, Callable[..., Any]] = {

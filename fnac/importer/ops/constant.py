@@ -10,11 +10,11 @@ import torch
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from ..attributes import dtype_of, shortest, tensor_of
-from ..builder import Builder
-from ..registry import converter
+from ..building.attributes import dtype_of, shortest, tensor_of
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Host, Node
 from ..runtime import elements, layout, quantized
-from ..values import Host, Node
 
 LARGEST = 2**28  # elements of a constant made from a shape: more is a damaged file
 

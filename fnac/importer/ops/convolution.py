@@ -10,11 +10,11 @@ from torch import nn
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from ..builder import Builder
-from ..registry import converter
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Constant, Node, Value
+from ..building.windows import window
 from ..runtime import elements, windowed
-from ..values import Constant, Node, Value
-from ..windows import window
 
 _CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _CONV_FUNCTION = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

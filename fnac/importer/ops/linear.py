@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..builder import Builder
-from ..registry import converter
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Node
 from ..runtime import elements
-from ..values import Node
 from .convolution import bias_of
 
 

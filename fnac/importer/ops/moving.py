@@ -8,10 +8,10 @@ import torch
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from ..builder import Builder
-from ..registry import converter
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Node
 from ..runtime import indexing, layout
-from ..values import Node
 
 
 @converter("GatherElements", 11)

@@ -10,11 +10,11 @@ from torch import nn
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from ..attributes import complement
-from ..builder import Builder
-from ..registry import converter
+from ..building.attributes import complement
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Node
 from ..runtime import elements, normal
-from ..values import Node
 
 _BATCH = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from ..builder import Builder
-from ..registry import converter
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Node
+from ..building.windows import window
 from ..runtime import elements, windowed
-from ..values import Node
-from ..windows import window
 
 _MAX: dict[int, Any] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _AVERAGE: dict[int, Any] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}

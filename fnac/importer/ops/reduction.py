@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ..builder import Builder
-from ..registry import converter
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Host, Node
 from ..runtime import elements, reductions
-from ..values import Host, Node
 
 
 def _reduction(op: str, function: Callable[..., Any], axes_input_since: int) -> None:

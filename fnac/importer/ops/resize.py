@@ -7,10 +7,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import fx
 
-from .. import resizing
-from ..builder import Builder
-from ..registry import converter
-from ..values import Constant, Node
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Constant, Node
+from ..runtime import resizing
 
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
 

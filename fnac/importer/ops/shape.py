@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from ..builder import Builder
-from ..registry import converter
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Constant, Host, Node, Value
 from ..runtime import elements, indexing, layout
-from ..values import Constant, Host, Node, Value
 
 
 @converter("Shape", 1, 15)

@@ -9,11 +9,11 @@ import torch
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from .. import boxes
-from ..builder import Builder
-from ..registry import converter
-from ..values import Node
-from ..weights import initializers
+from ..building.builder import Builder
+from ..building.registry import converter
+from ..building.values import Node
+from ..building.weights import initializers
+from ..runtime import boxes
 
 
 @converter("If", 1)

@@ -1,0 +1,1 @@
+"""An adaptation in its folder: settings, run folder, stages, result."""

@@ -1,0 +1,121 @@
+"""Run folders (docs/design.md): claimed once, never overwritten, enough to rebuild the result."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fnac.config import write_json, write_yaml
+from fnac.errors import FnacError, UsageError
+from fnac.ranks import Ranks
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "onnx-graphsurgeon",
+    "numpy",
+    "scipy",
+    "lightning-fabric",
+    "torchmetrics",
+)
+
+
+def claim(out: Path | None, name: str) -> Path:
+    """Make and return a new run folder: ``out``, or ``runs/name``; a taken one gets a number.
+
+    A folder that exists but is empty is not taken.
+    """
+    wanted = out if out is not None else Path("runs") / name
+    folder, number = wanted, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if folder.is_dir() and not any(folder.iterdir()):
+                return folder
+            number += 1
+            folder = wanted.with_name(f"{wanted.name}{number}")
+        except OSError as error:
+            raise UsageError(
+                f"-o {wanted}: the folder cannot be made ({error.strerror}); name another"
+            ) from error
+
+
+@contextlib.contextmanager
+def kept_if_trained(folder: Path, *, new: bool) -> Iterator[None]:
+    """Remove a newly claimed folder again if the run fails before its first checkpoint."""
+    try:
+        yield
+    except FnacError:
+        if new and not any(folder.rglob("last.ckpt")):
+            shutil.rmtree(folder)
+        raise
+
+
+def latest(out: Path | None, name: str) -> Path:
+    """Return the folder that ``--resume`` continues: ``out``, or the newest ``runs/name*``.
+
+    Raises UsageError if there is none.
+    """
+    if out is not None:
+        if not (out / "config.yaml").is_file():
+            raise UsageError(f"--resume: {out} holds no config.yaml; name the folder of a run")
+        return out
+    found = [p.parent for p in Path("runs").glob(f"{name}*/config.yaml")]
+    if not found:
+        raise UsageError(f"--resume: there is no runs/{name}*; name the run folder with -o")
+    return max(found, key=lambda folder: (folder / "config.yaml").stat().st_mtime_ns)
+
+
+def environment() -> dict[str, Any]:
+    """Return what the result may depend on: versions, device, threads, the command."""
+    import torch
+
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    cuda = torch.cuda.is_available()
+    return {
+        "fnac": metadata.version("fnac"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "command": ["fnac", *sys.argv[1:]],
+    }
+
+
+def describe(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write what the run was told and where it runs: config.yaml and env.json."""
+    write_yaml(folder / "config.yaml", config)
+    write_json(folder / "env.json", environment())
+
+
+def claim_for_all(
+    out: Path | None, name: str, resume: bool, device: Any = None
+) -> tuple[Path, Ranks]:
+    """Let the first process claim the run folder and tell the others."""
+    take = latest if resume else claim
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return take(out, name), Ranks(first=True)
+    from fnac.training.runtime import RuntimeSettings, open_fabric
+
+    fabric = open_fabric(RuntimeSettings(device=device or "auto"))
+    folder = str(take(out, name)) if fabric.is_global_zero else ""
+    return Path(fabric.broadcast(folder)), Ranks(fabric.is_global_zero, fabric)

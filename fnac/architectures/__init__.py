@@ -1,0 +1,1 @@
+"""Architectures and their costs: budgets, exact choice, latency; no torch."""

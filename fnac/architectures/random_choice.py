@@ -1,0 +1,35 @@
+"""Baselines of the search: random architectures of a given cost."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fnac.architectures.budget import say
+from fnac.architectures.costs import SpaceCosts
+from fnac.architectures.solve import maximise
+from fnac.errors import UsageError
+
+
+def random_architecture(
+    space: SpaceCosts, budget: int, *, seed: int, use_at_least: float = 0.95
+) -> tuple[int, ...]:
+    """Return a random architecture that costs between ``use_at_least`` and all of ``budget``.
+
+    Every candidate draws a Gumbel-distributed score and the best admissible sum wins: one
+    architecture for each seed number, never a rejection loop. The floor is dropped where no
+    architecture meets it.
+
+    raises   UsageError when nothing fits the budget
+    """
+    generator = np.random.default_rng(seed)
+    scores = [generator.gumbel(size=len(layer.candidates)) for layer in space.layers]
+    costs = [layer.costs for layer in space.layers]
+    most = budget - space.fixed
+    floor = int(use_at_least * budget) - space.fixed
+    arch = maximise(scores, costs, most=most, least=floor) or maximise(scores, costs, most=most)
+    if arch is None:
+        raise UsageError(
+            f"budget {say(budget, space.unit)}: the least this search space can reach is "
+            f"{say(space.least(), space.unit)}; ask for more"
+        )
+    return arch

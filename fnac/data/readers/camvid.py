@@ -1,0 +1,54 @@
+"""CamVid, 11 classes and void (label 11, ignored), masks whose palette index is the class.
+
+Two layouts: ``images/SPLIT/NAME.jpg`` + ``labels/SPLIT/NAME.png`` with the names in ``SPLIT.txt``,
+and SegNet's ``SPLIT/NAME.png`` + ``SPLITannot/NAME.png``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fnac.errors import DataError
+
+from ..sets.labels import plain_labels
+from ..sets.masks import FileSource, Pair, list_masks
+from ..sets.pictures import IMAGE_SUFFIXES, list_by_stem, require_folder
+from ..source import IGNORE
+
+CLASSES = [
+    "sky", "building", "pole", "road", "pavement", "tree", "signsymbol", "fence", "car",
+    "pedestrian", "bicyclist",
+]  # fmt: skip
+LABELS = plain_labels(len(CLASSES), ignore=(len(CLASSES), IGNORE))
+
+
+def read_camvid(root: Path) -> FileSource:
+    """List the splits there are; raises DataError where the layout is another one."""
+    require_folder(root, "the CamVid folder")
+    pairs = {split: _list_split(root, split) for split in ("train", "val", "test")}
+    if not any(pairs.values()):
+        raise DataError(
+            f"{root}: neither images/train nor train; wanted images/SPLIT and labels/SPLIT, or "
+            "SegNet's SPLIT and SPLITannot; check the path in --data"
+        )
+    return FileSource("camvid", root, list(CLASSES), pairs)
+
+
+def _list_split(root: Path, split: str) -> tuple[Pair, ...]:
+    images, masks = root / "images" / split, root / "labels" / split
+    if not images.is_dir():
+        images, masks = root / split, root / f"{split}annot"
+    if not images.is_dir():
+        return ()
+    found = list_by_stem(images, IMAGE_SUFFIXES)
+    names = list(found)
+    listing = root / f"{split}.txt"
+    if listing.is_file() and images.parent.name == "images":
+        names = listing.read_text(encoding="utf-8").split()
+    else:
+        list_masks(masks, found)
+    suffix = next(iter(found.values())).suffix if found else ".jpg"
+    return tuple(
+        Pair(found.get(name, images / f"{name}{suffix}"), masks / f"{name}.png", LABELS)
+        for name in names
+    )

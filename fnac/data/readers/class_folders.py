@@ -1,0 +1,181 @@
+"""Classification: a folder a class.
+
+``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg`` (or ``test``), as torchvision's ImageFolder reads
+each; or ``CLASS/*.jpg`` without splits: then a fraction is kept for validation, chosen by file
+name and the data's seed. Classes are the folders' names in alphabetical order, or those of
+``classes.txt`` (one name a line) in that order.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fnac.errors import DataError
+
+from ..sets.pictures import (
+    IMAGE_SUFFIXES,
+    no_split,
+    on_threads,
+    read_image,
+    report_skipped,
+    require_folder,
+    verify_picture,
+)
+from .folder import SPLITS, read_classes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """A picture and its class id."""
+
+    image: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class ClassDataset:
+    """One split of pictures in class folders."""
+
+    files: tuple[LabelledFile, ...]
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Decode one sample: image uint8 (3, H, W), class id int64 ()."""
+        file = self.files[index]
+        image = torch.from_numpy(read_image(file.image)).permute(2, 0, 1)
+        return image, torch.tensor(file.label)
+
+    def id(self, index: int) -> str:
+        """Return class folder and file name."""
+        image = self.files[index].image
+        return f"{image.parent.name}-{image.stem}"
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """A data set of class folders."""
+
+    name: str
+    root: Path
+    classes: list[str]
+    files: Mapping[str, tuple[LabelledFile, ...]]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have pictures."""
+        return tuple(name for name, files in self.files.items() if files)
+
+    def split(self, name: str) -> ClassDataset:
+        """Return one split; DataError where there is none of this name."""
+        if not self.files.get(name):
+            raise no_split(self, self.root, name, "pictures", f"{name}/CLASS/*.jpg")
+        return ClassDataset(self.files[name])
+
+    def check(self, splits: Sequence[str] | None = None) -> None:
+        """Look at every picture (default all splits); DataError names the first broken one."""
+        for name in self.splits if splits is None else splits:
+            for problem in on_threads(_problem, self.split(name).files):
+                if problem is not None:
+                    raise DataError(problem)
+
+    def without_bad(self) -> ClassFolders:
+        """Return the source without the pictures that ``check`` has something against."""
+        kept = {}
+        for name, files in self.files.items():
+            problems = list(on_threads(_problem, files))
+            kept[name] = tuple(f for f, bad in zip(files, problems, strict=True) if bad is None)
+            report_skipped(self.root, name, problems)
+        return ClassFolders(self.name, self.root, self.classes, kept)
+
+
+def read_class_folders(
+    root: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    skip_bad: bool = False,
+) -> ClassFolders:
+    """List the pictures; ``classes``: their order, in place of ``classes.txt`` or the alphabet.
+
+    Raises DataError where there are no class folders, or one that is not in the list.
+    """
+    require_folder(root, "a folder with train/CLASS/ and val/CLASS/, or CLASS/")
+    folders = {split: root / split for split in SPLITS if (root / split).is_dir()}
+    top = list(folders.values()) or [root]
+    found = sorted({p.name for folder in top for p in folder.iterdir() if _is_class(p)})
+    listing = root / "classes.txt"
+    if classes is None and listing.is_file():
+        classes = read_classes(listing)
+    names = list(classes) if classes is not None else found
+    if len(names) < 2 or not set(found) <= set(names):
+        extra = sorted(set(found) - set(names))
+        raise DataError(
+            f"{root}: class folders {', '.join(extra or found) or 'none'}; wanted at least two, "
+            "and each of them among the classes; check the path in --data, or classes.txt"
+        )
+    files = {split: _list_files(folder, names) for split, folder in folders.items()}
+    if not folders:
+        files = _split_off(root, _list_files(root, names), val_fraction, seed)
+    if not any(files.values()):
+        raise DataError(f"{root}: no pictures; wanted {', '.join(IMAGE_SUFFIXES)} files")
+    source = ClassFolders("folder", root, names, files)
+    return source.without_bad() if skip_bad else source
+
+
+def _is_class(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _list_files(folder: Path, names: Sequence[str]) -> tuple[LabelledFile, ...]:
+    return tuple(
+        LabelledFile(path, label)
+        for label, name in enumerate(names)
+        if (folder / name).is_dir()
+        for path in sorted((folder / name).iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def _split_off(
+    root: Path, files: Sequence[LabelledFile], val_fraction: float, seed: int
+) -> dict[str, tuple[LabelledFile, ...]]:
+    """Keep the same share of every class, so that none is missing on either side."""
+    if not 0 < val_fraction < 1:
+        raise DataError(f"val_fraction: {val_fraction}; wanted a number between 0 and 1")
+    by_class: dict[int, list[LabelledFile]] = {}
+    for file in files:
+        by_class.setdefault(file.label, []).append(file)
+    kept: set[Path] = set()
+    for members in by_class.values():
+        order = sorted(members, key=lambda f: zlib.crc32(f"{seed}/{f.image.stem}".encode()))
+        count = max(1, round(val_fraction * len(members))) if len(members) > 1 else 0
+        kept.update(file.image for file in order[:count])
+    logger.info(
+        "%s: no train/ and val/ folders; %d of %d pictures (%.0f %% of each class, chosen by file "
+        "name) are kept for validation", root, len(kept), len(files), 100 * val_fraction,
+    )  # fmt: skip
+    return {
+        "train": tuple(f for f in files if f.image not in kept),
+        "val": tuple(f for f in files if f.image in kept),
+    }
+
+
+def _problem(file: LabelledFile) -> str | None:
+    try:
+        verify_picture(file.image)
+    except DataError as error:
+        return str(error)
+    return None

@@ -1,0 +1,145 @@
+"""Leeds Sports Pose and its extended training set: 14 joints, one person a picture.
+
+Stock: ``joints.mat`` and ``images/im0001.jpg``, ... (2000 pictures, joints 3x14xN: the first half
+trains, the second, LSP's test half, is ``val``) or the extended set (10000 pictures, joints
+14x3xN, third column 0 where a joint is not labelled: a fraction is kept for ``val``, chosen by file
+name and the data's seed). Coordinates there are from 1. Or COCO's keypoint format with the 14
+joints: ``annotations/person_keypoints*_SPLIT.json``. The metric is PCK@0.2 in all of them.
+
+LSP's own third row marks hidden joints and has been read both ways; every labelled joint counts
+as visible here, which neither loss nor metric would tell apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import zlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fnac.errors import DataError
+
+from ..sets.joints import LSP
+from ..sets.persons import PADDING, Person, PersonSource, read_persons
+from ..sets.pictures import require_folder
+from .coco_keypoints import STEM, find_annotations, read_coco_keypoints
+from .matlab_files import read_matlab
+
+logger = logging.getLogger(__name__)
+
+BOX_MARGIN = 0.1
+"""What the box has around the joints, in lengths of its longer side: hands, feet, hair."""
+
+
+def read_lsp(
+    root: Path,
+    *,
+    annotations: Mapping[str, str] | None = None,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    skip_bad: bool = False,
+) -> PersonSource:
+    """Find the persons of each split.
+
+    annotations: COCO files of other names (split -> path in root); val_fraction: of the extended
+    set. Raises DataError where files are missing or in another format.
+    """
+    require_folder(root, "the LSP folder")
+    if (root / "joints.mat").is_file() and not annotations:
+        return _read_matlab(root, val_fraction, seed, skip_bad)
+    files = find_annotations(root, f"{STEM}14", annotations) or find_annotations(root, STEM)
+    if not files:
+        raise DataError(
+            f"{root}: neither joints.mat nor annotations/{STEM}_train.json; wanted LSP's own "
+            "layout or COCO's keypoint format with LSP's joints; check the path in --data"
+        )
+    named = {split: str(path.relative_to(root)) for split, path in files.items()}
+    source = read_coco_keypoints(root, annotations=named, skip_bad=skip_bad)
+    if source.joints.names != LSP.names:
+        raise DataError(
+            f"{next(iter(files.values()))}: joints {', '.join(source.joints.names)}; wanted LSP's "
+            f"{', '.join(LSP.names)}; read other joints as coco-keypoints:{root}"
+        )
+    return dataclasses.replace(source, name="lsp", joints=LSP)
+
+
+def _read_matlab(root: Path, val_fraction: float, seed: int, skip_bad: bool) -> PersonSource:
+    path = root / "joints.mat"
+    require_folder(root / "images", "the folder of pictures")
+    joints = _load(path)
+    extended = joints.shape[1] == 3
+    if extended:
+        joints = joints.transpose(1, 0, 2)
+    names = sorted(p.name for p in (root / "images").glob("im*.jpg"))
+    count = joints.shape[2]
+    if len(names) != count:
+        raise DataError(
+            f"{root / 'images'}: {len(names)} pictures im*.jpg; wanted {count}, one a person in "
+            "joints.mat; copy the rest"
+        )
+
+    def make(number: int, columns: npt.NDArray[np.float64]) -> Person | None:
+        return _person(path, number, root / "images" / names[number], columns, extended)
+
+    columns = np.moveaxis(joints, 2, 0)
+    numbers = range(count)
+    if extended:
+        if not 0 < val_fraction < 1:
+            raise DataError(f"val_fraction: {val_fraction}; wanted a number between 0 and 1")
+        order = sorted(numbers, key=lambda i: (zlib.crc32(f"{seed}/{names[i]}".encode()), i))
+        kept = set(order[: max(1, round(val_fraction * count))])
+        logger.info(
+            "%s: no validation part; %d of %d pictures (%.0f %%, chosen by file name) are kept "
+            "for it", root, len(kept), count, 100 * val_fraction,
+        )  # fmt: skip
+    else:
+        kept = set(numbers[count // 2 :])
+    where = (path, "train and val")
+    persons = read_persons(list(columns), make, skip_bad=skip_bad, where=where)
+    parts = {
+        "train": tuple(p for p in persons if p.id not in kept),
+        "val": tuple(p for p in persons if p.id in kept),
+    }
+    readers = {split: partial(tuple, part) for split, part in parts.items()}
+    return PersonSource("lsp", root, LSP, readers, skip_bad)
+
+
+def _load(path: Path) -> npt.NDArray[np.float64]:
+    joints = read_matlab(path, "joints", "LSP's joints.mat")
+    if joints is None or joints.ndim != 3 or joints.shape[:2] not in ((3, 14), (14, 3)):
+        found = "none" if joints is None else "x".join(str(n) for n in joints.shape)
+        raise DataError(f"{path}: joints {found}; wanted 3x14xN (LSP) or 14x3xN (extended)")
+    return np.asarray(joints, dtype=np.float64)
+
+
+def _person(
+    path: Path, number: int, image: Path, columns: npt.NDArray[np.float64], extended: bool
+) -> Person:
+    """Make a person of x, y, flag (3, 14), coordinates from 1."""
+    where = f"{path}: person {number} ({image.name})"
+    labelled = columns[2] > 0 if extended else np.ones(len(LSP.names), dtype=bool)
+    if not np.isfinite(columns).all():
+        raise DataError(f"{where}: a joint is not of finite numbers")
+    if labelled.sum() < 2:
+        raise DataError(f"{where}: {labelled.sum()} labelled joints; wanted at least 2")
+    joints = np.zeros((len(LSP.names), 3), dtype=np.float32)
+    joints[labelled, :2] = columns[:2, labelled].T - 1
+    joints[labelled, 2] = 2
+    low, high = joints[labelled, :2].min(axis=0), joints[labelled, :2].max(axis=0)
+    width, height = (float(v) for v in high - low + 2 * BOX_MARGIN * (high - low).max())
+    x, y = (float(v) for v in (low + high) / 2)
+    return Person(
+        where=where,
+        id=number,
+        image=image,
+        image_id=image.name,
+        joints=joints,
+        centre=(x, y),
+        window=(width * PADDING, height * PADDING),
+        area=width * height,
+    )

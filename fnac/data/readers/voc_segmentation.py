@@ -1,0 +1,66 @@
+"""Pascal VOC segmentation in its stock layout, background and 20 classes.
+
+``ImageSets/Segmentation/{train,val,test}.txt``, ``JPEGImages/NAME.jpg`` and
+``SegmentationClass/NAME.png`` (palette index = class, 255 = border, ignored), in the folder
+itself or in ``VOC20??`` below it (``VOCdevkit``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fnac.errors import DataError
+
+from ..sets.labels import plain_labels
+from ..sets.masks import FileSource, Pair
+from ..sets.pictures import require_folder
+
+CLASSES = [
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
+    "train", "tvmonitor",
+]  # fmt: skip
+LABELS = plain_labels(len(CLASSES))
+MASKS = "SegmentationClass"
+
+
+def read_voc_segmentation(root: Path) -> FileSource:
+    """List the splits there are; raises DataError where the layout is another one."""
+    require_folder(root, "the VOC folder")
+    folder = _year_folder(root)
+    pairs = {split: _list_split(folder, split) for split in ("train", "val", "test")}
+    if not any(pairs.values()):
+        raise DataError(
+            f"{folder / 'ImageSets/Segmentation'}: no train.txt, val.txt or test.txt with names; "
+            "wanted the lists of VOC's segmentation task; check the path in --data"
+        )
+    return FileSource("voc", folder, list(CLASSES), pairs)
+
+
+def _year_folder(root: Path) -> Path:
+    if (root / MASKS).is_dir():
+        return root
+    years = [p.parent for p in sorted(root.glob(f"VOC20??/{MASKS}"))]
+    years += [p.parent for p in sorted(root.glob(f"VOCdevkit/VOC20??/{MASKS}"))]
+    if not years:
+        raise DataError(
+            f"{root}: no {MASKS} folder, here or in VOC20??; wanted VOC's segmentation masks; "
+            "check the path in --data (a detection set is read with --task det)"
+        )
+    if len(years) > 1:
+        raise DataError(
+            f"{root}: {', '.join(year.name for year in years)}; wanted one year; "
+            f"give its own path, such as {years[-1]}"
+        )
+    return years[0]
+
+
+def _list_split(folder: Path, split: str) -> tuple[Pair, ...]:
+    listing = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+    if not listing.is_file():
+        return ()
+    names = listing.read_text(encoding="utf-8").split()
+    return tuple(
+        Pair(folder / "JPEGImages" / f"{name}.jpg", folder / MASKS / f"{name}.png", LABELS)
+        for name in names
+    )

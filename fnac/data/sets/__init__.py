@@ -1,0 +1,1 @@
+"""Data sets in memory of lists: pictures, masks, labels, boxes, persons."""

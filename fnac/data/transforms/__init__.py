@@ -1,0 +1,1 @@
+"""Augmentation and resizing, by what a sample holds."""

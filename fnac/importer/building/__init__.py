@@ -1,0 +1,1 @@
+"""Build torch modules from the nodes of a graph."""

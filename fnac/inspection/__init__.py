@@ -1,0 +1,1 @@
+"""Look at any ONNX file: blocks, costs, latency; no torch."""

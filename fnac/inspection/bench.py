@@ -1,0 +1,121 @@
+"""Latency of ONNX files in onnxruntime, measured in turn: ratios survive a noisy machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fnac.errors import UsageError
+from fnac.passes.errors import UnsupportedGraphError
+from fnac.passes.graph import Graph
+from fnac.passes.running.run import ort_errors, random_feed
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchSettings:
+    """How to measure.
+
+    size     (H, W) of the images; default: the file's own
+    batch    images at once
+    runs     timed runs of each file, after ``warmup`` runs that are not counted
+    threads  threads of onnxruntime; default: its own choice
+    """
+
+    size: tuple[int, int] | None = None
+    batch: int = 1
+    runs: int = 30
+    warmup: int = 3
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "batch", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"bench: --{name} {value}: wanted at least 1")
+        if self.warmup < 0:
+            raise UsageError(f"bench: warmup {self.warmup}: wanted zero or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchResult:
+    """Seconds of every timed run, by file, in the order they were given."""
+
+    files: tuple[str, ...]
+    seconds: tuple[tuple[float, ...], ...]
+    provider: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``fnac bench --json`` prints; one file: its figures on top."""
+        files = []
+        for name, times in zip(self.files, self.seconds, strict=True):
+            files.append({"file": name, "latency_ms": _summary(times), "runs": len(times)})
+        result: dict[str, Any] = {"provider": self.provider, "files": files}
+        if len(files) == 1:
+            result["latency_ms"] = files[0]["latency_ms"]
+        else:
+            result["ratios"] = self.ratios()
+        return result
+
+    def ratios(self) -> list[float]:
+        """Return the median over runs of (file / first file), pair by pair."""
+        first = self.seconds[0]
+        return [
+            statistics.median(b / a for a, b in zip(first, times, strict=True))
+            for times in self.seconds
+        ]
+
+    def rows(self) -> list[list[str]]:
+        """Return the table rows that ``fnac bench`` prints."""
+        rows = []
+        for name, times, ratio in zip(self.files, self.seconds, self.ratios(), strict=True):
+            s = _summary(times)
+            figures = [f"{s[key]:.3f}" for key in ("min", "median", "max")]
+            rows.append([name, *figures, f"{ratio:.3f}"])
+        return rows
+
+
+def bench(paths: Sequence[Path], settings: BenchSettings) -> BenchResult:
+    """Time the files in turn: A B A B ...
+
+    Raises UnsupportedGraphError naming a file that onnxruntime cannot run.
+    """
+    from fnac.stages.onnx_network import open_session
+
+    sessions = []
+    caught: tuple[type[Exception], ...] = (RuntimeError, ValueError, *ort_errors())
+    for path in paths:
+        graph = Graph.load(path)
+        feed = {
+            name: np.repeat(array[:1], settings.batch, axis=0) if array.ndim else array
+            for name, array in random_feed(graph, settings.size).items()
+        }
+        try:
+            session = open_session(path, "auto", settings.threads or 0)
+            for _ in range(max(1, settings.warmup)):
+                session.run(None, feed)
+        except caught as error:
+            words = " ".join(str(error).split())[:300]
+            raise UnsupportedGraphError(f"{path}: onnxruntime cannot run it: {words}") from error
+        sessions.append((session, feed))
+    seconds: list[list[float]] = [[] for _ in sessions]
+    for _ in range(settings.runs):
+        for times, (session, feed) in zip(seconds, sessions, strict=True):
+            start = time.perf_counter()
+            session.run(None, feed)
+            times.append(time.perf_counter() - start)
+    provider = sessions[0][0].get_providers()[0]
+    return BenchResult(tuple(map(str, paths)), tuple(map(tuple, seconds)), provider)
+
+
+def _summary(times: Sequence[float]) -> dict[str, float]:
+    return {
+        "min": 1000 * min(times),
+        "median": 1000 * statistics.median(times),
+        "max": 1000 * max(times),
+    }

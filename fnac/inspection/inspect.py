@@ -1,0 +1,102 @@
+"""Look at a file: what it is, what it costs, what it would become. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from fnac.passes.graph import Graph
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifySettings:
+    """What to feed: image ``size`` (H, W; default the file's own, or smaller where it can be)."""
+
+    size: tuple[int, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectSettings:
+    """What to show of a seed: the candidates that search ``space`` gives it."""
+
+    space: str = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What a file is: its role, interface, layers (a super network) or blocks (a seed)."""
+
+    role: str
+    interface: dict[str, Any]
+    manifest: dict[str, Any]
+    layers: list[dict[str, Any]]
+    blocks: list[dict[str, Any]]
+    left: list[dict[str, str]]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``fnac inspect --json`` prints."""
+        return dataclasses.asdict(self)
+
+    def as_text(self) -> str:
+        """Return what ``fnac inspect`` prints."""
+        from fnac.text import layers_text, table
+
+        lines = [f"role    {self.role}"]
+        for side in ("inputs", "outputs"):
+            for one in self.interface[side]:
+                shape = "x".join(str(d) for d in one["shape"])
+                lines.append(f"{side[:-1]:7} {one['name']}: {one['dtype']} {shape}")
+        for key in (
+            "name",
+            "task",
+            "head",
+            "num_classes",
+            "size",
+            "preprocessing",
+            "remap",
+            "arch",
+        ):
+            if self.manifest.get(key) is not None:
+                lines.append(f"{key:7} {self.manifest[key]}")
+        made = [str(entry["pass"]) for entry in self.manifest.get("ledger", []) if "pass" in entry]
+        if made:
+            lines.append(f"passes  {', '.join(dict.fromkeys(made))}")
+        if self.layers:
+            lines += ["", layers_text(self.layers)]
+        if self.blocks:
+            keys = ("stage", "block", "kind", "channels", "stride", "dilation", "is", "candidates")
+            rows = [[block.get(key, "") for key in keys] for block in self.blocks]
+            lines += ["", table(keys, rows)]
+        if self.left:
+            lines += ["", "left alone:"]
+            lines += [f"  {one['node']}: {one['why']}" for one in self.left]
+        return "\n".join(lines)
+
+
+def inspect_file(path: Path, settings: InspectSettings) -> Inspection:
+    """Look at a file; of a seed, say what the search space would make of it.
+
+    Refuses weights that are no numbers, as ``expand`` would (UnsupportedGraphError).
+    """
+    graph = Graph.load(path)
+    graph.check_finite()
+    manifest = {k: v for k, v in graph.manifest.items() if k != "layers"}
+    interface = {
+        side: [
+            {"name": t.name, "dtype": str(t.dtype), "shape": list(t.shape or [])}
+            for t in getattr(graph, side)
+        ]
+        for side in ("inputs", "outputs")
+    }
+    layers = graph.manifest.get("layers", [])
+    blocks: list[dict[str, Any]] = []
+    left: list[dict[str, str]] = []
+    role = graph.manifest.get("role", "found")
+    if role != "super":
+        from fnac.inspection.explain import explain
+
+        explained = explain(graph, settings.space)
+        blocks, left = explained.blocks, explained.left
+        layers = []
+    return Inspection(role, interface, manifest, layers, blocks, left)

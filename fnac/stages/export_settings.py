@@ -1,0 +1,48 @@
+"""Settings of `fnac export`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from fnac.errors import UsageError
+from fnac.stages.task_head import check_head
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSettings:
+    """What to export. Fields are the options of ``fnac export``.
+
+    ``seed``           ``mobilenetv2``, ``resnet18``, ``resnet50``, ``fbnetc``, ``proxyless``
+                       (``mobilenetv2_w0.35``: width), ``bundled``, ``timm:NAME``,
+                       ``torchvision:NAME``
+    ``weights``        ``imagenet``, ``none``, a file; None: what the seed comes with
+    ``size``           input height and width in pixels; None: the seed's own
+    ``width``          multiplier of all channels
+    ``task``, ``head`` attach a freshly initialized head for this task; None: the seed's classifier
+    ``classes``        outputs of head or classifier; None: what the weights have, else 1000
+    ``output_stride``  of the backbone under a dense head: 8, 16 or 32; None: 16
+    ``random_seed``    of everything that starts random
+    """
+
+    seed: str = "mobilenetv2"
+    weights: str | None = None
+    size: tuple[int, int] | None = None
+    width: float | None = None
+    task: str | None = None
+    head: str | None = None
+    classes: int | None = None
+    output_stride: int | None = None
+    random_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size is not None and min(self.size) < 32:
+            raise UsageError(f"--size {self.size[0]}x{self.size[1]}: wanted at least 32x32")
+        if self.width is not None and self.width <= 0:
+            raise UsageError(f"--width {self.width:g}: wanted a multiplier above 0")
+        check_head(self.task, self.head, self.classes, self.output_stride)
+        if self.task is not None and self.classes is None:
+            raise UsageError(f"--task {self.task}: the head needs --classes N")

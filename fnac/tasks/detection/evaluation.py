@@ -1,0 +1,92 @@
+"""Detections of a whole data set against its objects, in the pixels of the original pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fnac.data.sets.boxes import BoxDataset
+from fnac.data.source import Dataset, source_sample
+from fnac.data.transforms.boxes import Fit
+from fnac.errors import DataError, UsageError
+
+from ..base import Outputs, Scores
+from .coco_metric import Found, Truth, coco_scores
+from .decoding import Detections
+
+ANSWERS = ("boxes", "scores", "labels")
+"""The outputs of an emitted detector."""
+
+
+class DetectionEvaluation:
+    """Detections and objects of all pictures; the evaluator runs at the end."""
+
+    def __init__(self, classes: Sequence[str], dataset: Dataset, fit: Fit, where: str) -> None:
+        self._classes, self._dataset, self._fit, self._where = classes, dataset, fit, where
+        self._truths: list[Truth] = []
+        self._found: list[Found] = []
+
+    def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
+        """Add boxes (n, D, 4), scores (n, D), labels (n, D) of the network's input."""
+        sizes = []
+        for index in indices:
+            truth, size = _truth(self._dataset, index)
+            self._truths.append(truth)
+            sizes.append(size)
+        highest = int(outputs["labels"].max())
+        if highest >= len(self._classes):
+            raise UsageError(
+                f"{self._where}: finds class {highest}; the data set has "
+                f"{len(self._classes)}; use the data set it was made for"
+            )
+        self._found += unstacked(outputs, self._fit, sizes)
+
+    def compute(self) -> Scores:
+        """Return AP with AP50, AP75 and AP by size; DataError where no picture has an object."""
+        scores = coco_scores(self._truths, self._found, self._classes)
+        if scores is None:
+            raise DataError(
+                f"eval: {len(self._truths)} pictures without an object; wanted at least one"
+            )
+        return scores
+
+
+def _truth(dataset: Dataset, index: int) -> tuple[Truth, tuple[int, int]]:
+    """Return the objects of a sample and the (H, W) of its picture, before any transform."""
+    base, place = source_sample(dataset, index)
+    if isinstance(base, BoxDataset):
+        info = base.info(place)
+        return Truth(info.boxes, info.areas, info.ignored), info.size
+    image, target = base[place]
+    boxes = target.numpy()
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return Truth(boxes, areas, boxes[:0]), (int(image.shape[1]), int(image.shape[2]))
+
+
+def stacked(found: Sequence[Detections]) -> Outputs:
+    """Return boxes (N, D, 4), scores (N, D), labels (N, D), filled up with 0, 0, -1."""
+    rows = max([1, *(len(one.scores) for one in found)])
+    first = found[0].boxes
+    boxes = first.new_zeros((len(found), rows, 4))
+    scores = first.new_zeros((len(found), rows))
+    labels = torch.full((len(found), rows), -1, device=first.device)
+    for number, one in enumerate(found):
+        count = len(one.scores)
+        boxes[number, :count], scores[number, :count] = one.boxes, one.scores
+        labels[number, :count] = one.labels
+    return {"boxes": boxes, "scores": scores, "labels": labels}
+
+
+def unstacked(outputs: Outputs, fit: Fit, sizes: Sequence[tuple[int, int]]) -> list[Found]:
+    """Return the detections of each picture in the pixels of its original (H, W)."""
+    boxes, scores, labels = (outputs[name].cpu() for name in ANSWERS)
+    found = []
+    for number, (height, width) in enumerate(sizes):
+        there = labels[number] >= 0
+        original = fit.to_picture(boxes[number][there], height, width)
+        found.append(
+            Found(original.numpy(), scores[number][there].numpy(), labels[number][there].numpy())
+        )
+    return found

@@ -1,0 +1,102 @@
+"""Losses of anchor detectors: which anchor answers for which box, and what a wrong answer costs.
+
+RetinaNet (Lin et al. 2017): focal loss on every anchor that is surely object or surely not,
+smooth L1 on the objects, both divided by the number of object anchors of the batch. SSD (Liu et
+al. 2016): cross entropy with a background class, three negatives for each positive, the hardest
+ones. Everything is computed in float32; pictures without boxes have only negatives.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.models.detection._utils import Matcher, SSDMatcher
+from torchvision.ops import box_iou, sigmoid_focal_loss
+
+from fnac.passes.emit.anchors import AnchorSpec
+
+from .decoding import encode_boxes
+
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
+RETINANET_BETA, SSD_BETA = 1 / 9, 1.0
+OBJECT_IOU, BACKGROUND_IOU = 0.5, 0.4
+SSD_IOU = 0.5
+NEGATIVES = 3  # for each positive
+BACKGROUND, NEITHER = -1, -2  # as torchvision's Matcher has them
+
+
+def match_anchors(targets: Tensor, anchors: Tensor, scores: str) -> Tensor:
+    """Return int64 (N, A): the row of ``targets`` an anchor answers for, -1 background, -2 neither.
+
+    targets: float32 (N, M, 5), rows with class -1 are no boxes; anchors: float32 (A, 4).
+    sigmoid: object from an overlap of 0.5, background below 0.4, and the best anchors of each box
+    (RetinaNet); softmax: object from 0.5 and the best anchor of each box, all else background.
+    """
+    matcher = (
+        Matcher(OBJECT_IOU, BACKGROUND_IOU, allow_low_quality_matches=True)
+        if scores == "sigmoid"
+        else SSDMatcher(SSD_IOU)
+    )
+    matches = torch.full((len(targets), len(anchors)), BACKGROUND, device=anchors.device)
+    for row, boxes in zip(matches, targets, strict=True):
+        overlap = box_iou(boxes[:, :4], anchors)
+        # a box that no anchor touches would be the "best" match of all of them
+        known = ((boxes[:, 4] >= 0) & (overlap.amax(dim=1) > 0)).nonzero().ravel()
+        if len(known):
+            found = matcher(overlap[known])
+            row.copy_(torch.where(found >= 0, known[found.clamp(min=0)], found))
+    return matches
+
+
+def focal_losses(
+    logits: Tensor, deltas: Tensor, targets: Tensor, anchors: Tensor, spec: AnchorSpec
+) -> tuple[Tensor, Tensor]:
+    """Return RetinaNet's loss of the classes and of the boxes (scalars).
+
+    logits (N, A, C), deltas (N, A, 4) float32; targets (N, M, 5); anchors (A, 4).
+    """
+    matches = match_anchors(targets, anchors, "sigmoid")
+    picture, anchor = (matches >= 0).nonzero(as_tuple=True)
+    truth = targets[picture, matches[picture, anchor]]
+    wanted = torch.zeros_like(logits)
+    wanted[picture, anchor, truth[:, 4].long()] = 1
+    count = max(1, len(picture))
+    costs = sigmoid_focal_loss(logits, wanted, FOCAL_ALPHA, FOCAL_GAMMA)
+    classes = (costs * (matches != NEITHER)[..., None]).sum() / count
+    return classes, _box_loss(
+        deltas[picture, anchor], truth, anchors[anchor], spec, RETINANET_BETA
+    ) / count
+
+
+def mining_losses(
+    logits: Tensor, deltas: Tensor, targets: Tensor, anchors: Tensor, spec: AnchorSpec
+) -> tuple[Tensor, Tensor]:
+    """Return SSD's loss of the classes and of the boxes (scalars).
+
+    logits (N, A, 1 + C), class 0 is background; the rest as in :func:`focal_losses`.
+    """
+    matches = match_anchors(targets, anchors, "softmax")
+    picture, anchor = (matches >= 0).nonzero(as_tuple=True)
+    truth = targets[picture, matches[picture, anchor]]
+    wanted = torch.zeros_like(matches)
+    wanted[picture, anchor] = truth[:, 4].long() + 1
+    costs = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+    costs = costs.view_as(wanted)
+    positive = matches >= 0
+    # rank of each negative among its picture's, hardest first
+    order = costs.detach().masked_fill(positive, -1).argsort(dim=1, descending=True)
+    rank = order.argsort(dim=1)
+    hard = (rank < NEGATIVES * positive.sum(dim=1, keepdim=True)) & ~positive
+    count = max(1, len(picture))
+    classes = (costs * (positive | hard)).sum() / count
+    return classes, _box_loss(
+        deltas[picture, anchor], truth, anchors[anchor], spec, SSD_BETA
+    ) / count
+
+
+def _box_loss(
+    deltas: Tensor, truth: Tensor, anchors: Tensor, spec: AnchorSpec, beta: float
+) -> Tensor:
+    wanted = encode_boxes(truth[:, :4], anchors, spec)
+    return functional.smooth_l1_loss(deltas, wanted, reduction="sum", beta=beta)

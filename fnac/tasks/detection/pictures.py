@@ -1,0 +1,52 @@
+"""Pictures with boxes: the truth on the left, what was found on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes
+
+from fnac.data.transforms.boxes import Fit, resize_boxed
+
+from ..panels import lay_beside, palette, write_png
+from .coco_metric import Found
+
+SHOWN_SCORE = 0.3
+"""Detections below are not drawn."""
+SHOWN_PIXELS = 480
+"""Long side of a drawn picture."""
+
+
+def draw_boxes(
+    path: Path, image: Tensor, truth: Tensor, found: Found, classes: Sequence[str]
+) -> None:
+    """Write uint8 (3, H, W) twice as one PNG: with its boxes (n, 5), and with the detections."""
+    size = Fit((SHOWN_PIXELS, SHOWN_PIXELS)).scaled(*image.shape[1:])
+    shown = found.scores >= SHOWN_SCORE
+    rows = torch.cat(
+        [
+            torch.from_numpy(found.boxes[shown]).float(),
+            torch.from_numpy(found.labels[shown]).float()[:, None],
+        ],
+        dim=1,
+    )
+    picture, objects = resize_boxed(image, truth, size)
+    _, answers = resize_boxed(image, rows, size)
+    left = _drawn(picture, objects, [classes[int(i)] for i in objects[:, 4]])
+    names = [
+        f"{classes[int(i)]} {score:.2f}"
+        for i, score in zip(answers[:, 4], found.scores[shown], strict=True)
+    ]
+    right = _drawn(picture, answers, names)
+    write_png(path, lay_beside([side.permute(1, 2, 0).numpy() for side in (left, right)]))
+
+
+def _drawn(image: Tensor, boxes: Tensor, names: list[str]) -> Tensor:
+    if len(boxes) == 0:
+        return image
+    colours = palette()
+    chosen = [tuple(int(c) for c in colours[1 + int(i) % 254]) for i in boxes[:, 4]]
+    return draw_bounding_boxes(image, boxes[:, :4], names, colors=chosen, width=2)  # type: ignore[arg-type]

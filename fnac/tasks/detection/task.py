@@ -1,0 +1,224 @@
+"""Detection: anchors, RetinaNet's and SSD's losses, COCO's average precision, boxes in pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fnac.data.batches import BatchSettings
+from fnac.data.loader import keep_in_memory
+from fnac.data.preprocessing import preprocessing
+from fnac.data.source import Batch, Dataset, DataSource, Sample, source_sample
+from fnac.data.transforms.boxes import (
+    BoxEvalTransform,
+    BoxTrainTransform,
+    Fit,
+    Mode,
+    collate_boxes,
+    resize_boxed,
+)
+from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
+from fnac.passes.emit.anchors import AnchorSpec, anchor_boxes
+
+from ..base import Manifest, Outputs, Size
+from ..network_check import check_count
+from .decoding import DetectionSettings, detect
+from .evaluation import ANSWERS, DetectionEvaluation, stacked, unstacked
+from .losses import focal_losses, mining_losses
+from .pictures import draw_boxes
+
+RAW = ("class_logits", "box_deltas")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures come to a detector, and detections from it."""
+
+    resize: Mode | None = None
+    """letterbox: padded to the size; stretch; sides: short and long at most as the size's."""
+    iou_crop: bool | None = None
+    """Cut out windows that overlap an object (SSD); None: for SSDLite."""
+    iou: float = 0.5
+    """Boxes of one class that overlap more are one object."""
+    score: float = 0.05
+    """Boxes with a lower score are dropped."""
+    candidates: int = 1000
+    """Anchors of a picture that are looked at, best first."""
+    detections: int = 100
+    """Boxes of a picture that count."""
+
+
+def open_task(settings: Settings, source: DataSource, manifest: Mapping[str, Any]) -> Detection:
+    """Return the task on the classes of ``source`` for the network of ``manifest``."""
+    stored = manifest.get("anchors")
+    spec = AnchorSpec.read(stored) if stored is not None else None
+    return Detection(tuple(source.classes), settings, spec)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The task ``det``; ``classes`` in the order of their ids, ``spec``: the network's anchors."""
+
+    classes: tuple[str, ...]
+    settings: Settings = Settings()
+    spec: AnchorSpec | None = None
+    name: str = "det"
+    metric: str = "mAP"
+    output_names: tuple[str, ...] = RAW
+    _anchors: dict[tuple[Size, torch.device], Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def check_network(self, manifest: Manifest) -> None:
+        """Raise UsageError when the network was made for another number of classes."""
+        check_count(manifest, self.name, self.classes)
+
+    # ------------------------------------------------------------------ samples
+
+    def fit(self, size: Size, manifest: Manifest) -> Fit:
+        """Return how whole pictures come to ``size``."""
+        usual: Mode = "stretch" if manifest.get("head") == "ssdlite" else "letterbox"
+        return Fit(size, self.settings.resize or usual)
+
+    def train_transform(self, batches: BatchSettings, manifest: Manifest) -> BoxTrainTransform:
+        """Return random crop, scale, flip and colour about the network's own size."""
+        mean, std, color = preprocessing(manifest)
+        iou_crop = self.settings.iou_crop
+        return BoxTrainTransform(
+            self.fit(batches.whole_size(manifest), manifest),
+            mean,
+            std,
+            color,
+            crop=batches.crop,
+            scale=batches.scale,
+            flip=batches.flip,
+            colour=batches.colour,
+            iou_crop=manifest.get("head") == "ssdlite" if iou_crop is None else iou_crop,
+        )
+
+    def eval_transform(self, size: Size, manifest: Manifest) -> BoxEvalTransform:
+        """Return the resizing to ``size``."""
+        return BoxEvalTransform(self.fit(size, manifest), *preprocessing(manifest))
+
+    def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
+        """Keep pictures in memory, at the network's size if nothing needs more of them."""
+        if len(dataset) == 0:
+            return dataset
+        transform = self.train_transform(batches, manifest)
+        height, width = dataset[0][0].shape[1:]
+        if batches.scale != (1.0, 1.0) or transform.iou_crop:
+            return keep_in_memory(dataset, 3 * height * width)
+
+        def shrink(image: Tensor, boxes: Tensor) -> Sample:
+            return resize_boxed(image, boxes, transform.fit.scaled(*image.shape[1:]))
+
+        rows, columns = transform.fit.scaled(height, width)
+        return keep_in_memory(dataset, 3 * rows * columns, shrink)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Stack pictures (of several sizes: padded to a multiple of 32) and boxes (N, M, 5)."""
+        return collate_boxes(samples, 32 if self.settings.resize == "sides" else 1)
+
+    # ------------------------------------------------------------------ training
+
+    def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size) -> Tensor:
+        """Return the loss of classes and boxes together.
+
+        outputs: class logits (N, A, C or 1 + C) and box deltas (N, A, 4), any float type; targets:
+        float32 (N, M, 5); size: (H, W) of the images. Computed in float32.
+        """
+        spec = self._spec()
+        logits, deltas = self._checked(outputs, spec, size)
+        anchors = self._anchors_at(size, logits.device)
+        losses = focal_losses if spec.scores == "sigmoid" else mining_losses
+        device = logits.device.type
+        with torch.autocast(device, enabled=False):
+            classes, boxes = losses(logits.float(), deltas.float(), targets, anchors, spec)
+        return classes + boxes
+
+    # ------------------------------------------------------------------ measuring
+
+    def predict(self, network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
+        """Run the network; decode raw outputs into boxes, scores and labels, as an emitted file.
+
+        Raises UnsupportedGraphError for outputs that are neither.
+        """
+        outputs = network(images)
+        values = list(outputs.values())
+        if len(values) == 3 and values[0].shape[-1:] == (4,) and values[1].ndim == 2:
+            return dict(zip(ANSWERS, values, strict=True))
+        spec, size = self._spec(), (int(images.shape[2]), int(images.shape[3]))
+        try:
+            logits, deltas = self._checked(tuple(values), spec, size)
+        except TrainingError as error:
+            raise UnsupportedGraphError(str(error)) from error
+        anchors = self._anchors_at(size, logits.device)
+        s = self.settings
+        wanted = DetectionSettings(s.iou, s.score, s.candidates, s.detections)
+        return stacked(detect(logits, deltas, anchors, spec, size, wanted))
+
+    def evaluation(
+        self, dataset: Dataset, size: Size, manifest: Manifest, where: str = "network"
+    ) -> DetectionEvaluation:
+        """Begin COCO's average precision, in the pixels of the original pictures."""
+        return DetectionEvaluation(self.classes, dataset, self.fit(size, manifest), where)
+
+    def pictures(
+        self,
+        dataset: Dataset,
+        outputs: Sequence[Outputs],
+        folder: Path,
+        size: Size,
+        manifest: Manifest,
+    ) -> list[Path]:
+        """Draw truth beside detections: ``folder/prediction_NUMBER-NAME.png``."""
+        fit = self.fit(size, manifest)
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for index, output in enumerate(outputs):
+            base, place = source_sample(dataset, index)
+            image, boxes = base[place]
+            found = unstacked(output, fit, [(int(image.shape[1]), int(image.shape[2]))])[0]
+            path = folder / f"prediction_{index:02d}-{dataset.id(index)}.png"
+            draw_boxes(path, image, boxes, found, self.classes)
+            written.append(path)
+        return written
+
+    # ------------------------------------------------------------------ inside
+
+    def _spec(self) -> AnchorSpec:
+        if self.spec is None:
+            raise UsageError(
+                "the network's manifest says no anchors; wanted a detector made by fnac (expand or "
+                "export with --task det), or an emitted one"
+            )
+        return self.spec
+
+    def _anchors_at(self, size: Size, device: torch.device) -> Tensor:
+        key = (size, device)
+        if key not in self._anchors:
+            made = torch.from_numpy(anchor_boxes(self._spec(), size))
+            self._anchors[key] = made.to(device)
+        return self._anchors[key]
+
+    def _checked(
+        self, outputs: Tensor | tuple[Tensor, ...], spec: AnchorSpec, size: Size
+    ) -> tuple[Tensor, Tensor]:
+        columns = len(self.classes) + (spec.scores == "softmax")
+        count = spec.count(size)
+        several = outputs if isinstance(outputs, tuple) else (outputs,)
+        shapes = [tuple(o.shape[1:]) for o in several]
+        if shapes != [(count, columns), (count, 4)]:
+            found = ", ".join(str(tuple(o.shape)) for o in several)
+            raise TrainingError(
+                f"network output: found {found}; wanted class logits (N, {count}, {columns}) and "
+                f"box deltas (N, {count}, 4) for {len(self.classes)} classes at "
+                f"{size[0]}x{size[1]}; attach a detection head for this data set (fnac expand "
+                "--task det)"
+            )
+        return several[0], several[1]

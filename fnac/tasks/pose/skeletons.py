@@ -1,0 +1,56 @@
+"""Draw persons: limbs as lines, joints as dots, truth beside prediction."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from fnac.data.sets.joints import JointSet
+
+from ..panels import lay_beside
+
+SMALLEST_SIDE = 192
+LEFT, RIGHT, MIDDLE = (80, 160, 255), (255, 120, 60), (250, 220, 80)
+
+
+def draw_persons(image: Tensor, truth: Tensor, found: Tensor, joints: JointSet) -> Image.Image:
+    """Lay image uint8 (3, H, W), its true and its found skeleton beside one another.
+
+    truth: (K, 3), x, y, visibility; found: (K, 2), all joints drawn. Small pictures are enlarged.
+    Limbs of the left side are blue, those of the right orange, the others yellow.
+    """
+    factor = max(1, -(-SMALLEST_SIDE // min(image.shape[1:])))
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    plain = picture.resize((picture.width * factor, picture.height * factor))
+    labelled = [bool(seen > 0) for seen in truth[:, 2]]
+    tiles = [
+        plain,
+        _skeleton(plain, truth, labelled, factor, joints),
+        _skeleton(plain, found, [True] * len(found), factor, joints),
+    ]
+    return lay_beside([np.asarray(tile) for tile in tiles])
+
+
+def _skeleton(
+    plain: Image.Image, places: Tensor, drawn: list[bool], factor: int, joints: JointSet
+) -> Image.Image:
+    picture = plain.copy()
+    pen = ImageDraw.Draw(picture)
+    spots = [((float(p[0]) + 0.5) * factor, (float(p[1]) + 0.5) * factor) for p in places]
+    width = max(2, picture.height // 80)
+    for a, b in joints.limbs:
+        if drawn[a] and drawn[b]:
+            pen.line([spots[a], spots[b]], fill=_colour(joints, a, b), width=width)
+    for place, (x, y) in enumerate(spots):
+        if drawn[place]:
+            box = (x - width, y - width, x + width, y + width)
+            pen.ellipse(box, fill=_colour(joints, place), outline="black")
+    return picture
+
+
+def _colour(joints: JointSet, *places: int) -> tuple[int, int, int]:
+    names = [joints.names[place] for place in places]
+    if any(name.startswith("left_") for name in names):
+        return MIDDLE if any(name.startswith("right_") for name in names) else LEFT
+    return RIGHT if any(name.startswith("right_") for name in names) else MIDDLE

@@ -1,0 +1,1 @@
+"""What every training shares: runtime, optimizers, steps, checkpoints, log."""

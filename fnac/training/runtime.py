@@ -1,0 +1,146 @@
+"""What search and tune share: devices, batches, seeds.
+
+Everything a step draws at random comes from (seed, step, rank) or from a generator whose state is
+in the checkpoint; learning rates and batches are functions of the step. So a checkpoint of
+weights, optimisers and counters is enough to continue bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import nn
+
+from fnac.data.batches import BatchSettings
+from fnac.data.loader import EpochLoader
+from fnac.data.source import Dataset
+from fnac.errors import UsageError
+from fnac.training.heap import keep_freed_memory
+
+if TYPE_CHECKING:
+    from fnac.tasks.base import Task
+
+# The others wait in a barrier while the first process expands, evaluates or reports: NCCL's own
+# 10 minutes would kill the job.
+BARRIER_TIMEOUT = timedelta(hours=6)
+
+
+@dataclasses.dataclass(frozen=True)
+class RuntimeSettings:
+    """Where and how a training run computes."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """CUDA where there is one, or as said; several processes are started with torchrun."""
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    """Arithmetic of forward and backward."""
+    seed: int = 0
+    """Of order, augmentation, sampled paths and dropout."""
+    sync_bn: bool = True
+    """Compute BN statistics over all processes (CUDA only)."""
+    channels_last: bool = False
+    """Store activations pixel by pixel: faster on some devices."""
+    deterministic: bool = False
+    """Only algorithms that repeat to the bit on CUDA (the CPU's always do); slower."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints; there is one at every end of an epoch as well."""
+    log_every: int = 10
+    """Steps between two looks at the losses; every step is logged."""
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)}: wanted at least 1 step")
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed}: wanted zero or more")
+
+
+def open_fabric(settings: RuntimeSettings, *, single_paths: bool = False) -> Fabric:
+    """Start Fabric on one process, or join those that torchrun started (DDP; gloo on CPUs)."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    cuda = torch.cuda.is_available() if settings.device == "auto" else settings.device == "cuda"
+    if cuda and not torch.cuda.is_available():
+        raise UsageError("device cuda: torch sees no CUDA device; use device cpu or auto")
+    if settings.precision == "16-mixed" and not cuda:
+        raise UsageError("precision 16-mixed: only CUDA devices have it; use 32 or bf16-mixed")
+    if cuda and local > torch.cuda.device_count():
+        raise UsageError(
+            f"{local} processes: torch sees {torch.cuda.device_count()} CUDA devices; start as "
+            "many, or use device cpu"
+        )
+    strategy: Any = "auto"
+    if world > 1:
+        strategy = DDPStrategy(
+            find_unused_parameters=single_paths,
+            process_group_backend="nccl" if cuda else "gloo",
+            timeout=BARRIER_TIMEOUT,
+        )
+    fabric = Fabric(
+        accelerator="cuda" if cuda else "cpu",
+        devices=local,
+        num_nodes=world // local,
+        strategy=strategy,
+        precision="32-true" if settings.precision == "32" else settings.precision,
+    )
+    fabric.launch()
+    if not cuda:
+        keep_freed_memory()
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    return fabric
+
+
+def prepare_module(module: nn.Module, fabric: Fabric, settings: RuntimeSettings) -> nn.Module:
+    """Bring ``module`` into training mode and memory format; SyncBN on several CUDA devices."""
+    module.train()
+    if settings.sync_bn and fabric.world_size > 1 and fabric.device.type == "cuda":
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    if settings.channels_last:
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed torch's global generators for one step (dropout), so that no state has to be kept."""
+    sequence = np.random.SeedSequence((seed, 0xD0, step, rank))
+    torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def training_loader(
+    dataset: Dataset,
+    task: Task,
+    manifest: Mapping[str, Any],
+    batches: BatchSettings,
+    fabric: Fabric,
+    seed: int,
+) -> EpochLoader:
+    """Return the loader of a training set, as task and manifest want its samples."""
+    return EpochLoader(
+        task.cached(dataset, batches, manifest) if batches.cache else dataset,
+        task.train_transform(batches, manifest),
+        batches.batch_size,
+        seed=seed,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        workers=batches.workers,
+        collate=task.collate,
+    )
+
+
+def same_buffers(fabric: Fabric, module: nn.Module) -> None:
+    """Give every rank the first rank's buffers (BN statistics)."""
+    if fabric.world_size > 1:
+        for buffer in module.buffers():
+            buffer.copy_(fabric.broadcast(buffer, src=0))

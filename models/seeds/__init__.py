@@ -1,0 +1,1 @@
+"""Seed networks: their descriptions, weights and names."""

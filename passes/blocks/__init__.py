@@ -1,0 +1,1 @@
+"""Blocks, as they are found in a network."""

@@ -1,0 +1,1 @@
+"""One kind of block a file, and the patterns that match it."""

@@ -1,0 +1,90 @@
+"""Windows of convolutions: padding that follows a kernel, and why a window is fixed."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from ..graph import Graph
+from ..remap.rules import remap_kernel
+from .block import Block
+from .units import constant
+
+
+def widened_pads(node: gs.Node, kernel: int) -> list[int]:
+    """Return the pads of a convolution for another kernel about the same centres.
+
+    Each side grows (or shrinks) by the dilated margin, so asymmetric pads stay asymmetric.
+
+    Raises ValueError when a pad would become negative.
+    """
+    k = int(node.inputs[1].shape[-1])
+    dilation = node.attrs.get("dilations") or [1, 1]
+    margin = [(kernel - k) // 2 * int(d) for d in dilation] * 2
+    old = [int(p) for p in node.attrs.get("pads") or [0] * 4]
+    pads = [p + m for p, m in zip(old, margin, strict=True)]
+    if min(pads) < 0:
+        raise ValueError(f"its padding {old} cannot shrink by {-min(margin)}")
+    return pads
+
+
+def why_not_square(node: gs.Node, kernel: int | None = None) -> str | None:
+    """Say why the window of a convolution cannot change about its centre; None if it can.
+
+    kernel  the size wanted; None: any larger one
+    """
+    weight = node.inputs[1]
+    window = [int(d) for d in weight.shape[2:]]
+    if len(window) != 2 or window[0] != window[1] or window[0] % 2 == 0:
+        return f"its kernel is {'x'.join(map(str, window))}, not square and odd"
+    if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
+        return f"its padding is {node.attrs['auto_pad']}, not explicit"
+    others = [reader.name for reader in weight.outputs if reader is not node]
+    if others:
+        return f"its weight is shared with {others[0]}"
+    if kernel is not None:
+        try:
+            widened_pads(node, kernel)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def set_kernel(graph: Graph, node: gs.Node, kernel: int, initializers: dict[str, str]) -> None:
+    """Crop or pad the window of a convolution about its centre, in place."""
+    old = constant(node.inputs[1])
+    group = int(node.attrs.get("group", 1))
+    made = gs.Constant(graph.new_name(f"{old.name}.k{kernel}"), remap_kernel(old.values, kernel))
+    what = "padded" if kernel > int(old.shape[-1]) else "cropped"
+    _set_window(node, kernel, group)
+    node.inputs[1] = made
+    initializers[made.name] = f"{what} from {old.name}"
+
+
+def why_not_kernel(block: Block, kernel: int) -> str | None:
+    """Say why a block cannot have this kernel; None if it can."""
+    try:
+        widened_pads(block.units[block.heart].conv, kernel)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _set_pointwise(conv: gs.Node) -> None:
+    ones = {"kernel_shape": [1, 1], "strides": [1, 1], "dilations": [1, 1]}
+    conv.attrs.update({**ones, "pads": [0, 0, 0, 0], "group": 1})
+
+
+def _set_window(conv: gs.Node, kernel: int, groups: int, like: gs.Node | None = None) -> None:
+    conv.attrs["pads"] = widened_pads(like or conv, kernel)
+    if groups != 1 or "group" in conv.attrs:
+        conv.attrs["group"] = groups
+    if "kernel_shape" in conv.attrs or int((like or conv).inputs[1].shape[-1]) != kernel:
+        conv.attrs["kernel_shape"] = [kernel, kernel]
+
+
+def _set_stride(conv: gs.Node, stride: int, kernel: int) -> None:
+    """Give ``conv`` another stride; at stride 1 the padding keeps the size."""
+    conv.attrs["strides"] = [stride, stride]
+    if stride == 1:
+        dilation = int((conv.attrs.get("dilations") or [1])[0])
+        conv.attrs["pads"] = [(kernel - 1) // 2 * dilation] * 4

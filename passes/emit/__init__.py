@@ -1,0 +1,1 @@
+"""What makes a tuned network a deployable file."""

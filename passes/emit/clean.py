@@ -1,0 +1,79 @@
+"""Clean a finished network: nothing in the file that the network does not need."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from ..base import Keeps, Pass, Report
+from ..graph import Graph
+from ..graph.tensor_checks import is_float
+
+OURS = "fnac."  # prefix of the metadata keys that fnac writes on nodes
+SMALL = 64  # integer constants up to this many elements are merged
+# outputs that ONNX lets a node leave out; dropped when nothing reads them
+OPTIONAL_FROM = {"BatchNormalization": 1, "Dropout": 1, "MaxPool": 1, "LayerNormalization": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Clean(Pass):
+    """Remove what no output needs and what only the exporter wanted.
+
+    Matches  1. nodes that no output depends on, 2. optional outputs that nothing reads, 3. equal
+             stored numbers and small integer tensors (bounds of Clip, axes, shapes), 4. notes of
+             exporters: documentation and metadata of nodes whose key is not fnac's.
+    Changes  1, 2, 4 go; 3 are stored once. Weights are never merged: equal ones may part in
+             training. Nodes stand in execution order.
+    Keeps    interface and outputs, to the bit.
+    """
+
+    name: ClassVar[str] = "clean"
+    keeps: ClassVar[Keeps] = Keeps.INTERFACE | Keeps.OUTPUTS
+
+    def run(self, graph: Graph) -> Report:
+        """See the class."""
+        report = Report()
+        names = {id(node): node.name for node in graph.nodes}
+        graph.cleanup()
+        alive = {id(node) for node in graph.nodes}
+        for key, name in names.items():
+            if key not in alive:
+                report.rewrote[name] = "unused"
+        _merge_constants(graph, report)
+        for node in graph.nodes:
+            first = OPTIONAL_FROM.get(node.op, len(node.outputs))
+            unread = [t for t in node.outputs[first:] if not t.outputs and not graph.is_output(t)]
+            if unread and len(unread) == len(node.outputs) - first:
+                node.outputs = list(node.outputs)[:first]
+                report.rewrote[node.name] = "unread outputs dropped"
+            ours = {k: v for k, v in node.metadata.items() if k.startswith(OURS)}
+            if ours != node.metadata:
+                node.metadata = ours
+                report.rewrote.setdefault(node.name, "exporter's notes dropped")
+        if graph.doc_string or graph.gs.doc_string:
+            graph.doc_string = graph.gs.doc_string = ""
+            report.rewrote["graph"] = "exporter's notes dropped"
+        return report
+
+
+def _merge_constants(graph: Graph, report: Report) -> None:
+    kept: dict[tuple[str, tuple[int, ...], bytes], gs.Constant] = {}
+    for node in graph.nodes:
+        for index, tensor in enumerate(node.inputs):
+            if not isinstance(tensor, gs.Constant) or not _is_merged(tensor):
+                continue
+            values = tensor.values
+            first = kept.setdefault((str(values.dtype), values.shape, values.tobytes()), tensor)
+            if first is not tensor:
+                node.inputs[index] = first
+                report.rewrote[node.name] = "equal constants merged"
+
+
+def _is_merged(tensor: gs.Constant) -> bool:
+    # a one-element float of rank 1 or more may be a weight (a bias, a PRelu slope)
+    if is_float(tensor.dtype):
+        return len(tensor.shape) == 0
+    return bool(np.prod(tensor.shape) <= SMALL) and np.dtype(tensor.dtype).kind in "iub"

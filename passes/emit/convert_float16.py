@@ -1,0 +1,140 @@
+"""Compute in half precision, with inputs and outputs as they were."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from ..base import Keeps, Pass, Report
+from ..graph import Graph
+
+FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+LARGEST = float(np.finfo(np.float16).max)
+# inputs that ONNX wants in float32 whatever the data's type is
+FULL_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}
+TYPED = {"Cast": "to", "RandomNormal": "dtype", "RandomUniform": "dtype"}
+UNTOUCHED = ("QuantizeLinear", "DequantizeLinear", "Loop", "If", "Scan")
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertFloat16(Pass):
+    """Store and compute in float16; the network is still called with float32.
+
+    Matches  a float32 network without quantization and without nested graphs.
+    Changes  float32 initializers become float16, one Cast stands behind every float32 input and
+             one in front of every float32 output. Left when a weight does not fit into float16.
+    Keeps    the interface; outputs drift by the rounding, which the manager measures.
+    """
+
+    name: ClassVar[str] = "convert-float16"
+    keeps: ClassVar[Keeps] = Keeps.INTERFACE
+
+    def run(self, graph: Graph) -> Report:
+        """See the class."""
+        report = Report()
+        why_not = _cannot_convert(graph)
+        if why_not is not None:
+            report.left["graph"] = why_not
+            return report
+        halves: dict[int, gs.Constant] = {}
+        graph.refresh_shapes()
+        for node in graph.nodes:
+            full = FULL_INPUTS.get(node.op, ())
+            for index, tensor in enumerate(node.inputs):
+                if not isinstance(tensor, gs.Constant) or index in full:
+                    continue
+                if tensor.dtype == np.float32:
+                    node.inputs[index] = _half(tensor, halves, graph, report)
+            attribute = TYPED.get(node.op)
+            if attribute and node.attrs.get(attribute) == FLOAT:
+                node.attrs[attribute] = HALF
+            fill = node.attrs.get("value")
+            if node.op == "ConstantOfShape" and (fill is None or fill.dtype == np.float32):
+                number = np.zeros(1) if fill is None else fill.values
+                node.attrs["value"] = gs.Constant("value", np.asarray(number, np.float16))
+            for tensor in node.outputs:
+                if tensor.dtype == np.float32 and not graph.is_output(tensor):
+                    tensor.dtype = np.dtype(np.float16)
+        _cast_ends(graph, report)
+        return report
+
+
+def _cannot_convert(graph: Graph) -> str | None:
+    floats = [
+        tensor
+        for node in graph.nodes
+        for index, tensor in enumerate(node.inputs)
+        if isinstance(tensor, gs.Constant)
+        and index not in FULL_INPUTS.get(node.op, ())
+        and tensor.dtype == np.float32
+        and tensor.values.size > 1
+    ]
+    if not floats:
+        return "it holds no float32 weights"
+    for node in graph.nodes:
+        if node.op in UNTOUCHED:
+            return f"{node.op} {node.name} cannot be converted"
+    for constant in floats:
+        largest = float(np.abs(constant.values).max())
+        if largest > LARGEST:
+            return f"{constant.name} holds {largest:.3g}, float16 ends at {LARGEST:g}"
+    return None
+
+
+def _half(
+    tensor: gs.Constant, halves: dict[int, gs.Constant], graph: Graph, report: Report
+) -> gs.Constant:
+    if id(tensor) not in halves:
+        values = np.clip(tensor.values, -LARGEST, LARGEST) if tensor.values.size == 1 else None
+        values = np.asarray(tensor.values if values is None else values)
+        made = gs.Constant(graph.new_name(f"{tensor.name}.fp16"), values.astype(np.float16))
+        report.initializers[made.name] = f"copied from {tensor.name}, rounded"
+        halves[id(tensor)] = made
+    return halves[id(tensor)]
+
+
+def _cast_ends(graph: Graph, report: Report) -> None:
+    """Put the Casts behind the inputs and in front of the outputs."""
+    front: list[gs.Node] = []
+    for tensor in graph.inputs:
+        if tensor.dtype != np.float32:
+            continue
+        inner = gs.Variable(graph.new_name(f"{tensor.name}.fp16"), np.float16, tensor.shape)
+        for node in graph.consumers(tensor):
+            for index, source in enumerate(node.inputs):
+                if source is tensor:
+                    node.inputs[index] = inner
+        front.append(_cast(graph, f"{tensor.name}.to_fp16", tensor, inner, HALF))
+    back: list[gs.Node] = []
+    for result in graph.outputs:
+        if graph._types.get(result.name) != FLOAT or graph.producer(result) is None:
+            continue
+        maker = result.inputs[0]
+        inner = gs.Variable(graph.new_name(f"{result.name}.fp16"), np.float16, result.shape)
+        place = next(i for i, t in enumerate(maker.outputs) if t is result)
+        readers = graph.consumers(result)
+        maker.outputs[place] = inner
+        for node in readers:
+            for index, source in enumerate(node.inputs):
+                if source is result:
+                    node.inputs[index] = inner
+        back.append(_cast(graph, f"{result.name}.to_fp32", inner, result, FLOAT))
+    last = graph.nodes[-1]
+    graph.insert(back, after=last)
+    graph.insert(front)
+    for node in [*front, *back]:
+        report.rewrote[node.name] = "cast"
+
+
+def _cast(graph: Graph, name: str, source: gs.Tensor, result: gs.Tensor, to: int) -> gs.Node:
+    return gs.Node(
+        op="Cast",
+        name=graph.new_name(name),
+        attrs={"to": to},
+        inputs=[source],
+        outputs=[result],
+    )

@@ -1,0 +1,77 @@
+"""Free the height and width of a network that was exported for one size of picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from ..base import Keeps, Pass, Report
+from ..errors import PassFailedError, UnsupportedGraphError
+from ..graph import Graph
+from ..graph.surgery import argument, stored
+
+HEIGHT, WIDTH = "height", "width"
+MORE = (64, 32)
+"""Rows and columns that the trial picture is larger by: no stride of 32 is in the way."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MakeSizeSymbolic(Pass):
+    """Let a network for pictures of one size take others.
+
+    Matches  a network with one image input (N, C, H, W) whose H and W are numbers.
+    Changes  these become ``height`` and ``width``; dimensions of outputs that follow the picture
+             become symbols. No node changes. The manifest keeps H and W as its ``size``.
+    Keeps    outputs; the interface widens on purpose. Left, unchanged, where a Resize has fixed
+             sizes or a larger picture does not run in onnxruntime.
+    """
+
+    name: ClassVar[str] = "make-size-symbolic"
+    keeps: ClassVar[Keeps] = Keeps.OUTPUTS
+
+    def run(self, graph: Graph) -> Report:
+        """See the class."""
+        report = Report()
+        images = [t for t in graph.inputs if t.shape is not None and len(t.shape) == 4]
+        if len(images) != 1 or not all(isinstance(d, int) for d in images[0].shape[2:]):
+            return report
+        name = images[0].name
+        trial = graph.copy()
+        image = next(t for t in trial.inputs if t.name == name)
+        height, width = image.shape[2:]
+        image.shape = [*image.shape[:2], HEIGHT, WIDTH]
+        why_not = _fixed_resize(trial) or _does_not_run(graph, trial, (height, width))
+        if why_not is not None:
+            report.left[name] = why_not
+            return report
+        graph.manifest.setdefault("size", [height, width])
+        graph.gs = trial.gs
+        graph._names = None
+        graph._types = trial._types
+        report.rewrote[name] = f"{height}x{width} -> any size"
+        return report
+
+
+def _fixed_resize(graph: Graph) -> str | None:
+    for node in graph.nodes:
+        if node.op == "Resize" and stored(argument(node, 3)) is not None:
+            return f"{node.name} (Resize) has fixed sizes"
+    return None
+
+
+def _does_not_run(graph: Graph, trial: Graph, size: tuple[int, int]) -> str | None:
+    """Say why a larger picture does not go through ``trial``; frees the dimensions that follow."""
+    from ..running.run import random_feed, run
+
+    larger = size[0] + MORE[0], size[1] + MORE[1]
+    try:
+        here, there = run(graph, random_feed(graph)), run(trial, random_feed(trial, larger))
+        for output in trial.outputs:
+            shape = output.shape
+            for axis, sides in enumerate(zip(here[output.name].shape, there[output.name].shape)):
+                if shape is not None and sides[0] != sides[1] and isinstance(shape[axis], int):
+                    shape[axis] = f"{output.name}.dim{axis}"
+        trial.refresh_shapes()
+    except (PassFailedError, UnsupportedGraphError) as error:
+        return f"at {larger[0]}x{larger[1]}, {error}"
+    return None

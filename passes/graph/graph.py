@@ -1,0 +1,594 @@
+"""The one door between ONNX files and the compiler: load, look, change, save.
+
+A :class:`Graph` is a GraphSurgeon graph that keeps what GraphSurgeon loses (metadata of the model
+and of its nodes, documentation strings), refuses what GraphSurgeon lets pass (two tensors of one
+name), names anonymous nodes, and is written atomically.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from google.protobuf.message import DecodeError
+from onnx_graphsurgeon.logger import G_LOGGER
+
+from ..errors import FileNotThereError, PassFailedError, UnsupportedGraphError
+from ..files import write_atomically, writing
+from .inlining import inlined
+from .manifest import MANIFEST_KEY, MANIFEST_VERSION, read_manifest
+from .model_checks import check_model, one_line
+
+IR_VERSION = 10  # onnxruntime 1.31 accepts at most 13 while onnx 1.23 stamps 14
+TWO_GIGABYTES = 2**31 - 1
+
+Shape = tuple[int | str | None, ...]
+
+G_LOGGER.severity = G_LOGGER.ERROR
+
+
+class Graph:
+    """A complete network: nodes, tensors, metadata and manifest.
+
+    ``gs``        the GraphSurgeon graph; passes edit its nodes and tensors in place
+    ``metadata``  the model's ``metadata_props`` without the manifest, text to text
+    ``manifest``  what fnac knows about the network (docs/design.md), stored as JSON
+
+    Every node has an attribute ``metadata`` (text to text), which is its ``metadata_props``.
+    Weight arrays are shared between copies: replace ``Constant.values``, never edit it in place.
+    """
+
+    def __init__(self, graph: gs.Graph) -> None:
+        self.gs = graph
+        self.metadata: dict[str, str] = {}
+        self.manifest: dict[str, Any] = {}
+        self.doc_string = ""
+        self.producer_name = "fnac"
+        for node in graph.nodes:
+            if not hasattr(node, "metadata"):
+                node.metadata = {}
+        self._name_everything()
+
+    # ------------------------------------------------------------------ in and out
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Graph:
+        """Read an ONNX file, with its external data if it has any.
+
+        Raises FileNotThereError, or UnsupportedGraphError naming what is wrong with the file.
+        """
+        where = Path(path)
+        if not where.is_file():
+            what = "it is a folder" if where.is_dir() else "there is no such file"
+            raise FileNotThereError(f"{where}: {what}; give the path of an ONNX file")
+        try:
+            model = onnx.load(where)
+        except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
+            raise UnsupportedGraphError(
+                f"{where}: not a readable ONNX file ({one_line(error)}); "
+                "it may be truncated or of another format"
+            ) from error
+        try:
+            return cls.from_model(model)
+        except UnsupportedGraphError as error:
+            raise UnsupportedGraphError(f"{where}: {error}") from error
+
+    @classmethod
+    def from_model(cls, model: onnx.ModelProto) -> Graph:
+        """Take over an ONNX model; local functions are inlined.
+
+        Raises UnsupportedGraphError when the model is not a network fnac can hold: no nodes, an
+        operator set or operator that ONNX does not know, a cycle, a dangling or doubled name.
+        """
+        check_model(model)
+        if model.functions:
+            model = inlined(model)
+            check_model(model)
+        model = _without_initializer_inputs(model)
+        surgeon = gs.import_onnx(model)
+        for node, proto in zip(surgeon.nodes, model.graph.node, strict=True):
+            node.metadata = {entry.key: entry.value for entry in proto.metadata_props}
+            for name in [k for k, v in node.attrs.items() if isinstance(v, list) and not v]:
+                del node.attrs[name]  # an empty list is the default, and has no type to write
+        graph = cls(surgeon)
+        graph.doc_string = model.doc_string
+        graph.producer_name = model.producer_name
+        graph.metadata = {entry.key: entry.value for entry in model.metadata_props}
+        stored = graph.metadata.pop(MANIFEST_KEY, None)
+        if stored is not None:
+            graph.manifest = read_manifest(stored)
+        graph.toposort()
+        return graph
+
+    def to_model(self) -> onnx.ModelProto:
+        """Return the network as an ONNX model (weights included, IR 10).
+
+        Raises PassFailedError if two tensors have one name.
+        """
+        self._refuse_doubled_names()
+        model = gs.export_onnx(self.gs, do_type_check=False)
+        for proto, node in zip(model.graph.node, self.gs.nodes, strict=True):
+            _write_properties(proto.metadata_props, node.metadata)
+        properties = dict(self.metadata)
+        if self.manifest:
+            manifest = {"version": MANIFEST_VERSION, **self.manifest}
+            properties[MANIFEST_KEY] = json.dumps(manifest, separators=(",", ":"))
+        del model.metadata_props[:]
+        _write_properties(model.metadata_props, properties)
+        model.doc_string = self.doc_string
+        model.producer_name = self.producer_name
+        model.ir_version = IR_VERSION
+        return model
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the network to ``path``; the old file stays until the new one is complete.
+
+        Networks over 2 GB get their weights in ``NAME.data`` beside the file. Raises
+        FileNotWritableError.
+        """
+        target = Path(path)
+        model = self.to_model()
+        if self.weight_bytes() < TWO_GIGABYTES * 0.95:
+            write_atomically(target, model.SerializeToString())
+            return target
+        data = target.name + ".data"
+        with writing(target):
+            self._save_in_two(model, target, data)
+        return target
+
+    @staticmethod
+    def _save_in_two(model: onnx.ModelProto, target: Path, data: str) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            onnx.save_model(
+                model, Path(folder) / target.name, save_as_external_data=True, location=data
+            )
+            os.replace(Path(folder) / data, target.parent / data)
+            os.replace(Path(folder) / target.name, target)
+
+    def copy(self) -> Graph:
+        """Return an independent graph; weight arrays are shared (see the class)."""
+        if any(_has_graphs(node) for node in self.gs.nodes):
+            return Graph.from_model(self.to_model())  # If, Loop, Scan: by way of the file form
+        tensors: dict[int, gs.Tensor] = {}
+
+        def twin(tensor: gs.Tensor) -> gs.Tensor:
+            if id(tensor) not in tensors:
+                if isinstance(tensor, gs.Constant):
+                    made: gs.Tensor = gs.Constant(
+                        tensor.name,
+                        tensor._values,
+                        data_location=tensor.data_location,
+                        export_dtype=tensor._export_dtype,
+                    )
+                else:
+                    shape = None if tensor.shape is None else list(tensor.shape)
+                    made = gs.Variable(tensor.name, tensor.dtype, shape, tensor.type)
+                tensors[id(tensor)] = made
+            return tensors[id(tensor)]
+
+        nodes = []
+        for node in self.gs.nodes:
+            made = gs.Node(
+                op=node.op,
+                name=node.name,
+                attrs=_copy_attrs(node.attrs),
+                inputs=[twin(t) for t in node.inputs],
+                outputs=[twin(t) for t in node.outputs],
+                domain=node.domain,
+            )
+            made.metadata = dict(node.metadata)
+            nodes.append(made)
+        surgeon = gs.Graph(
+            nodes=nodes,
+            inputs=[twin(t) for t in self.gs.inputs],
+            outputs=[twin(t) for t in self.gs.outputs],
+            name=self.gs.name,
+            doc_string=self.gs.doc_string,
+            opset=self.gs.opset,
+            import_domains=list(self.gs.import_domains or []) or None,
+        )
+        result = Graph(surgeon)
+        result.metadata = dict(self.metadata)
+        result.manifest = copy.deepcopy(self.manifest)
+        result.doc_string = self.doc_string
+        result.producer_name = self.producer_name
+        return result
+
+    # ------------------------------------------------------------------ looking
+
+    @property
+    def nodes(self) -> list[gs.Node]:
+        """Every node in execution order."""
+        return self.gs.nodes
+
+    @property
+    def inputs(self) -> list[gs.Variable]:
+        """The inputs a caller has to feed."""
+        return self.gs.inputs
+
+    @property
+    def outputs(self) -> list[gs.Tensor]:
+        """The outputs, in the order of the file."""
+        return self.gs.outputs
+
+    @property
+    def opset(self) -> int:
+        """Version of the default operator set."""
+        return int(self.gs.opset)
+
+    def producer(self, tensor: gs.Tensor) -> gs.Node | None:
+        """Return the node that computes ``tensor``; None for inputs and constants."""
+        return tensor.inputs[0] if tensor.inputs else None
+
+    def consumers(self, tensor: gs.Tensor) -> list[gs.Node]:
+        """Return the nodes that read ``tensor``, one entry per node."""
+        return list({id(node): node for node in tensor.outputs}.values())
+
+    def is_output(self, tensor: gs.Tensor) -> bool:
+        """Say whether ``tensor`` is one of the network's outputs."""
+        return any(tensor is output for output in self.gs.outputs)
+
+    def constants(self) -> Iterator[gs.Constant]:
+        """Yield every stored tensor once, in order of first use."""
+        seen: set[int] = set()
+        for node in self.gs.nodes:
+            for tensor in node.inputs:
+                if isinstance(tensor, gs.Constant) and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield tensor
+
+    def weight_bytes(self) -> int:
+        """Size of all stored tensors in bytes."""
+        return sum(int(np.prod(c.shape)) * _itemsize(c) for c in self.constants())
+
+    def new_name(self, base: str) -> str:
+        """Return ``base``, or ``base.2``, ``base.3``, ... if nodes or tensors use it already."""
+        if self._names is None:
+            self._names = set(self._tensor_names()) | {node.name for node in self.gs.nodes}
+        name, number = base, 1
+        while name in self._names:
+            number += 1
+            name = f"{base}.{number}"
+        self._names.add(name)
+        return name
+
+    # ------------------------------------------------------------------ changing
+
+    def replace_uses(self, old: gs.Tensor, new: gs.Tensor) -> None:
+        """Let every reader of ``old``, the network's outputs included, read ``new`` instead.
+
+        A network output keeps its name: ``new`` takes it over.
+        """
+        for node in self.consumers(old):
+            for index, tensor in enumerate(node.inputs):
+                if tensor is old:
+                    node.inputs[index] = new
+        for index, output in enumerate(self.gs.outputs):
+            if output is old:
+                old_name = old.name
+                old.name = self.new_name(f"{old_name}.old")
+                new.name = old_name
+                if isinstance(new, gs.Variable):
+                    new.dtype = old.dtype if new.dtype is None else new.dtype
+                self.gs.outputs[index] = new
+
+    def insert(self, nodes: Iterable[gs.Node], *, after: gs.Node | None = None) -> None:
+        """Add ``nodes`` behind ``after`` (None: at the front)."""
+        place = 0
+        if after is not None:
+            place = next(i for i, node in enumerate(self.gs.nodes) if node is after) + 1
+        made = list(nodes)
+        for node in made:
+            if not hasattr(node, "metadata"):
+                node.metadata = {}
+        self.gs.nodes[place:place] = made
+        self._names = None
+
+    def cleanup(self) -> Graph:
+        """Drop nodes and tensors that no output needs, then sort; graph inputs stay."""
+        needed: set[int] = set()
+        stack = [node for output in self.gs.outputs for node in output.inputs]
+        while stack:
+            node = stack.pop()
+            if id(node) in needed:
+                continue
+            needed.add(id(node))
+            for tensor in _reads(node):
+                stack.extend(tensor.inputs)
+        for node in self.gs.nodes:
+            if id(node) not in needed:
+                node.inputs.clear()
+                node.outputs.clear()
+        self.gs.nodes[:] = [node for node in self.gs.nodes if id(node) in needed]
+        self._names = None
+        return self.toposort()
+
+    def toposort(self) -> Graph:
+        """Bring the nodes into execution order, changing the present order as little as needed.
+
+        Raises UnsupportedGraphError naming a node of the cycle, if there is one.
+        """
+        done: set[int] = set()
+        in_order = True
+        for node in self.gs.nodes:
+            if any(id(p) not in done for t in _reads(node) for p in t.inputs):
+                in_order = False
+                break
+            done.add(id(node))
+        if in_order:
+            return self
+        import networkx as nx
+
+        place = {id(node): i for i, node in enumerate(self.gs.nodes)}
+        order = nx.DiGraph()
+        order.add_nodes_from(range(len(self.gs.nodes)))
+        for i, node in enumerate(self.gs.nodes):
+            order.add_edges_from(
+                (place[id(p)], i) for t in _reads(node) for p in t.inputs if id(p) in place
+            )
+        try:
+            self.gs.nodes[:] = [
+                self.gs.nodes[i] for i in nx.lexicographical_topological_sort(order)
+            ]
+        except nx.NetworkXUnfeasible as error:
+            cycle = nx.find_cycle(order)
+            names = " -> ".join(self.gs.nodes[i].name for i, _ in cycle[:4])
+            raise UnsupportedGraphError(
+                f"the graph has a cycle ({names}); it cannot run"
+            ) from error
+        return self
+
+    # ------------------------------------------------------------------ shapes
+
+    def infer_shapes(
+        self, size: Sequence[int | str] | None = None, batch: int | None = None
+    ) -> dict[str, Shape]:
+        """Infer the shape of every tensor from the inputs, the weights left out for speed.
+
+        size   (H, W) to give to the image inputs instead of what the file says; may be symbols
+        batch  number to give to the first dimension of every input instead of what it says
+        returns tensor name -> shape; a symbolic dimension is a str, an unknown one None
+
+        Raises UnsupportedGraphError if ONNX cannot infer the graph.
+        """
+        g = self._inferred(size, batch).graph
+        result: dict[str, Shape] = {}
+        for value in [*g.input, *g.value_info, *g.output]:
+            if value.type.tensor_type.HasField("shape"):
+                result[value.name] = _dims(value)
+                self._types[value.name] = value.type.tensor_type.elem_type
+        for constant in self.constants():
+            result[constant.name] = tuple(constant.shape)
+        return result
+
+    def check(self) -> None:
+        """Raise UnsupportedGraphError unless ONNX's checker and shape inference accept the graph.
+
+        The graph must be sorted; weights are left out, so the cost does not grow with them.
+        """
+        try:
+            onnx.checker.check_model(self._inferred())
+        except onnx.checker.ValidationError as error:
+            raise UnsupportedGraphError(
+                f"the graph is not valid ONNX: {one_line(error)}"
+            ) from error
+
+    def _inferred(
+        self, size: Sequence[int | str] | None = None, batch: int | None = None
+    ) -> onnx.ModelProto:
+        skeleton = self.skeleton(size, batch)
+        try:
+            return onnx.shape_inference.infer_shapes(
+                skeleton, check_type=True, strict_mode=True, data_prop=True
+            )
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+            raise UnsupportedGraphError(f"shapes cannot be inferred: {one_line(error)}") from error
+
+    def skeleton(
+        self, size: Sequence[int | str] | None = None, batch: int | None = None
+    ) -> onnx.ModelProto:
+        """Return the model without its float weights, which become inputs; no stale shapes."""
+        from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter, dtype_to_onnx
+
+        nodes = [OnnxExporter.export_node(node) for node in self.gs.nodes]
+        inputs = []
+        for tensor in self.gs.inputs:
+            shape = None if tensor.shape is None else list(tensor.shape)
+            if shape and batch is not None:
+                shape[0] = batch
+            if shape and size is not None and len(shape) == 4:
+                shape[2:] = size
+            inputs.append(
+                onnx.helper.make_tensor_value_info(tensor.name, dtype_to_onnx(tensor.dtype), shape)
+            )
+        stored = []
+        for constant in self.constants():
+            if np.prod(constant.shape) > 64 and constant.dtype in (np.float32, np.float64):
+                inputs.append(
+                    onnx.helper.make_tensor_value_info(
+                        constant.name, dtype_to_onnx(constant.dtype), list(constant.shape)
+                    )
+                )
+            else:
+                stored.append(OnnxExporter.export_tensor_proto(constant))
+        outputs = []
+        for output in self.gs.outputs:
+            info = onnx.ValueInfoProto(name=output.name)
+            if output.dtype is not None:
+                info.type.tensor_type.elem_type = dtype_to_onnx(output.dtype)
+            outputs.append(info)
+        body = onnx.helper.make_graph(
+            nodes, self.gs.name or "graph", inputs, outputs, initializer=stored
+        )
+        return onnx.helper.make_model(
+            body, ir_version=IR_VERSION, opset_imports=self._opset_imports()
+        )
+
+    def refresh_shapes(self) -> dict[str, Shape]:
+        """Infer all shapes and store them on the tensors, so that the file shows them."""
+        shapes = self.infer_shapes()
+        # what the outputs are declared as is the interface; inference may know less, or make up
+        # symbols of its own
+        declared = {id(t): list(t.shape) for t in self.gs.outputs if t.shape is not None}
+        for node in self.gs.nodes:
+            for tensor in node.outputs:
+                if isinstance(tensor, gs.Variable) and tensor.name in shapes:
+                    found = list(shapes[tensor.name])
+                    said = declared.get(id(tensor))
+                    if said is not None and len(said) == len(found):
+                        found = [
+                            d if isinstance(d, int) or s is None else s
+                            for d, s in zip(found, said, strict=True)
+                        ]
+                    tensor.shape = found
+                    if any(d is None for d in tensor.shape):
+                        tensor.shape = [
+                            f"{tensor.name}.dim{i}" if d is None else d
+                            for i, d in enumerate(tensor.shape)
+                        ]
+                    elem = self._types.get(tensor.name, 0)
+                    if elem:
+                        tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(elem)
+                elif isinstance(tensor, gs.Variable) and not self.is_output(tensor):
+                    tensor.shape = None
+                    tensor.dtype = None
+        return shapes
+
+    def name_batch(self) -> None:
+        """Let outputs have the batch of the input by name, which inference may have lost."""
+        shape = self.gs.inputs[0].shape
+        if not shape or isinstance(shape[0], int):
+            return
+        for output in self.gs.outputs:
+            first = output.shape[0] if output.shape else None
+            if isinstance(first, str) and first.startswith("unk__"):
+                output.shape = [shape[0], *output.shape[1:]]
+
+    def image_size(self) -> tuple[int, int] | None:
+        """Return (H, W) of the first image input: from the file, else from the manifest."""
+        for tensor in self.gs.inputs:
+            if tensor.shape is not None and len(tensor.shape) == 4:
+                h, w = tensor.shape[2:]
+                if isinstance(h, int) and isinstance(w, int) and h > 0 and w > 0:
+                    return h, w
+        stored = self.manifest.get("size")
+        return (int(stored[0]), int(stored[1])) if stored else None
+
+    def check_finite(self) -> None:
+        """Raise UnsupportedGraphError naming the first weight that holds NaN or infinity."""
+        for constant in self.constants():
+            if constant.dtype in (np.float16, np.float32, np.float64):
+                values = constant.values
+                # -inf and +inf are legal bounds of a Clip; in weights they are damage
+                if values.size > 1 and not np.isfinite(values).all():
+                    bad = int((~np.isfinite(values)).sum())
+                    raise UnsupportedGraphError(
+                        f"{constant.name}: {bad} of {values.size} values are NaN or infinite; "
+                        "finite weights are needed; export the network again"
+                    )
+
+    # ------------------------------------------------------------------ inside
+
+    _names: set[str] | None = None
+
+    def _opset_imports(self) -> list[onnx.OperatorSetIdProto]:
+        domains = {"": self.opset}
+        for entry in self.gs.import_domains or []:
+            domains.setdefault(entry.domain, entry.version)
+        domains[""] = self.opset
+        return [onnx.helper.make_opsetid(d, v) for d, v in domains.items()]
+
+    def _tensor_names(self) -> Iterator[str]:
+        for tensor in [*self.gs.inputs, *self.gs.outputs]:
+            yield tensor.name
+        for node in self.gs.nodes:
+            for tensor in [*node.inputs, *node.outputs]:
+                yield tensor.name
+
+    def _name_everything(self) -> None:
+        self._types: dict[str, int] = {}
+        taken = Counter(node.name for node in self.gs.nodes)
+        used = {name for name in taken if name}
+        for node in self.gs.nodes:
+            if node.name and taken[node.name] == 1:
+                continue
+            base = node.name or f"{node.op}_{node.outputs[0].name if node.outputs else 'out'}"
+            name, number = base, 1
+            while name in used and not (node.name == base and taken[base] == 0):
+                number += 1
+                name = f"{base}.{number}"
+            used.add(name)
+            node.name = name
+
+    def _refuse_doubled_names(self) -> None:
+        owner: dict[str, gs.Tensor] = {}
+        for tensor in self._all_tensors():
+            if owner.setdefault(tensor.name, tensor) is not tensor:
+                raise PassFailedError(
+                    f"{tensor.name}: two tensors have this name; a pass must name its new tensors "
+                    "with Graph.new_name"
+                )
+
+    def _all_tensors(self) -> Iterator[gs.Tensor]:
+        yield from self.gs.inputs
+        yield from self.gs.outputs
+        for node in self.gs.nodes:
+            for tensor in [*node.inputs, *node.outputs]:
+                if tensor.name:
+                    yield tensor
+
+
+def _write_properties(properties: Any, entries: Mapping[str, str]) -> None:
+    for key, value in sorted(entries.items()):
+        properties.add(key=key, value=value)
+
+
+def _without_initializer_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    stored = {t.name for t in model.graph.initializer}
+    if not any(v.name in stored for v in model.graph.input):
+        return model
+    slim = onnx.ModelProto()
+    slim.CopyFrom(model)
+    kept = [v for v in slim.graph.input if v.name not in stored]
+    del slim.graph.input[:]
+    slim.graph.input.extend(kept)
+    return slim
+
+
+def _dims(value: onnx.ValueInfoProto) -> Shape:
+    return tuple(
+        d.dim_value if d.HasField("dim_value") else (d.dim_param or None)
+        for d in value.type.tensor_type.shape.dim
+    )
+
+
+def _reads(node: gs.Node) -> Iterator[gs.Tensor]:
+    yield from node.inputs
+    for attribute in node.attrs.values():
+        if isinstance(attribute, gs.Graph):
+            yield from attribute._foreign_tensors().values()
+
+
+def _has_graphs(node: gs.Node) -> bool:
+    return any(isinstance(value, gs.Graph) for value in node.attrs.values())
+
+
+def _copy_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, list) else v for k, v in attrs.items()}
+
+
+def _itemsize(constant: gs.Constant) -> int:
+    try:
+        return int(np.dtype(constant.dtype).itemsize)
+    except TypeError:
+        return 2

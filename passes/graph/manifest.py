@@ -1,0 +1,135 @@
+"""What fnac knows about a network, stored as JSON in the file: read and held against its form."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import UnsupportedGraphError
+
+MANIFEST_KEY = "fnac"
+MANIFEST_VERSION = 1
+
+COSTS = ("fixed_madds", "fixed_params", "seed_madds", "seed_params")
+
+Check = Callable[[Any], bool]
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _positive(value: Any) -> bool:
+    return _count(value) and 0 < value < 2**31
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _list_of(check: Check, length: int | None = None) -> Check:
+    return lambda value: (
+        isinstance(value, list)
+        and length in (None, len(value))
+        and all(check(item) for item in value)
+    )
+
+
+def _or_null(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _candidate(value: Any) -> bool:
+    return (
+        _object(value)
+        and _text(value.get("name"))
+        and _count(value.get("madds", 0))
+        and _count(value.get("params", 0))
+    )
+
+
+def _layer(value: Any) -> bool:
+    if not (_object(value) and _text(value.get("name")) and value.get("candidates")):
+        return False
+    if not _list_of(_candidate)(value["candidates"]):
+        return False
+    names = [candidate["name"] for candidate in value["candidates"]]
+    return len(set(names)) == len(names) and value.get("seed_choice", names[0]) in names
+
+
+def _preprocessing(value: Any) -> bool:
+    triples = _list_of(_number, 3)
+    return _object(value) and all(triples(value[k]) for k in ("mean", "std") if k in value)
+
+
+# key -> what its value must be, in words, and the question whether it is; other keys are free
+FORM: dict[str, tuple[str, Check]] = {
+    "role": ("a text", _text),
+    "task": ("a text or null", _or_null(_text)),
+    "head": ("a text or null", _or_null(_text)),
+    "remap": ("a text", _text),
+    "postprocess": ("a text", _text),
+    "size": ("two positive numbers of pixels or null", _or_null(_list_of(_positive, 2))),
+    "num_classes": ("a count or null", _or_null(_count)),
+    "output_stride": ("a count or null", _or_null(_count)),
+    "classes": ("a list of texts or null", _or_null(_list_of(_text))),
+    "arch": ("a list of texts", _list_of(_text)),
+    "arch_layers": ("a list of texts", _list_of(_text)),
+    "ledger": ("a list of objects", _list_of(_object)),
+    "search": ("an object", _object),
+    "tune": ("an object", _object),
+    "layers": ("a list of layers, each with name, candidates and seed_choice", _list_of(_layer)),
+    "preprocessing": ("an object with mean and std, three numbers each", _preprocessing),
+    **dict.fromkeys(
+        ("fixed_madds", "fixed_params", "seed_madds", "seed_params"), ("a count", _count)
+    ),
+}
+
+
+def read_manifest(stored: str) -> dict[str, Any]:
+    """Read the manifest's JSON, without its version.
+
+    Raises UnsupportedGraphError naming the entry that is not of its form.
+    """
+    try:
+        manifest = json.loads(stored)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UnsupportedGraphError(
+            f"the manifest (metadata {MANIFEST_KEY!r}) is not JSON: {error}; "
+            "remove that entry or build the file again"
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("version") != MANIFEST_VERSION:
+        found = manifest.get("version") if isinstance(manifest, dict) else type(manifest).__name__
+        raise UnsupportedGraphError(
+            f"the manifest is of version {found!r}; this fnac reads version {MANIFEST_VERSION}"
+        )
+    del manifest["version"]
+    for key, value in manifest.items():
+        words, fits = FORM.get(key, ("", None))
+        if fits is not None and not fits(value):
+            raise _not_of_its_form(key, value, words)
+    if manifest.get("role") == "super" and not manifest.get("layers"):
+        raise _not_of_its_form("layers", manifest.get("layers"), "at least one layer")
+    names: Sequence[str] = [layer["name"] for layer in manifest.get("layers", [])]
+    if len(set(names)) < len(names):
+        raise _not_of_its_form("layers", list(names), "layers of different names")
+    return manifest
+
+
+def _not_of_its_form(key: str, value: Any, wanted: str) -> UnsupportedGraphError:
+    found = json.dumps(value)
+    found = found if len(found) <= 80 else found[:77] + "..."
+    return UnsupportedGraphError(
+        f"the manifest (metadata {MANIFEST_KEY!r}): {key} is {found}; {wanted} is wanted; "
+        "build the file again"
+    )

@@ -1,0 +1,1 @@
+"""Passes that change depth, width, kernels and groups."""

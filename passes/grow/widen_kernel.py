@@ -1,0 +1,51 @@
+"""Widen depthwise kernels: the kernel level of the expansion (FNA++ Sec. 3.1.3)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import onnx_graphsurgeon as gs
+
+from ..base import Keeps, Left, Pass, Report, Rewrote
+from ..blocks.units import why_not_stored
+from ..blocks.windows import set_kernel, why_not_square
+from ..graph import Graph
+from ..remap.strategies import StrategyError
+
+
+@dataclasses.dataclass(frozen=True)
+class WidenKernel(Pass):
+    """Widen depthwise convolutions to ``kernel`` x ``kernel`` about the weights they have.
+
+    Matches  Conv whose group equals its output channels, with a smaller, odd, square kernel.
+    Changes  the weight (zeros around the old centre), ``kernel_shape``, ``pads`` by the margin.
+    Keeps    interface and outputs: the new taps are zero.
+    """
+
+    name: ClassVar[str] = "widen-kernel"
+    keeps: ClassVar[Keeps] = Keeps.INTERFACE | Keeps.OUTPUTS
+
+    kernel: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse a kernel that has no centre."""
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise StrategyError(f"widen-kernel: kernel={self.kernel}; an odd size is wanted")
+
+    def visit(self, node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
+        """Widen ``node`` if it is depthwise."""
+        group = int(node.attrs.get("group", 1))
+        if node.op != "Conv" or group == 1:
+            return None
+        why = why_not_stored(node)
+        if why is None and (int(node.inputs[1].shape[0]) != group or node.inputs[1].shape[1] != 1):
+            why = f"it is grouped ({group} groups), not depthwise"
+        why = why or why_not_square(node)
+        if why is not None:
+            return Left(why)
+        k = int(node.inputs[1].shape[-1])
+        if k >= self.kernel:
+            return None
+        set_kernel(graph, node, self.kernel, report.initializers)
+        return Rewrote(f"{k} -> {self.kernel}")

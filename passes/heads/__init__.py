@@ -1,0 +1,1 @@
+"""Cut a classifier off, attach a head, set the output stride."""

@@ -1,0 +1,1 @@
+"""The canonical form: one pipeline and its rules."""

@@ -1,0 +1,119 @@
+"""Drop nodes that compute nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from ..base import Keeps, Left, Pass, Report, Rewrote
+from ..graph import Graph, Shape
+from ..graph.surgery import argument, bypass, cannot_bypass, same_shape, stored
+from ..graph.tensor_checks import element_type
+
+_POOLS = ("AveragePool", "MaxPool")
+_BY_SHAPE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "Tile", "Resize")
+
+
+@dataclasses.dataclass(frozen=True)
+class DropIdentity(Pass):
+    """Let the readers of a node that computes nothing read its input.
+
+    Matches  1. Identity, 2. Dropout outside training, 3. Cast to the type it has, 4. Pad by zero,
+             5. Transpose that moves nothing, 6. Concat, Sum, Min, Max, Mean of one tensor,
+             7. Reshape, Flatten, Expand, Slice, Tile and Resize to the very shape it has,
+             8. pooling with a 1x1 window, stride 1, no padding.
+    Changes  the node goes. A network output keeps its name.
+    Keeps    interface and outputs (of inference: Dropout is gone from training, too).
+
+    dropout  drop Dropout as well; a network that will be trained keeps it
+    """
+
+    name: ClassVar[str] = "drop-identity"
+    keeps: ClassVar[Keeps] = Keeps.INTERFACE | Keeps.OUTPUTS
+
+    dropout: bool = True
+
+    def run(self, graph: Graph) -> Report:
+        """See the class."""
+        report = Report()
+        shapes = graph.infer_shapes()
+        types = dict(graph._types)
+        for constant in graph.constants():
+            types[constant.name] = element_type(constant.dtype)
+        for node in list(graph.nodes):
+            if not node.inputs or not node.outputs:
+                continue
+            if node.op == "Dropout" and not self.dropout:
+                continue
+            what = _nothing(node, shapes, types)
+            if isinstance(what, Left):
+                report.note(node.name, what)
+            elif what is not None:
+                why_not = cannot_bypass(graph, node)
+                if why_not is None:
+                    bypass(graph, node)
+                report.note(node.name, Left(why_not) if why_not else Rewrote(what))
+        if report.rewrote:
+            graph.cleanup()
+        return report
+
+
+def _nothing(node: gs.Node, shapes: dict[str, Shape], types: dict[str, int]) -> str | Left | None:
+    source, result = node.inputs[0], node.outputs[0]
+    match node.op:
+        case "Identity":
+            return "identity dropped"
+        case "Dropout":
+            return _dropout(node)
+        case "Cast" if types.get(source.name) == node.attrs.get("to"):
+            return "cast to its own type"
+        case "Pad":
+            pads = stored(argument(node, 1)) if "pads" not in node.attrs else node.attrs["pads"]
+            return "pad by zero" if pads is not None and not np.any(pads) else None
+        case "Transpose":
+            perm = node.attrs.get("perm")
+            return "moves nothing" if perm and list(perm) == sorted(perm) else None
+        case "Concat" | "Sum" | "Min" | "Max" | "Mean" if len(node.inputs) == 1:
+            return "of one tensor"
+    if node.op == "Resize" and _all_ones(stored(argument(node, 2))):
+        return "scales of one" if _only_reshapes(node) else None
+    if node.op in _BY_SHAPE and same_shape(shapes.get(source.name), shapes.get(result.name)):
+        return "shape does not change" if _only_reshapes(node) else None
+    if node.op in _POOLS and len(node.outputs) == 1:
+        flat = set(node.attrs.get("kernel_shape", [0])) | set(node.attrs.get("strides", [1]))
+        if flat == {1} and not any(node.attrs.get("pads", [])):
+            return "window of one"
+    return None
+
+
+def _dropout(node: gs.Node) -> str | Left:
+    if len(node.outputs) > 1 and node.outputs[1].outputs:
+        return Left("its mask is read")
+    training = argument(node, 2)
+    if training is not None:
+        value = stored(training)
+        if value is None:
+            return Left("its training mode is computed")
+        if bool(value):
+            return Left("it is in training mode")
+    return "dropout of inference"
+
+
+def _all_ones(scales: np.ndarray | None) -> bool:
+    return scales is not None and scales.size > 0 and bool((scales == 1).all())
+
+
+def _only_reshapes(node: gs.Node) -> bool:
+    """Say whether equal shapes make ``node`` the identity."""
+    if node.op == "Slice":
+        steps = argument(node, 4)
+        values = stored(steps)
+        return steps is None or (values is not None and bool((values > 0).all()))
+    if node.op == "Resize":
+        # a region of interest may crop and zoom to the same shape
+        mode = node.attrs.get("coordinate_transformation_mode", "half_pixel")
+        return mode in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+    return True

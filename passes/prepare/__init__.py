@@ -1,0 +1,1 @@
+"""A found file becomes trainable: float32, channels first, BatchNorm restored."""

@@ -1,0 +1,136 @@
+"""Let fixed sizes inside a network follow the picture, so that it takes other sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from ..base import Keeps, Left, Pass, Report, Rewrote
+from ..errors import UnsupportedGraphError
+from ..graph import Graph, Shape
+from ..graph.node_maker import NodeMaker, part_of_shape, resized_like
+from ..graph.surgery import argument, known, stored
+
+SYMBOLS = ("height", "width")
+RESIZE_SINCE = 13
+
+
+@dataclasses.dataclass(frozen=True)
+class FollowSizes(Pass):
+    """Let a Resize or Reshape whose height and width are fixed read them from a tensor.
+
+    Matches  in a network for pictures of one size: 1. Resize (N, C, h, w) -> (N, C, H, W) where H
+             and W would stay if the picture had another size (a decoder, as exporters write it);
+             2. Reshape (..., H, W) -> (..., H, W) to a stored shape (a channel shuffle);
+             3. Reshape (..., H, W) -> (..., H * W, ...) to a stored shape (a detector's outputs).
+    Changes  1. its sizes are computed: those of the picture if H and W are the picture's, else
+             those of the tensor computed last before it that has them and follows the picture;
+             2. the sizes are those of what it reads; 3. the product becomes -1.
+    Keeps    interface and outputs, to the bit. Left where no tensor has this size.
+    """
+
+    name: ClassVar[str] = "follow-sizes"
+    keeps: ClassVar[Keeps] = Keeps.INTERFACE | Keeps.OUTPUTS
+
+    def run(self, graph: Graph) -> Report:
+        """See the class."""
+        report = Report()
+        images = [t for t in graph.inputs if t.shape is not None and len(t.shape) == 4]
+        if len(images) != 1 or not _are_numbers(images[0].shape[2:]):
+            return report
+        shapes = graph.infer_shapes()
+        for node in list(graph.nodes):
+            if node.op == "Reshape":
+                report.note(node.name, _follow_input(graph, node, shapes))
+        if not any(node.op in ("Resize", "Upsample") for node in graph.nodes):
+            return report
+        try:
+            free = graph.infer_shapes(SYMBOLS)
+        except UnsupportedGraphError as error:
+            report.left[images[0].name] = f"its size cannot be freed: {error}"
+            return report
+        following: list[gs.Tensor] = [images[0]]
+        for node in list(graph.nodes):
+            output = node.outputs[0] if node.outputs else None
+            if output is None or len(shapes.get(output.name, ())) != 4:
+                continue
+            if not _are_numbers(free.get(output.name, (0,) * 4)[2:]):
+                following.append(output)
+            elif node.op in ("Resize", "Upsample"):
+                report.note(node.name, _follow(graph, node, shapes, following))
+        graph.cleanup()
+        return report
+
+
+def _are_numbers(sides: Sequence[object]) -> bool:
+    return all(isinstance(side, int) for side in sides)
+
+
+def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewrote | Left | None:
+    """Free a Reshape to a stored shape from the height and width of what it reads."""
+    wanted = stored(node.inputs[1])
+    source = shapes.get(node.inputs[0].name, ())
+    sides = known(source[-2:])
+    if wanted is None or len(source) < 4 or sides is None or sides == (1, 1):
+        return None
+    if len(wanted) >= 4 and tuple(wanted[-2:]) == sides:
+        if graph.opset < RESIZE_SINCE:
+            return Left(f"operator set {graph.opset} is below {RESIZE_SINCE}; raise-opset first")
+        make = NodeMaker(graph, f"{node.name}.size", node.metadata.get("fnac.part", "backbone"))
+        front = np.array(wanted[:-2])
+        if front[0] == source[0]:
+            front[0] = 0  # the batch, which may be freed as well
+        back = part_of_shape(make, node.inputs[0], len(source) - 2, len(source))
+        node.inputs[1] = make("Concat", front, back, axis=0, dtype=np.int64)
+        graph.insert(make.nodes, after=_before(graph, node))
+        return Rewrote(f"...x{sides[0]}x{sides[1]} -> the size of what it reads")
+    product = sides[0] * sides[1]
+    places = np.flatnonzero(wanted == product)
+    if len(places) == 1 and not (wanted <= 0).any():
+        free = wanted.copy()
+        free[places[0]] = -1
+        node.inputs[1] = gs.Constant(graph.new_name(f"{node.inputs[1].name}.free"), free)
+        return Rewrote(f"{product} -> whatever is left")
+    return None
+
+
+def _follow(
+    graph: Graph, node: gs.Node, shapes: dict[str, Shape], following: list[gs.Tensor]
+) -> Rewrote | Left:
+    if graph.opset < RESIZE_SINCE:
+        return Left(f"operator set {graph.opset} is below {RESIZE_SINCE}; raise-opset first")
+    if node.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch" or "axes" in node.attrs:
+        return Left("it keeps an aspect ratio or names axes")
+    wanted = known(shapes[node.outputs[0].name][2:])
+    source = known(shapes.get(node.inputs[0].name, ())[2:])
+    scales = stored(argument(node, 2))
+    if wanted is None or source is None:
+        return Left("its size is not known")
+    if scales is not None and scales.size and not _exact(scales, source, wanted):
+        return Left("its scales do not give whole sizes")
+    same = [t for t in following if _sides(t, shapes) == wanted]
+    if not same:
+        return Left(f"no tensor of {wanted[0]}x{wanted[1]} follows the picture")
+    like = same[0] if same[0] is following[0] else same[-1]
+    make = NodeMaker(graph, f"{node.name}.size", node.metadata.get("fnac.part", "backbone"))
+    inputs = resized_like(make, node.inputs[0], like, argument(node, 1))
+    graph.insert(make.nodes, after=_before(graph, node))
+    node.inputs = inputs
+    return Rewrote(f"{wanted[0]}x{wanted[1]} -> the size of {like.name}")
+
+
+def _sides(tensor: gs.Tensor, shapes: dict[str, Shape]) -> tuple[int, ...] | None:
+    return known(shapes.get(tensor.name, tensor.shape or ())[2:])
+
+
+def _exact(scales: np.ndarray, source: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return all(a * float(s) == b for a, s, b in zip(source, scales[2:], wanted))
+
+
+def _before(graph: Graph, node: gs.Node) -> gs.Node | None:
+    place = next(i for i, other in enumerate(graph.nodes) if other is node)
+    return graph.nodes[place - 1] if place else None

@@ -1,0 +1,181 @@
+"""Which layers lost their BatchNorm when a file was exported, and why others never had one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_graphsurgeon as gs
+
+from ..graph import Graph
+from ..graph.surgery import argument, stored
+
+NEVER_THERE = "no depthwise or residual convolution has a bias, so BN was never there (where=all)"
+ACTIVATIONS = (
+    "Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "HardSwish", "HardSigmoid",
+    "Sigmoid", "Mish", "Gelu", "Softplus", "Tanh", "Min", "Max", "Mul", "Swish",
+)  # fmt: skip
+LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+PREDICTIONS = ("Sigmoid", "Tanh", "Mul")  # what may stand behind a last layer, too
+BY_PIXEL = (
+    "Add", "Sub", "Div", "BatchNormalization", "Dropout", "Identity", "Flatten", "Reshape",
+    "Squeeze", "Unsqueeze", "Transpose", "Concat",
+)  # fmt: skip
+RESTORED = ("Conv", "Gemm")
+POOLED = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
+GATES = ("Sigmoid", "HardSigmoid", "Tanh")  # of a swish, x * gate(x)
+OTHER_NORMS = (
+    "InstanceNormalization", "LayerNormalization", "GroupNormalization", "LpNormalization",
+    "MeanVarianceNormalization", "RMSNormalization",
+)  # fmt: skip
+
+
+def layers_to_restore(graph: Graph, where: str) -> list[tuple[gs.Node, str | None]]:
+    """Return every Conv and Gemm, each with the reason why it gets no BatchNormalization, or None.
+
+    where  ``auto`` or ``all``, see RestoreBatchNorm
+    """
+    whole = why_not_folded(graph) if where == "auto" else None
+    inner, pooled = _with_layers_behind(graph), _pooled(graph)
+    return [
+        (node, whole or _why_left(node, graph, inner, pooled))
+        for node in graph.nodes
+        if node.op in RESTORED
+    ]
+
+
+def why_not_folded(graph: Graph) -> str | None:
+    """Say why the network does not look like one whose BatchNormalization was folded.
+
+    A folded network may keep the BatchNormalizations that no convolution could take in: in front
+    of one, behind a sum or a concatenation, behind a Gemm (exporters fold into Conv only). Those
+    behind a convolution, or behind its activation, are the network's own. One on the picture or
+    on pooled features says nothing of the convolutions.
+    """
+    of_picture, pooled = _depending_on(graph, graph.inputs), _pooled(graph)
+    layers = [t for node in graph.nodes if node.op in LINEAR for t in node.outputs]
+    behind_layers = _depending_on(graph, layers)
+    kept = False
+    for node in graph.nodes:
+        if node.op in OTHER_NORMS and id(node.inputs[0]) not in pooled:
+            return f"the network normalises by itself ({node.op} {node.name})"
+        if node.op == "BatchNormalization":
+            if id(node.inputs[0]) not in of_picture:
+                return f"the network standardises its weights ({node.op} {node.name})"
+            layer = _layer_in_front(node.inputs[0], node, graph)
+            if layer is not None and layer.op == "Conv":
+                return f"the network normalises by itself ({node.op} {node.name})"
+            says_nothing = id(node.inputs[0]) in pooled or id(node.inputs[0]) not in behind_layers
+            kept = kept or (layer is None and not says_nothing)
+    for node in graph.nodes:
+        has_bias = node.op == "Conv" and argument(node, 2) is not None
+        if has_bias and (kept or _is_depthwise(node)):
+            return None
+        if node.op == "Add" and _adds_residual(node, graph):
+            return None
+    return NEVER_THERE
+
+
+def _layer_in_front(tensor: gs.Tensor, reader: gs.Node, graph: Graph) -> gs.Node | None:
+    """Return the layer whose result, activated or not, is read by ``reader`` alone.
+
+    None where it is something else (a sum, a pooling), or where others read it, too: such a
+    normalisation could not be folded into the layer.
+    """
+    readers = [reader]
+    while len(graph.consumers(tensor)) == len(readers):
+        maker = graph.producer(tensor)
+        if maker is None or maker.op in LINEAR:
+            return maker
+        if maker.op not in (*ACTIVATIONS, "Dropout", "Identity"):
+            return None
+        moving = [t for t in maker.inputs if not isinstance(t, gs.Constant) and t.name]
+        gates = [graph.producer(t) for t in moving]
+        if len(moving) == 1:
+            tensor, readers = moving[0], [maker]
+        elif maker.op == "Mul" and len(moving) == 2:
+            swish = [
+                (t, gate)
+                for t, gate in zip(moving, reversed(gates), strict=True)
+                if gate is not None and gate.op in GATES and gate.inputs[0] is t
+            ]
+            if not swish:
+                return None
+            tensor, readers = swish[0][0], [maker, swish[0][1]]
+        else:
+            return None
+    return None
+
+
+def _is_depthwise(node: gs.Node) -> bool:
+    weight = node.inputs[1]
+    group = int(node.attrs.get("group", 1))
+    return isinstance(weight, gs.Constant) and group > 1 and weight.shape[1] == 1
+
+
+def _adds_plainly(node: gs.Node) -> bool:
+    """Say whether a Gemm adds its bias as it is stored, one number to each channel."""
+    once = all(node.attrs.get(factor, 1.0) == 1.0 for factor in ("alpha", "beta"))
+    return once and len(node.inputs[2].shape) == 1
+
+
+def _adds_residual(node: gs.Node, graph: Graph) -> bool:
+    makers = [graph.producer(t) for t in node.inputs]
+    if any(isinstance(t, gs.Constant) for t in node.inputs):
+        return False
+    return any(m is not None and m.op == "Conv" and len(m.inputs) > 2 for m in makers)
+
+
+def _why_left(node: gs.Node, graph: Graph, inner: set[int], pooled: set[int]) -> str | None:
+    """Say why no BatchNormalization belongs behind ``node``; None if one does."""
+    if stored(node.inputs[1]) is None:
+        return "its weight is computed"
+    readers = graph.consumers(node.outputs[0])
+    if any(reader.op == "BatchNormalization" for reader in readers):
+        return "it has its BatchNormalization"
+    bias = argument(node, 2)
+    if bias is None:
+        return "it has no bias"
+    if stored(bias) is None:
+        return "its bias is computed"
+    if node.op == "Gemm" and not _adds_plainly(node):
+        return "its bias is not one number a channel"
+    if graph.is_output(node.outputs[0]) or not readers:
+        return "its output is an output of the network"
+    if id(node.inputs[0]) in pooled:
+        return "its input is pooled to one pixel"
+    activated = any(r.op in ACTIVATIONS and r.op not in PREDICTIONS for r in readers)
+    if not activated and id(node) not in inner:
+        return "it is the last layer of its branch"
+    return None
+
+
+def _with_layers_behind(graph: Graph) -> set[int]:
+    """Return the ids of the nodes whose result a convolution or product reads, sooner or later."""
+    inner: set[int] = set()
+    for node in reversed(graph.nodes):
+        readers = [reader for tensor in node.outputs for reader in tensor.outputs]
+        if any(reader.op in LINEAR or id(reader) in inner for reader in readers):
+            inner.add(id(node))
+    return inner
+
+
+def _depending_on(graph: Graph, tensors: Iterable[gs.Tensor]) -> set[int]:
+    """Return the ids of ``tensors`` and of all that is computed from them."""
+    found = {id(tensor) for tensor in tensors}
+    for node in graph.nodes:
+        if any(id(tensor) in found for tensor in node.inputs):
+            found.update(id(tensor) for tensor in node.outputs)
+    return found
+
+
+def _pooled(graph: Graph) -> set[int]:
+    """Return the ids of the tensors that are made of nothing but globally pooled features."""
+    found: set[int] = set()
+    for node in graph.nodes:
+        moving = [t for t in node.inputs if not isinstance(t, gs.Constant) and t.name]
+        passes_on = node.op in (*ACTIVATIONS, *LINEAR, *OTHER_NORMS, *BY_PIXEL)
+        if node.op in POOLED or (
+            passes_on and moving and all(id(tensor) in found for tensor in moving)
+        ):
+            found.update(id(tensor) for tensor in node.outputs)
+    return found

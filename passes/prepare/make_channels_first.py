@@ -1,0 +1,81 @@
+"""Let a network whose pictures are (N, H, W, C) take them as (N, C, H, W)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import ClassVar
+
+import onnx_graphsurgeon as gs
+
+from ..base import Keeps, Left, Pass, Report, Rewrote
+from ..graph import Graph
+from ..graph.surgery import read_through
+
+TO_FIRST = [0, 3, 1, 2]
+
+
+@dataclasses.dataclass(frozen=True)
+class MakeChannelsFirst(Pass):
+    """Take the Transpose behind a channels-last input away (tf2onnx writes one).
+
+    Matches  an input of rank 4 that is read by Transposes to (N, C, H, W) alone.
+    Changes  the input is (N, C, H, W); its Transposes go.
+    Keeps    what the network computes of the same picture; the interface changes on purpose.
+    """
+
+    name: ClassVar[str] = "make-channels-first"
+    keeps: ClassVar[Keeps] = Keeps.NOTHING
+
+    def run(self, graph: Graph) -> Report:
+        """See the class."""
+        report = Report()
+        for image in graph.inputs:
+            report.note(image.name, _turn(image, graph))
+        if report.rewrote:
+            graph.cleanup()
+        return report
+
+    def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:
+        """Yield the result behind Transposes of its inputs, against the network before."""
+        twin = after.copy()
+        for index, (old, new) in enumerate(zip(before.inputs, after.inputs, strict=True)):
+            if old.shape != new.shape:
+                read_through(twin, index, old, "Transpose", {"perm": TO_FIRST})
+        yield "the result for turned pictures", before, twin
+
+
+def channels_last(graph: Graph) -> list[gs.Variable]:
+    """Return the inputs that :class:`MakeChannelsFirst` would turn."""
+    return [tensor for tensor in graph.inputs if _is_last(tensor, graph)]
+
+
+def _is_last(image: gs.Variable, graph: Graph) -> bool:
+    readers = graph.consumers(image)
+    return (
+        image.shape is not None
+        and len(image.shape) == 4
+        and not graph.is_output(image)
+        and bool(readers)
+        and all(_turns(reader) for reader in readers)
+    )
+
+
+def _turns(node: gs.Node) -> bool:
+    return node.op == "Transpose" and list(node.attrs.get("perm", [])) == TO_FIRST
+
+
+def _turn(image: gs.Variable, graph: Graph) -> Rewrote | Left | None:
+    if not _is_last(image, graph):
+        return None
+    readers = graph.consumers(image)
+    if any(graph.is_output(reader.outputs[0]) for reader in readers):
+        return Left("the turned picture is an output of the network")
+    for reader in readers:
+        turned = reader.outputs[0]
+        reader.inputs.clear()
+        reader.outputs.clear()
+        graph.replace_uses(turned, image)
+    n, h, w, c = image.shape
+    image.shape = [n, c, h, w]
+    return Rewrote("(N, H, W, C) -> (N, C, H, W)")

@@ -1,0 +1,1 @@
+"""Rules that remap weights, on arrays; no graph is known here."""

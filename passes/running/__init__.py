@@ -1,0 +1,1 @@
+"""A graph in onnxruntime: sessions, limits, verification, calibration."""

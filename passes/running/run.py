@@ -1,0 +1,144 @@
+"""Run a graph in onnxruntime on random or given inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from ..errors import PassFailedError, UnsupportedGraphError
+from ..graph import Graph
+from ..graph.tensor_checks import element_type
+from .limits import check_feed, check_memory, loops_end
+from .sessions import open_session
+
+PROBE_SIDE = 96  # images larger than this are probed at this side, if the graph allows it
+Arrays = dict[str, np.ndarray]
+
+
+def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) -> Arrays:
+    """Return random inputs for ``graph``: images of ``size``, floats in about -2..2.
+
+    Where the batch is symbolic it is two: one normal sample, and one in 0..1, since a network of
+    ReLUs can be deaf to one of them.
+
+    Raises UnsupportedGraphError for an input whose shape is not known in numbers.
+    """
+    rng = np.random.default_rng(seed)
+    feed: Arrays = {}
+    shapes: list[list[int]] = []
+    at = size or graph.image_size() or (PROBE_SIDE, PROBE_SIDE)
+    for tensor in graph.inputs:
+        shape = list(tensor.shape or [])
+        if shape and not isinstance(shape[0], int):
+            shape[0] = 2
+        if len(shape) == 4 and (size is not None or not all(isinstance(d, int) for d in shape[2:])):
+            shape[2:] = list(at)
+        if any(not isinstance(d, int) or d < 0 for d in shape):
+            raise UnsupportedGraphError(
+                f"input {tensor.name}: its shape {shape} is not known in numbers; "
+                "give the size with --size HxW"
+            )
+        check_feed(tensor.name, shape)
+        shapes.append(shape)
+    batches = [shape[0] for shape in shapes if shape]
+    check_memory(graph, _image_size(shapes), max([1, *batches]))
+    for tensor, shape in zip(graph.inputs, shapes, strict=True):
+        if element_type(tensor.dtype) == onnx.TensorProto.BFLOAT16:
+            raise UnsupportedGraphError(
+                f"input {tensor.name}: onnxruntime takes no bfloat16 on a CPU; "
+                "make the network float32 with fnac run-pass convert-float32"
+            )
+        dtype = np.dtype(tensor.dtype)
+        if dtype.kind == "f":
+            feed[tensor.name] = rng.standard_normal(shape).astype(dtype)
+            if shape and shape[0] == 2:
+                feed[tensor.name][1] = rng.random(shape[1:])
+        elif dtype.kind == "b":
+            feed[tensor.name] = rng.integers(0, 2, shape).astype(bool)
+        else:
+            feed[tensor.name] = rng.integers(0, 4, shape).astype(dtype)
+    return feed
+
+
+def run(graph: Graph, feed: Mapping[str, np.ndarray], tensors: Sequence[str] = ()) -> Arrays:
+    """Run ``graph`` in onnxruntime on the CPU, unoptimised, and return its outputs by name.
+
+    tensors  names of inner tensors to return as well
+
+    Raises PassFailedError with onnxruntime's words (they name the node) if it does not run.
+    """
+    return run_model(graph.to_model(), feed, tensors)
+
+
+def run_model(
+    model: onnx.ModelProto, feed: Mapping[str, np.ndarray], tensors: Sequence[str] = ()
+) -> Arrays:
+    """Run an ONNX model; see :func:`run`. Adds ``tensors`` to the outputs of ``model``."""
+    import onnxruntime as ort
+
+    have = {output.name for output in model.graph.output}
+    for name in tensors:
+        if name not in have:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
+    # sizes in the file are the author's; probing may use others
+    for value in model.graph.input:
+        shape = value.type.tensor_type.shape
+        given = feed[value.name].shape if value.name in feed else ()
+        for dim, n in zip(shape.dim, given, strict=False):
+            dim.dim_value = n
+    for output in model.graph.output:
+        if output.HasField("type"):
+            output.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    caught: tuple[type[Exception], ...] = (RuntimeError, ValueError, *ort_errors())
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 2
+    try:
+        session = open_session(model, options)
+        names = [output.name for output in session.get_outputs()]
+        with loops_end(model) as limit:
+            return dict(zip(names, session.run(names, dict(feed), limit), strict=True))
+    except caught as error:
+        raise PassFailedError(f"onnxruntime cannot run the graph: {_words(error)}") from error
+
+
+def ort_errors() -> tuple[type[Exception], ...]:
+    """Return every exception class that onnxruntime raises; they share no useful base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(
+        kind
+        for kind in vars(state).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    )
+
+
+def probe_size(graph: Graph) -> tuple[int, int] | None:
+    """Return the (H, W) to probe ``graph`` at: smaller than its own where the graph allows it."""
+    own = graph.image_size()
+    if own is None or max(own) <= PROBE_SIDE:
+        return own
+    padded = any(str(n.attrs.get("auto_pad")).startswith("SAME") for n in graph.nodes)
+    if padded and any(side % 32 for side in own):
+        return own  # resolve-auto-pad writes down what holds for this size and its like
+    ratio = min(own) / max(own)
+    short = max(32, round(PROBE_SIDE * ratio / 32) * 32)
+    small = (short, PROBE_SIDE) if own[0] <= own[1] else (PROBE_SIDE, short)
+    try:
+        run(graph, random_feed(graph, small))
+    except (PassFailedError, UnsupportedGraphError):
+        return own
+    return small
+
+
+def _image_size(shapes: Sequence[Sequence[int]]) -> tuple[int, int] | None:
+    return next(((s[2], s[3]) for s in shapes if len(s) == 4), None)
+
+
+def _words(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) < 400 else text[:397] + "..."

@@ -1,0 +1,242 @@
+"""Prove that two graphs compute the same function, or name the first node where they part.
+
+onnxruntime runs both on the same random input with its own optimisations off. The tolerance is
+the network's own float noise: how far its outputs move when every weight and input is changed by
+one unit in the last place, which is what regrouping the same arithmetic does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ..errors import PassFailedError, UnsupportedGraphError
+from ..graph import Graph
+from .run import Arrays, _image_size, probe_size, random_feed, run, run_model
+
+NOISE_TRIALS = 2
+NOISE_FACTOR = 16.0  # a rewrite may regroup a few operations per layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How far two graphs are apart.
+
+    ``first_difference`` names the first node (of the second graph) whose output leaves the
+    tolerance, None if there is none.
+    """
+
+    equal: bool
+    max_abs_diff: float
+    tolerance: float
+    first_difference: str | None
+    detail: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``fnac verify --json`` prints; no number: null."""
+        found = dataclasses.asdict(self)
+        if not np.isfinite(self.max_abs_diff):
+            found["max_abs_diff"] = None  # JSON knows no infinity
+        if not np.isfinite(self.tolerance):
+            found["tolerance"] = None
+        return found
+
+
+def noise(graph: Graph, feed: Arrays, tensors: Sequence[str] = ()) -> dict[str, float]:
+    """Measure the float noise of each output: see the module's words.
+
+    returns  tensor name -> largest absolute change; integer outputs included
+    """
+    rng = np.random.default_rng(1)
+    base = run(graph, feed, tensors)
+    level = dict.fromkeys(base, 0.0)
+    for _ in range(NOISE_TRIALS):
+        shaken = {name: _shake(array, rng) for name, array in feed.items()}
+        model = graph.to_model()
+        # scales of a Resize are a size, not arithmetic
+        sizes = {
+            name
+            for node in model.graph.node
+            if node.op_type in ("Resize", "Upsample")
+            for name in node.input[1:]
+        }
+        for stored in model.graph.initializer:
+            if stored.name in sizes:
+                continue
+            if stored.data_type == onnx.TensorProto.FLOAT and np.prod(stored.dims) > 1:
+                array = onnx.numpy_helper.to_array(stored)
+                stored.CopyFrom(onnx.numpy_helper.from_array(_shake(array, rng), stored.name))
+        moved = run_model(model, shaken, tensors)
+        for name in level:
+            level[name] = max(level[name], _distance(base[name], moved[name]))
+    return level
+
+
+def compare(
+    before: Graph,
+    after: Graph,
+    *,
+    feed: Arrays | None = None,
+    size: Sequence[int] | None = None,
+) -> Difference:
+    """Compare the outputs of two graphs on one random input.
+
+    Outputs are paired by order. The graphs must have inputs of the same names, or the same number
+    of inputs, which are then paired by order.
+    """
+    if feed is None:
+        feed = random_feed(before, size or probe_size(before))
+    theirs = _feed_for(after, before, feed)
+    if len(before.outputs) != len(after.outputs):
+        return Difference(
+            False,
+            float("inf"),
+            0.0,
+            None,
+            f"{len(before.outputs)} outputs against {len(after.outputs)}",
+        )
+    a = run(before, feed)
+    try:
+        b = run(after, theirs)
+    except PassFailedError as error:
+        return Difference(False, float("inf"), 0.0, _named_node(error, after), str(error))
+    pairs = list(
+        zip([t.name for t in before.outputs], [t.name for t in after.outputs], strict=True)
+    )
+    if all(_same(a[x], b[y]) for x, y in pairs):
+        return Difference(True, 0.0, 0.0, None)
+    level = noise(before, feed)
+    worst, allowed, equal, detail = 0.0, 0.0, True, ""
+    for x, y in pairs:
+        limit = NOISE_FACTOR * level[x]
+        distance = _distance(a[x], b[y])
+        if distance >= worst:
+            worst, allowed = distance, limit
+        if not distance <= limit:
+            equal = False
+            detail = detail or _apart(y, a[x], b[y], distance, limit)
+    if equal:
+        return Difference(True, worst, allowed, None)
+    first = first_difference(before, after, feed, theirs)
+    return Difference(False, worst, allowed, first, detail)
+
+
+def first_difference(before: Graph, after: Graph, feed: Arrays, theirs: Arrays) -> str | None:
+    """Return the first node of ``after`` whose output leaves the noise of ``before``.
+
+    Tensors are paired by name, or, in files that share no names, by their order among the tensors
+    of one operator and shape.
+    """
+    pairs = _tensor_pairs(before, after, feed, theirs)
+    mine = [x for x, _ in pairs]
+    a = run(before, feed, mine)
+    b = run(after, theirs, [y for _, y in pairs])
+    level = noise(before, feed, mine)
+    partner = {y: x for x, y in pairs}
+    for node in after.nodes:
+        for tensor in node.outputs:
+            x = partner.get(tensor.name)
+            if x is None:
+                continue
+            one, other = _common_channels(a[x], b[tensor.name])
+            if not _distance(one, other) <= NOISE_FACTOR * level[x]:
+                return str(node.name)
+    return str(after.outputs[0].inputs[0].name) if after.outputs[0].inputs else None
+
+
+def _apart(name: str, a: np.ndarray, b: np.ndarray, distance: float, limit: float) -> str:
+    """Say in words how the output ``name`` of two graphs differs."""
+    if a.shape != b.shape:
+        return f"output {name} has shape {_sides(b)} against {_sides(a)}"
+    if not np.isfinite(distance):
+        return f"output {name} has values that are not finite in one graph only"
+    return f"output {name} differs by {distance:.3g}, float noise allows {limit:.3g}"
+
+
+def _sides(array: np.ndarray) -> str:
+    return "x".join(map(str, array.shape)) or "()"
+
+
+def _common_channels(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the wider of two (N, C, H, W) to the other's first channels: widening keeps those."""
+    if a.ndim != 4 or b.ndim != 4 or a.shape[1] == b.shape[1]:
+        return a, b
+    width = min(a.shape[1], b.shape[1])
+    return a[:, :width], b[:, :width]
+
+
+def _tensor_pairs(
+    before: Graph, after: Graph, feed: Arrays, theirs: Arrays
+) -> list[tuple[str, str]]:
+    shapes_a = before.infer_shapes(_size_of(feed))
+    shapes_b = after.infer_shapes(_size_of(theirs))
+    left = [(t.name, n.op) for n in before.nodes for t in n.outputs if t.name in shapes_a]
+    right = [(t.name, n.op) for n in after.nodes for t in n.outputs if t.name in shapes_b]
+    pairs: list[tuple[str, str]] = []
+    start_a = start_b = 0
+    for a, b, size in _runs([name for name, _ in left], [name for name, _ in right]):
+        gap_a, gap_b = left[start_a:a], right[start_b:b]
+        keys_a = [(op, shapes_a[name]) for name, op in gap_a]
+        keys_b = [(op, shapes_b[name]) for name, op in gap_b]
+        for i, j, length in _runs(keys_a, keys_b):
+            pairs += [(gap_a[i + k][0], gap_b[j + k][0]) for k in range(length)]
+        pairs += [(left[a + k][0], right[b + k][0]) for k in range(size)]
+        start_a, start_b = a + size, b + size
+    return pairs
+
+
+def _runs(a: Sequence[object], b: Sequence[object]) -> list[tuple[int, int, int]]:
+    """Return (place in a, place in b, length) of runs that are equal; the last is empty."""
+    import difflib
+
+    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
+    return [(m.a, m.b, m.size) for m in matcher.get_matching_blocks()]
+
+
+def _size_of(feed: Arrays) -> tuple[int, int] | None:
+    return _image_size([array.shape for array in feed.values()])
+
+
+def _feed_for(after: Graph, before: Graph, feed: Arrays) -> Arrays:
+    names = [t.name for t in after.inputs]
+    if set(names) == set(feed):
+        return feed
+    if len(names) != len(feed):
+        raise UnsupportedGraphError(
+            f"{len(feed)} inputs against {len(names)}; graphs with the same inputs can be compared"
+        )
+    return {new: feed[old.name] for new, old in zip(names, before.inputs, strict=True)}
+
+
+def _named_node(error: BaseException, graph: Graph) -> str | None:
+    """Return the node of ``graph`` that onnxruntime's words name, the longest name that fits."""
+    quoted = set(re.findall(r"[\w./:@-]+", str(error)))
+    named = [n.name for n in graph.nodes if n.name in quoted or n.name.rstrip("/") in quoted]
+    return max(named, key=len) if named else None
+
+
+def _shake(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if array.dtype.kind != "f":
+        return array
+    step = rng.choice(np.array([-1.0, 1.0], array.dtype), array.shape)
+    return np.asarray(array + step * np.spacing(np.abs(array)), array.dtype)
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    if a.shape != b.shape:
+        return float("inf")
+    if a.size == 0:
+        return 0.0
+    gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
+    both_nan = np.isnan(a.astype(np.float64)) & np.isnan(b.astype(np.float64))
+    gap = np.where(both_nan, 0.0, gap)
+    return float("inf") if np.isnan(gap).any() else float(gap.max())

@@ -1,0 +1,1 @@
+"""Sizes and other integers that a graph computes, known beforehand."""

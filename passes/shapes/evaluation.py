@@ -1,0 +1,101 @@
+"""Evaluate what a graph computes from constants alone."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from ..base import Left, Report, Rewrote
+from ..graph import Graph
+from ..graph.surgery import become_constant, values_of
+from ..graph.tensor_checks import is_float
+
+log = logging.getLogger(__name__)
+
+LARGEST = 1 << 20  # elements of a folded result that its inputs do not already hold
+
+# the numbers stay the same ones, so a parameter that passes through them stays a parameter
+MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Flatten", "Identity")
+NEVER = ("Constant", "RandomNormal", "RandomUniform", "Loop", "If", "Scan", "DequantizeLinear")
+
+
+def fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
+    """Evaluate a node whose inputs are all stored."""
+    inputs = [t for t in node.inputs if not t.is_empty()]
+    if not inputs or node.op in NEVER or len(node.outputs) != 1:
+        return None
+    if not all(isinstance(t, gs.Constant) for t in inputs):
+        return None
+    result = node.outputs[0]
+    if graph.is_output(result):
+        return Left("it is an output of the network")
+    floats = [t for t in inputs if is_float(t.dtype) and values_of(t).size > 1]
+    if floats and node.op not in MOVES and not _is_size(graph, result):
+        return Left("it computes a weight from parameters")
+    arrays = {t.name: values_of(t) for t in inputs}
+    largest = max(LARGEST, *(a.size for a in arrays.values()))
+    size = _size_of_result(node, arrays, graph.opset)
+    if size is not None and size > largest:
+        return Left(f"it would store {size} elements")
+    value = evaluate(node, arrays, graph.opset)
+    if value is None:
+        return Left(f"{node.op} of stored tensors could not be evaluated")
+    if value.size > largest:
+        return Left(f"it would store {value.size} elements")
+    made = become_constant(graph, result, value)
+    if floats:
+        report.initializers[made.name] = f"copied from {floats[0].name} ({node.op})"
+    return Rewrote("evaluated")
+
+
+def _is_size(graph: Graph, tensor: gs.Tensor) -> bool:
+    """Say whether ``tensor`` is only read as the scales or sizes of a resize."""
+    readers = graph.consumers(tensor)
+    return bool(readers) and all(
+        node.op in ("Resize", "Upsample") and node.inputs[0] is not tensor for node in readers
+    )
+
+
+def _size_of_result(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> int | None:
+    """Return how many elements a node's output has, before it is computed; None: not known."""
+    from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
+    stored = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    result = onnx.ValueInfoProto(name=node.outputs[0].name)
+    body = onnx.helper.make_graph([OnnxExporter.export_node(node)], "one", [], [result], stored)
+    model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+        return None
+    shape = inferred.graph.output[0].type.tensor_type.shape
+    if not inferred.graph.output[0].type.tensor_type.HasField("shape"):
+        return None
+    return math.prod(max(d.dim_value, 1) for d in shape.dim)
+
+
+def evaluate(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> np.ndarray | None:
+    """Return the node's first output, from ONNX's reference implementation; None if it has none."""
+    from onnx.reference import ReferenceEvaluator
+    from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
+    try:
+        runner = ReferenceEvaluator(OnnxExporter.export_node(node), opsets={"": opset})
+        value: Any = runner.run(None, arrays)
+    except (
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+    ) as error:
+        # what the reference raises for a node that it cannot compute; the node then stays as it is
+        log.debug("%s (%s) is not folded, the reference fails: %r", node.name, node.op, error)
+        return None
+    return np.asarray(value[0])

@@ -1,0 +1,1 @@
+"""Candidates mixed under architecture parameters, and the choice among them."""

@@ -1,0 +1,157 @@
+"""Mix candidate blocks under architecture parameters: a seed becomes its super network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import ClassVar
+
+from ..base import Keeps, Pass, Report
+from ..blocks.candidate_names import SKIP, read_name, spell
+from ..blocks.find import find_blocks
+from ..errors import UnsupportedGraphError
+from ..graph import Graph
+from ..remap.strategies import StrategyError, strategy
+from .choice_points import find_choice_points, set_alphas
+from .costs import write_costs
+from .mixer import Mixer
+from .plan import Layer, Offer
+from .proof import check_candidates, chosen_twin, comparable, references
+
+TABLE_VII = ("k3g1", "k5g2", "k5g4", "k7g4", "k7g8")  # FNA++: candidates of residual blocks
+
+NOT_EXPANDED = "its stage does not expand (e1); it stays as it is"
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix(Pass):
+    """Turn every layer of every searchable stage into a choice point.
+
+    Matches  the blocks that ``find_blocks`` finds, from the first stage on that expands.
+    Changes  each block becomes one of its candidates (kernels x expansions for MBConv,
+             ``candidates`` of its kind, the seed's own, and ``skip`` behind a stage's first layer
+             where input and output agree), mixed under softmax(alpha) (FNA++ Eq. 7); a
+             stage deepens to ``depths`` by layers whose seed choice is ``skip``. All candidates
+             of a layer are remapped from one seed block: layer i from block min(i, l - 1) (Eq. 1).
+             The seed's nodes and tensors keep their names; a choice point takes over the name of
+             the block's output. Layers, costs and the seed's choices go into the manifest.
+             An expansion that others read as well (SSDLite's head) is shared by its candidates,
+             which vary in the kernel only. A block without expansion (e1) that is offered one gets
+             the identity: the candidate computes the block with its activation on what the
+             depthwise convolution reads, so it starts near the seed, not equal to it.
+    Keeps    interface. With alphas at the seed's choices, the outputs. Every candidate computes
+             what its remapping says (:mod:`.mix_proof`); both are checked on every run.
+
+    kernels, expansions  what the space offers to MBConv blocks
+    candidates           further candidates by name: ``k5g2`` (kernel, groups) for basic and
+                         bottleneck blocks, ``k5e4`` for MBConv, ``kup`` for any (two more than
+                         the layer's own kernel); groups that do not divide the channels, or would
+                         join the seed's groups, are not offered
+    otherwise            candidates of a layer to which the others offer nothing but the seed's own
+    depths               layers of each searchable stage, in order; () leaves the seed's depths
+    skip                 offer ``skip`` behind the first layer of a stage
+    strategy             remapping strategy by name
+    seed                 random seed of alphas and of strategies that draw
+    size                 HxW at which candidates are costed, for a file that does not say
+    """
+
+    name: ClassVar[str] = "mix"
+    keeps: ClassVar[Keeps] = Keeps.INTERFACE
+
+    kernels: tuple[int, ...] = (3, 5, 7)
+    expansions: tuple[int, ...] = (3, 6)
+    candidates: tuple[str, ...] = TABLE_VII
+    otherwise: tuple[str, ...] = ()
+    depths: tuple[int, ...] = ()
+    skip: bool = True
+    strategy: str = "fna"
+    seed: int = 0
+    size: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse candidates that are spelled wrongly."""
+        for name in (*self.candidates, *self.otherwise):
+            read_name(name)
+
+    def run(self, graph: Graph) -> Report:
+        """Mix every searchable layer of ``graph`` in place."""
+        report = Report()
+        how = strategy(self.strategy)
+        points = find_choice_points(graph)
+        if points:
+            report.left.update({p.sum.name: "it is a choice point already" for p in points})
+            return report
+        structure = find_blocks(graph)
+        report.left.update(structure.left)
+        if structure.searchable:
+            self._state_size(graph)
+        mixer = Mixer(graph, how, self.seed, report)
+        for layer in list(self._offer().layers(structure)):
+            mixer.mix(layer)
+        for block in structure.blocks:
+            if block.node_name not in report.rewrote and block.node_name not in report.left:
+                report.left[block.node_name] = NOT_EXPANDED
+        if mixer.regions:
+            graph.gs.nodes[:] = mixer.ordered_nodes()
+            graph.manifest["role"] = "super"
+            graph.manifest["remap"] = self.strategy
+            write_costs(graph, mixer.layers, mixer.regions)
+        return report
+
+    def plan(self, graph: Graph) -> list[Layer]:
+        """Return the layers that the super network of ``graph`` gets, in network order.
+
+        Raises UnsupportedGraphError if ``depths`` does not fit the network.
+        """
+        return list(self._offer().layers(find_blocks(graph)))
+
+    def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:
+        """Yield the seed in its super network, then each candidate wherever it is offered.
+
+        Raises PassFailedError if a candidate is not the block that its name spells.
+        """
+        stored = after.manifest.get("layers")
+        if not stored:
+            return
+        layers = self._choices(before)
+        check_candidates(after, layers)
+        at = [
+            [c["name"] for c in layer["candidates"]].index(layer["seed_choice"]) for layer in stored
+        ]
+        yield "the super network at the seed's choices", before, set_alphas(after, at)
+        how = strategy(self.strategy)
+        names = dict.fromkeys(
+            candidate.name
+            for layer in layers
+            for candidate in layer.candidates
+            if candidate.name != layer.seed_choice and comparable(layer, candidate, how)
+        )
+        for name in names:
+            reference = before.copy()
+            arch, standing = references(reference, self._choices(reference), name, how)
+            twin = chosen_twin(after, arch, standing)
+            yield f"candidate {name} in every layer that has it", reference, twin
+
+    def _offer(self) -> Offer:
+        names = [spell(k, expansion=e) for k in self.kernels for e in self.expansions]
+        names = list(dict.fromkeys([*names, *self.candidates]))
+        return Offer(names, self.depths, self.skip, self.otherwise)
+
+    def _state_size(self, graph: Graph) -> None:
+        """Make sure that it is known at which size candidates are costed."""
+        if self.size:
+            sides = self.size.split("x")
+            if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+                raise StrategyError(f"mix: size={self.size}; HxW is wanted, e.g. size=224x224")
+            graph.manifest["size"] = [int(side) for side in sides]
+        elif graph.image_size() is None:
+            raise UnsupportedGraphError(
+                "mix: the file does not say how large its images are, at which candidates are "
+                "costed; give it as mix{size=224x224}"
+            )
+
+    def _choices(self, graph: Graph) -> list[Layer]:
+        return [layer for layer in self.plan(graph) if len(layer.candidates) > 1]
+
+
+__all__ = ["SKIP", "Mix"]

@@ -1,0 +1,254 @@
+"""Files whose parts contradict one another are refused with a sentence that names the part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from fnac.passes.errors import PassFailedError, UnsupportedGraphError
+from fnac.passes.graph import Graph
+from fnac.passes.graph.manifest import read_manifest
+from fnac.passes.running.limits import check_memory
+from fnac.passes.running.run import random_feed
+from fnac.passes.running.verify import compare
+from tests.support.graphs import graph
+
+BODY = """(float[1,2,8,8] x) => (float[1,2,8,8] y) <float[2,2,1,1] w, int64[4] four = {1,2,8,8}>
+{ c = Conv(x, w)
+  r = Reshape(c, four)
+  y = Relu(r) }"""
+
+
+def model() -> onnx.ModelProto:
+    return graph(BODY).to_model()
+
+
+def tensor(m: onnx.ModelProto, name: str) -> TensorProto:
+    return next(t for t in m.graph.initializer if t.name == name)
+
+
+def short_weight(m: onnx.ModelProto) -> None:
+    tensor(m, "w").raw_data = tensor(m, "w").raw_data[:-4]
+
+
+def huge_weight(m: onnx.ModelProto) -> None:
+    tensor(m, "w").dims[0] = 2**40
+
+
+def negative_weight(m: onnx.ModelProto) -> None:
+    tensor(m, "w").dims[0] = -2
+
+
+def unknown_type(m: onnx.ModelProto) -> None:
+    tensor(m, "w").data_type = 99
+
+
+def unread(m: onnx.ModelProto) -> None:
+    tensor(m, "w").data_location = TensorProto.EXTERNAL
+
+
+def untyped_input(m: onnx.ModelProto) -> None:
+    m.graph.input[0].type.tensor_type.elem_type = 0
+
+
+def complex_output(m: onnx.ModelProto) -> None:
+    m.graph.output[0].type.tensor_type.elem_type = TensorProto.COMPLEX64
+
+
+def sequence_input(m: onnx.ModelProto) -> None:
+    m.graph.input[0].type.sequence_type.elem_type.tensor_type.elem_type = 1
+
+
+def endless_side(m: onnx.ModelProto) -> None:
+    m.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 2**62
+
+
+def doubled_input(m: onnx.ModelProto) -> None:
+    m.graph.input.add().CopyFrom(m.graph.input[0])
+
+
+def doubled_output(m: onnx.ModelProto) -> None:
+    m.graph.output.add().CopyFrom(m.graph.output[0])
+
+
+def nested(m: onnx.ModelProto) -> None:
+    inner = helper.make_graph([helper.make_node("Relu", ["c"], ["z"])], "inner", [], [])
+    for _ in range(20):
+        node = helper.make_node("If", ["go"], ["z"], then_branch=inner, else_branch=inner)
+        inner = helper.make_graph([node], "inner", [], [])
+        inner.node[0].attribute.pop()
+    m.graph.node.append(helper.make_node("If", ["go"], ["z"], then_branch=inner))
+
+
+def recursive(m: onnx.ModelProto) -> None:
+    call = helper.make_node("F", ["x"], ["y"], domain="own")
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
+    m.functions.append(helper.make_function("own", "F", ["x"], ["y"], [call], opsets))
+    m.opset_import.add(domain="own", version=1)
+    m.graph.node[-1].op_type, m.graph.node[-1].domain = "F", "own"
+
+
+def not_text(m: onnx.ModelProto) -> None:
+    m.graph.node[0].attribute.add(name="auto_pad", type=3, s=bytes([0xC3, 0x28]))
+
+
+def no_input(m: onnx.ModelProto) -> None:
+    m.graph.node[2].input[0] = ""
+
+
+def too_many(m: onnx.ModelProto) -> None:
+    m.graph.node[2].input.extend(["c", "c"])
+
+
+def float_kernel(m: onnx.ModelProto) -> None:
+    m.graph.node[0].attribute.add(name="kernel_shape", type=1, f=3.0)
+
+
+def twice(m: onnx.ModelProto) -> None:
+    for _ in range(2):
+        m.graph.node[0].attribute.add(name="group", type=2, i=1)
+
+
+def reference(m: onnx.ModelProto) -> None:
+    m.graph.node[0].attribute.add(name="group", type=2, ref_attr_name="n")
+
+
+def a_piece(m: onnx.ModelProto) -> None:
+    tensor(m, "w").segment.begin = 0
+
+
+def strangers(m: onnx.ModelProto) -> None:
+    m.graph.node[0].op_type = "ImageScaler"
+    m.graph.node[2].op_type, m.graph.node[2].domain = "FusedConv", "com.microsoft"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (short_weight, "w: 12 bytes are stored for the shape [2, 2, 1, 1], which takes 16; "),
+        (huge_weight, "w: the shape [1099511627776, 2, 1, 1] of a stored tensor; "),
+        (negative_weight, "w: the shape [-2, 2, 1, 1] of a stored tensor; "),
+        (unknown_type, "w: type 99 values; "),
+        (unread, "w: its values are in another file, which was not read; "),
+        (untyped_input, "input 'x' has no element type"),
+        (complex_output, "y: COMPLEX64 values; "),
+        (sequence_input, "x: it is a sequence_type; tensors are supported"),
+        (endless_side, "x: a side of 4611686018427387904; "),
+        (doubled_input, "x: two inputs have this name"),
+        (doubled_output, "y: two outputs have this name"),
+        (nested, "graphs are nested more than 16 deep; "),
+        (recursive, "the model's local functions cannot be inlined (Cycle detected"),
+        (not_text, "a name in the model is not UTF-8 text; "),
+        (no_input, "y: input X of Relu is missing"),
+        (too_many, "y: 3 inputs of Relu, which has 1"),
+        (float_kernel, "c: attribute kernel_shape of Conv is of FLOAT; INTS is wanted"),
+        (twice, "c: an attribute of Conv is there twice"),
+        (reference, "c: attribute group refers to a function's, outside of one"),
+        (a_piece, "w: a piece (segment) of a tensor; "),
+        (strangers, "(unknown in all: ImageScaler, com.microsoft:FusedConv)"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_contradictions_are_named(spoil: Callable[[onnx.ModelProto], None], words: str) -> None:
+    spoilt = model()
+    Graph.from_model(spoilt)
+    spoil(spoilt)
+    with pytest.raises(UnsupportedGraphError) as error:
+        Graph.from_model(spoilt)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"size": [224]}, "size is [224]; two positive numbers of pixels or null is wanted"),
+        ({"layers": 5}, "layers is 5; a list of layers"),
+        ({"layers": [{"name": "a", "candidates": []}]}, "a list of layers"),
+        (
+            {"layers": [{"name": "a", "candidates": [{"name": "k3"}], "seed_choice": "k5"}]},
+            "a list of layers",
+        ),
+        ({"role": "super"}, "layers is null; at least one layer is wanted"),
+        ({"layers": [{"name": "a", "candidates": [{"name": "k3"}]}] * 2}, "different names"),
+        ({"preprocessing": {"mean": [0, 0, "x"]}}, "an object with mean and std"),
+        ({"num_classes": -1}, "num_classes is -1; a count or null is wanted"),
+        ({"fixed_madds": True}, "fixed_madds is true; a count is wanted"),
+    ],
+)
+def test_a_spoilt_manifest_is_refused_by_key(entry: dict[str, object], words: str) -> None:
+    with pytest.raises(UnsupportedGraphError) as error:
+        read_manifest(json.dumps({"version": 1, **entry}))
+    assert words in str(error.value)
+    assert read_manifest('{"version": 1, "own": 3}') == {"own": 3}
+
+
+def test_a_network_that_needs_too_much_memory_is_not_run() -> None:
+    body = """(float[1,1,8,8] x) => (float[a,b,c,d] y) <int64[4] n = {1,1,10000,10000}>
+    { t = Tile(x, n)
+      y = Relu(t) }"""
+    with pytest.raises(UnsupportedGraphError, match=r"t \(Tile\): running it takes more than"):
+        random_feed(graph(body))
+    check_memory(graph(BODY), None, 1)
+    large = graph("(float[1,3,9000,9000] x) => (float[1,3,9000,9000] y) { y = Relu(x) }")
+    with pytest.raises(UnsupportedGraphError, match=r"input x: its shape .* more than 33554432"):
+        random_feed(large)
+
+
+def test_shapes_that_an_inner_graph_claims_are_not_believed() -> None:
+    body = """(float[1,1,8,8] x, bool go) => (float[a,b,c,d] y) <int64[4] n = {1,1,10000,10000}>
+    { t = If(go) <then_branch = g1 () => (float[1,1,8,8] u) { u = Tile(x, n) },
+                  else_branch = g2 () => (float[1,1,8,8] v) { v = Tile(x, n) }>
+      y = Relu(t) }"""
+    with pytest.raises(UnsupportedGraphError, match="running it takes more than"):
+        random_feed(graph(body, check=False))
+
+
+def test_an_endless_loop_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fnac.passes.running.limits.LOOP_SECONDS", 0.2)
+    body = """(float[1,4] x) => (float[1,4] y) <int64 trips, bool go = {1}>
+    { y = Loop(trips, go, x) <body = b (int64 i, bool c, float[1,4] s) => (bool d, float[1,4] t)
+        { d = Identity(c)
+          t = Relu(s) }> }"""
+    endless = graph(body, values={"trips": 2**62}, check=False)
+    with pytest.raises(PassFailedError, match="onnxruntime cannot run the graph"):
+        compare(endless, endless)
+    few = graph(body, values={"trips": 3}, check=False)
+    assert compare(few, few).equal
+
+
+def test_an_empty_list_is_the_default() -> None:
+    odd = model()
+    odd.graph.node[0].attribute.add(name="pads", type=7)
+    assert "pads" not in Graph.from_model(odd).nodes[0].attrs
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "/etc/hostname", "link.bin", "missing.bin"])
+def test_external_data_outside_the_models_folder_is_not_read(tmp_path: Path, place: str) -> None:
+    (tmp_path / "secret.bin").write_bytes(bytes(16))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    made = model()
+    onnx.save_model(
+        made,
+        folder / "m.onnx",
+        save_as_external_data=True,
+        location="w.bin",
+        size_threshold=1,
+    )
+    assert np.array_equal(
+        next(c for c in Graph.load(folder / "m.onnx").constants() if c.name == "w").values,
+        onnx.numpy_helper.to_array(tensor(model(), "w")),
+    )
+    moved = onnx.load(folder / "m.onnx", load_external_data=False)
+    entry = next(e for e in tensor(moved, "w").external_data if e.key == "location")
+    entry.value = place
+    (folder / "m.onnx").write_bytes(moved.SerializeToString())
+    with pytest.raises(UnsupportedGraphError, match=r"m\.onnx: not a readable ONNX file"):
+        Graph.load(folder / "m.onnx")

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fnac.passes.normalize.make_batch_symbolic import MakeBatchSymbolic
+from tests.support.graphs import applied, assert_same_outputs, constants, graph, outputs, text
+
+CLASSIFIER = """(float[1,3,8,8] x) => (float[1,5] y)
+    <float[4,3,3,3] w, float[4,5] m, int64[2] t = {1, -1}>
+    { h = Conv(x, w) p = GlobalMaxPool(h) f = Reshape(p, t) y = MatMul(f, m) }"""
+
+
+def test_a_baked_batch_is_freed() -> None:
+    before = graph(CLASSIFIER)
+    after, report = applied(MakeBatchSymbolic(), before)
+    assert report.rewrote == {"f": "batch freed", "x": "1 -> batch"}
+    assert constants(after)["f.reshape"] == [0, -1]
+    assert [t.shape for t in (*after.inputs, *after.outputs)] == [["batch", 3, 8, 8], ["batch", 5]]
+    assert_same_outputs(before, after)
+    pair = np.random.default_rng(0).integers(-3, 4, (2, 3, 8, 8)).astype("f4")
+    alone = [outputs(before, {"x": pair[i : i + 1]})["y"] for i in (0, 1)]
+    np.testing.assert_array_equal(outputs(after, {"x": pair})["y"], np.concatenate(alone))
+    assert applied(MakeBatchSymbolic(), after)[1].rewrote == {}
+
+
+def test_a_resize_to_fixed_sizes_scales_instead() -> None:
+    before = graph(
+        """(float[1,3,4,4] x) => (float[1,3,8,12] y) <int64[4] s = {1, 3, 8, 12}>
+           { y = Resize<mode = "nearest">(x, , , s) }"""
+    )
+    after, _ = applied(MakeBatchSymbolic(), before)
+    assert constants(after) == {"y.resize": [1.0, 1.0, 2.0, 3.0]}
+    assert_same_outputs(before, after)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (
+            """(float[1,3,4,4] x) => (float[1,3,4,4] y) <int64[1] a = {0}>
+               { m = ReduceSum(x, a) y = Mul(x, m) }""",
+            "two images in one batch mix: output y differs by",
+        ),
+        (
+            """(float[1,4] x) => (float[2,2] y) <int64[2] t = {2, 2}> { y = Reshape(x, t) }""",
+            "with two images, onnxruntime cannot run the graph",
+        ),
+        (
+            """(float[1,4] x) => (float[4] y) <int64[1] t = {4}>
+               { h = Relu(x) y = Squeeze(h, a) a = Constant<value = int64[1] {0}>() }""",
+            "with two images, onnxruntime cannot run the graph",
+        ),
+    ],
+)
+def test_a_network_that_mixes_images_is_left_as_it_was(body: str, why: str) -> None:
+    before = graph(body, check=False)
+    after, report = applied(MakeBatchSymbolic(), before)
+    assert report.rewrote == {}
+    assert report.left["x"].startswith(why)
+    assert text(after) == text(before)
+    assert after.inputs[0].shape == before.inputs[0].shape
+
+
+def test_another_fixed_batch_is_left() -> None:
+    _, report = applied(MakeBatchSymbolic(), graph("(float[4,2] x) => (float[4,2] y) {y=Relu(x)}"))
+    assert report.left == {"x": "its batch is fixed to 4, not 1"}

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.passes.cost import profile
+from fnac.passes.graph import Graph
+from fnac.passes.running.run import random_feed, run
+from fnac.stages.emit import EmitSettings, emit
+from tests.support.graphs import graph
+
+NETWORK = """(float[N,3,16,16] x) => (logits)
+    <float[8,3,3,3] w, float[8] g, float[8] b, float[8] m, float[8] v, float[5,8,1,1] c, float[5] d>
+    { h = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, w)
+      n = BatchNormalization(h, g, b, m, v) r = Relu(n) k = Dropout(r) logits = Conv(k, c, d) }"""
+DETECTOR = """(float[N,3,32,40] x) => (l, d)
+    <float[4,3,8,8] w, float[4] b, float[8,3,8,8] v, int64[3] s, int64[3] t>
+    { a = Conv<strides = [8, 8]>(x, w, b) k = Transpose<perm = [0, 2, 3, 1]>(a) l = Reshape(k, s)
+      e = Conv<strides = [8, 8]>(x, v) f = Transpose<perm = [0, 2, 3, 1]>(e) d = Reshape(f, t) }"""
+MADDS = 8 * 8 * (8 * 27 + 5 * 8)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    values = {
+        "v": rng.uniform(0.5, 2, 8),
+        "w": rng.normal(size=(8, 3, 3, 3)),
+        "c": rng.normal(size=(5, 8, 1, 1)),
+        "d": 0,
+    }
+    g = graph(NETWORK, values=values)
+    g.manifest.update(role="target", task="seg", num_classes=5)
+    g.nodes[-1].metadata["fnac.part"] = "head"
+    return g.save(tmp_path / "target.onnx")
+
+
+def test_the_emitted_file_answers_in_labels(target: Path, tmp_path: Path) -> None:
+    result = emit(target, tmp_path / "run" / "model.onnx", EmitSettings())
+    made = Graph.load(result.path)
+    assert [n.op for n in made.nodes[:3]] == ["Conv", "Relu", "Conv"]
+    labels = run(made, random_feed(made))["labels"]
+    assert (labels.shape, labels.dtype) == ((2, 16, 16), np.int64)
+    assert 1 < len(np.unique(labels)) <= 5
+    assert (made.manifest["role"], made.manifest["postprocess"]) == ("model", "argmax")
+    assert [e["pass"] for e in result.ledger] == [
+        "lift-constants", "drop-identity", "fold-batchnorm", "clean", "attach-postprocess",
+    ]  # fmt: skip
+    assert [e["verdict"] for e in result.ledger][1:3] == ["equal", "equal"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_detector_answers_in_boxes(tmp_path: Path, precision: str) -> None:
+    """Two 8x8 anchors a cell, two classes; the first channel of the picture is what is found."""
+    logits = np.full((4, 3, 8, 8), 0.0)
+    logits[1, 0] = 1 / 8  # the mean of a cell's 64 pixels, times 8
+    g = graph(
+        DETECTOR,
+        values={"w": logits, "b": [-4, -4, -4, -4], "v": 0, "s": [0, -1, 2], "t": [0, -1, 4]},
+    )
+    anchors = {"levels": [{"stride": 8, "boxes": [[8, 8], [8, 16]]}]}
+    g.manifest.update(role="target", task="det", head="retinanet", num_classes=2, anchors=anchors)
+    target = g.save(tmp_path / "target.onnx")
+    pictures = np.zeros((3, 3, 32, 40), np.float32)
+    pictures[0, 0, 8:16, 24:32] = 1
+    pictures[2, 0, 0:8, 0:16] = 0.75
+    settings = EmitSettings(fp16=precision == "fp16", int8=precision == "int8")
+    result = emit(target, tmp_path / "model.onnx", settings, images=pictures)
+    made = Graph.load(result.path)
+    found = run(made, {"x": pictures})
+    assert (found["labels"] >= 0).sum(axis=1).tolist() == [1, 0, 2]
+    assert found["labels"][0, 0] == 1
+    np.testing.assert_allclose(found["boxes"][0, 0], [24, 8, 32, 16], rtol=0, atol=1e-4)
+    assert found["boxes"][2, :2, 0].tolist() == [0, 8]
+    kinds = {n.op for n in made.nodes if n.metadata.get("fnac.part") == "postprocess"}
+    assert {"NonMaxSuppression", "Exp"} <= kinds
+    assert not any(t.dtype == np.float16 for n in made.nodes if n.op == "Exp" for t in n.outputs)
+    assert result.profile.params == g_params(g)
+
+
+def test_pictures_of_any_size_can_be_fed(tmp_path: Path) -> None:
+    g = graph(DETECTOR, values={"s": [0, -1, 2], "t": [0, -1, 4]})
+    anchors = {"levels": [{"stride": 8, "boxes": [[8, 8], [8, 16]]}]}
+    g.manifest.update(role="target", task="det", num_classes=2, anchors=anchors)
+    target = g.save(tmp_path / "target.onnx")
+    made = Graph.load(emit(target, tmp_path / "m.onnx", EmitSettings(any_size=True)).path)
+    assert made.inputs[0].shape == ["N", 3, "height", "width"]
+    picture = np.random.default_rng(0).normal(size=(1, 3, 64, 48)).astype(np.float32)
+    assert run(made, {"x": picture})["boxes"][0, :, 3].max() > 40
+    fixed = graph(DETECTOR, values={"s": [0, 20, 2], "t": [0, 20, 4]}, check=False)
+    fixed.inputs[0].shape = ["N", 3, 16, 40]
+    fixed.manifest.update(role="target", task="det", num_classes=2, anchors=anchors)
+    stuck = fixed.save(tmp_path / "fixed.onnx")
+    with pytest.raises(UnsupportedGraphError, match=r"any_size: at 80x72, .*; emit it without"):
+        emit(stuck, tmp_path / "n.onnx", EmitSettings(any_size=True))
+    assert not (tmp_path / "n.onnx").exists()
+
+
+def g_params(g: Graph) -> int:
+    return sum(c.values.size for c in g.constants() if c.name in ("w", "b", "v"))
+
+
+POSE = """(float[N,3,H,W] x) => (heatmaps) <float[3,3,4,4] w>
+    { heatmaps = Conv<strides = [4, 4]>(x, w) }"""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_pose_network_answers_in_keypoints(tmp_path: Path, precision: str) -> None:
+    """Joint k is the brightest cell of 4x4 pixels in channel k; its right neighbour is half lit."""
+    weight = np.zeros((3, 3, 4, 4))
+    weight[[0, 1, 2], [0, 1, 2]] = 1 / 16
+    g = graph(POSE, values={"w": weight})
+    g.manifest.update(
+        role="target", task="pose", head="simplebaseline", num_classes=3, size=[32, 32]
+    )
+    settings = EmitSettings(fp16=precision == "fp16", int8=precision == "int8")
+    images = np.zeros((2, 3, 32, 40), np.float32)
+    for joint, (row, column) in enumerate([(2, 3), (0, 0), (7, 9)]):
+        images[:, joint, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 1
+        images[1, joint, 4 * row : 4 * row + 4, 4 * column + 4 : 4 * column + 8] = 0.5
+    result = emit(g.save(tmp_path / "target.onnx"), tmp_path / "m.onnx", settings, images=images)
+    found = run(Graph.load(result.path), {"x": images})
+    middles = [[13.5, 9.5], [1.5, 1.5], [37.5, 29.5]]
+    # a quarter of a cell, one pixel, to the right; not at the edge
+    shifted = [[14.5, 9.5], [1.5, 1.5], [37.5, 29.5]]
+    assert found["keypoints"].tolist() == [middles, shifted]
+    assert np.abs(found["scores"] - 1).max() < 0.02
+    assert (found["keypoints"].dtype, found["scores"].dtype) == (np.float32, np.float32)
+    raw = emit(tmp_path / "target.onnx", tmp_path / "raw.onnx", EmitSettings(no_postprocess=True))
+    assert list(run(Graph.load(raw.path), {"x": images})) == ["heatmaps"]
+
+
+def test_senseless_settings_of_detections_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"iou=2, score=0.05; 0 to 1 is wanted"):
+        EmitSettings(iou=2)
+
+
+def test_every_node_carries_its_madds_and_the_profile_describes_the_file(
+    target: Path, tmp_path: Path
+) -> None:
+    result = emit(target, tmp_path / "model.onnx", EmitSettings(no_postprocess=True))
+    made = Graph.load(result.path)
+    assert [n.metadata["fnac.madds"] for n in made.nodes] == [
+        str(64 * 8 * 27), "0", str(64 * 5 * 8),
+    ]  # fmt: skip
+    stored = json.loads((tmp_path / "profile.json").read_text())
+    assert stored["madds"] == MADDS
+    assert [n["name"] for n in stored["nodes"]] == [n.name for n in made.nodes]
+    # the paper's convention, before folding: one more an output value where there is a bias
+    assert stored["paper"] == {"madds": MADDS + 64 * 5, "params": 216 + 16 + 45}
+    with (tmp_path / "profile.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sum(int(row["madds"]) for row in rows) == MADDS
+    assert rows[-1]["output_shape"] == "1x5x8x8"
+    assert rows[-1]["part"] == "head"
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_smaller_numbers_answer_nearly_the_same(
+    target: Path, tmp_path: Path, precision: str
+) -> None:
+    images = np.random.default_rng(1).normal(size=(16, 3, 16, 16)).astype("f4")
+    settings = {
+        "fp16": EmitSettings(fp16=True, no_postprocess=True),
+        "int8": EmitSettings(int8=True, no_postprocess=True),
+    }
+    result = emit(target, tmp_path / "model.onnx", settings[precision], images=images)
+    made = Graph.load(result.path)
+    a = run(Graph.load(target), {"x": images})["logits"]
+    b = run(made, {"x": images})["logits"]
+    assert b.dtype == np.float32
+    # 11 bits of significand; 8 bits of range
+    assert np.abs(a - b).max() <= {"fp16": 2e-3, "int8": 5e-2}[precision] * np.abs(a).max()
+    assert made.manifest["role"] == "model"
+    madds = [int(node.metadata["fnac.madds"]) for node in made.nodes]
+    assert madds == [row.madds for row in result.profile.nodes]
+    assert sum(madds) == profile(Graph.load(target)).madds > 0
+
+
+def test_contradictions_and_missing_pictures_are_refused(target: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--fp16 and --int8 were both given"):
+        EmitSettings(fp16=True, int8=True)
+    out = tmp_path / "out" / "model.onnx"
+    with pytest.raises(UsageError, match="--int8 needs --data SPEC"):
+        emit(target, out, EmitSettings(int8=True))
+    assert not out.parent.exists()
+
+
+def test_a_network_of_another_task_keeps_its_outputs(tmp_path: Path) -> None:
+    g = graph(NETWORK, values={"v": 1})
+    path = g.save(tmp_path / "seed.onnx")
+    result = emit(path, tmp_path / "model.onnx", EmitSettings())
+    assert [t.name for t in Graph.load(result.path).outputs] == ["logits"]
