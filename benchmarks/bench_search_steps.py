@@ -23,7 +23,7 @@ from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings, expand
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 from fnac.tasks.segmentation import Segmentation
 
 SIZE, BATCH, ROUNDS = (96, 128), 4, 5

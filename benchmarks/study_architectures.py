@@ -26,7 +26,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.running.run import random_feed, run
 from fnac.stages.expand import ExpandSettings, prepare_seed
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 
 NAMES = (
     *("timm:resnetv2_50", "timm:rexnet_100", "timm:selecsls42b", "timm:dpn68"),

@@ -33,7 +33,7 @@ from fnac.passes.super_network.choose import choose
 from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings, expand
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 from fnac.stages.tune import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.detection.task import Detection

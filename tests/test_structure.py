@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 from fnac.passes.registry import PASSES, resolve
@@ -15,6 +17,43 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
     "adapt bench derive emit eval expand export inspect profile report run-pass search tune verify"
 ).split()
+
+
+# From the ground up: a room imports rooms of lower floors only, those of one floor know nothing of
+# each other. A room is a folder, or a file that stands directly in the tree.
+FLOORS = {
+    "passes": [
+        "errors",
+        "files remap",
+        "graph",
+        "base blocks running",
+        "registry manager shapes prepare grow emit",
+        "normalize cost",
+        "heads super_network",
+    ],
+    "models": ["errors bundled", "recipes seeds spaces to_onnx", "heads"],
+    "fnac": [
+        "ranks progress text errors importer",
+        "config data report architectures",
+        "tasks",
+        "training",
+        "search",
+        "stages",
+        "adaptation inspection",
+        "flow",
+        "api commands",
+        "cli",
+    ],
+}
+MOST_FILES = 12
+PACKAGES = {"fnac": "fnac", "passes": "fnac.passes", "models": "fnac.models"}
+
+
+def files(folder: str) -> list[Path]:
+    """Return the source files below a folder of the project; there must be some."""
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert found, f"{folder}: no source files; was the folder renamed?"
+    return found
 
 
 def imports(path: Path) -> list[tuple[str, int]]:
@@ -28,8 +67,87 @@ def imports(path: Path) -> list[tuple[str, int]]:
     return found
 
 
-def files(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
+def modules() -> dict[str, Path]:
+    """Return every module of the project by its installed name."""
+    named = {}
+    for folder, package in PACKAGES.items():
+        for path in files(folder):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            named[".".join([package, *parts]).removesuffix(".__init__")] = path
+    return named
+
+
+def imported(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """Yield the project's modules that a module imports, in functions and for types, too."""
+    parts = name.split(".")
+    package = parts if path.name == "__init__.py" else parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            whole = ".".join([*base, *(node.module or "").split(".")]).strip(".")
+            inner = {alias.name: f"{whole}.{alias.name}" for alias in node.names}
+            names = [full if full in known else whole for full in inner.values()]
+        yield from (module for module in names if module in known and module != name)
+
+
+def all_imports() -> nx.DiGraph:
+    """Return the graph of the project's modules; an arrow points at what is imported."""
+    known = modules()
+    graph = nx.DiGraph()
+    graph.add_nodes_from(known)
+    for name, path in known.items():
+        graph.add_edges_from((name, other) for other in imported(name, path, known))
+    return graph
+
+
+def room(module: str, tree: str) -> str | None:
+    """Return the room of a module in a tree; None outside of it and for the tree's own face."""
+    inner = module.removeprefix(PACKAGES[tree] + ".")
+    first = inner.split(".")[0]
+    outside = inner == module or (tree == "fnac" and first in ("passes", "models"))
+    return None if outside else first
+
+
+@pytest.mark.parametrize("tree", FLOORS)
+def test_imports_point_downwards(tree: str) -> None:
+    floor = {name: n for n, rooms in enumerate(FLOORS[tree]) for name in rooms.split()}
+    graph = all_imports()
+    assert {room(module, tree) for module in graph} - {None} == set(floor)  # a room needs its floor
+    for n, rooms in enumerate(FLOORS[tree]):
+        print(f"{tree} {n}: {rooms}")
+    arrows = {(room(a, tree), room(b, tree)) for a, b in graph.edges}
+    upwards = [
+        (a, b) for a, b in arrows if a is not None and b is not None and a != b
+        and floor[b] >= floor[a]
+    ]  # fmt: skip
+    assert upwards == []
+
+
+def test_no_circle_of_files() -> None:
+    circles = [found for found in nx.strongly_connected_components(all_imports()) if len(found) > 1]
+    assert circles == []
+
+
+def test_a_circle_and_an_arrow_upwards_are_seen(tmp_path: Path) -> None:
+    """The reading of imports sees those inside functions and those for types alone."""
+    source = tmp_path / "one.py"
+    source.write_text(
+        "from __future__ import annotations\nfrom typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from .two import Two\n"
+        "def late() -> None:\n    from fnac.three import three\n    from . import four\n"
+    )
+    known = {f"fnac.{name}": source for name in ("one", "two", "three", "four")}
+    assert set(imported("fnac.one", source, known)) == {"fnac.two", "fnac.three", "fnac.four"}
+
+
+@pytest.mark.parametrize(
+    "folder", ["passes", "fnac", "fnac/data", "fnac/tasks", "fnac/stages", "fnac/importer"]
+)
+def test_a_folder_is_a_room_not_a_heap(folder: str) -> None:
+    assert 0 < len(list((ROOT / folder).glob("*.py"))) <= MOST_FILES + 1  # and __init__.py
 
 
 @pytest.mark.parametrize("folder", ["passes", "models"])

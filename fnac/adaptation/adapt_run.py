@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fnac.adaptation.result import AdaptResult
-from fnac.adaptation.settings import (
-    EvalSettings,
-    adapt_settings,
-    open_source,
-    task_for,
-)
+from fnac.adaptation.settings import EvalSettings, adapt_settings, open_source, task_for
 from fnac.adaptation.single_stages import emit_images, run_expand, unsearched_super
 from fnac.config import Config, build, write_json
 from fnac.passes.graph import Graph
@@ -64,7 +59,7 @@ class AdaptRun:
     def seed(self) -> None:
         """Bring the seed into the run folder."""
         from fnac.stages.export import export_seed
-        from fnac.stages.export_settings import ExportSettings
+        from fnac.stages.exporting.settings import ExportSettings
 
         if self.path("seed.onnx").exists() or self.path("super.onnx").exists():
             return

@@ -6,12 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac.adaptation.settings import (
-    AdaptSettings,
-    EvalSettings,
-    adapt_settings,
-    open_source,
-)
+from fnac.adaptation.settings import AdaptSettings, EvalSettings, adapt_settings, open_source
 from fnac.config import Config, as_plain, build
 from fnac.errors import DataError, UsageError
 from fnac.passes.graph import Graph
@@ -54,7 +49,7 @@ def resolve(config: Config) -> dict[str, dict[str, Any]]:
     from fnac.stages.derive import DeriveSettings
     from fnac.stages.emit import EmitSettings
     from fnac.stages.expand import ExpandSettings
-    from fnac.stages.export_settings import ExportSettings
+    from fnac.stages.exporting.settings import ExportSettings
     from fnac.stages.tune import TuneSettings
     from fnac.tasks import task_settings
 

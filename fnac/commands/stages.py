@@ -118,7 +118,7 @@ def export(
     """
     from fnac.config import build, gather
     from fnac.stages.export import export_seed
-    from fnac.stages.export_settings import ExportSettings
+    from fnac.stages.exporting.settings import ExportSettings
 
     config = gather(
         file=config_file, assignments=assignments, options={"export": {"seed": seed, **options}}

@@ -32,7 +32,7 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
     model = inlined(model)
     _check(model)
     facts = Facts(model)
-    builder = Builder(facts)
+    builder = Builder(facts, registry.find)
     scope = builder.scope
     stored = initializers(model.graph)
     scope.values.update(stored)

@@ -85,7 +85,7 @@ def bench(paths: Sequence[Path], settings: BenchSettings) -> BenchResult:
 
     Raises UnsupportedGraphError naming a file that onnxruntime cannot run.
     """
-    from fnac.stages.onnx_network import open_session
+    from fnac.stages.opening.onnx_network import open_session
 
     sessions = []
     caught: tuple[type[Exception], ...] = (RuntimeError, ValueError, *ort_errors())

@@ -11,8 +11,8 @@ from fnac.passes.blocks.find import find_blocks
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.super_network.mix import NOT_EXPANDED, SKIP
-from fnac.stages.canonical import normalize, take_pictures
 from fnac.stages.expand import ExpandSettings, mixing_pass
+from fnac.stages.opening.canonical import normalize, take_pictures
 
 logger = logging.getLogger(__name__)
 

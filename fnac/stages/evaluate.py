@@ -19,7 +19,7 @@ from fnac.data.preprocessing import manifest_size
 from fnac.data.source import Dataset, DataSource
 from fnac.errors import DataError, UsageError
 from fnac.progress import StepProgress
-from fnac.stages.onnx_network import OnnxNetwork
+from fnac.stages.opening.onnx_network import OnnxNetwork
 from fnac.tasks.base import Manifest, Outputs, Task
 
 Progress = Callable[[int, int], None]

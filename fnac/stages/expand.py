@@ -21,8 +21,14 @@ from fnac.passes.normalize.raise_opset import RaiseOpset
 from fnac.passes.prepare.follow_sizes import FollowSizes
 from fnac.passes.remap.strategies import STRATEGIES
 from fnac.passes.super_network.mix import Mix
-from fnac.stages.canonical import check_control_flow, normalize, take_pictures
-from fnac.stages.task_head import OWN_HEAD, attach_head, check_head, head_kind, keep_own_head
+from fnac.stages.opening.canonical import check_control_flow, normalize, take_pictures
+from fnac.stages.opening.task_head import (
+    OWN_HEAD,
+    attach_head,
+    check_head,
+    head_kind,
+    keep_own_head,
+)
 from fnac.tasks.network_check import check_pictures
 
 if TYPE_CHECKING:

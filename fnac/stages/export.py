@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.stages.task_head import attach_head, head_kind
+from fnac.stages.opening.task_head import attach_head, head_kind
 
-from .export_settings import ExportSettings
+from .exporting.settings import ExportSettings
 
 if TYPE_CHECKING:
     import onnx
@@ -41,7 +41,7 @@ def export_seed(settings: ExportSettings) -> Graph:
     kind = head_kind(settings.task, settings.head) if settings.task is not None else None
     source, _, name = settings.seed.partition(":")
     if name and source in ("timm", "torchvision"):
-        from fnac.stages.export_library import export_library_seed
+        from fnac.stages.exporting.library import export_library_seed
 
         graph = export_library_seed(source, name, settings)
     else:

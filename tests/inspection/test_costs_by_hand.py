@@ -11,7 +11,7 @@ from fnac.passes.manager import PassManager
 from fnac.stages.derive import DeriveSettings, derive
 from fnac.stages.expand import ExpandSettings, expand
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 
 HEIGHT, WIDTH = 64, 128
 STAGES = ((24, 4, 2), (32, 4, 2), (64, 6, 2), (96, 6, 1), (160, 4, 2), (320, 1, 1))

@@ -11,7 +11,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.super_network.choose import Choose, choose
 from fnac.stages.expand import ExpandSettings, expand, prepare_seed
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 from tests.support.graphs import renamed
 from tests.support.mbconv_networks import same_graph
 

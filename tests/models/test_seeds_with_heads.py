@@ -15,7 +15,7 @@ from fnac.models.seeds.find import find_seed
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 from tests.support.native_networks import Headed, load
 
 SEEDS = (

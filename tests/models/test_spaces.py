@@ -16,7 +16,7 @@ from fnac.models.spaces import load_space, space_for, space_names
 from fnac.search.settings import SearchSettings
 from fnac.stages.emit import EmitSettings
 from fnac.stages.expand import ExpandSettings
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 from fnac.stages.tune import TuneSettings
 from fnac.tasks import task_settings
 

@@ -17,7 +17,7 @@ from fnac.models.seeds.weight_names import own_names
 from fnac.models.seeds.weights import load_weights
 from fnac.passes.cost import profile
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 
 
 def lively(net: nn.Module) -> nn.Module:

@@ -19,7 +19,7 @@ from fnac.passes.running.run import random_feed, run
 from fnac.stages.emit import EmitSettings, emit
 from fnac.stages.evaluate import OnnxNetwork, evaluate_module, evaluate_onnx
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 from fnac.tasks import make_task
 from fnac.tasks.detection.evaluation import unstacked
 

@@ -22,7 +22,7 @@ from fnac.passes.super_network.mix import Mix
 from fnac.stages.emit import EmitSettings, emit
 from fnac.stages.expand import ExpandSettings, expand, prepare_seed
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 from tests.support.graphs import applied, graph, outputs, renamed
 from tests.support.mbconv_networks import left_alone, mbconv_network, same_graph
 

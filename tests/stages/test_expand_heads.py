@@ -21,7 +21,7 @@ from fnac.passes.super_network.choice_points import find_choice_points, set_alph
 from fnac.passes.super_network.choose import Choose
 from fnac.stages.expand import ExpandSettings, expand, prepare_seed
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 from tests.models.test_seeds_with_heads import CLASSES, HEADS, PAIRS, SEEDS, SIZE
 from tests.support.graphs import applied, renamed
 from tests.support.mbconv_networks import same_graph

@@ -14,7 +14,7 @@ from fnac.models import bundled
 from fnac.models.seeds.tables import MOBILENETV2
 from fnac.passes.graph import Graph
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 
 
 def run(graph: Graph, x: np.ndarray) -> np.ndarray:

@@ -17,8 +17,8 @@ from fnac.passes.manager import PassManager
 from fnac.passes.running.run import run
 from fnac.stages.expand import ExpandSettings, prepare_seed
 from fnac.stages.export import export_seed
-from fnac.stages.export_library import check_against_torch
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.library import check_against_torch
+from fnac.stages.exporting.settings import ExportSettings
 
 needs_onnxscript = pytest.mark.skipif(
     importlib.util.find_spec("onnxscript") is None, reason="needs fnac[onnxscript]"

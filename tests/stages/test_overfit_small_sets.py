@@ -15,7 +15,7 @@ from fnac.data import open_data
 from fnac.stages.emit import EmitSettings, emit
 from fnac.stages.evaluate import evaluate_onnx
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 from fnac.stages.tune import TuneResult, TuneSettings, tune
 from fnac.tasks import make_task
 

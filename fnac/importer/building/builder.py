@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import onnx
 import torch
@@ -17,7 +17,6 @@ from torch import fx, nn
 
 from fnac.passes.errors import UnsupportedGraphError
 
-from . import registry
 from .attributes import decode
 from .facts import Facts
 from .reading import Reader
@@ -40,11 +39,16 @@ _CONTRADICTIONS = (
 )
 
 
-class Builder(Reader):
-    """Imports nodes into the current scope."""
+Find: TypeAlias = "Callable[[str, str, int, str], Callable[[Builder, Node], Any]]"
+"""Returns the converter of (operator, domain, version); the last argument names the node."""
 
-    def __init__(self, facts: Facts) -> None:
+
+class Builder(Reader):
+    """Imports nodes into the current scope, each by the converter that ``find`` names."""
+
+    def __init__(self, facts: Facts, find: Find) -> None:
         super().__init__(facts)
+        self._find = find
         self.weights = Weights()
         self._eager = 0
         self._node: Node | None = None
@@ -88,7 +92,7 @@ class Builder(Reader):
         return Constant(value.tensor, name, trainable=True, recipe=node)
 
     def _run(self, node: Node, *, eager: bool) -> tuple[Any, ...]:
-        function = registry.find(node.op, node.domain, node.version, node.name)
+        function = self._find(node.op, node.domain, node.version, node.name)
         before, self._node = self._node, node
         self._eager += eager
         try:

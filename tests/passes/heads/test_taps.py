@@ -13,7 +13,7 @@ from fnac.passes.graph import Graph
 from fnac.passes.heads.cut_classifier import CutClassifier
 from fnac.passes.heads.taps import find_cuts, find_taps
 from fnac.stages.export import export_seed
-from fnac.stages.export_settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings
 from tests.support.graphs import applied, graph, outputs, renamed
 from tests.support.mbconv_networks import mbconv_network
 

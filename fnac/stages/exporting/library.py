@@ -20,7 +20,7 @@ from fnac.passes.running.run import run
 
 if TYPE_CHECKING:
     from fnac.models.seeds.library import LibraryNetwork
-    from fnac.stages.export_settings import ExportSettings
+    from fnac.stages.exporting.settings import ExportSettings
 
 ROUNDING = 1e-5
 """Of the largest output: what another order of sums may cost at least, in float32."""

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from fnac.errors import UsageError
-from fnac.stages.task_head import check_head
+from fnac.stages.opening.task_head import check_head
 
 if TYPE_CHECKING:
     pass

@@ -1,0 +1,1 @@
+"""How `fnac export` makes a seed: settings, and networks of libraries."""
