@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SECTIONS = {
     "adapt": [("fnac/adaptation/settings.py", "AdaptSettings")],
-    "export": [("fnac/stages/export.py", "ExportSettings")],
+    "export": [("fnac/stages/exporting/settings.py", "ExportSettings")],
     "expand": [("fnac/stages/expand.py", "ExpandSettings")],
     "search": [
         ("fnac/search/settings.py", "SearchSettings"),

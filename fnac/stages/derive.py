@@ -1,7 +1,7 @@
 """``derive``: one candidate kept per layer, within the budget; weights from the super network.
 
 Reads a super network (searched or not), leaves the target. The choice is solved exactly
-(``fnac.search.solve``) and the target's cost is counted again on its own nodes.
+(``fnac.architectures.solve``) and the target's cost is counted again on its own nodes.
 """
 
 from __future__ import annotations

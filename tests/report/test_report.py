@@ -500,7 +500,7 @@ def test_layers_text_marks_the_seed() -> None:
 
 def test_the_report_loads_no_torch(run: Path) -> None:
     code = (
-        "import sys, pathlib; from fnac.report import write_report; import fnac.report.text;"
+        "import sys, pathlib; from fnac.report import write_report; import fnac.text;"
         "heavy = {'torch', 'onnx', 'matplotlib', 'numpy'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules);"
         f"write_report(pathlib.Path({str(run)!r}));"

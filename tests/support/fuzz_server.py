@@ -76,9 +76,6 @@ class Server:
 def _serve() -> None:
     import onnxruntime
 
-    import fnac.cli
-    import fnac.stages.expand
-    import fnac.stages.explain  # noqa: F401
     from fnac.passes.registry import PASSES, resolve
 
     onnxruntime.set_default_logger_severity(4)

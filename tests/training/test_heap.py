@@ -17,7 +17,7 @@ PAGES = BLOCKS * (48 << 20) // 4096
 
 SCRIPT = f"""
 import ctypes, resource, sys
-from fnac.heap import keep_freed_memory
+from fnac.training.heap import keep_freed_memory
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
