@@ -4,6 +4,7 @@ FnacError                    1
 ├── UsageError               2  an option, a configuration key or a budget that cannot be met
 ├── FileNotWritableError     2  (passes) a file cannot be written where it was asked for
 ├── FileNotThereError        2  (passes) no file is where one was said to be
+├── ArgumentError            2  (passes) what a pass was asked for cannot be
 ├── UnsupportedGraphError    3  (passes) this graph is not supported
 ├── PassFailedError          4  (passes) a pass failed
 ├── OutputsDifferError       5  (passes) outputs differ
@@ -14,6 +15,7 @@ FnacError                    1
 from __future__ import annotations
 
 from fnac.passes.errors import (
+    ArgumentError,
     FileNotThereError,
     FileNotWritableError,
     FnacError,
@@ -23,6 +25,7 @@ from fnac.passes.errors import (
 )
 
 __all__ = [
+    "ArgumentError",
     "DataError",
     "FileNotThereError",
     "FileNotWritableError",

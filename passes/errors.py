@@ -3,6 +3,11 @@
 FnacError                   1  anything fnac says about itself; never raised bare
 ├── FileNotWritableError    2  a file that was asked for cannot be written there
 ├── FileNotThereError       2  no file is where one was said to be
+├── ArgumentError           2  what a pass was asked for cannot be: its children say of what
+│   ├── PipelineError          the text of a pipeline names an unknown pass or argument
+│   ├── StrategyError          no remapping strategy has this name, or it does not fit a block
+│   ├── CandidateNameError     a candidate is spelled in a way that means nothing
+│   └── ArchError              an arch does not fit the super network's layers
 ├── UnsupportedGraphError   3  this file or graph is not something fnac can work on
 ├── PassFailedError         4  a pass broke its word: its graph does not check or does not run
 └── OutputsDifferError      5  a pass that keeps outputs changed them, or two files differ
@@ -32,6 +37,28 @@ class FileNotThereError(FnacError):
     """There is no file at the path that was given."""
 
     exit_code = 2
+
+
+class ArgumentError(FnacError):
+    """A pass was asked for something that cannot be."""
+
+    exit_code = 2
+
+
+class PipelineError(ArgumentError):
+    """The text of a pipeline names an unknown pass or argument."""
+
+
+class StrategyError(ArgumentError):
+    """No remapping strategy has this name, or it cannot work on this block."""
+
+
+class CandidateNameError(ArgumentError):
+    """A candidate is spelled in a way that means nothing."""
+
+
+class ArchError(ArgumentError):
+    """The arch does not fit the super network's layers."""
 
 
 class UnsupportedGraphError(FnacError):

@@ -9,7 +9,7 @@ import typing
 from typing import Any
 
 from .base import Pass
-from .errors import FnacError
+from .errors import PipelineError
 
 # name -> module:attribute; the attribute is a Pass class, or a tuple of passes (a pipeline)
 PASSES: dict[str, str] = {
@@ -53,12 +53,6 @@ PASSES: dict[str, str] = {
 }
 
 _ITEM = re.compile(r"\s*([a-z0-9-]+)\s*(?:\{([^{}]*)\})?\s*")
-
-
-class PipelineError(FnacError):
-    """The text of a pipeline names an unknown pass or argument."""
-
-    exit_code = 2
 
 
 def resolve(name: str) -> type[Pass] | tuple[Pass, ...]:

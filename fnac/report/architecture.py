@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from fnac.passes.blocks.candidate_names import CandidateNameError, Spelled, read_name
+from fnac.passes.blocks.candidate_names import Spelled, read_name
+from fnac.passes.errors import CandidateNameError
 from fnac.report.drawing import Box, Drawing, Label, Line
 from fnac.report.network import FixedBlock, Layer, Network
 from fnac.text import human

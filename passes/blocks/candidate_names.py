@@ -10,19 +10,13 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from ..errors import FnacError
+from ..errors import CandidateNameError
 
 SKIP = "skip"
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 UP = "up"
 _NAME = re.compile(rf"k(\d+|{UP})(?:e{_NUMBER}|(?:g(\d+))?(?:w{_NUMBER})?)")
-
-
-class CandidateNameError(FnacError):
-    """A candidate is spelled in a way that means nothing."""
-
-    exit_code = 2
 
 
 @dataclasses.dataclass(frozen=True)

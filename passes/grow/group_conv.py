@@ -10,9 +10,9 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..blocks.units import constant, why_not_stored
 from ..blocks.windows import set_kernel, why_not_square
+from ..errors import ArgumentError
 from ..graph import Graph
 from ..remap.rules import remap_groups
-from ..remap.strategies import StrategyError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class GroupConv(Pass):
     def __post_init__(self) -> None:
         """Refuse what no convolution can be."""
         if self.kernel < 1 or self.kernel % 2 == 0 or self.groups < 1:
-            raise StrategyError(
+            raise ArgumentError(
                 f"group-conv: kernel={self.kernel}, groups={self.groups}; "
                 "an odd kernel and at least one group are wanted"
             )

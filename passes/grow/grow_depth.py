@@ -13,10 +13,10 @@ from ..base import Keeps, Pass, Report
 from ..blocks.edit import block_arrays, build_twin
 from ..blocks.find import find_blocks
 from ..blocks.structure import Stage
-from ..errors import UnsupportedGraphError
+from ..errors import ArgumentError, UnsupportedGraphError
 from ..graph import Graph
 from ..remap.block_arrays import BlockArrays
-from ..remap.strategies import StrategyError, strategy
+from ..remap.strategies import strategy
 
 VARIANTS = ("fna", "preserving")
 
@@ -43,7 +43,7 @@ class GrowDepth(Pass):
     def __post_init__(self) -> None:
         """Refuse an unknown variant."""
         if self.variant not in VARIANTS:
-            raise StrategyError(f"grow-depth: variant={self.variant}; known: {', '.join(VARIANTS)}")
+            raise ArgumentError(f"grow-depth: variant={self.variant}; known: {', '.join(VARIANTS)}")
 
     def run(self, graph: Graph) -> Report:
         """Deepen in place. Raises UnsupportedGraphError if there is no such stage."""

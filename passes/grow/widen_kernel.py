@@ -10,8 +10,8 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..blocks.units import why_not_stored
 from ..blocks.windows import set_kernel, why_not_square
+from ..errors import ArgumentError
 from ..graph import Graph
-from ..remap.strategies import StrategyError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class WidenKernel(Pass):
     def __post_init__(self) -> None:
         """Refuse a kernel that has no centre."""
         if self.kernel < 1 or self.kernel % 2 == 0:
-            raise StrategyError(f"widen-kernel: kernel={self.kernel}; an odd size is wanted")
+            raise ArgumentError(f"widen-kernel: kernel={self.kernel}; an odd size is wanted")
 
     def visit(self, node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
         """Widen ``node`` if it is depthwise."""

@@ -9,15 +9,9 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
 from ..blocks.tensor_strides import STRIDED, tensor_strides
-from ..errors import FnacError, UnsupportedGraphError
+from ..errors import ArgumentError, UnsupportedGraphError
 from ..graph import Graph
 from ..graph.surgery import window as window_of
-
-
-class StrideError(FnacError):
-    """The output stride asked for cannot be."""
-
-    exit_code = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +36,9 @@ class SetOutputStride(Pass):
     def __post_init__(self) -> None:
         """Refuse a stride that is no power of two."""
         if self.stride < 1 or self.stride & (self.stride - 1):
-            raise StrideError(f"output stride {self.stride}: a power of two is wanted (8, 16, 32)")
+            raise ArgumentError(
+                f"output stride {self.stride}: a power of two is wanted (8, 16, 32)"
+            )
 
     def run(self, graph: Graph) -> Report:
         """Dilate in place. Raises UnsupportedGraphError naming what cannot be dilated."""

@@ -9,9 +9,10 @@ import dataclasses
 
 import numpy as np
 
+from ..errors import StrategyError
 from .block_arrays import ZERO, ConvArrays, gather, remap_batchnorm
 from .rules import Array, channel_importance, top_channels
-from .strategies import Strategy, StrategyError
+from .strategies import Strategy
 
 LIVE_NOISE = 0.1  # noise on the copied rows of fna-live, in units of their own spread
 

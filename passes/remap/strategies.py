@@ -9,15 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from ..errors import FnacError
+from ..errors import StrategyError
 from .block_arrays import ConvArrays
 from .rules import dilate_kernel, remap_kernel
-
-
-class StrategyError(FnacError):
-    """No remapping strategy has this name, or it cannot work on this block."""
-
-    exit_code = 2
 
 
 @dataclasses.dataclass(frozen=True)

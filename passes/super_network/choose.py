@@ -9,19 +9,13 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
-from ..errors import FnacError, UnsupportedGraphError
+from ..errors import ArchError, UnsupportedGraphError
 from ..graph import Graph
 from ..graph.node_maker import new_node
 from ..graph.surgery import remove_nodes
 from .choice_points import find_choice_points
 
 SEED = "seed"
-
-
-class ArchError(FnacError):
-    """The arch does not fit the super network's layers."""
-
-    exit_code = 2
 
 
 @dataclasses.dataclass(frozen=True)

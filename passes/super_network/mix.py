@@ -9,9 +9,9 @@ from typing import ClassVar
 from ..base import Keeps, Pass, Report
 from ..blocks.candidate_names import SKIP, read_name, spell
 from ..blocks.find import find_blocks
-from ..errors import UnsupportedGraphError
+from ..errors import ArgumentError, UnsupportedGraphError
 from ..graph import Graph
-from ..remap.strategies import StrategyError, strategy
+from ..remap.strategies import strategy
 from .choice_points import find_choice_points, set_alphas
 from .costs import write_costs
 from .mixer import Mixer
@@ -142,7 +142,7 @@ class Mix(Pass):
         if self.size:
             sides = self.size.split("x")
             if len(sides) != 2 or not all(side.isdecimal() for side in sides):
-                raise StrategyError(f"mix: size={self.size}; HxW is wanted, e.g. size=224x224")
+                raise ArgumentError(f"mix: size={self.size}; HxW is wanted, e.g. size=224x224")
             graph.manifest["size"] = [int(side) for side in sides]
         elif graph.image_size() is None:
             raise UnsupportedGraphError(

@@ -8,7 +8,8 @@ import pytest
 
 from fnac.config import build, gather, parse_assignment, parse_size
 from fnac.errors import UsageError
-from fnac.passes.registry import PipelineError, parse_pipeline
+from fnac.passes.errors import PipelineError
+from fnac.passes.registry import parse_pipeline
 
 
 @dataclasses.dataclass(frozen=True)

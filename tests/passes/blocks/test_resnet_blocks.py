@@ -11,10 +11,10 @@ import pytest
 
 from fnac.passes.blocks.find import find_blocks
 from fnac.passes.cost import profile
-from fnac.passes.errors import PassFailedError, UnsupportedGraphError
+from fnac.passes.errors import PassFailedError, StrategyError, UnsupportedGraphError
 from fnac.passes.graph import Graph
 from fnac.passes.registry import parse_pipeline
-from fnac.passes.remap.strategies import STRATEGIES, StrategyError
+from fnac.passes.remap.strategies import STRATEGIES
 from fnac.passes.running.verify import compare
 from fnac.passes.super_network.choice_points import find_choice_points, set_alphas
 from fnac.passes.super_network.choose import Choose

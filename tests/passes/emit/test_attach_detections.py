@@ -12,9 +12,10 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from fnac.passes.cost import profile
 from fnac.passes.emit.anchors import AnchorSpec, anchor_boxes
 from fnac.passes.emit.attach_detections import AttachDetections
+from fnac.passes.errors import PipelineError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.passes.registry import PipelineError, parse_pipeline
+from fnac.passes.registry import parse_pipeline
 from fnac.tasks.detection.decoding import DetectionSettings, detect, encode_boxes
 from tests.support.graphs import applied, graph, text
 

@@ -5,7 +5,8 @@ import onnxruntime as ort
 import pytest
 
 from fnac.passes.emit.attach_postprocess import AttachPostprocess
-from fnac.passes.registry import PipelineError, parse_pipeline
+from fnac.passes.errors import PipelineError
+from fnac.passes.registry import parse_pipeline
 from tests.support.graphs import applied, feeds, graph, outputs, text
 
 SAME = "(float[N,2,8,8] x) => (float[N,3,8,8] y) <float[3,2,1,1] w> { y = Conv(x, w) }"

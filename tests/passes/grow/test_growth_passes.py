@@ -7,7 +7,7 @@ import pytest
 
 from fnac.passes.base import Pass, Report
 from fnac.passes.blocks.find import find_blocks
-from fnac.passes.errors import UnsupportedGraphError
+from fnac.passes.errors import ArgumentError, UnsupportedGraphError
 from fnac.passes.graph import Graph
 from fnac.passes.grow.group_conv import GroupConv
 from fnac.passes.grow.grow_depth import GrowDepth
@@ -15,7 +15,6 @@ from fnac.passes.grow.grow_width import GrowWidth
 from fnac.passes.grow.randomize import Randomize
 from fnac.passes.grow.widen_kernel import WidenKernel
 from fnac.passes.registry import parse_pipeline
-from fnac.passes.remap.strategies import StrategyError
 from tests.support.graphs import applied, assert_same_outputs, constants, graph, outputs, text
 from tests.support.mbconv_networks import mbconv_network, same_graph
 
@@ -180,7 +179,7 @@ def test_deepens_one_stage() -> None:
 def test_grow_depth_refusals() -> None:
     with pytest.raises(UnsupportedGraphError, match="stage=7, but 3 stages were found"):
         applied(GrowDepth(stage=7), mbconv_network())
-    with pytest.raises(StrategyError, match="variant=x; known: fna, preserving"):
+    with pytest.raises(ArgumentError, match="variant=x; known: fna, preserving"):
         GrowDepth(variant="x")
 
 
@@ -272,7 +271,7 @@ def test_is_done_after_one_run(make: Callable[[], Pass]) -> None:
 
 @pytest.mark.parametrize("kernel", [0, 4])
 def test_kernels_have_a_centre(kernel: int) -> None:
-    with pytest.raises(StrategyError, match="an odd size is wanted"):
+    with pytest.raises(ArgumentError, match="an odd size is wanted"):
         WidenKernel(kernel=kernel)
-    with pytest.raises(StrategyError, match="an odd kernel"):
+    with pytest.raises(ArgumentError, match="an odd kernel"):
         GroupConv(kernel=kernel)

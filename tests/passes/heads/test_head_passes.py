@@ -9,11 +9,11 @@ import pytest
 
 from fnac.passes.base import Report
 from fnac.passes.blocks.find import find_blocks
-from fnac.passes.errors import UnsupportedGraphError
+from fnac.passes.errors import ArgumentError, UnsupportedGraphError
 from fnac.passes.graph import Graph
 from fnac.passes.heads.attach_head import AttachHead
 from fnac.passes.heads.cut_classifier import CutClassifier
-from fnac.passes.heads.set_output_stride import SetOutputStride, StrideError
+from fnac.passes.heads.set_output_stride import SetOutputStride
 from tests.support.graphs import applied, graph, outputs, renamed, text
 from tests.support.mbconv_networks import mbconv_network, same_graph
 
@@ -114,7 +114,7 @@ def test_a_large_enough_network_is_left_as_it_is() -> None:
 
 
 def test_what_cannot_be_dilated() -> None:
-    with pytest.raises(StrideError, match="output stride 12: a power of two is wanted"):
+    with pytest.raises(ArgumentError, match="output stride 12: a power of two is wanted"):
         SetOutputStride(stride=12)
     for opset, why in ((18, "operator set 18 has no dilated"), (19, "onnxruntime pads no further")):
         pool = graph(POOLED.format(EVEN["average"]), opset=opset)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from fnac.passes.emit.fold_batchnorm import FoldBatchNorm
-from fnac.passes.errors import UnsupportedGraphError
+from fnac.passes.errors import PipelineError, UnsupportedGraphError
 from fnac.passes.graph import Graph
 from fnac.passes.prepare.restore_batchnorm import RestoreBatchNorm
-from fnac.passes.registry import PipelineError, parse_pipeline
+from fnac.passes.registry import parse_pipeline
 from fnac.passes.running.calibrate import Statistics, output_statistics
 from tests.support.graphs import applied, assert_same_outputs, constants, graph, outputs, text
 

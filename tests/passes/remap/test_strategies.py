@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fnac.passes.errors import StrategyError
 from fnac.passes.remap.block_arrays import BatchNorm, BlockArrays, ConvArrays, block_parts
 from fnac.passes.remap.mbconv import remap_mbconv
-from fnac.passes.remap.strategies import STRATEGIES, StrategyError, strategy
+from fnac.passes.remap.strategies import STRATEGIES, strategy
 
 Array = np.ndarray
 

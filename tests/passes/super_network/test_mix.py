@@ -7,11 +7,17 @@ import numpy as np
 import pytest
 
 from fnac.passes.cost import profile
-from fnac.passes.errors import PassFailedError, UnsupportedGraphError
+from fnac.passes.errors import (
+    ArchError,
+    ArgumentError,
+    PassFailedError,
+    StrategyError,
+    UnsupportedGraphError,
+)
 from fnac.passes.graph import Graph
-from fnac.passes.remap.strategies import STRATEGIES, StrategyError
+from fnac.passes.remap.strategies import STRATEGIES
 from fnac.passes.super_network.choice_points import find_choice_points, set_alphas
-from fnac.passes.super_network.choose import ArchError, Choose, choose
+from fnac.passes.super_network.choose import Choose, choose
 from fnac.passes.super_network.mix import Mix
 from tests.support.graphs import applied, assert_same_outputs, feeds, graph, outputs, renamed, text
 from tests.support.mbconv_networks import mbconv_network, same_graph
@@ -349,7 +355,7 @@ def test_refusals() -> None:
     open_size.inputs[0].shape = ["N", 3, "H", "W"]
     with pytest.raises(UnsupportedGraphError, match="does not say how large its images are, at"):
         applied(MIX, open_size)
-    with pytest.raises(StrategyError, match=r"size=224; HxW is wanted, e\.g\. size=224x224"):
+    with pytest.raises(ArgumentError, match=r"size=224; HxW is wanted, e\.g\. size=224x224"):
         applied(Mix(size="224"), open_size)
     assert applied(Mix(size="16x16"), open_size)[0].manifest["size"] == [16, 16]
     mixed, _ = applied(MIX, mbconv_network())
