@@ -35,16 +35,18 @@ class Left:
     why: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Report:
-    """Every decision of one run, by node name, in graph order.
+    """Every decision of one run, by node name, in graph order; filled in while the pass runs.
 
-    ``initializers`` says what became of stored tensors the pass touched, by their new name:
-    copied, cropped, padded, collected or fresh, and from where.
+    ``declined`` says, of a node the pass looked at, what it was offered and did not take: the
+    candidate's name, and why. ``initializers`` says what became of stored tensors the pass
+    touched, by their new name: copied, cropped, padded, collected or fresh, and from where.
     """
 
     rewrote: dict[str, str] = dataclasses.field(default_factory=dict)
     left: dict[str, str] = dataclasses.field(default_factory=dict)
+    declined: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     initializers: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def note(self, name: str, decision: Rewrote | Left | None) -> None:
@@ -84,17 +86,9 @@ class Pass(abc.ABC):
     def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:
         """Yield (what it is, reference, graph): each graph must compute what its reference does.
 
-        By default what :meth:`must_equal_before` yields, against the graph before the pass. A pass
-        may do more: make references of its own from ``before``, which it may not change.
-        """
-        for what, graph in self.must_equal_before(after):
-            yield what, before, graph
-
-    def must_equal_before(self, after: Graph) -> Iterator[tuple[str, Graph]]:
-        """Yield (what it is, graph) that must compute what the graph before the pass computed.
-
-        By default the result itself, when the pass keeps outputs. A pass whose result is a
-        generalisation of its input (a super network) yields the settings that lead back to it.
+        By default the result against the graph before, when the pass keeps outputs. A pass whose
+        result is a generalisation of its input (a super network) yields the settings that lead
+        back to it; it may make references of its own from ``before``, which it may not change.
         """
         if Keeps.OUTPUTS in self.keeps:
-            yield "the result", after
+            yield "the result", before, after

@@ -56,6 +56,7 @@ class Entry:
             "seconds": round(self.seconds, 4),
             "rewrote": self.report.rewrote,
             "left": self.report.left,
+            "declined": self.report.declined,
             "initializers": self.report.initializers,
         }
 

@@ -247,6 +247,9 @@ def run_pass(
     for entry in entries:
         for node, why in list(entry["left"].items())[:10]:
             click.echo(f"left {node}: {why}")
+        for node, offers in list(entry["declined"].items())[:10]:
+            said = "; ".join(f"not {offer}: {why}" for offer, why in offers.items())
+            click.echo(f"{node}: {said}")
 
 
 def _gap(value: float | None) -> str:

@@ -17,8 +17,9 @@ def ledger(run: RunFolder) -> Html:
     if run.ledger is None:
         return section("Ledger", missing("Passes (ledger.json)"))
     rows = [_ledger_row(entry) for entry in run.ledger]
-    heading = ["pass", "arguments", "keeps", "rewrote", "left", "verdict", "max. difference", "s"]
-    parts: list[object] = [table(heading, rows, (6, 7))]
+    heading = ["pass", "arguments", "keeps", "rewrote", "left", "declined", "verdict"]
+    heading += ["max. difference", "s"]
+    parts: list[object] = [table(heading, rows, (7, 8))]
     accounting = _accounting(run.ledger)
     if accounting is not None:
         parts += [element("h3", "What became of every initializer"), accounting]
@@ -47,10 +48,22 @@ def _ledger_row(entry: Mapping[str, Any]) -> list[object]:
         entry.get("keeps", ""),
         _named(entry.get("rewrote"), "nodes"),
         _named(entry.get("left"), "nodes"),
+        _named(_declined(entry.get("declined")), "offers"),
         element("span", verdict, cls=good) if good else verdict,
         _difference(entry),
         _seconds(entry.get("seconds")),
     ]
+
+
+def _declined(offers: object) -> dict[str, str]:
+    """What was offered to each node and not taken, with the reason."""
+    if not isinstance(offers, Mapping):
+        return {}
+    return {
+        f"{node} {offer}": str(why)
+        for node, declined in offers.items()
+        for offer, why in declined.items()
+    }
 
 
 def _named(decisions: object, what: str) -> Html:

@@ -76,10 +76,10 @@ class GrowDepth(Pass):
             ]
         return report
 
-    def must_equal_before(self, after: Graph) -> Iterator[tuple[str, Graph]]:
+    def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:
         """Yield the result of the variant that keeps the function."""
         if self.variant == "preserving":
-            yield "the result", after
+            yield "the result", before, after
 
     def _deepen(self, graph: Graph, stage: Stage, report: Report) -> list[gs.Node]:
         block, output = stage.blocks[-1].whole, stage.blocks[-1].output

@@ -50,10 +50,10 @@ class GrowWidth(Pass):
             report.note(block.node_name, self._widen(graph, block, rng, report))
         return report
 
-    def must_equal_before(self, after: Graph) -> Iterator[tuple[str, Graph]]:
+    def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:
         """Yield the result where the strategy keeps the function."""
         if strategy(self.strategy).keeps_wider:
-            yield "the result", after
+            yield "the result", before, after
 
     def _widen(
         self, graph: Graph, block: Block, rng: np.random.Generator, report: Report

@@ -87,7 +87,7 @@ class RestoreBatchNorm(Pass):
             _insert(node, graph, found, self.epsilon, report)
         cosines = {} if images is None else train_mode_cosines(graph, outputs, images)
         for node, output in zip(chosen, outputs, strict=True):
-            said = "identity statistics; train mode will differ"
+            said = "identity statistics; train mode differs"
             if output in cosines:
                 said = f"calibrated; train mode cosine {cosines[output]:.3f}"
             report.note(node.name, Rewrote(said))

@@ -48,11 +48,11 @@ class Mixer:
         if not layer.owns_output:
             mixed = self._variable(f"{block.output.name}.{layer.name}", block.output)
         self._entry = mixed
+        key = layer.name if layer.added else block.node_name
+        if layer.declined:
+            self.report.declined[key] = dict(layer.declined)
         if len(layer.candidates) == 1:
-            declined = "".join(f"; not {name}: {why}" for name, why in layer.declined.items())
-            self.report.left[block.node_name] = (
-                f"the space offers nothing but the block itself{declined}"
-            )
+            self.report.left[block.node_name] = "the space offers nothing but the block itself"
             last_node.outputs[0] = mixed
             return
         made: list[Built] = []
@@ -76,9 +76,7 @@ class Mixer:
         behind.extend(self._sum(layer, [built.output for built in made], mixed))
         self.layers.append(layer)
         self.regions.append([built.nodes for built in made])
-        key = layer.name if layer.added else block.node_name
-        declined = "".join(f"; not {name}: {why}" for name, why in layer.declined.items())
-        self.report.rewrote[key] = f"{layer.name}: {len(made)} candidates{declined}"
+        self.report.rewrote[key] = f"{layer.name}: {len(made)} candidates"
 
     def _keep(self, block: Block, candidate: Candidate) -> Built:
         """Make the seed's own block a candidate: the same nodes, another name for its output."""

@@ -136,9 +136,10 @@ def test_a_wider_block_is_left() -> None:
 
 
 def test_random_width_promises_nothing() -> None:
-    after, _ = applied(GrowWidth(expansion=3, strategy="random"), mbconv_network())
-    assert list(GrowWidth(strategy="random").must_equal_before(after)) == []
-    assert len(list(GrowWidth().must_equal_before(after))) == 1
+    before = mbconv_network()
+    after, _ = applied(GrowWidth(expansion=3, strategy="random"), before)
+    assert list(GrowWidth(strategy="random").proofs(before, after)) == []
+    assert len(list(GrowWidth().proofs(before, after))) == 1
 
 
 # ------------------------------------------------------------------ grow-depth
@@ -156,7 +157,7 @@ def test_copies_the_last_block(bn: bool) -> None:
     assert stages[1].blocks[2].output.name == "b2_add"
     first, second = (b.project.weight.values for b in stages[1].blocks[1:])
     np.testing.assert_array_equal(first, second)
-    assert list(GrowDepth().must_equal_before(after)) == []
+    assert list(GrowDepth().proofs(before, after)) == []
 
 
 @pytest.mark.parametrize("bn", [True, False])

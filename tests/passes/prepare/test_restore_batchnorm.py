@@ -34,7 +34,7 @@ def pictures(count: int = 24) -> np.ndarray:
 def test_identity_statistics_without_pictures_are_said_to_be_that() -> None:
     before = graph(MBCONV)
     after, report = applied(RestoreBatchNorm(epsilon=0.0), before)
-    said = "identity statistics; train mode will differ"
+    said = "identity statistics; train mode differs"
     assert report.rewrote == {"e": said, "d": said, "p": said, "l": said}
     assert report.left == {"c": "its input is pooled to one pixel"}
     assert [n.op for n in after.nodes].count("BatchNormalization") == 4
