@@ -34,12 +34,13 @@ from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings, expand
 from fnac.stages.export import export_seed
 from fnac.stages.exporting.settings import ExportSettings
-from fnac.stages.tune import TuneSettings
+from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.detection.task import Detection
 from fnac.tasks.pose.task import Pose
 from fnac.tasks.segmentation import Segmentation
-from fnac.training.optimizers import OptimizerSettings, make_optimizer
+from fnac.training.optimizers import make_optimizer
+from fnac.training.settings import OptimizerSettings
 
 Size = tuple[int, int]
 Rows = Iterator[tuple[str, Callable[[torch.dtype], None]]]

@@ -14,22 +14,28 @@ SECTIONS = {
     "expand": [("fnac/stages/expand.py", "ExpandSettings")],
     "search": [
         ("fnac/search/settings.py", "SearchSettings"),
-        ("fnac/training/optimizers.py", "OptimizerSettings"),
+        ("fnac/training/settings.py", "OptimizerSettings"),
         ("fnac/data/batches.py", "BatchSettings"),
-        ("fnac/training/runtime.py", "RuntimeSettings"),
+        ("fnac/training/settings.py", "RuntimeSettings"),
     ],
     "derive": [("fnac/stages/derive.py", "DeriveSettings")],
     "tune": [
-        ("fnac/stages/tune.py", "TuneSettings"),
-        ("fnac/training/optimizers.py", "OptimizerSettings"),
+        ("fnac/stages/tune_settings.py", "TuneSettings"),
+        ("fnac/training/settings.py", "OptimizerSettings"),
         ("fnac/data/batches.py", "BatchSettings"),
-        ("fnac/training/runtime.py", "RuntimeSettings"),
+        ("fnac/training/settings.py", "RuntimeSettings"),
     ],
-    "emit": [("fnac/stages/emit.py", "EmitSettings")],
-    "task": [("fnac/tasks/detection/task.py", "Settings")],
+    "emit": [
+        ("fnac/stages/emit.py", "EmitSettings"),
+        ("passes/emit/detector_answers.py", "DetectorAnswers"),
+    ],
+    "task (det)": [
+        ("fnac/tasks/settings.py", "DetectionSettings"),
+        ("passes/emit/detector_answers.py", "DetectorAnswers"),
+    ],
     "eval": [("fnac/adaptation/settings.py", "EvalSettings")],
-    "task (pose)": [("fnac/tasks/pose/task.py", "Settings")],
-    "task (cls)": [("fnac/tasks/classification.py", "Settings")],
+    "task (pose)": [("fnac/tasks/settings.py", "PoseSettings")],
+    "task (cls)": [("fnac/tasks/settings.py", "ClassificationSettings")],
 }
 HEAD = """# Settings
 
@@ -64,6 +70,8 @@ def fields(file: str, name: str) -> list[tuple[str, str, str, str]]:
     rows = []
     for here, after in zip(kind.body, [*kind.body[1:], ast.Pass()], strict=True):
         if not isinstance(here, ast.AnnAssign) or not isinstance(here.target, ast.Name):
+            continue
+        if ast.unparse(here.annotation).startswith("ClassVar"):
             continue
         meaning = told.get(here.target.id, "")
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):

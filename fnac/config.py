@@ -21,6 +21,9 @@ SECTIONS = (
     "profile", "inspect", "verify", "bench", "run-pass", "report",
 )  # fmt: skip
 
+RENAMED = {("search", "seed"): "random_seed", ("tune", "seed"): "random_seed"}
+"""(section, key) of earlier configurations -> what the key is called now."""
+
 Section = dict[str, Any]
 Config = dict[str, Section]
 T = TypeVar("T")
@@ -114,6 +117,8 @@ def build(kind: type[T], section: Mapping[str, Any], where: str) -> T:
     values: dict[str, Any] = {}
     for key, value in section.items():
         if key not in fields:
+            if (where, key) in RENAMED:
+                raise UsageError(f"{where}.{key}: it is called {where}.{RENAMED[where, key]} now")
             known = ", ".join(sorted(fields))
             raise UsageError(f"{where}.{key}: no such setting; known: {known}")
         values[key] = convert(value, hints[key], f"{where}.{key}")

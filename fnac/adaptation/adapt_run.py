@@ -158,7 +158,8 @@ class AdaptRun:
 
     def tune(self) -> None:
         """target.onnx -> target.onnx, fine-tuned."""
-        from fnac.stages.tune import TuneSettings, tune
+        from fnac.stages.tune import tune
+        from fnac.stages.tune_settings import TuneSettings
 
         if "tune" in Graph.load(self.path("target.onnx")).manifest:
             return

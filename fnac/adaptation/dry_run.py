@@ -155,13 +155,13 @@ def _plan(run: AdaptRun, resolved: dict[str, dict[str, Any]], notes: list[str]) 
     """Predict the steps of a real run."""
     from fnac.data.loader import split
     from fnac.search.settings import SearchSettings
-    from fnac.stages.tune import TuneSettings
-    from fnac.training.optimizers import for_batch
+    from fnac.stages.tune_settings import TuneSettings
+    from fnac.training.settings import for_batch
 
     train = run.source.split("train")
     search = build(SearchSettings, resolved["search"], "search")
     search = for_batch(search, search.batch_size)
-    weights, alphas = split(train, search.split, search.seed)
+    weights, alphas = split(train, search.split, search.random_seed)
     tune = build(TuneSettings, resolved["tune"], "tune")
     tune = for_batch(tune, tune.batch_size)
     for what, count, batch in (
@@ -190,7 +190,8 @@ def _steps(run: AdaptRun, resolved: dict[str, dict[str, Any]], notes: list[str])
     from fnac.search.settings import SearchSettings
     from fnac.stages.derive import DeriveSettings, derive
     from fnac.stages.search import search
-    from fnac.stages.tune import TuneSettings, tune
+    from fnac.stages.tune import tune
+    from fnac.stages.tune_settings import TuneSettings
 
     device = str(resolved["search"]["device"])
     cuda = device != "cpu" and torch.cuda.is_available()

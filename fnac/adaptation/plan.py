@@ -50,8 +50,8 @@ def resolve(config: Config) -> dict[str, dict[str, Any]]:
     from fnac.stages.emit import EmitSettings
     from fnac.stages.expand import ExpandSettings
     from fnac.stages.exporting.settings import ExportSettings
-    from fnac.stages.tune import TuneSettings
-    from fnac.tasks import task_settings
+    from fnac.stages.tune_settings import TuneSettings
+    from fnac.tasks import settings_kind
 
     kinds: dict[str, type[Any]] = {
         "adapt": AdaptSettings,
@@ -78,7 +78,9 @@ def resolve(config: Config) -> dict[str, dict[str, Any]]:
         section: dataclasses.asdict(build(kind, sections[section], section))
         for section, kind in kinds.items()
     }
-    resolved["task"] = dataclasses.asdict(task_settings(settings.task, config.get("task", {})))
+    resolved["task"] = dataclasses.asdict(
+        build(settings_kind(settings.task), config.get("task", {}), "task")
+    )
     if resolved["task"].get("flip_test") and not resolved["emit"]["no_postprocess"]:
         raise UsageError(
             "task.flip_test: it averages heatmaps, and the emitted file would put out keypoints; "

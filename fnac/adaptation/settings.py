@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fnac.config import Config, build, read_yaml
 from fnac.errors import UsageError
@@ -32,6 +32,8 @@ class AdaptSettings:
     recipe     the recipe's name, for the record
     calibrate  pictures that restored BN is calibrated on
     """
+
+    section: ClassVar[str] = "adapt"
 
     seed: str | None = None
     task: str = "seg"
@@ -84,6 +86,8 @@ class EvalSettings:
     limit       use the first so many pictures only
     batch_size  pictures at once
     """
+
+    section: ClassVar[str] = "eval"
 
     split: str = "val"
     size: tuple[int, int] | None = None
@@ -186,6 +190,7 @@ def task_for(
     manifest: Mapping[str, Any] | None = None,
 ) -> Task:
     """Return the task that ``settings`` name on ``source``, for the network of ``manifest``."""
-    from fnac.tasks import make_task
+    from fnac.tasks import make_task, settings_kind
 
-    return make_task(settings.task, source, manifest, config.get("task"))
+    how = build(settings_kind(settings.task), config.get("task", {}), "task")
+    return make_task(settings.task, source, manifest, how)

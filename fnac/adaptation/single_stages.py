@@ -124,7 +124,8 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
 
 def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
     """Fine-tune ``model`` in a run folder of its own; the result is RUN/target.onnx."""
-    from fnac.stages.tune import TuneSettings, tune
+    from fnac.stages.tune import tune
+    from fnac.stages.tune_settings import TuneSettings
 
     settings = build(TuneSettings, config.get("tune", {}), "tune")
 

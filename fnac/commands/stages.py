@@ -79,7 +79,9 @@ train_options = _options(
 device_options = _options(
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"])),
     click.option("--precision", type=click.Choice(["32", "bf16-mixed", "16-mixed"])),
-    click.option("--seed", "random_seed", type=int, help="Random seed of the run."),
+    click.option(
+        "--random-seed", "--seed", "random_seed", type=int, help="Random seed of the run."
+    ),
     click.option("--workers", type=int, help="Threads that prepare batches."),
 )
 search_options = _options(
@@ -470,7 +472,7 @@ def adapt(
     both = {
         "device": options["device"],
         "precision": options["precision"],
-        "seed": options["random_seed"],
+        "random_seed": options["random_seed"],
         "workers": options["workers"],
         "size": options["size"],
         "batch_size": options["batch"],
@@ -529,7 +531,7 @@ def report(run: Path, config_file: Path | None, assignments: tuple[str, ...]) ->
 
 def _training(options: dict[str, Any]) -> dict[str, Any]:
     """Rename options to the keys of the settings."""
-    names = {"batch": "batch_size", "random_seed": "seed"}
+    names = {"batch": "batch_size"}
     return {names.get(key, key): value for key, value in options.items()}
 
 

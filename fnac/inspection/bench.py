@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class BenchSettings:
     runs     timed runs of each file, after ``warmup`` runs that are not counted
     threads  threads of onnxruntime; default: its own choice
     """
+
+    section: ClassVar[str] = "bench"
 
     size: tuple[int, int] | None = None
     batch: int = 1

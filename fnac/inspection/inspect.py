@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fnac.passes.graph import Graph
 
@@ -13,12 +13,16 @@ from fnac.passes.graph import Graph
 class VerifySettings:
     """What to feed: image ``size`` (H, W; default the file's own, or smaller where it can be)."""
 
+    section: ClassVar[str] = "verify"
+
     size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class InspectSettings:
     """What to show of a seed: the candidates that search ``space`` gives it."""
+
+    section: ClassVar[str] = "inspect"
 
     space: str = "auto"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.cost import Profile, profile
@@ -14,6 +14,8 @@ from fnac.passes.graph import Graph
 @dataclasses.dataclass(frozen=True)
 class ProfileSettings:
     """How to count: image ``size`` (H, W; default the file's) and ``convention``."""
+
+    section: ClassVar[str] = "profile"
 
     size: tuple[int, int] | None = None
     convention: Literal["exact", "paper"] = "exact"

@@ -67,7 +67,7 @@ class SearchRun:
         _check_layers(module, space)
         self.fabric = open_fabric(settings, single_paths=True)
         whole = source.split("train")
-        halves = split(whole, settings.split, settings.seed)
+        halves = split(whole, settings.split, settings.random_seed)
         self.weight_data, self.alpha_data = (self._loader(half, i) for i, half in enumerate(halves))
         self.plan = settings.plan(self.weight_data.batches_per_epoch)
         self.module: ImportedModule = prepare_module(module, self.fabric, settings)  # type: ignore
@@ -81,7 +81,7 @@ class SearchRun:
             self.plan.total,
             self.weight_data.batches_per_epoch,
         )
-        self.sampler = PathSampler(settings.seed)
+        self.sampler = PathSampler(settings.random_seed)
         self.alphas = AlphaSteps(
             self.fabric,
             self.weights.network,
@@ -103,7 +103,7 @@ class SearchRun:
         }
 
     def _loader(self, half: Any, number: int) -> EpochLoader:
-        seed = 2 * self.settings.seed + number
+        seed = 2 * self.settings.random_seed + number
         return training_loader(
             half, self.task, self.graph.manifest, self.settings, self.fabric, seed
         )
@@ -112,7 +112,7 @@ class SearchRun:
 
     def begin(self) -> None:
         """Start from the file's weights, with alphas of 1e-3 * randn."""
-        generator = torch.Generator("cpu").manual_seed(self.settings.seed)
+        generator = torch.Generator("cpu").manual_seed(self.settings.random_seed)
         with torch.no_grad():
             for alpha in self.alphas.alphas:
                 alpha.copy_(1e-3 * torch.randn(alpha.shape, generator=generator))
@@ -203,7 +203,7 @@ class SearchRun:
         path = self.sampler.uniform(sizes) if warm else self.sampler.multinomial(self.alphas.alphas)
         for point, index in zip(self.alphas.points, path, strict=True):
             point.choose(index)
-        seed_step(self.settings.seed, 2 * step, self.fabric.global_rank)
+        seed_step(self.settings.random_seed, 2 * step, self.fabric.global_rank)
         loss = self.weights.step(step, *batch)
         self.trace.add(
             loss,
@@ -218,7 +218,7 @@ class SearchRun:
 
     def _alpha_step(self, step: int, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         number = self.plan.alpha_steps_before(step)
-        seed_step(self.settings.seed, 2 * step + 1, self.fabric.global_rank)
+        seed_step(self.settings.random_seed, 2 * step + 1, self.fabric.global_rank)
         outcome = self.alphas.step(number, *self._to_device(next(batches)), self.steering)
         self.lambda_ = outcome.lambda_
         probabilities = softmax_rows(self.alphas.rows())

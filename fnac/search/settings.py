@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fnac.data.batches import BatchSettings
 from fnac.errors import UsageError
-from fnac.training.optimizers import OptimizerSettings
-from fnac.training.runtime import RuntimeSettings
+from fnac.training.settings import OptimizerSettings, RuntimeSettings
 
 PAPER_ALPHA_LR = 3e-4
 
@@ -17,6 +16,8 @@ PAPER_ALPHA_LR = 3e-4
 @dataclasses.dataclass(frozen=True)
 class SearchSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
     """Settings of the architecture search; those of the weights' optimiser hold for its weights."""
+
+    section: ClassVar[str] = "search"
 
     epochs: int = 14
     """Passes over the weights' part of the training set, warm-up included."""

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 @dataclasses.dataclass(frozen=True)
 class DeriveSettings:
     """Settings of the final choice."""
+
+    section: ClassVar[str] = "derive"
 
     use_at_least: float = 0.95
     """Share of the budget that the choice must use, where some architecture does."""

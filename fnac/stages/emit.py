@@ -14,7 +14,7 @@ import io
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from fnac.passes.emit.attach_keypoints import AttachKeypoints
 from fnac.passes.emit.attach_postprocess import AttachPostprocess
 from fnac.passes.emit.clean import Clean
 from fnac.passes.emit.convert_float16 import ConvertFloat16
+from fnac.passes.emit.detector_answers import DetectorAnswers
 from fnac.passes.emit.fold_batchnorm import FoldBatchNorm
 from fnac.passes.emit.make_size_symbolic import MakeSizeSymbolic
 from fnac.passes.files import write_atomically
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class EmitSettings:
+class EmitSettings(DetectorAnswers):
     """How to emit. Fields are the options of ``fnac emit``.
 
     ``no_postprocess``  leave the raw outputs (logits, box deltas, heatmaps)
@@ -48,13 +49,11 @@ class EmitSettings:
     ``fp16``            store and compute in float16; inputs and outputs stay float32
     ``int8``            quantize, calibrated on pictures of ``--data``
     ``calibration``     pictures that int8 is calibrated on
-    ``iou``             detection: boxes of one class that overlap more are one object
-    ``score``           detection: boxes with a lower score are dropped
-    ``candidates``      detection: anchors of a picture that are looked at, best first
-    ``detections``      detection: rows of boxes that come out
     ``size``            (H, W) the MAdds are counted at; None: the file's own
     ``no_verify``       skip the proof after every pass
     """
+
+    section: ClassVar[str] = "emit"
 
     no_postprocess: bool = False
     labels: str = "int64"
@@ -62,10 +61,6 @@ class EmitSettings:
     fp16: bool = False
     int8: bool = False
     calibration: int = 100
-    iou: float = 0.5
-    score: float = 0.05
-    candidates: int = 1000
-    detections: int = 100
     size: tuple[int, int] | None = None
     no_verify: bool = False
 
@@ -76,13 +71,9 @@ class EmitSettings:
         if self.labels not in ("int64", "uint8"):
             raise UsageError(f"labels={self.labels}; int64 or uint8 is wanted")
         try:
-            self.attach_detections()
+            super().__post_init__()
         except ValueError as error:
             raise UsageError(str(error)) from error
-
-    def attach_detections(self) -> AttachDetections:
-        """Return what stands behind a detector."""
-        return AttachDetections(self.iou, self.score, self.candidates, self.detections)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +111,7 @@ def pipeline(graph: Graph, settings: EmitSettings) -> list[Pass]:
         case "seg":  # float16 last: it casts whatever the outputs are by then
             return [*passes, AttachPostprocess(dtype=settings.labels), *halves]
         case "det":  # boxes stay in float32: in float16 a corner at 1000 is half a pixel off
-            return [*passes, *halves, settings.attach_detections()]
+            return [*passes, *halves, AttachDetections(**dataclasses.asdict(settings.answers()))]
         case "pose":  # pixels of the input as well
             return [*passes, *halves, AttachKeypoints()]
     return passes + halves

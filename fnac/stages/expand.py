@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.cost import profile
@@ -78,6 +78,8 @@ class ExpandSettings:
                       behind all that can have one, for a plain network that does not show it
     ``random_seed``   of the head, the alphas and strategies that draw
     """
+
+    section: ClassVar[str] = "expand"
 
     task: str | None = None
     head: str | None = None
@@ -187,7 +189,7 @@ def prepare_seed(
     if settings.remap == "random":
         from fnac.passes.grow.randomize import Randomize
 
-        manager.run([Randomize(seed=settings.random_seed)], made)
+        manager.run([Randomize(random_seed=settings.random_seed)], made)
     made.refresh_shapes()
     made.name_batch()
     cost = profile(made)
@@ -321,7 +323,7 @@ def mixing_pass(graph: Graph, settings: ExpandSettings, task: str | None = None)
         depths=depths,
         skip=space.skip,
         strategy=settings.remap,
-        seed=settings.random_seed,
+        random_seed=settings.random_seed,
     )
 
 

@@ -19,7 +19,7 @@ from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
 from fnac.tasks.base import Task
 from fnac.tasks.network_check import check_pictures
-from fnac.training.optimizers import for_batch
+from fnac.training.settings import for_batch
 
 
 def search(

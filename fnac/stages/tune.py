@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 from fnac.config import as_plain
-from fnac.data.batches import BatchSettings
 from fnac.data.source import DataSource
 from fnac.errors import UsageError
 from fnac.importer import import_onnx, write_back
 from fnac.passes.graph import Graph
 from fnac.progress import StepProgress
 from fnac.stages.evaluate import evaluate_module
+from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.network_check import check_pictures
 from fnac.training.checkpoints import (
@@ -32,46 +32,20 @@ from fnac.training.checkpoints import (
     restore_precision,
     save_checkpoint,
 )
-from fnac.training.optimizers import OptimizerSettings, for_batch
 from fnac.training.run_log import CsvLog, LossTrace
 from fnac.training.runtime import (
-    RuntimeSettings,
     open_fabric,
     prepare_module,
     same_buffers,
     seed_step,
     training_loader,
 )
+from fnac.training.settings import for_batch
 from fnac.training.weight_steps import open_weight_steps, to_device
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("step", "epoch", "loss", "lr", "head_lr")
-
-
-@dataclasses.dataclass(frozen=True)
-class TuneSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
-    """Settings of parameter adaptation."""
-
-    epochs: int = 12
-    """Passes over the training set."""
-    steps: int | None = None
-    """Steps instead of epochs."""
-    eval_every: int = 1
-    """Epochs between two evaluations on the validation set; there is always one at the end."""
-    recalibrate_bn: int = 0
-    """Batches over which BN statistics are averaged anew before the first step; 0: not at all."""
-    freeze_bn: bool = False
-    """Train with the running statistics of BN and leave its parameters (after recalibration)."""
-
-    def __post_init__(self) -> None:
-        OptimizerSettings.__post_init__(self)
-        BatchSettings.__post_init__(self)
-        RuntimeSettings.__post_init__(self)
-        if self.epochs < 1 or (self.steps is not None and self.steps < 1):
-            raise UsageError("epochs, steps: wanted at least 1")
-        if self.eval_every < 1:
-            raise UsageError(f"eval_every {self.eval_every}: wanted at least 1 epoch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +91,7 @@ def tune(
     settings = for_batch(settings, settings.batch_size)
     fabric = open_fabric(settings)
     train = source.split("train")
-    loader = training_loader(train, task, graph.manifest, settings, fabric, settings.seed)
+    loader = training_loader(train, task, graph.manifest, settings, fabric, settings.random_seed)
     per_epoch = loader.batches_per_epoch
     total = settings.steps or settings.epochs * per_epoch
     plain = prepare_module(module, fabric, settings)
@@ -179,7 +153,7 @@ def tune(
 
     with StepProgress("tune", total, start=start, shown=fabric.is_global_zero) as progress:
         for step, batch in enumerate(loader.iterate(start, total), start):
-            seed_step(settings.seed, step, fabric.global_rank)
+            seed_step(settings.random_seed, step, fabric.global_rank)
             loss = weights.step(step, *to_device(fabric, batch, settings.channels_last))
             epoch, done = step // per_epoch, step + 1
             trace.add(loss, step=done, epoch=epoch, lr=weights.lr, head_lr=weights.head_lr)

@@ -6,43 +6,48 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fnac.config import build
 from fnac.errors import UsageError
+
+from .settings import (
+    ClassificationSettings,
+    DetectionSettings,
+    PoseSettings,
+    SegmentationSettings,
+    TaskSettings,
+)
 
 if TYPE_CHECKING:
     from fnac.data.source import DataSource
     from fnac.tasks.base import Task
 
-TASKS = {
-    "seg": "fnac.tasks.segmentation",
-    "det": "fnac.tasks.detection.task",
-    "pose": "fnac.tasks.pose.task",
-    "cls": "fnac.tasks.classification",
+TASKS: dict[str, tuple[str, type[TaskSettings]]] = {
+    "seg": ("fnac.tasks.segmentation", SegmentationSettings),
+    "det": ("fnac.tasks.detection.task", DetectionSettings),
+    "pose": ("fnac.tasks.pose.task", PoseSettings),
+    "cls": ("fnac.tasks.classification", ClassificationSettings),
 }
-"""Task -> module with ``Settings`` (section ``task`` of a configuration) and ``open_task``."""
+"""Task -> the module with its ``open_task``, and its settings (section ``task``)."""
 
 
 def make_task(
     name: str,
     source: DataSource,
     manifest: Mapping[str, Any] | None = None,
-    section: Mapping[str, Any] | None = None,
+    settings: TaskSettings | None = None,
 ) -> Task:
     """Return the task ``name`` on the classes of ``source``.
 
     manifest  of the network to be trained or measured, where there is one (anchors are in it)
-    section   settings of the task, as ``--set task.key=value`` gives them
+    settings  of this task; None: its defaults
     """
-    task: Task = _module(name).open_task(task_settings(name, section or {}), source, manifest or {})
+    kind = settings_kind(name)
+    module = importlib.import_module(TASKS[name][0])
+    task: Task = module.open_task(settings or kind(), source, manifest or {})
     return task
 
 
-def task_settings(name: str, section: Mapping[str, Any]) -> Any:
-    """Fill the settings of a task; raises UsageError for what it has not."""
-    return build(_module(name).Settings, section, "task")
-
-
-def _module(name: str) -> Any:
+def settings_kind(name: str) -> type[TaskSettings]:
+    """Return the settings class of a task; UsageError names the tasks there are."""
     if name not in TASKS:
-        raise UsageError(f"--task {name}: there is none of this name; known: {', '.join(TASKS)}")
-    return importlib.import_module(TASKS[name])
+        raise UsageError(f"--task {name}: no such task; known: {', '.join(TASKS)}")
+    return TASKS[name][1]

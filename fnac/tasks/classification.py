@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +26,14 @@ from .base import Manifest, Outputs, Scores, Size
 from .network_check import check_count
 from .panels import write_png
 from .segmentation import whole_picture_transform
+from .settings import ClassificationSettings
 
 TOP = 5
 PICTURE_SIDE = 192
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the classification task."""
-
-    label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise UsageError(f"label_smoothing {self.label_smoothing:g}: wanted 0 up to below 1")
-
-
 def open_task(
-    settings: Settings, source: DataSource, manifest: Mapping[str, Any]
+    settings: ClassificationSettings, source: DataSource, manifest: Mapping[str, Any]
 ) -> Classification:
     """Return the task on the classes of ``source``."""
     return Classification(tuple(source.classes), settings)
@@ -55,7 +44,7 @@ class Classification:
     """The task ``cls``; ``classes`` are the class names in the order of their ids."""
 
     classes: tuple[str, ...]
-    settings: Settings = Settings()
+    settings: ClassificationSettings = field(default_factory=ClassificationSettings)
     name: str = "cls"
     metric: str = "top-1"
     output_names: tuple[str, ...] = ("logits",)

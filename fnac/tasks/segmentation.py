@@ -23,14 +23,12 @@ from .base import Manifest, Outputs, Scores, Size
 from .mean_iou import MeanIoU
 from .network_check import check_count
 from .panels import draw_panel, write_png
+from .settings import SegmentationSettings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Segmentation has no settings of its own."""
-
-
-def open_task(settings: Settings, source: DataSource, manifest: Mapping[str, Any]) -> Segmentation:
+def open_task(
+    settings: SegmentationSettings, source: DataSource, manifest: Mapping[str, Any]
+) -> Segmentation:
     """Return the task on the classes of ``source``."""
     return Segmentation(tuple(source.classes))
 

@@ -1,4 +1,4 @@
-"""What search and tune share: devices, batches, seeds.
+"""What search and tune share: devices, batches, random seeds.
 
 Everything a step draws at random comes from (seed, step, rank) or from a generator whose state is
 in the checkpoint; learning rates and batches are functions of the step. So a checkpoint of
@@ -7,12 +7,11 @@ weights, optimisers and counters is enough to continue bit for bit.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from fnac.data.loader import EpochLoader
 from fnac.data.source import Dataset
 from fnac.errors import UsageError
 from fnac.training.heap import keep_freed_memory
+from fnac.training.settings import RuntimeSettings
 
 if TYPE_CHECKING:
     from fnac.tasks.base import Task
@@ -32,35 +32,6 @@ if TYPE_CHECKING:
 # The others wait in a barrier while the first process expands, evaluates or reports: NCCL's own
 # 10 minutes would kill the job.
 BARRIER_TIMEOUT = timedelta(hours=6)
-
-
-@dataclasses.dataclass(frozen=True)
-class RuntimeSettings:
-    """Where and how a training run computes."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """CUDA where there is one, or as said; several processes are started with torchrun."""
-    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
-    """Arithmetic of forward and backward."""
-    seed: int = 0
-    """Of order, augmentation, sampled paths and dropout."""
-    sync_bn: bool = True
-    """Compute BN statistics over all processes (CUDA only)."""
-    channels_last: bool = False
-    """Store activations pixel by pixel: faster on some devices."""
-    deterministic: bool = False
-    """Only algorithms that repeat to the bit on CUDA (the CPU's always do); slower."""
-    checkpoint_every: int = 100
-    """Steps between checkpoints; there is one at every end of an epoch as well."""
-    log_every: int = 10
-    """Steps between two looks at the losses; every step is logged."""
-
-    def __post_init__(self) -> None:
-        for name in ("checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} {getattr(self, name)}: wanted at least 1 step")
-        if self.seed < 0:
-            raise UsageError(f"seed {self.seed}: wanted zero or more")
 
 
 def open_fabric(settings: RuntimeSettings, *, single_paths: bool = False) -> Fabric:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from fnac.tasks.base import Task
-from fnac.training.optimizers import OptimizerSettings, make_optimizer, set_learning_rates
+from fnac.training.optimizers import make_optimizer, set_learning_rates
+from fnac.training.settings import OptimizerSettings
 
 
 @dataclasses.dataclass

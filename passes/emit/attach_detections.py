@@ -14,6 +14,7 @@ from ..graph import Graph, Shape
 from ..graph.node_maker import NodeMaker
 from .anchor_nodes import anchor_nodes
 from .anchors import LARGEST_LOG_SCALE, AnchorSpec, anchor_boxes
+from .detector_answers import DetectorAnswers
 
 KIND = "detections"
 POSTPROCESS = "postprocess"
@@ -21,7 +22,7 @@ SINCE = 13  # Softmax along one axis, GatherND with a batch
 
 
 @dataclasses.dataclass(frozen=True)
-class AttachDetections(Pass):
+class AttachDetections(DetectorAnswers, Pass):
     """Decode a detector's outputs into boxes and suppress the doubles.
 
     Matches  two outputs, class logits (N, A, C) and box deltas (N, A, 4), in this order, and the
@@ -43,20 +44,6 @@ class AttachDetections(Pass):
 
     name: ClassVar[str] = "attach-detections"
     keeps: ClassVar[Keeps] = Keeps.NOTHING
-
-    iou: float = 0.5
-    score: float = 0.05
-    candidates: int = 1000
-    detections: int = 100
-
-    def __post_init__(self) -> None:
-        """Refuse what can give no detections."""
-        if not 0 <= self.iou <= 1 or not 0 <= self.score < 1:
-            raise ValueError(f"iou={self.iou:g}, score={self.score:g}; 0 to 1 is wanted")
-        if self.candidates < 1 or self.detections < 1:
-            raise ValueError(
-                f"candidates={self.candidates}, detections={self.detections}; at least 1 is wanted"
-            )
 
     def run(self, graph: Graph) -> Report:
         """See the class; raises UnsupportedGraphError for anchors that cannot be read."""

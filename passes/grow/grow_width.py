@@ -26,7 +26,7 @@ class GrowWidth(Pass):
     Keeps    interface, and outputs under every strategy but ``random``: what the projection reads
              of new channels is zero (``fna``, ``fna-live``) or shared out (``net2net``).
 
-    seed  random seed of the strategies that draw
+    random_seed  of the strategies that draw
     """
 
     name: ClassVar[str] = "grow-width"
@@ -34,7 +34,7 @@ class GrowWidth(Pass):
 
     expansion: int = 6
     strategy: str = "fna"
-    seed: int = 0
+    random_seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse an unknown strategy."""
@@ -46,7 +46,7 @@ class GrowWidth(Pass):
         structure = find_blocks(graph)
         report.left.update(structure.left)
         for number, block in enumerate(structure.blocks):
-            rng = np.random.default_rng([self.seed, number])
+            rng = np.random.default_rng([self.random_seed, number])
             report.note(block.node_name, self._widen(graph, block, rng, report))
         return report
 

@@ -24,18 +24,18 @@ class Randomize(Pass):
     Changes  weights become He-normal, biases 0, batch normalisations the identity.
     Keeps    interface.
 
-    seed  random seed
+    random_seed  of what is drawn
     """
 
     name: ClassVar[str] = "randomize"
     keeps: ClassVar[Keeps] = Keeps.INTERFACE
 
-    seed: int = 0
+    random_seed: int = 0
 
     def run(self, graph: Graph) -> Report:
         """Replace the weights in place."""
         report = Report()
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(self.random_seed)
         done: set[int] = set()
         for node in graph.nodes:
             if node.metadata.get("fnac.part") == "head":

@@ -31,7 +31,7 @@ class ReplaceClasses(Pass):
              is trained are logits. Further outputs go.
     Keeps    nothing.
 
-    seed  random seed of the start
+    random_seed  of the start
     """
 
     name: ClassVar[str] = "replace-classes"
@@ -39,7 +39,7 @@ class ReplaceClasses(Pass):
 
     classes: int = 2
     output: str = "logits"
-    seed: int = 0
+    random_seed: int = 0
 
     def run(self, graph: Graph) -> Report:
         """Change in place. Raises UnsupportedGraphError if no such layer ends the network."""
@@ -81,7 +81,7 @@ class ReplaceClasses(Pass):
         return node, behind
 
     def _start_anew(self, graph: Graph, layer: gs.Node, report: Report) -> None:
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(self.random_seed)
         weight = np.asarray(stored(layer.inputs[1]))
         across = layer.op == "Gemm" and not layer.attrs.get("transB", 0)
         rows = weight.T if across else weight

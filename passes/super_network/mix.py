@@ -51,7 +51,7 @@ class Mix(Pass):
     depths               layers of each searchable stage, in order; () leaves the seed's depths
     skip                 offer ``skip`` behind the first layer of a stage
     strategy             remapping strategy by name
-    seed                 random seed of alphas and of strategies that draw
+    random_seed          of alphas and of strategies that draw
     size                 HxW at which candidates are costed, for a file that does not say
     """
 
@@ -65,7 +65,7 @@ class Mix(Pass):
     depths: tuple[int, ...] = ()
     skip: bool = True
     strategy: str = "fna"
-    seed: int = 0
+    random_seed: int = 0
     size: str = ""
 
     def __post_init__(self) -> None:
@@ -85,7 +85,7 @@ class Mix(Pass):
         report.left.update(structure.left)
         if structure.searchable:
             self._state_size(graph)
-        mixer = Mixer(graph, how, self.seed, report)
+        mixer = Mixer(graph, how, self.random_seed, report)
         for layer in list(self._offer().layers(structure)):
             mixer.mix(layer)
         for block in structure.blocks:

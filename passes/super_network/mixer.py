@@ -22,10 +22,10 @@ ALPHA_SCALE = 1e-3  # the authors' released code
 class Mixer:
     """Builds choice points; the graph's node list is put together once at the end."""
 
-    def __init__(self, graph: Graph, how: Strategy, seed: int, report: Report) -> None:
+    def __init__(self, graph: Graph, how: Strategy, random_seed: int, report: Report) -> None:
         self.graph = graph
         self.how = how
-        self.seed = seed
+        self.random_seed = random_seed
         self.report = report
         self.layers: list[Layer] = []
         self.regions: list[list[list[gs.Node]]] = []
@@ -62,7 +62,7 @@ class Mixer:
             elif candidate.name == layer.seed_choice:
                 built = self._keep(block, candidate)
             else:
-                draw = np.random.default_rng([self.seed, len(self.regions), index])
+                draw = np.random.default_rng([self.random_seed, len(self.regions), index])
                 built = self._twin(layer, candidate, entry, draw)
             for node in built.nodes:
                 node.metadata["fnac.layer"] = layer.name
@@ -112,7 +112,7 @@ class Mixer:
     def _sum(self, layer: Layer, outputs: list[gs.Tensor], mixed: gs.Tensor) -> list[gs.Node]:
         """Return the nodes of Eq. 7, from the alphas to the tensor ``mixed``."""
         name, count, dtype = layer.name, len(outputs), layer.block.dtype
-        rng = np.random.default_rng([self.seed, len(self.regions)])
+        rng = np.random.default_rng([self.random_seed, len(self.regions)])
         alpha = (ALPHA_SCALE * rng.standard_normal(count)).astype(dtype)
         stored = gs.Constant(self.graph.new_name(f"{name}.alpha"), alpha)
         self.report.initializers[stored.name] = "fresh: 1e-3 * randn"

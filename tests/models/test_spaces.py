@@ -17,8 +17,8 @@ from fnac.search.settings import SearchSettings
 from fnac.stages.emit import EmitSettings
 from fnac.stages.expand import ExpandSettings
 from fnac.stages.exporting.settings import ExportSettings
-from fnac.stages.tune import TuneSettings
-from fnac.tasks import task_settings
+from fnac.stages.tune_settings import TuneSettings
+from fnac.tasks import settings_kind
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_an_unknown_space_names_those_there_are() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_settings_of_a_recipe_are_settings(name: str) -> None:
     recipe = load_recipe(name)
-    task_settings(recipe["expand"]["task"], recipe.pop("task", {}))
+    build(settings_kind(recipe["expand"]["task"]), recipe.pop("task", {}), "task")
     kinds: dict[str, type[Any]] = {
         "adapt": AdaptSettings,
         "export": ExportSettings,

@@ -22,6 +22,7 @@ from fnac.stages.export import export_seed
 from fnac.stages.exporting.settings import ExportSettings
 from fnac.tasks import make_task
 from fnac.tasks.detection.evaluation import unstacked
+from fnac.tasks.settings import DetectionSettings
 
 CLASSES = ("person", "car", "dog")
 LOW = 0.004
@@ -72,7 +73,9 @@ def test_the_emitted_file_finds_what_torch_finds(
     manifest = graph.manifest
     assert AnchorSpec.read(manifest["anchors"]).count(size) == graph.outputs[0].shape[1]
     source = read_coco(shared_data / "fixtures" / "coco", classes=CLASSES)
-    task = make_task("det", source, manifest, {"resize": resize, "score": LOW, "candidates": 9999})
+    task = make_task(
+        "det", source, manifest, DetectionSettings(resize=resize, score=LOW, candidates=9999)
+    )
     module = import_onnx(graph.to_model()).eval()
     emitting = EmitSettings(score=LOW, candidates=9999, any_size=resize == "sides")
     path = emit(graph.save(tmp_path / "m.onnx"), tmp_path / "model.onnx", emitting).path

@@ -137,7 +137,7 @@ def _die_at(patch: pytest.MonkeyPatch, step: int) -> None:
 def test_another_seed_is_another_search(tmp_path: Path) -> None:
     """The test above can fail: nothing else makes two runs equal."""
     run(tmp_path / "a")
-    run(tmp_path / "b", {"seed": 1})
+    run(tmp_path / "b", {"random_seed": 1})
     a, b = ((tmp_path / x / "searched.onnx").read_bytes() for x in "ab")
     assert a != b
 

@@ -16,8 +16,9 @@ from fnac.stages.emit import EmitSettings, emit
 from fnac.stages.evaluate import evaluate_onnx
 from fnac.stages.export import export_seed
 from fnac.stages.exporting.settings import ExportSettings
-from fnac.stages.tune import TuneResult, TuneSettings, tune
-from fnac.tasks import make_task
+from fnac.stages.tune import TuneResult, tune
+from fnac.stages.tune_settings import TuneSettings
+from fnac.tasks import make_task, settings_kind
 
 STILL: dict[str, Any] = {
     "optimizer": "adam",
@@ -86,7 +87,9 @@ def learnt(
     """Tune the bundled seed; return the result and the metric of the emitted file."""
     graph = export_seed(export)
     source = open_data(spec, str(export.task))
-    task = make_task(str(export.task), source, graph.manifest, section)
+    task = make_task(
+        str(export.task), source, graph.manifest, settings_kind(str(export.task))(**section)
+    )
     model = graph.save(root / "seed.onnx")
     result = tune(model, source, task, root / "target.onnx", root / "tune", settings)
     made = emit(result.output, root / "model.onnx", EmitSettings()).path

@@ -16,9 +16,10 @@ from fnac.errors import UsageError
 from fnac.importer import import_onnx, write_back
 from fnac.passes.graph import Graph
 from fnac.passes.super_network.choose import choose
-from fnac.stages.tune import TuneResult, TuneSettings, recalibrate_bn, tune
+from fnac.stages.tune import TuneResult, recalibrate_bn, tune
+from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.segmentation import Segmentation
-from fnac.training.optimizers import OptimizerSettings, for_batch
+from fnac.training.settings import OptimizerSettings, for_batch
 from tests.support.super_networks import CLASSES, SIZE, SquaresSource, tiny_super
 
 BASE: dict[str, Any] = {

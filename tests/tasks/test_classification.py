@@ -16,7 +16,8 @@ from fnac.data.readers.class_folders import read_class_folders
 from fnac.data.transforms.classes import cut_to_shape
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 from fnac.tasks import make_task
-from fnac.tasks.classification import Classification, Settings
+from fnac.tasks.classification import Classification
+from fnac.tasks.settings import ClassificationSettings
 from tests.support.persons import write_picture
 
 TASK = Classification(("ape", "bee", "cat"))
@@ -34,12 +35,12 @@ def test_loss_is_cross_entropy() -> None:
     loss.backward()
     assert logits.grad is not None
     assert TASK.loss((logits.half(),), targets, (8, 8)).dtype == torch.float32
-    smooth = Classification(TASK.classes, Settings(label_smoothing=0.1))
+    smooth = Classification(TASK.classes, ClassificationSettings(label_smoothing=0.1))
     assert smooth.loss(logits, targets, (8, 8)) != loss
     with pytest.raises(TrainingError, match=r"found \(4, 2\); wanted logits \(4, 3\)"):
         TASK.loss(logits[:, :2], targets, (8, 8))
     with pytest.raises(UsageError, match="label_smoothing 1: wanted 0 up to below 1"):
-        Settings(label_smoothing=1)
+        ClassificationSettings(label_smoothing=1)
 
 
 def test_top_1_by_hand() -> None:

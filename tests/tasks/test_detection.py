@@ -16,17 +16,19 @@ from torchvision.models.detection.retinanet import RetinaNetClassificationHead
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
+from fnac.config import build
 from fnac.data.batches import BatchSettings
 from fnac.data.loader import Subset
 from fnac.data.readers.coco import read_coco
 from fnac.data.sets.boxes import BoxDataset
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 from fnac.passes.emit.anchors import AnchorSpec, anchor_boxes
-from fnac.tasks import make_task
+from fnac.tasks import make_task, settings_kind
 from fnac.tasks.detection.coco_metric import Found, Truth, coco_results, coco_scores, coco_truth
 from fnac.tasks.detection.decoding import encode_boxes
 from fnac.tasks.detection.losses import focal_losses, match_anchors, mining_losses
-from fnac.tasks.detection.task import Detection, Settings
+from fnac.tasks.detection.task import Detection
+from fnac.tasks.settings import DetectionSettings
 from tests.data.test_boxes import coco_folder
 
 SIZE = (64, 96)
@@ -309,7 +311,7 @@ def test_perfect_outputs_are_perfect_in_the_pixels_of_the_originals(
 ) -> None:
     source = read_coco(shared_data / "bccd")
     manifest = {"anchors": anchors, "preprocessing": PREPROCESSING}
-    task = make_task("det", source, manifest, {"resize": resize})
+    task = make_task("det", source, manifest, DetectionSettings(resize=resize))
     assert isinstance(task, Detection)
     whole = source.split("val")
     dataset = Subset(whole, tuple(range(30, 34)))
@@ -357,7 +359,7 @@ def test_training_samples_and_the_cache(tmp_path: Path) -> None:
 def test_pictures_of_several_sizes_are_padded_to_32(tmp_path: Path) -> None:
     source = read_coco(coco_folder(tmp_path))
     manifest = {"anchors": ANCHORS, "size": [40, 60], "preprocessing": PREPROCESSING}
-    task = make_task("det", source, manifest, {"resize": "sides"})
+    task = make_task("det", source, manifest, DetectionSettings(resize="sides"))
     transform = task.eval_transform((40, 60), manifest)
     images, _ = task.collate([transform(*source.split("train")[i]) for i in range(2)])
     assert tuple(images.shape) == (2, 3, 64, 64)  # 30x60 and 40x40 before
@@ -386,5 +388,5 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 pictures without an object"):
         evaluation.compute()
     with pytest.raises(UsageError, match=r"task.resize"):
-        make_task("det", source, {}, {"resize": "squash"})
-    assert Settings().detections == 100
+        build(settings_kind("det"), {"resize": "squash"}, "task")
+    assert DetectionSettings().detections == 100

@@ -23,7 +23,8 @@ from fnac.tasks import make_task
 from fnac.tasks.panels import GAP_PIXELS
 from fnac.tasks.pose.correct_joints import CorrectJoints
 from fnac.tasks.pose.heatmaps import decode_heatmaps, gaussian_heatmaps, unmirror
-from fnac.tasks.pose.task import Pose, Settings
+from fnac.tasks.pose.task import Pose
+from fnac.tasks.settings import PoseSettings
 from tests.support.persons import coco_person, mpii_person, write_coco, write_mpii
 
 PAIR = JointSet(("left_hand", "right_hand", "nose"), ((0, 2), (1, 2)), "PCK@0.2", torso=(0, 1))
@@ -232,7 +233,7 @@ def test_coco_ap_is_what_another_evaluator_says(shared_data: Path) -> None:
 
 
 def test_flip_test_averages_two_runs() -> None:
-    task = Pose(PAIR, Settings(flip_test=True))
+    task = Pose(PAIR, PoseSettings(flip_test=True))
     seen: list[Tensor] = []
 
     def network(images: Tensor) -> dict[str, Tensor]:
@@ -260,7 +261,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedGraphError, match=r"wanted heatmaps \(N, 3, h, w\), or keypoi"):
         TASK.found({"y": torch.zeros(1, 4)}, (32, 32), "m.onnx")
     with pytest.raises(UsageError, match="sigma 0: wanted a number of cells above zero"):
-        Settings(sigma=0)
+        PoseSettings(sigma=0)
     with pytest.raises(DataError, match=r"no joint can be measured in PCK@0.2: wanted labelled"):
         TASK.evaluation([], (32, 32), MANIFEST).compute()  # type: ignore[arg-type]
 

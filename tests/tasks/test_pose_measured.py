@@ -16,6 +16,7 @@ from fnac.passes.graph import Graph
 from fnac.stages.emit import EmitSettings, emit
 from fnac.stages.evaluate import EvalResult, evaluate_module, evaluate_onnx, predict_first
 from fnac.tasks import make_task
+from fnac.tasks.settings import PoseSettings
 from tests.support.graphs import graph
 from tests.support.persons import coco_person, write_coco
 
@@ -85,7 +86,7 @@ def test_flip_test_in_both_runtimes(tmp_path: Path) -> None:
     target = network(tmp_path / "target.onnx", weight, 64)
     g = Graph.load(target)
     plain = make_task("pose", source, g.manifest)
-    flipped = make_task("pose", source, g.manifest, {"flip_test": True})
+    flipped = make_task("pose", source, g.manifest, PoseSettings(flip_test=True))
     module = import_onnx(g.to_model())
     in_torch = evaluate_module(module, source, flipped, manifest=g.manifest)
     in_onnx = evaluate_onnx(target, source, flipped, shown=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from fnac.errors import UsageError
 from fnac.stages.opening.task_head import check_head
@@ -27,6 +27,8 @@ class ExportSettings:
     ``output_stride``  of the backbone under a dense head: 8, 16 or 32; None: 16
     ``random_seed``    of everything that starts random
     """
+
+    section: ClassVar[str] = "export"
 
     seed: str = "mobilenetv2"
     weights: str | None = None

@@ -125,7 +125,7 @@ def keep_own_head(
     when no layer that could be replaced ends the network, or it leaves no maps (no rows for cls).
     """
     output = OWN_OUTPUTS[task]
-    manager.run([ReplaceClasses(classes=classes, output=output, seed=random_seed)], graph)
+    manager.run([ReplaceClasses(classes=classes, output=output, random_seed=random_seed)], graph)
     shape = graph.outputs[0].shape
     rank = 2 if task == "cls" else 4
     if shape is not None and len(shape) != rank:

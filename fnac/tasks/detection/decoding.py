@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from fnac.passes.emit.anchors import LARGEST_LOG_SCALE, AnchorSpec
+from fnac.passes.emit.detector_answers import DetectorAnswers
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,6 @@ class Detections:
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-
-
-@dataclass(frozen=True)
-class DetectionSettings:
-    """How detections are taken from the outputs; meanings as in ``attach-detections``."""
-
-    iou: float = 0.5
-    score: float = 0.05
-    candidates: int = 1000
-    detections: int = 100
 
 
 def class_scores(logits: Tensor, spec: AnchorSpec) -> Tensor:
@@ -75,7 +66,7 @@ def detect(
     anchors: Tensor,
     spec: AnchorSpec,
     size: tuple[int, int],
-    settings: DetectionSettings,
+    answers: DetectorAnswers,
 ) -> list[Detections]:
     """Return the detections of each picture of a batch.
 
@@ -83,12 +74,12 @@ def detect(
     """
     scores = class_scores(logits, spec)
     best = scores.max(dim=-1).values
-    order = best.topk(min(settings.candidates, best.shape[1]), dim=1).indices
+    order = best.topk(min(answers.candidates, best.shape[1]), dim=1).indices
     found = []
     for number, rows in enumerate(order):
         boxes = decode_boxes(deltas[number, rows], anchors[rows], spec, size)
-        place, label = (scores[number, rows] > settings.score).nonzero(as_tuple=True)
+        place, label = (scores[number, rows] > answers.score).nonzero(as_tuple=True)
         score = scores[number, rows][place, label]
-        kept = batched_nms(boxes[place], score, label, settings.iou)[: settings.detections]
+        kept = batched_nms(boxes[place], score, label, answers.iou)[: answers.detections]
         found.append(Detections(boxes[place][kept], score[kept], label[kept]))
     return found

@@ -18,7 +18,6 @@ from fnac.data.transforms.boxes import (
     BoxEvalTransform,
     BoxTrainTransform,
     Fit,
-    Mode,
     collate_boxes,
     resize_boxed,
 )
@@ -27,7 +26,8 @@ from fnac.passes.emit.anchors import AnchorSpec, anchor_boxes
 
 from ..base import Manifest, Outputs, Size
 from ..network_check import check_count
-from .decoding import DetectionSettings, detect
+from ..settings import DetectionSettings, Resize
+from .decoding import detect
 from .evaluation import ANSWERS, DetectionEvaluation, stacked, unstacked
 from .losses import focal_losses, mining_losses
 from .pictures import draw_boxes
@@ -35,25 +35,9 @@ from .pictures import draw_boxes
 RAW = ("class_logits", "box_deltas")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How pictures come to a detector, and detections from it."""
-
-    resize: Mode | None = None
-    """letterbox: padded to the size; stretch; sides: short and long at most as the size's."""
-    iou_crop: bool | None = None
-    """Cut out windows that overlap an object (SSD); None: for SSDLite."""
-    iou: float = 0.5
-    """Boxes of one class that overlap more are one object."""
-    score: float = 0.05
-    """Boxes with a lower score are dropped."""
-    candidates: int = 1000
-    """Anchors of a picture that are looked at, best first."""
-    detections: int = 100
-    """Boxes of a picture that count."""
-
-
-def open_task(settings: Settings, source: DataSource, manifest: Mapping[str, Any]) -> Detection:
+def open_task(
+    settings: DetectionSettings, source: DataSource, manifest: Mapping[str, Any]
+) -> Detection:
     """Return the task on the classes of ``source`` for the network of ``manifest``."""
     stored = manifest.get("anchors")
     spec = AnchorSpec.read(stored) if stored is not None else None
@@ -65,7 +49,7 @@ class Detection:
     """The task ``det``; ``classes`` in the order of their ids, ``spec``: the network's anchors."""
 
     classes: tuple[str, ...]
-    settings: Settings = Settings()
+    settings: DetectionSettings = field(default_factory=DetectionSettings)
     spec: AnchorSpec | None = None
     name: str = "det"
     metric: str = "mAP"
@@ -82,7 +66,7 @@ class Detection:
 
     def fit(self, size: Size, manifest: Manifest) -> Fit:
         """Return how whole pictures come to ``size``."""
-        usual: Mode = "stretch" if manifest.get("head") == "ssdlite" else "letterbox"
+        usual: Resize = "stretch" if manifest.get("head") == "ssdlite" else "letterbox"
         return Fit(size, self.settings.resize or usual)
 
     def train_transform(self, batches: BatchSettings, manifest: Manifest) -> BoxTrainTransform:
@@ -158,9 +142,7 @@ class Detection:
         except TrainingError as error:
             raise UnsupportedGraphError(str(error)) from error
         anchors = self._anchors_at(size, logits.device)
-        s = self.settings
-        wanted = DetectionSettings(s.iou, s.score, s.candidates, s.detections)
-        return stacked(detect(logits, deltas, anchors, spec, size, wanted))
+        return stacked(detect(logits, deltas, anchors, spec, size, self.settings.answers()))
 
     def evaluation(
         self, dataset: Dataset, size: Size, manifest: Manifest, where: str = "network"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageEr
 from ..base import Manifest, Outputs, Scores, Size
 from ..network_check import check_count
 from ..panels import write_png
+from ..settings import PoseSettings
 from .correct_joints import CorrectJoints
 from .heatmaps import decode_heatmaps, gaussian_heatmaps, unmirror
 from .keypoint_ap import KeypointAP
@@ -38,21 +39,7 @@ from .skeletons import draw_persons
 HEATMAPS, KEYPOINTS, SCORES = "heatmaps", "keypoints", "scores"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the pose task."""
-
-    sigma: float = 2.0
-    """Of the gaussians in target heatmaps, in cells of heatmaps of 64x64; never below one cell."""
-    flip_test: bool = False
-    """Measure on the mean of the heatmaps of a picture and of its mirror image."""
-
-    def __post_init__(self) -> None:
-        if not self.sigma > 0:
-            raise UsageError(f"sigma {self.sigma:g}: wanted a number of cells above zero")
-
-
-def open_task(settings: Settings, source: DataSource, manifest: Mapping[str, Any]) -> Pose:
+def open_task(settings: PoseSettings, source: DataSource, manifest: Mapping[str, Any]) -> Pose:
     """Return the task on the joints of ``source``; UsageError where it has none."""
     joints = getattr(source, "joints", None)
     if not isinstance(joints, JointSet):
@@ -65,7 +52,7 @@ class Pose:
     """The task ``pose`` on the K joints of a data set."""
 
     joints: JointSet
-    settings: Settings = Settings()
+    settings: PoseSettings = field(default_factory=PoseSettings)
     name: str = "pose"
     output_names: tuple[str, ...] = (HEATMAPS,)
 

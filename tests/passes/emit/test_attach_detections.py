@@ -12,11 +12,12 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from fnac.passes.cost import profile
 from fnac.passes.emit.anchors import AnchorSpec, anchor_boxes
 from fnac.passes.emit.attach_detections import AttachDetections
+from fnac.passes.emit.detector_answers import DetectorAnswers
 from fnac.passes.errors import PipelineError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.registry import parse_pipeline
-from fnac.tasks.detection.decoding import DetectionSettings, detect, encode_boxes
+from fnac.tasks.detection.decoding import detect, encode_boxes
 from tests.support.graphs import applied, graph, text
 
 ANCHORS: dict[str, Any] = {
@@ -99,7 +100,7 @@ def test_the_file_finds_what_torchvision_finds(
         wanted = reference(logits, deltas, spec, size)
         found = detect(
             torch.from_numpy(logits), torch.from_numpy(deltas),
-            torch.from_numpy(anchor_boxes(spec, size)), spec, size, DetectionSettings(),
+            torch.from_numpy(anchor_boxes(spec, size)), spec, size, DetectorAnswers(),
         )  # fmt: skip
         for number, (b, s, c) in enumerate(wanted):
             n = len(s)

@@ -228,8 +228,8 @@ def test_randomize_forgets_everything_but_the_head() -> None:
     for node in before.nodes:
         if node.name == "logits":
             node.metadata["fnac.part"] = "head"
-    after, report = applied(Randomize(seed=3), before)
-    again, _ = applied(Randomize(seed=3), before)
+    after, report = applied(Randomize(random_seed=3), before)
+    again, _ = applied(Randomize(random_seed=3), before)
     assert same_graph(after, again)
     old = {c.name: c.values for c in before.constants()}
     for constant in after.constants():
@@ -247,7 +247,7 @@ GROWTH: dict[str, Callable[[], Pass]] = {
     for text in (
         "widen-kernel{kernel=5}",
         "grow-width{expansion=3}",
-        "grow-width{expansion=3,strategy=fna-live,seed=2}",
+        "grow-width{expansion=3,strategy=fna-live,random_seed=2}",
         "grow-depth{stage=1,depth=3}",
         "grow-depth{depth=3,variant=preserving}",
         "group-conv{kernel=5,groups=2}",

@@ -312,7 +312,7 @@ def test_no_choice_points_in_other_sums() -> None:
 def test_alphas_start_small_seeded_and_different() -> None:
     first, _ = applied(MIX, mbconv_network())
     again, _ = applied(MIX, mbconv_network())
-    other, _ = applied(Mix(kernels=(3, 5), expansions=(2, 3), depths=(3, 2), seed=1),
+    other, _ = applied(Mix(kernels=(3, 5), expansions=(2, 3), depths=(3, 2), random_seed=1),
                        mbconv_network())  # fmt: skip
 
     def alphas(g: Graph) -> np.ndarray:

@@ -1,0 +1,37 @@
+"""Settings of `fnac tune`. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from fnac.data.batches import BatchSettings
+from fnac.errors import UsageError
+from fnac.training.settings import OptimizerSettings, RuntimeSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
+    """Settings of parameter adaptation."""
+
+    section: ClassVar[str] = "tune"
+
+    epochs: int = 12
+    """Passes over the training set."""
+    steps: int | None = None
+    """Steps instead of epochs."""
+    eval_every: int = 1
+    """Epochs between two evaluations on the validation set; there is always one at the end."""
+    recalibrate_bn: int = 0
+    """Batches over which BN statistics are averaged anew before the first step; 0: not at all."""
+    freeze_bn: bool = False
+    """Train with the running statistics of BN and leave its parameters (after recalibration)."""
+
+    def __post_init__(self) -> None:
+        OptimizerSettings.__post_init__(self)
+        BatchSettings.__post_init__(self)
+        RuntimeSettings.__post_init__(self)
+        if self.epochs < 1 or (self.steps is not None and self.steps < 1):
+            raise UsageError("epochs, steps: wanted at least 1")
+        if self.eval_every < 1:
+            raise UsageError(f"eval_every {self.eval_every}: wanted at least 1 epoch")

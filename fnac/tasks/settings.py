@@ -1,0 +1,69 @@
+"""Settings of the tasks: section ``task`` of a configuration. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from fnac.errors import UsageError
+from fnac.passes.emit.detector_answers import DetectorAnswers
+
+Resize = Literal["letterbox", "stretch", "sides"]
+
+
+@dataclass(frozen=True)
+class SegmentationSettings:
+    """Segmentation has no settings of its own."""
+
+    section: ClassVar[str] = "task"
+
+
+@dataclass(frozen=True)
+class DetectionSettings(DetectorAnswers):
+    """How images come to a detector, and detections from it."""
+
+    section: ClassVar[str] = "task"
+
+    resize: Resize | None = None
+    """letterbox: padded to the size; stretch; sides: short and long at most as the size's."""
+    iou_crop: bool | None = None
+    """Cut out windows that overlap an object (SSD); None: for SSDLite."""
+
+    def __post_init__(self) -> None:
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class PoseSettings:
+    """Settings of the pose task."""
+
+    section: ClassVar[str] = "task"
+
+    sigma: float = 2.0
+    """Of the gaussians in target heatmaps, in cells of heatmaps of 64x64; never below one cell."""
+    flip_test: bool = False
+    """Measure on the mean of the heatmaps of an image and of its mirror image."""
+
+    def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise UsageError(f"sigma {self.sigma:g}: wanted a number of cells above zero")
+
+
+@dataclass(frozen=True)
+class ClassificationSettings:
+    """Settings of the classification task."""
+
+    section: ClassVar[str] = "task"
+
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(f"label_smoothing {self.label_smoothing:g}: wanted 0 up to below 1")
+
+
+TaskSettings = SegmentationSettings | DetectionSettings | PoseSettings | ClassificationSettings

@@ -1,0 +1,34 @@
+"""How a detector's raw outputs become boxes: four numbers, the same in torch and in the file."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorAnswers:
+    """Which boxes a detector answers with."""
+
+    iou: float = 0.5
+    """Detection: boxes of one class that overlap more are one object."""
+    score: float = 0.05
+    """Detection: boxes with a lower score are dropped."""
+    candidates: int = 1000
+    """Detection: anchors of an image that are looked at, best first."""
+    detections: int = 100
+    """Detection: most boxes of an image that come out."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can give no detections."""
+        if not 0 <= self.iou <= 1 or not 0 <= self.score < 1:
+            raise ValueError(f"iou={self.iou:g}, score={self.score:g}; 0 to 1 is wanted")
+        if self.candidates < 1 or self.detections < 1:
+            raise ValueError(
+                f"candidates={self.candidates}, detections={self.detections}; at least 1 is wanted"
+            )
+
+    def answers(self) -> DetectorAnswers:
+        """Return these four numbers alone, without the other settings they stand among."""
+        return DetectorAnswers(
+            *(getattr(self, f.name) for f in dataclasses.fields(DetectorAnswers))
+        )
