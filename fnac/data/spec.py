@@ -34,7 +34,6 @@ from .readers.mpii import read_mpii
 from .readers.voc import read_voc
 from .readers.voc_segmentation import read_voc_segmentation
 from .scenes.source import SAMPLES, SceneSource
-from .sets.masks import FileSource
 from .source import DataSource
 
 Options = dict[str, Any]
@@ -62,22 +61,18 @@ class Reader:
     keys: frozenset[str] = frozenset()
 
 
-def _stock(read: Callable[[Path], FileSource]) -> Reader:
+def _stock(read: Callable[..., DataSource]) -> Reader:
     """Return the reader of a stock layout of masks, without options."""
 
     def open_stock(root: Path, options: Options, asked: Asked) -> DataSource:
-        return _without_bad(read(root), asked)
+        return read(root, skip_bad=asked.skip_bad)
 
     return Reader(open_stock)
 
 
 def _folder(root: Path, options: Options, asked: Asked) -> DataSource:
     options = _folder_options(options, asked.base, asked.where)
-    return _without_bad(read_folder(root, seed=asked.seed, **options), asked)
-
-
-def _without_bad(source: FileSource, asked: Asked) -> FileSource:
-    return source.without_bad() if asked.skip_bad else source
+    return read_folder(root, seed=asked.seed, skip_bad=asked.skip_bad, **options)
 
 
 def _class_folders(root: Path, options: Options, asked: Asked) -> DataSource:

@@ -8,15 +8,20 @@ a network's outputs are named tensors, and only the task looks inside.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from PIL import Image
 from torch import Tensor
 
 from fnac.data.batches import BatchSettings
-from fnac.data.source import Batch, Dataset, Sample
+from fnac.data.loader import stack
+from fnac.data.source import Batch, Dataset, Sample, source_sample
 from fnac.data.transforms.pictures import Transform
+
+from .panels import file_name, write_png
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -50,60 +55,69 @@ class Evaluation(Protocol):
         ...
 
 
-class Task(Protocol):
+class Task(ABC):
     """One kind of problem: seg, det, pose, cls."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """The task's name on the command line."""
-        ...
 
     @property
+    @abstractmethod
     def metric(self) -> str:
         """What the number is, as in ``fnac eval --json``: ``mIoU``."""
-        ...
 
     @property
+    @abstractmethod
     def output_names(self) -> tuple[str, ...]:
         """The outputs of a network with this task's head, in their order."""
-        ...
 
+    @abstractmethod
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError when the network was made for something else than this data set."""
-        ...
 
+    @abstractmethod
     def train_transform(self, batches: BatchSettings, manifest: Manifest) -> Transform:
         """Return what turns a sample into a training sample of the network's."""
-        ...
 
+    @abstractmethod
     def eval_transform(self, size: Size, manifest: Manifest) -> Transform:
         """Return what turns a sample into one to measure at ``size``."""
-        ...
 
+    @abstractmethod
     def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
         """Return ``dataset`` kept in memory if it fits, else as it is."""
-        ...
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Stack transformed samples: images (N, 3, h, w) and the targets, padded where needed."""
-        ...
+        return stack(samples)
 
+    @abstractmethod
     def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size) -> Tensor:
         """Return the scalar training loss in float32; TrainingError where shapes do not fit.
 
         outputs: as the module returns them; size: of the images that were fed.
         """
-        ...
 
     def predict(self, network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
-        """Run ``network`` on images as this task evaluates it (more than once, if it flips)."""
-        ...
+        """Run ``network`` on images as this task evaluates it: once, unless the task says else."""
+        return network(images)
 
+    @abstractmethod
     def evaluation(
-        self, dataset: Dataset, size: Size, manifest: Manifest, where: str
+        self, dataset: Dataset, size: Size, manifest: Manifest, where: str = "network"
     ) -> Evaluation:
         """Begin a measurement on ``dataset``; ``where`` names the network in error messages."""
-        ...
+
+    @abstractmethod
+    def picture(
+        self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
+    ) -> Image.Image:
+        """Draw one output (of a batch of 1) beside the sample and its truth.
+
+        sample: as the data set stores it, before any transform; size: (H, W) of what was fed.
+        """
 
     def pictures(
         self,
@@ -117,4 +131,11 @@ class Task(Protocol):
 
         Writes ``folder/prediction_NUMBER-ID.png``, input beside truth beside prediction.
         """
-        ...
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for index, output in enumerate(outputs):
+            base, place = source_sample(dataset, index)
+            path = folder / f"prediction_{index:02d}-{file_name(dataset.id(index))}.png"
+            write_png(path, self.picture(base[place], output, size, manifest))
+            written.append(path)
+        return written

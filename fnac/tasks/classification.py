@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,16 +14,15 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.transforms.v2.functional import resize
 
 from fnac.data.batches import BatchSettings
-from fnac.data.loader import keep_in_memory, stack
+from fnac.data.loader import keep_in_memory
 from fnac.data.preprocessing import preprocessing
-from fnac.data.source import Batch, Dataset, DataSource, Sample
+from fnac.data.source import Dataset, DataSource, Sample
 from fnac.data.transforms.classes import ClassTransform, cut_to_shape
 from fnac.data.transforms.pictures import EvalTransform
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 
-from .base import Manifest, Outputs, Scores, Size
+from .base import Manifest, Outputs, Scores, Size, Task
 from .network_check import check_count
-from .panels import write_png
 from .segmentation import whole_picture_transform
 from .settings import ClassificationSettings
 
@@ -40,7 +38,7 @@ def open_task(
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(Task):
     """The task ``cls``; ``classes`` are the class names in the order of their ids."""
 
     classes: tuple[str, ...]
@@ -81,10 +79,6 @@ class Classification:
 
         return keep_in_memory(dataset, 3 * sides[0] * sides[1], shrink)
 
-    def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Stack pictures and class ids."""
-        return stack(samples)
-
     # ------------------------------------------------------------------ training
 
     def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size) -> Tensor:
@@ -106,10 +100,6 @@ class Classification:
         )
 
     # ------------------------------------------------------------------ measuring
-
-    def predict(self, network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
-        """Run the network once."""
-        return network(images)
 
     def evaluation(
         self, dataset: Dataset, size: Size, manifest: Manifest, where: str = "network"
@@ -135,29 +125,18 @@ class Classification:
             )
         return logits.float().cpu()
 
-    def pictures(
-        self,
-        dataset: Dataset,
-        outputs: Sequence[Outputs],
-        folder: Path,
-        size: Size,
-        manifest: Manifest,
-    ) -> list[Path]:
-        """Write each picture with its class and the predicted one below."""
-        folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        for index, output in enumerate(outputs):
-            image, truth = dataset[index]
-            likely = self.logits(output, "model")[0].softmax(0)
-            said = int(likely.argmax())
-            caption = (
-                f"{self.classes[int(truth)]}, "
-                f"found: {self.classes[said]} ({100 * float(likely[said]):.0f} %)"
-            )
-            path = folder / f"prediction_{index:02d}-{dataset.id(index)}.png"
-            write_png(path, _with_caption(cut_to_shape(image, size), caption, said == int(truth)))
-            written.append(path)
-        return written
+    def picture(
+        self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
+    ) -> Image.Image:
+        """Draw the picture with its class and the predicted one below."""
+        image, truth = sample[0], int(sample[1])
+        likely = self.logits(output, "model")[0].softmax(0)
+        said = int(likely.argmax())
+        caption = (
+            f"{self.classes[truth]}, "
+            f"found: {self.classes[said]} ({100 * float(likely[said]):.0f} %)"
+        )
+        return _with_caption(cut_to_shape(image, size), caption, said == truth)
 
 
 class ClassEvaluation:

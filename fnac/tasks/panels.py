@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 GAP_PIXELS = 4
+NAME_BYTES = 120
+"""A file name has 255 bytes on the usual file systems, and longer paths break some tools."""
 
 
 def palette(classes: int = 256) -> npt.NDArray[np.uint8]:
@@ -37,6 +39,16 @@ def draw_panel(image: Tensor, truth: Tensor, prediction: Tensor) -> Image.Image:
         colours[prediction.numpy().astype(np.uint8)],
     ]
     return lay_beside(tiles)
+
+
+def file_name(text: str) -> str:
+    """Return what a file can be called after ``text``: short, and of letters, digits, ``.-_``.
+
+    Letters of every script stay, as far as they fit into ``NAME_BYTES`` bytes of UTF-8; the caller
+    makes the name unique.
+    """
+    plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
+    return plain.encode(errors="replace")[:NAME_BYTES].decode(errors="ignore")
 
 
 def write_png(path: Path, picture: Image.Image) -> None:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from fnac.data.batches import BatchSettings
-from fnac.data.loader import keep_in_memory, stack
+from fnac.data.loader import keep_in_memory
 from fnac.data.preprocessing import preprocessing
-from fnac.data.source import IGNORE, Batch, Dataset, DataSource, Sample
+from fnac.data.source import IGNORE, Dataset, DataSource, Sample
 from fnac.data.transforms.pictures import EvalTransform, TrainTransform, resize_pair
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 
-from .base import Manifest, Outputs, Scores, Size
+from .base import Manifest, Outputs, Scores, Size, Task
 from .mean_iou import MeanIoU
 from .network_check import check_count
-from .panels import draw_panel, write_png
+from .panels import draw_panel
 from .settings import SegmentationSettings
 
 
@@ -34,7 +34,7 @@ def open_task(
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class Segmentation(Task):
     """The task ``seg``; ``classes`` are the class names in the order of their ids."""
 
     classes: tuple[str, ...]
@@ -73,10 +73,6 @@ class Segmentation:
 
         return keep_in_memory(dataset, 4 * height * width, shrink if fixed else None)
 
-    def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Stack images and masks."""
-        return stack(samples)
-
     # ------------------------------------------------------------------ training
 
     def loss(
@@ -95,45 +91,19 @@ class Segmentation:
 
     # ------------------------------------------------------------------ measuring
 
-    def predict(self, network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
-        """Run the network once."""
-        return network(images)
-
     def evaluation(
         self, dataset: Dataset, size: Size, manifest: Manifest, where: str = "network"
     ) -> SegmentationEvaluation:
         """Begin a confusion matrix."""
         return SegmentationEvaluation(self, size, where)
 
-    def pictures(
-        self,
-        dataset: Dataset,
-        outputs: Sequence[Outputs],
-        folder: Path,
-        size: Size,
-        manifest: Manifest,
-    ) -> list[Path]:
-        """Write one panel an output: ``folder/prediction_NUMBER-NAME.png``."""
-        labels = [
-            class_ids(output, size, self.num_classes, "model")[0].to("cpu") for output in outputs
-        ]
-        return self.draw(dataset, labels, folder)
-
-    def draw(self, dataset: Dataset, predictions: Sequence[Tensor], folder: Path) -> list[Path]:
-        """Write one panel a prediction: class ids (H, W) of the first samples of ``dataset``.
-
-        Image and truth are resized to that. Returns the paths.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        for index, prediction in enumerate(predictions):
-            image, truth = dataset[index]
-            size = (int(prediction.shape[0]), int(prediction.shape[1]))
-            image, truth = resize_pair(image, truth, size)
-            path = folder / f"prediction_{index:02d}-{dataset.id(index)}.png"
-            write_png(path, draw_panel(image, truth, prediction.to(torch.uint8)))
-            written.append(path)
-        return written
+    def picture(
+        self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
+    ) -> Image.Image:
+        """Lay image, truth and prediction side by side, at the size that the network saw."""
+        ids = class_ids(output, size, self.num_classes, "model")[0].to("cpu")
+        image, truth = resize_pair(*sample, (int(ids.shape[0]), int(ids.shape[1])))
+        return draw_panel(image, truth, ids.to(torch.uint8))
 
     def _logits(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor) -> Tensor:
         wanted = (targets.shape[0], self.num_classes)

@@ -338,7 +338,7 @@ def test_a_split_that_is_needed_is_missed_before_training(fnac, tmp_path, more) 
     spec = pictures(tmp_path / "data", "train")
     words = ["adapt", "--task", "seg", "--data", spec, "--size", "32x32", "-o", "run", *more]
     code, _, err = fnac(*words)
-    assert (code, "found train; wanted pictures for 'val'" in err) == (6, True), err
+    assert (code, "found train; wanted images for 'val'" in err) == (6, True), err
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
@@ -346,7 +346,7 @@ def test_class_names_are_unique(fnac, bundled, tmp_path) -> None:  # type: ignor
     spec = pictures(tmp_path / "data", "val")
     (tmp_path / "data" / "classes.txt").write_text("a\nb\na\n")
     code, _, err = fnac("eval", bundled, "--data", spec)
-    assert (code, "'a' stands there twice; wanted each class name once" in err) == (6, True)
+    assert (code, "'a' is listed twice; wanted each class name once" in err) == (6, True)
 
 
 def test_outputs_are_files(fnac, bundled, tmp_path) -> None:  # type: ignore[no-untyped-def]

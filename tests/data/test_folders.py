@@ -124,7 +124,7 @@ def test_masks_left_out_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFix
     write_mask(tmp_path / "SegmentationClass" / "b.png", np.array([[0, 30]]))
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("2007_1\nb\n")
     with caplog.at_level(logging.WARNING):
-        source = read_voc_segmentation(tmp_path).without_bad()
+        source = read_voc_segmentation(tmp_path, skip_bad=True)
     source.check()
     assert len(source.split("train")) == 1
     assert caplog.messages[0].startswith(
@@ -166,7 +166,8 @@ def test_class_folders_without_splits(tmp_path: Path, caplog: pytest.LogCaptureF
     for split, count in (("train", 3), ("val", 2)):
         labels = [file.label for file in source.split(split).files]
         assert labels == [0] * count + [1] * count
-    assert read_class_folders(tmp_path, val_fraction=0.4).files == source.files
+        again = read_class_folders(tmp_path, val_fraction=0.4).split(split)
+        assert again.files == source.split(split).files
     (tmp_path / "cat" / "3.jpg").write_text("no picture")
     with pytest.raises(DataError, match=r"3.jpg: cannot be decoded \(not a picture\)"):
         read_class_folders(tmp_path).check()
@@ -183,5 +184,6 @@ def test_specs_of_folders(tmp_path: Path) -> None:
     classes(tmp_path / "cls")
     assert open_data(f"ade20k:{tmp_path}/ade").name == "ade20k"
     assert open_data(f"voc:{tmp_path}/voc", "seg").name == "voc"
-    assert open_data(f"voc:{tmp_path}/voc", "seg", skip_bad=True).splits == ()
+    with pytest.raises(DataError, match="split 'train' has no images"):
+        open_data(f"voc:{tmp_path}/voc", "seg", skip_bad=True).split("train")
     assert open_data(f"folder:{tmp_path}/cls", "cls").classes == ["ape", "cat"]

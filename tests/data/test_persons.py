@@ -116,7 +116,8 @@ def test_wrong_entries_are_named_or_left_out(
         persons = read_mpii(tmp_path, skip_bad=True).split("train").persons
     assert [p.id for p in persons] == [0, 2]
     assert caplog.messages == [
-        f"{path}: 1 of 3 samples of 'train' are left out; the first: {wrong}"
+        f"{tmp_path}: 1 annotations of 'train' are left out; the first: {wrong}; "
+        "correct it, or leave it out with --skip-bad"
     ]
 
 
@@ -137,7 +138,8 @@ def test_joint_outside_and_missing_picture(
         kept.check()
     assert [p.id for p in kept.split("train").persons] == [2]
     assert caplog.messages == [
-        f"{tmp_path}: 2 of 3 samples of 'train' are left out; the first: {outside}"
+        f"{tmp_path}: 2 of 3 samples of 'train' are left out; the first: {outside}; "
+        "correct it, or leave it out with --skip-bad"
     ]
     write_mpii(tmp_path, [mpii_person(0)])
     (tmp_path / "images" / "p0.png").unlink()

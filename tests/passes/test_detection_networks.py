@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from fnac.data.readers.coco import read_coco
-from fnac.data.sets.boxes import BoxList, BoxPicture, BoxSource
+from fnac.data.sets.boxes import BoxPicture, box_source
+from fnac.data.sets.listed import Listed
 from fnac.importer import import_onnx
 from fnac.passes.emit.anchors import AnchorSpec
 from fnac.passes.graph import Graph
@@ -107,7 +108,7 @@ def test_the_emitted_file_finds_what_torch_finds(
     assert (len(shapes) > 1) == (resize == "sides")
     # one by one: in a batch, pictures of several sizes are padded to the largest
     kwargs: dict[str, Any] = {"split": "val", "size": size, "batch_size": 1, "shown": False}
-    made = BoxSource("made", tmp_path, list(CLASSES), {"val": lambda: BoxList(tuple(objects))})
+    made = box_source("made", tmp_path, CLASSES, {"val": lambda: Listed(tuple(objects))})
     by_torch = evaluate_module(module, made, task, manifest=manifest, **kwargs)
     by_file = evaluate_onnx(path, made, task, **kwargs)
     assert 20 < by_torch.value < 99

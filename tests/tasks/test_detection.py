@@ -373,7 +373,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     images = torch.zeros(1, 3, *SIZE)
     with pytest.raises(UnsupportedGraphError, match="wanted class logits"):
         task.predict(lambda _: {"y": torch.zeros(1, 5)}, images)
-    with pytest.raises(UsageError, match="manifest says no anchors"):
+    with pytest.raises(UsageError, match="manifest has no anchors"):
         make_task("det", source, {}).predict(lambda _: {"y": torch.zeros(1, 5)}, images)
     train = source.split("train")
     assert isinstance(train, BoxDataset)

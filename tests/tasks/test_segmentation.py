@@ -13,7 +13,7 @@ from torch.nn import functional
 from fnac.data import open_data
 from fnac.errors import TrainingError
 from fnac.tasks.mean_iou import MeanIoU
-from fnac.tasks.panels import GAP_PIXELS, palette
+from fnac.tasks.panels import GAP_PIXELS, palette, write_png
 from fnac.tasks.segmentation import Segmentation
 
 TASK = Segmentation(("a", "b", "c"))
@@ -98,11 +98,18 @@ def test_a_network_that_ends_in_labels(shape: tuple[int, ...]) -> None:
 
 def test_pictures(tmp_path: Path) -> None:
     dataset = open_data("scenes:val=2,size=48").split("val")
-    predictions = [dataset[0][1].long(), torch.zeros(24, 24, dtype=torch.int64)]
     task = Segmentation(tuple(open_data(None).classes))
-    paths = task.draw(dataset, predictions, tmp_path / "pictures")
-    assert [p.name for p in paths] == [f"prediction_{i:02d}-{dataset.id(i)}.png" for i in range(2)]
-    assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == [p.name for p in paths]
+    paths = []
+    for side, label in ((48, dataset[0][1].long()), (24, torch.zeros(24, 24).long())):
+        sample, shown = dataset[len(paths)], {"labels": label[None]}
+        path = tmp_path / f"{side}.png"
+        write_png(path, task.picture(sample, shown, (side, side), {}))
+        paths.append(path)
+    outputs = [{"labels": dataset[i][1].long()[None]} for i in range(2)]
+    written = task.pictures(dataset, outputs, tmp_path / "pictures", (48, 48), {})
+    names = [f"prediction_{i:02d}-{dataset.id(i)}.png" for i in range(2)]
+    assert [p.name for p in written] == names
+    assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == names
     panel = np.asarray(Image.open(paths[0]))
     assert panel.shape == (48, 3 * 48 + 2 * GAP_PIXELS, 3)
     step = 48 + GAP_PIXELS

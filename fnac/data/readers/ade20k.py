@@ -11,7 +11,8 @@ from pathlib import Path
 from fnac.errors import DataError
 
 from ..sets.labels import LabelTable
-from ..sets.masks import FileSource, Pair, list_masks
+from ..sets.listed import ListedSource
+from ..sets.masks import Pair, list_masks, mask_source
 from ..sets.pictures import IMAGE_SUFFIXES, list_by_stem, require_folder
 from ..source import IGNORE
 
@@ -20,7 +21,7 @@ SPLITS = {"train": "training", "val": "validation"}
 LABELS = LabelTable({0: IGNORE, **{i: i - 1 for i in range(1, COUNT + 1)}})
 
 
-def read_ade20k(root: Path) -> FileSource:
+def read_ade20k(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]:
     """List the splits there are; raises DataError where the layout is another one."""
     require_folder(root / "images", "the images folder of ADE20K (SceneParse150)")
     require_folder(root / "annotations", "the annotations folder of ADE20K (SceneParse150)")
@@ -30,7 +31,7 @@ def read_ade20k(root: Path) -> FileSource:
             f"{root}: no picture in images/training or images/validation; wanted the stock layout "
             "of SceneParse150; check the path in --data"
         )
-    return FileSource("ade20k", root, _read_names(root / "objectInfo150.txt"), pairs)
+    return mask_source("ade20k", root, _read_names(root / "objectInfo150.txt"), pairs, skip_bad)
 
 
 def _list_split(root: Path, split: str) -> tuple[Pair, ...]:

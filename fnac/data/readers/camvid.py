@@ -11,7 +11,8 @@ from pathlib import Path
 from fnac.errors import DataError
 
 from ..sets.labels import plain_labels
-from ..sets.masks import FileSource, Pair, list_masks
+from ..sets.listed import ListedSource
+from ..sets.masks import Pair, list_masks, mask_source
 from ..sets.pictures import IMAGE_SUFFIXES, list_by_stem, require_folder
 from ..source import IGNORE
 
@@ -22,7 +23,7 @@ CLASSES = [
 LABELS = plain_labels(len(CLASSES), ignore=(len(CLASSES), IGNORE))
 
 
-def read_camvid(root: Path) -> FileSource:
+def read_camvid(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]:
     """List the splits there are; raises DataError where the layout is another one."""
     require_folder(root, "the CamVid folder")
     pairs = {split: _list_split(root, split) for split in ("train", "val", "test")}
@@ -31,7 +32,7 @@ def read_camvid(root: Path) -> FileSource:
             f"{root}: neither images/train nor train; wanted images/SPLIT and labels/SPLIT, or "
             "SegNet's SPLIT and SPLITannot; check the path in --data"
         )
-    return FileSource("camvid", root, list(CLASSES), pairs)
+    return mask_source("camvid", root, CLASSES, pairs, skip_bad)
 
 
 def _list_split(root: Path, split: str) -> tuple[Pair, ...]:

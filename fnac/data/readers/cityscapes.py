@@ -12,7 +12,8 @@ from pathlib import Path
 from fnac.errors import DataError
 
 from ..sets.labels import LabelTable, plain_labels
-from ..sets.masks import FileSource, Pair, warn_without_picture
+from ..sets.listed import ListedSource
+from ..sets.masks import Pair, mask_source, warn_without_picture
 from ..sets.pictures import require_folder
 from ..source import IGNORE
 
@@ -32,7 +33,7 @@ TRAIN_IDS = plain_labels(len(CLASSES))
 _IMAGE_END = "_leftImg8bit.png"
 
 
-def read_cityscapes(root: Path) -> FileSource:
+def read_cityscapes(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]:
     """List ``train`` and ``val``; raises DataError where the layout is another one."""
     require_folder(root / "leftImg8bit", "the leftImg8bit folder of Cityscapes")
     require_folder(root / "gtFine", "the gtFine folder of Cityscapes")
@@ -42,7 +43,7 @@ def read_cityscapes(root: Path) -> FileSource:
             f"{root}: no picture like leftImg8bit/train/CITY/*{_IMAGE_END}; wanted the stock "
             "layout of Cityscapes; unpack both archives into this folder"
         )
-    return FileSource("cityscapes", root, list(CLASSES), pairs)
+    return mask_source("cityscapes", root, CLASSES, pairs, skip_bad)
 
 
 def _list_split(root: Path, split: str) -> tuple[Pair, ...]:

@@ -10,24 +10,19 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fnac.errors import DataError
 
-from ..sets.pictures import (
-    IMAGE_SUFFIXES,
-    no_split,
-    on_threads,
-    read_image,
-    report_skipped,
-    require_folder,
-    verify_picture,
-)
+from ..sets.listed import ListedSource, Seen, files_of
+from ..sets.pictures import IMAGE_SUFFIXES, read_image, require_folder, verify_picture
 from .folder import SPLITS, read_classes
 
 logger = logging.getLogger(__name__)
@@ -63,43 +58,6 @@ class ClassDataset:
         return f"{image.parent.name}-{image.stem}"
 
 
-@dataclass(frozen=True)
-class ClassFolders:
-    """A data set of class folders."""
-
-    name: str
-    root: Path
-    classes: list[str]
-    files: Mapping[str, tuple[LabelledFile, ...]]
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that have pictures."""
-        return tuple(name for name, files in self.files.items() if files)
-
-    def split(self, name: str) -> ClassDataset:
-        """Return one split; DataError where there is none of this name."""
-        if not self.files.get(name):
-            raise no_split(self, self.root, name, "pictures", f"{name}/CLASS/*.jpg")
-        return ClassDataset(self.files[name])
-
-    def check(self, splits: Sequence[str] | None = None) -> None:
-        """Look at every picture (default all splits); DataError names the first broken one."""
-        for name in self.splits if splits is None else splits:
-            for problem in on_threads(_problem, self.split(name).files):
-                if problem is not None:
-                    raise DataError(problem)
-
-    def without_bad(self) -> ClassFolders:
-        """Return the source without the pictures that ``check`` has something against."""
-        kept = {}
-        for name, files in self.files.items():
-            problems = list(on_threads(_problem, files))
-            kept[name] = tuple(f for f, bad in zip(files, problems, strict=True) if bad is None)
-            report_skipped(self.root, name, problems)
-        return ClassFolders(self.name, self.root, self.classes, kept)
-
-
 def read_class_folders(
     root: Path,
     *,
@@ -107,7 +65,7 @@ def read_class_folders(
     val_fraction: float = 0.2,
     seed: int = 0,
     skip_bad: bool = False,
-) -> ClassFolders:
+) -> ListedSource[LabelledFile]:
     """List the pictures; ``classes``: their order, in place of ``classes.txt`` or the alphabet.
 
     Raises DataError where there are no class folders, or one that is not in the list.
@@ -131,8 +89,10 @@ def read_class_folders(
         files = _split_off(root, _list_files(root, names), val_fraction, seed)
     if not any(files.values()):
         raise DataError(f"{root}: no pictures; wanted {', '.join(IMAGE_SUFFIXES)} files")
-    source = ClassFolders("folder", root, names, files)
-    return source.without_bad() if skip_bad else source
+    return ListedSource(
+        "folder", root, names, files_of(files), partial(_look, len(names)), ClassDataset,
+        layout="{split}/CLASS/*.jpg", skip_bad=skip_bad,
+    )  # fmt: skip
 
 
 def _is_class(path: Path) -> bool:
@@ -173,9 +133,9 @@ def _split_off(
     }
 
 
-def _problem(file: LabelledFile) -> str | None:
+def _look(classes: int, file: LabelledFile) -> Seen:
     try:
         verify_picture(file.image)
     except DataError as error:
-        return str(error)
-    return None
+        return Seen(str(error))
+    return Seen(None, np.eye(classes, dtype=np.int64)[file.label])

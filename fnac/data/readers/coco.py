@@ -17,7 +17,8 @@ import numpy as np
 
 from fnac.errors import DataError
 
-from ..sets.boxes import TODO, BoxList, BoxPicture, BoxSource, box_problem, box_rows, clipped
+from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
+from ..sets.listed import Listed, ListedSource
 from ..sets.pictures import require_folder
 from .coco_json import coco_classes, image_records, load_coco, number
 
@@ -40,7 +41,7 @@ def read_coco(
     images: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
     skip_bad: bool = False,
-) -> BoxSource:
+) -> ListedSource[BoxPicture]:
     """Find the files of each split; annotations are read when a split is asked for.
 
     annotations: split -> json file, images: split -> folder of its pictures (both relative to
@@ -67,7 +68,7 @@ def read_coco(
         split: partial(_read_split, path, folders[split], known, names)
         for split, path in files.items()
     }
-    return BoxSource("coco", root, names, readers, skip_bad)
+    return box_source("coco", root, names, readers, skip_bad)
 
 
 def _find_files(root: Path) -> dict[str, Path]:
@@ -101,7 +102,7 @@ def _folder(root: Path, split: str, file: Path, stated: str | None) -> Path:
 
 def _read_split(
     path: Path, folder: Path, known: list[tuple[int, str]], names: Sequence[str]
-) -> BoxList:
+) -> Listed[BoxPicture]:
     content = load_coco(path)
     if coco_classes(content, path) != known:
         raise DataError(
@@ -136,7 +137,7 @@ def _read_split(
         )
         for key, (name, size) in images.items()
     )  # fmt: skip
-    return BoxList(pictures, tuple(problems))
+    return Listed(pictures, tuple(problems))
 
 
 def _read_box(

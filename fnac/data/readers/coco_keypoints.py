@@ -19,7 +19,8 @@ from fnac.errors import DataError
 
 from ..sets.boxes import box_problem
 from ..sets.joints import COCO, OKS_AP, JointSet, oks_sigmas
-from ..sets.persons import PADDING, TODO, Person, PersonSource, read_persons
+from ..sets.listed import Listed
+from ..sets.persons import PADDING, TODO, Person, PersonSource, person_source, read_persons
 from ..sets.pictures import require_folder
 from .coco_json import coco_classes, image_records, load_coco
 from .json_files import read_numbers
@@ -55,10 +56,10 @@ def read_coco_keypoints(
     first = min(files.values(), key=lambda f: f.stat().st_size if f.is_file() else 0)
     joints = _joint_set(load_coco(first)["categories"], first, sigmas)
     readers = {
-        split: partial(_read_split, path, _image_folder(root, split, path), joints, split, skip_bad)
+        split: partial(_read_split, path, _image_folder(root, split, path), joints)
         for split, path in files.items()
     }
-    return PersonSource("coco-keypoints", root, joints, readers, skip_bad)
+    return person_source("coco-keypoints", root, joints, readers, skip_bad)
 
 
 def find_annotations(
@@ -124,9 +125,7 @@ def _person_category(categories: Sequence[Any], path: Path) -> dict[str, Any]:
     return dict(with_joints[0])
 
 
-def _read_split(
-    path: Path, folder: Path, joints: JointSet, split: str, skip_bad: bool
-) -> tuple[Person, ...]:
+def _read_split(path: Path, folder: Path, joints: JointSet) -> Listed[Person]:
     content = load_coco(path)
     person = _person_category(content["categories"], path)
     if tuple(person["keypoints"]) != joints.names:
@@ -134,8 +133,6 @@ def _read_split(
         raise DataError(f"{path}: joints {found}; wanted those of the other splits")
     problems: list[str] = []
     images = image_records(content, path, problems)
-    if problems and not skip_bad:
-        raise DataError(f"{problems[0]}; {TODO}")
     known = {key for key, _ in coco_classes(content, path)}
 
     def make(number: int, entry: Any) -> Person | None:
@@ -152,7 +149,10 @@ def _read_split(
         name, size = images[image_id]
         return _person(entry, f"{where} ({name})", folder / name, size, joints)
 
-    return read_persons(content["annotations"], make, skip_bad=skip_bad, where=(path, split))
+    persons = read_persons(content["annotations"], make)
+    return Listed(
+        persons.items, (*(f"{problem}; {TODO}" for problem in problems), *persons.problems)
+    )
 
 
 def _person(

@@ -15,7 +15,8 @@ from pathlib import Path
 from fnac.errors import DataError
 
 from ..sets.labels import LabelTable, plain_labels
-from ..sets.masks import MASK_SUFFIXES, FileSource, Pair, list_masks
+from ..sets.listed import ListedSource
+from ..sets.masks import MASK_SUFFIXES, Pair, list_masks, mask_source
 from ..sets.pictures import IMAGE_SUFFIXES, list_by_stem, require_folder
 from ..source import IGNORE
 
@@ -33,7 +34,8 @@ def read_folder(
     masks: str = "masks",
     val_fraction: float = 0.2,
     seed: int = 0,
-) -> FileSource:
+    skip_bad: bool = False,
+) -> ListedSource[Pair]:
     """List the pictures; ``classes`` come from ``classes.txt`` (one name a line) unless given.
 
     Ids in the masks are positions in that list; ``ignore`` ids are not counted. Raises DataError
@@ -57,7 +59,7 @@ def read_folder(
         )  # fmt: skip
     if not any(pairs.values()):
         raise DataError(f"{root / images}: no pictures; wanted {', '.join(IMAGE_SUFFIXES)} files")
-    return FileSource("folder", root, names, pairs)
+    return mask_source("folder", root, names, pairs, skip_bad)
 
 
 def read_classes(path: Path) -> list[str]:
@@ -74,7 +76,7 @@ def read_classes(path: Path) -> list[str]:
     names = [name for line in lines if (name := line.split("#")[0].strip())]
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
-        raise DataError(f"{path}: '{twice}' stands there twice; wanted each class name once")
+        raise DataError(f"{path}: '{twice}' is listed twice; wanted each class name once")
     if not 2 <= len(names) <= IGNORE:
         raise DataError(f"{path}: {len(names)} class names; wanted 2 to {IGNORE}, one a line")
     return names

@@ -12,7 +12,6 @@ as visible here, which neither loss nor metric would tell apart.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import zlib
 from collections.abc import Mapping
@@ -25,7 +24,8 @@ import numpy.typing as npt
 from fnac.errors import DataError
 
 from ..sets.joints import LSP
-from ..sets.persons import PADDING, Person, PersonSource, read_persons
+from ..sets.listed import Listed
+from ..sets.persons import PADDING, Person, PersonSource, person_source, read_persons
 from ..sets.pictures import require_folder
 from .coco_keypoints import STEM, find_annotations, read_coco_keypoints
 from .matlab_files import read_matlab
@@ -65,7 +65,7 @@ def read_lsp(
             f"{next(iter(files.values()))}: joints {', '.join(source.joints.names)}; wanted LSP's "
             f"{', '.join(LSP.names)}; read other joints as coco-keypoints:{root}"
         )
-    return dataclasses.replace(source, name="lsp", joints=LSP)
+    return person_source("lsp", root, LSP, source.items, skip_bad)
 
 
 def _read_matlab(root: Path, val_fraction: float, seed: int, skip_bad: bool) -> PersonSource:
@@ -99,14 +99,15 @@ def _read_matlab(root: Path, val_fraction: float, seed: int, skip_bad: bool) -> 
         )  # fmt: skip
     else:
         kept = set(numbers[count // 2 :])
-    where = (path, "train and val")
-    persons = read_persons(list(columns), make, skip_bad=skip_bad, where=where)
-    parts = {
-        "train": tuple(p for p in persons if p.id not in kept),
-        "val": tuple(p for p in persons if p.id in kept),
-    }
-    readers = {split: partial(tuple, part) for split, part in parts.items()}
-    return PersonSource("lsp", root, LSP, readers, skip_bad)
+    everybody = read_persons(list(columns), make)
+
+    def part(split: str) -> Listed[Person]:
+        """The persons of a split; what is wrong is told with the first one."""
+        persons = tuple(p for p in everybody.items if (p.id in kept) == (split == "val"))
+        return Listed(persons, everybody.problems if split == "train" else ())
+
+    items = {split: partial(part, split) for split in ("train", "val")}
+    return person_source("lsp", root, LSP, items, skip_bad)
 
 
 def _load(path: Path) -> npt.NDArray[np.float64]:

@@ -23,7 +23,8 @@ import numpy.typing as npt
 from fnac.errors import DataError
 
 from ..sets.joints import MPII
-from ..sets.persons import PADDING, Person, PersonSource, read_persons
+from ..sets.listed import Listed
+from ..sets.persons import PADDING, Person, PersonSource, person_source, read_persons
 from ..sets.pictures import require_folder
 from .json_files import read_json, read_numbers
 from .matlab_files import read_matlab
@@ -52,16 +53,16 @@ def read_mpii(
     for split, names in chosen.items():
         path = next((root / name for name in names if (root / name).is_file()), None)
         if path is not None or annotations:
-            readers[split] = partial(_read_split, root, split, path or root / names[0], skip_bad)
+            readers[split] = partial(_read_split, root, split, path or root / names[0])
     if not readers:
         raise DataError(
             f"{root}: neither annot/train.json nor annotations/mpii_train.json (or their val); "
             "wanted MPII's public JSON form; check the path in --data"
         )
-    return PersonSource("mpii", root, MPII, readers, skip_bad)
+    return person_source("mpii", root, MPII, readers, skip_bad)
 
 
-def _read_split(root: Path, split: str, path: Path, skip_bad: bool) -> tuple[Person, ...]:
+def _read_split(root: Path, split: str, path: Path) -> Listed[Person]:
     entries = read_json(path, WANTED)
     if not isinstance(entries, list):
         raise DataError(f"{path}: holds a {type(entries).__name__}; wanted {WANTED}")
@@ -80,7 +81,7 @@ def _read_split(root: Path, split: str, path: Path, skip_bad: bool) -> tuple[Per
             head = float(heads[number])
         return _person(entry, where, number, images, head)
 
-    return read_persons(entries, make, skip_bad=skip_bad, where=(path, split))
+    return read_persons(entries, make)
 
 
 def _person(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,8 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
-from ..sets.pictures import (
-    IMAGE_SUFFIXES,
-    no_split,
-    on_threads,
-    read_image,
-    report_skipped,
-    require_folder,
-    verify_picture,
-)
+from ..sets.listed import ListedSource, Seen, files_of
+from ..sets.pictures import IMAGE_SUFFIXES, read_image, require_folder, verify_picture
 from ..source import IGNORE
 
 SPEC = "pictures:"
@@ -27,28 +19,10 @@ SPEC = "pictures:"
 
 
 @dataclass(frozen=True)
-class PictureFolder:
-    """Its pictures, all of them for training; each with a mask (H, W) that is void throughout."""
+class PictureDataset:
+    """Pictures, each with a mask (H, W) that is void throughout."""
 
-    root: Path
     files: tuple[Path, ...]
-    name: str = "pictures"
-
-    @property
-    def classes(self) -> list[str]:
-        """No class: nothing is labelled."""
-        return []
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The one split."""
-        return ("train",)
-
-    def split(self, name: str) -> PictureFolder:
-        """Return itself as ``train``; DataError for another one."""
-        if name != "train":
-            raise no_split(self, self.root, name, "pictures")
-        return self
 
     def __len__(self) -> int:
         """Count the pictures."""
@@ -63,27 +37,19 @@ class PictureFolder:
         """Return the file's name without its suffix."""
         return self.files[index].stem
 
-    def check(self, splits: Sequence[str] | None = None) -> None:
-        """Look at every file; DataError names the first broken."""
-        for problem in on_threads(_problem, self.files):
-            if problem is not None:
-                raise DataError(problem)
 
-
-def read_pictures(root: Path, *, skip_bad: bool = False) -> PictureFolder:
+def read_pictures(root: Path, *, skip_bad: bool = False) -> ListedSource[Path]:
     """Find the pictures in ``root`` and its folders, in order of their paths; hidden ones are not.
 
     skip_bad  leave out those that cannot be decoded
     """
     require_folder(root, "a folder of pictures")
     files = sorted(path for path in root.rglob("*") if _is_picture(path.relative_to(root)))
-    if skip_bad:
-        problems = list(on_threads(_problem, files))
-        report_skipped(root, "train", problems)
-        files = [path for path, bad in zip(files, problems, strict=True) if bad is None]
     if not files:
         raise DataError(f"{root}: no picture ({', '.join(IMAGE_SUFFIXES)}); wanted at least one")
-    return PictureFolder(root, tuple(files))
+    return ListedSource(
+        "pictures", root, [], files_of({"train": files}), _look, PictureDataset, skip_bad=skip_bad
+    )
 
 
 def _is_picture(path: Path) -> bool:
@@ -91,9 +57,9 @@ def _is_picture(path: Path) -> bool:
     return not hidden and path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _problem(path: Path) -> str | None:
+def _look(path: Path) -> Seen:
     try:
         verify_picture(path)
     except DataError as error:
-        return str(error)
-    return None
+        return Seen(str(error))
+    return Seen()

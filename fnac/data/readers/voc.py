@@ -15,7 +15,8 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
-from ..sets.boxes import TODO, BoxList, BoxPicture, BoxSource, box_problem, box_rows, clipped
+from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
+from ..sets.listed import Listed, ListedSource
 from ..sets.pictures import IMAGE_SUFFIXES, require_folder
 
 CLASSES = [
@@ -34,7 +35,7 @@ def read_voc(
     annotations: str = "Annotations",
     classes: Sequence[str] | None = None,
     skip_bad: bool = False,
-) -> BoxSource:
+) -> ListedSource[BoxPicture]:
     """Find the lists of each split; annotations are read when a split is asked for.
 
     lists: split -> files of picture names relative to ``root``, where the data set is laid out
@@ -61,7 +62,7 @@ def read_voc(
         for split, paths in found.items()
         if paths
     }  # fmt: skip
-    return BoxSource("voc", root, names, readers, skip_bad)
+    return box_source("voc", root, names, readers, skip_bad)
 
 
 def _find_lists(root: Path, annotations: str) -> dict[str, list[Path]]:
@@ -105,7 +106,7 @@ def _names(listing: Path) -> Iterator[str]:
 
 def _read_split(
     listings: Sequence[Path], images: str, annotations: str, classes: Sequence[str]
-) -> BoxList:
+) -> Listed[BoxPicture]:
     ids = {name: place for place, name in enumerate(classes)}
     pictures: list[BoxPicture] = []
     problems: list[str] = []
@@ -124,7 +125,7 @@ def _read_split(
             found = _read_picture(tree.getroot(), file, home / images, name, ids, problems)
             if found is not None:
                 pictures.append(found)
-    return BoxList(tuple(pictures), tuple(problems))
+    return Listed(tuple(pictures), tuple(problems))
 
 
 def _read_picture(

@@ -12,7 +12,8 @@ from pathlib import Path
 from fnac.errors import DataError
 
 from ..sets.labels import plain_labels
-from ..sets.masks import FileSource, Pair
+from ..sets.listed import ListedSource
+from ..sets.masks import Pair, mask_source
 from ..sets.pictures import require_folder
 
 CLASSES = [
@@ -24,7 +25,7 @@ LABELS = plain_labels(len(CLASSES))
 MASKS = "SegmentationClass"
 
 
-def read_voc_segmentation(root: Path) -> FileSource:
+def read_voc_segmentation(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]:
     """List the splits there are; raises DataError where the layout is another one."""
     require_folder(root, "the VOC folder")
     folder = _year_folder(root)
@@ -34,7 +35,7 @@ def read_voc_segmentation(root: Path) -> FileSource:
             f"{folder / 'ImageSets/Segmentation'}: no train.txt, val.txt or test.txt with names; "
             "wanted the lists of VOC's segmentation task; check the path in --data"
         )
-    return FileSource("voc", folder, list(CLASSES), pairs)
+    return mask_source("voc", folder, CLASSES, pairs, skip_bad)
 
 
 def _year_folder(root: Path) -> Path:

@@ -1,14 +1,14 @@
 """Pictures with boxes, whatever format the annotations come in.
 
-A reader turns its files into :class:`BoxPicture` lists and says what was wrong on the way; here
-is decided what becomes of that: refused with the first problem, or left out and counted.
+A reader turns its files into :class:`BoxPicture` lists and says what was wrong on the way; what
+becomes of that is decided in :mod:`.listed`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,8 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
-from .pictures import no_split, on_threads, read_image, verify_picture
-
-logger = logging.getLogger(__name__)
+from .listed import Listed, ListedSource, Seen
+from .pictures import read_image, verify_picture
 
 OUTSIDE_PIXELS = 1.0
 """How far a box may reach over the picture's edge (rounding, 1-based corners); it is clipped."""
@@ -34,10 +33,10 @@ class BoxPicture:
 
     image    the file; key: its id in the annotations, for messages
     size     (H, W) as the annotations state it
-    boxes    float32 (n, 5): x0, y0, x1, y1, class id; learnt and measured
+    boxes    float32 (n, 5): x0, y0, x1, y1, class id; trained and scored on
     areas    float32 (n,): area of the object in pixels (of its mask, where the format has one)
-    ignored  float32 (m, 5): crowds, difficult objects: not learnt, and what is found there counts
-             neither for nor against
+    ignored  float32 (m, 5): crowds, difficult objects: neither trained on nor scored; detections on
+             them are ignored
     """
 
     image: Path
@@ -46,14 +45,6 @@ class BoxPicture:
     boxes: Floats
     areas: Floats
     ignored: Floats
-
-
-@dataclass(frozen=True)
-class BoxList:
-    """What a reader found in one split: pictures, and a sentence for each annotation left out."""
-
-    pictures: tuple[BoxPicture, ...]
-    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,67 +72,18 @@ class BoxDataset:
         return self.pictures[index]
 
 
-@dataclass(frozen=True)
-class BoxSource:
-    """A detection data set; ``readers`` read a split's annotations when it is first asked for.
-
-    skip_bad  leave out what is wrong and log how much, in place of raising DataError
-    """
-
-    name: str
-    root: Path
-    classes: list[str]
-    readers: Mapping[str, Callable[[], BoxList]]
-    skip_bad: bool = False
-    _read: dict[str, BoxDataset] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that have annotations."""
-        return tuple(self.readers)
-
-    def split(self, name: str) -> BoxDataset:
-        """Return one split; DataError where there is none, or an annotation is wrong."""
-        if name not in self.readers:
-            raise no_split(self, self.root, name, "annotations")
-        if name not in self._read:
-            found_list = self.readers[name]()
-            pictures = found_list.pictures
-            if found_list.problems and not self.skip_bad:
-                raise _refused(found_list.problems)
-            if self.skip_bad:
-                pictures = self._leave_out(name, found_list)
-            if not pictures:
-                raise DataError(f"{self.root} ({self.name}): split '{name}' has no pictures")
-            self._read[name] = BoxDataset(pictures)
-        return self._read[name]
-
-    def check(self, splits: Sequence[str] | None = None) -> None:
-        """Look at every annotation and picture of these splits; DataError names the first bad."""
-        for name in self.splits if splits is None else splits:
-            dataset = self.split(name)
-            if not self.skip_bad:  # else split() has looked at the pictures already
-                problems = [p for p in check_pictures(dataset.pictures) if p is not None]
-                if problems:
-                    raise _refused(problems)
-
-    def _leave_out(self, name: str, found: BoxList) -> tuple[BoxPicture, ...]:
-        broken = check_pictures(found.pictures)
-        kept = tuple(p for p, why in zip(found.pictures, broken, strict=True) if why is None)
-        reasons = [*found.problems, *(why for why in broken if why is not None)]
-        if reasons:
-            logger.warning(
-                "%s %s: left out %d annotations and %d pictures (--skip-bad); the first: %s",
-                self.name, name, len(found.problems), len(found.pictures) - len(kept), reasons[0],
-            )  # fmt: skip
-        return kept
-
-
-def check_pictures(pictures: Sequence[BoxPicture]) -> list[str | None]:
-    """Return, for each picture in order, what is wrong with its file, or None; some threads."""
-    return list(on_threads(_check_picture, pictures))
+def box_source(
+    name: str,
+    root: Path,
+    classes: Sequence[str],
+    items: Mapping[str, Callable[[], Listed[BoxPicture]]],
+    skip_bad: bool = False,
+) -> ListedSource[BoxPicture]:
+    """Return the detection data set whose splits ``items`` list."""
+    return ListedSource(
+        name, root, list(classes), items, partial(_look, len(classes)), BoxDataset,
+        skip_bad=skip_bad,
+    )  # fmt: skip
 
 
 def box_problem(corners: Sequence[float], size: tuple[int, int]) -> str | None:
@@ -171,22 +113,18 @@ def box_rows(rows: Sequence[Sequence[float]]) -> Floats:
     return np.array(rows, dtype=np.float32).reshape(-1, 5)
 
 
-def _check_picture(picture: BoxPicture) -> str | None:
+def _look(classes: int, picture: BoxPicture) -> Seen:
     try:
         width, height = verify_picture(picture.image)
     except DataError as error:
-        return f"{error} (image {picture.key} of the annotations)"
+        return Seen(f"{error} (image {picture.key} of the annotations)")
     if (height, width) != picture.size:
-        return (
+        return Seen(
             f"{picture.image}: {width}x{height} pixels; wanted {picture.size[1]}x{picture.size[0]} "
             f"as the annotations of image {picture.key} say; use the picture they were made on"
         )
-    return None
-
-
-def _refused(problems: Sequence[str]) -> DataError:
-    more = f" ({len(problems) - 1} more are wrong)" if len(problems) > 1 else ""
-    return DataError(f"{problems[0]}{more}")
+    boxes = np.bincount(picture.boxes[:, 4].astype(np.int64), minlength=classes)
+    return Seen(None, boxes, len(picture.ignored))
 
 
 def _text(corners: Sequence[float]) -> str:

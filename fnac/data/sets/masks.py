@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,17 +15,10 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
+from ..source import IGNORE
 from .labels import LabelTable
-from .pictures import (
-    _BROKEN,
-    _undecodable,
-    list_by_stem,
-    no_split,
-    on_threads,
-    read_image,
-    report_skipped,
-    verify_picture,
-)
+from .listed import ListedSource, Seen, files_of
+from .pictures import _BROKEN, _undecodable, list_by_stem, read_image, verify_picture
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +55,14 @@ def read_mask(path: Path) -> npt.NDArray[np.generic]:
     return mask.astype(np.uint8) if mask.dtype == np.bool_ else mask
 
 
-def check_pair(pair: Pair) -> str | None:
-    """Say what is wrong with a pair in one sentence, or None.
+def look_at_pair(pair: Pair) -> Seen:
+    """Say what is wrong with a pair in one sentence, or count the pixels of each class.
 
     The picture's header and container are read (checksums of PNG, end marker of JPEG), not its
     pixels; the mask is decoded, because its ids have to be seen.
     """
     if pair.image.is_file() and not pair.mask.is_file():
-        return (
+        return Seen(
             f"{pair.mask}: no such file; wanted the mask of {pair.image.name}; "
             "add it, or remove the picture"
         )
@@ -78,26 +70,20 @@ def check_pair(pair: Pair) -> str | None:
         width, height = verify_picture(pair.image)
         mask = read_mask(pair.mask)
     except DataError as error:
-        return str(error)
+        return Seen(str(error))
     if mask.shape != (height, width):
-        return (
+        return Seen(
             f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]} pixels; wanted {width}x{height} as "
             f"{pair.image.name}; export the mask at the picture's size"
         )
     wrong = pair.labels.first_wrong(mask)
     if wrong is not None:
-        return (
+        return Seen(
             f"{pair.mask}: label id {wrong}; wanted {pair.labels.wanted}; "
             "correct the mask, or the list of classes"
         )
-    return None
-
-
-def check_pairs(pairs: Sequence[Pair]) -> None:
-    """Check every pair, in order, on a few threads; DataError says what is wrong with the first."""
-    for problem in on_threads(check_pair, pairs):
-        if problem is not None:
-            raise DataError(problem)
+    pixels = np.bincount(pair.labels.apply(mask).ravel(), minlength=IGNORE + 1)
+    return Seen(None, pixels[:IGNORE], int(pixels[IGNORE]))
 
 
 @dataclass(frozen=True)
@@ -126,39 +112,17 @@ class FileDataset:
         return (self[i] for i in range(len(self)))
 
 
-@dataclass(frozen=True)
-class FileSource:
-    """A data set whose splits are lists of files."""
-
-    name: str
-    root: Path
-    classes: list[str]
-    pairs: Mapping[str, tuple[Pair, ...]]
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that have pictures."""
-        return tuple(name for name, pairs in self.pairs.items() if pairs)
-
-    def split(self, name: str) -> FileDataset:
-        """Return one split; DataError where there is none of this name."""
-        if not self.pairs.get(name):
-            raise no_split(self, self.root, name, "pictures")
-        return FileDataset(self.pairs[name])
-
-    def check(self, splits: Sequence[str] | None = None) -> None:
-        """Look at every file of these splits (default all); DataError names the first broken."""
-        for name in self.splits if splits is None else splits:
-            check_pairs(self.split(name).pairs)
-
-    def without_bad(self) -> FileSource:
-        """Return the source without the pairs that ``check`` has something against."""
-        kept = {}
-        for name, pairs in self.pairs.items():
-            problems = list(on_threads(check_pair, pairs))
-            kept[name] = tuple(p for p, bad in zip(pairs, problems, strict=True) if bad is None)
-            report_skipped(self.root, name, problems)
-        return dataclasses.replace(self, pairs=kept)
+def mask_source(
+    name: str,
+    root: Path,
+    classes: Sequence[str],
+    pairs: Mapping[str, Sequence[Pair]],
+    skip_bad: bool = False,
+) -> ListedSource[Pair]:
+    """Return the data set of these pairs, split by split."""
+    return ListedSource(
+        name, root, list(classes), files_of(pairs), look_at_pair, FileDataset, skip_bad=skip_bad
+    )
 
 
 def list_masks(

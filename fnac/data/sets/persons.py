@@ -6,8 +6,9 @@ and, below them, the two rows that tell the transform what to cut out (``window_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch import Tensor
 from fnac.errors import DataError
 
 from .joints import JointSet
-from .pictures import no_split, on_threads, read_image, report_skipped, verify_picture
+from .listed import Listed, ListedSource, Seen
+from .pictures import read_image, verify_picture
 
 PADDING = 1.25
 """The window that is cut out, in sizes of the person's box (SimpleBaseline)."""
@@ -53,7 +55,7 @@ class Person:
 
     @property
     def counted(self) -> bool:
-        """Whether the person is learnt and measured; others only excuse what is found on them."""
+        """Whether the person is trained and scored on; detections on the others are ignored."""
         return not self.crowd and bool((self.joints[:, 2] > 0).any())
 
     @property
@@ -81,6 +83,14 @@ class PersonDataset:
     persons: tuple[Person, ...]
     ignored: tuple[Person, ...] = ()
 
+    @classmethod
+    def of(cls, everybody: Sequence[Person]) -> PersonDataset:
+        """Return the split of these persons, the counted and the others apart."""
+        return cls(
+            tuple(person for person in everybody if person.counted),
+            tuple(person for person in everybody if not person.counted),
+        )
+
     def __len__(self) -> int:
         """Count the persons."""
         return len(self.persons)
@@ -103,96 +113,60 @@ class PersonDataset:
         return self.persons[index]
 
 
-@dataclass(frozen=True)
-class PersonSource:
-    """A data set of persons; ``joints`` says what the K rows of a target are.
+@dataclass(frozen=True, kw_only=True)
+class PersonSource(ListedSource[Person]):
+    """A data set of persons; ``joints`` says what the K rows of a target are."""
 
-    readers: read a split's annotations when it is first asked for.
-    skip_bad: leave out persons with wrong annotations and log how many, in place of DataError.
-    """
-
-    name: str
-    root: Path
     joints: JointSet
-    readers: Mapping[str, Callable[[], tuple[Person, ...]]]
-    skip_bad: bool = False
-    _read: dict[str, PersonDataset] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
 
-    @property
-    def classes(self) -> list[str]:
-        """The names of the joints."""
-        return list(self.joints.names)
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that have annotations."""
-        return tuple(self.readers)
-
-    def split(self, name: str) -> PersonDataset:
-        """Return one split; DataError where there is none, or an annotation is wrong."""
-        if name not in self.readers:
-            raise no_split(self, self.root, name, "persons")
-        if name not in self._read:
-            persons = self.readers[name]()
-            ignored = tuple(person for person in persons if not person.counted)
-            persons = tuple(person for person in persons if person.counted)
-            if self.skip_bad:
-                found_bad = list(_problems(persons))
-                persons = tuple(p for p, bad in zip(persons, found_bad, strict=True) if bad is None)
-                report_skipped(self.root, name, found_bad)
-            if not persons:
-                raise DataError(f"{self.root} ({self.name}): split '{name}' has no persons")
-            self._read[name] = PersonDataset(persons, ignored)
-        return self._read[name]
-
-    def check(self, splits: Sequence[str] | None = None) -> None:
-        """Look at every picture and joint (default all splits); DataError names the first wrong."""
-        for name in self.splits if splits is None else splits:
-            dataset = self.split(name)
-            for problem in () if self.skip_bad else _problems(dataset.persons):
-                if problem is not None:
-                    raise DataError(f"{problem}; {TODO}")
+def person_source(
+    name: str,
+    root: Path,
+    joints: JointSet,
+    items: Mapping[str, Callable[[], Listed[Person]]],
+    skip_bad: bool = False,
+) -> PersonSource:
+    """Return the data set of persons whose splits ``items`` list."""
+    sizes: dict[Path, tuple[int, int] | str] = {}  # many persons share an image: looked at once
+    return PersonSource(
+        name, root, list(joints.names), items, partial(_look, sizes), PersonDataset.of, "persons",
+        skip_bad=skip_bad, joints=joints,
+    )  # fmt: skip
 
 
 def read_persons(
-    entries: Sequence[Any],
-    make: Callable[[int, Any], Person | None],
-    *,
-    skip_bad: bool,
-    where: tuple[Path, str],
-) -> tuple[Person, ...]:
+    entries: Sequence[Any], make: Callable[[int, Any], Person | None]
+) -> Listed[Person]:
     """Make a person of each entry (number, entry) of an annotation file.
 
-    ``make`` returns None for an entry that is none of ours and raises DataError for a wrong one,
-    which ends the reading or, with ``skip_bad``, leaves it out. where: file and split.
+    ``make`` returns None for an entry that is none of ours and raises DataError for a wrong one.
     """
     persons, problems = [], []
     for number, entry in enumerate(entries):
         try:
             person = make(number, entry)
         except DataError as error:
-            if not skip_bad:
-                raise DataError(f"{error}; {TODO}") from error
-            problems.append(str(error))
+            problems.append(f"{error}; {TODO}")
             continue
         if person is not None:
             persons.append(person)
-    report_skipped(*where, [*problems, *[None] * len(persons)])
-    return tuple(persons)
+    return Listed(tuple(persons), tuple(problems))
 
 
-def _problems(persons: Sequence[Person]) -> Iterable[str | None]:
-    """Say for each person what is wrong, or None; every picture is looked at once."""
-    images = list(dict.fromkeys(person.image for person in persons))
-    sizes = dict(zip(images, on_threads(_size_or_problem, images), strict=True))
-    for person in persons:
-        size = sizes[person.image]
-        if isinstance(size, str):
-            yield f"{person.where}: {size}"
-        else:
-            yield misplaced(person, size) or joint_outside(person, size)
+def _look(sizes: dict[Path, tuple[int, int] | str], person: Person) -> Seen:
+    """Look at a person's image (once an image) and joints; others than counted ones pass."""
+    if not person.counted:
+        return Seen(ignored=1)
+    if person.image not in sizes:
+        sizes[person.image] = _size_or_problem(person.image)
+    size = sizes[person.image]
+    if isinstance(size, str):
+        return Seen(f"{person.where}: {size}; {TODO}")
+    problem = misplaced(person, size) or joint_outside(person, size)
+    if problem is not None:
+        return Seen(f"{problem}; {TODO}")
+    return Seen(None, (person.joints[:, 2] > 0).astype(np.int64))
 
 
 def _size_or_problem(path: Path) -> tuple[int, int] | str:

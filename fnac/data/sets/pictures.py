@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import struct
 import zlib
@@ -19,12 +18,8 @@ from fnac.errors import DataError
 from fnac.progress import StepProgress
 from fnac.ranks import is_first_rank
 
-from ..source import DataSource
-
 Item = TypeVar("Item")
 Found = TypeVar("Found")
-
-logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -75,34 +70,6 @@ def on_threads(look: Callable[[Item], Found], items: Sequence[Item]) -> Iterator
         for start in range(0, count, 64):
             yield from pool.map(look, items[start : start + 64])
             progress.advance(min(start + 64, count))
-
-
-def no_split(
-    source: DataSource, root: Path, split: str, wanted: str, layout: str | None = None
-) -> DataError:
-    """Return the error of a split that is not there.
-
-    wanted: what it would hold, ``pictures``; layout: how it would be stored, None: as the reader of
-    the source has it.
-    """
-    found = ", ".join(source.splits) or "no split at all"
-    return DataError(
-        f"{root} ({source.name}): found {found}; wanted {wanted} for '{split}'; "
-        f"add them as {layout or f'the {source.name} reader expects'}"
-    )
-
-
-def report_skipped(root: Path, split: str, problems: Sequence[str | None]) -> None:
-    """Log how many samples of a split are left out, and what is wrong with the first.
-
-    problems: one a sample; None where nothing is wrong.
-    """
-    bad = [problem for problem in problems if problem is not None]
-    if bad:
-        logger.warning(
-            "%s: %d of %d samples of '%s' are left out; the first: %s",
-            root, len(bad), len(problems), split, bad[0],
-        )  # fmt: skip
 
 
 def list_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

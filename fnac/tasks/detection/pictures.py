@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
 
 from fnac.data.transforms.boxes import Fit, resize_boxed
 
-from ..panels import lay_beside, palette, write_png
+from ..panels import lay_beside, palette
 from .coco_metric import Found
 
 SHOWN_SCORE = 0.3
@@ -20,10 +20,8 @@ SHOWN_PIXELS = 480
 """Long side of a drawn picture."""
 
 
-def draw_boxes(
-    path: Path, image: Tensor, truth: Tensor, found: Found, classes: Sequence[str]
-) -> None:
-    """Write uint8 (3, H, W) twice as one PNG: with its boxes (n, 5), and with the detections."""
+def draw_boxes(image: Tensor, truth: Tensor, found: Found, classes: Sequence[str]) -> Image.Image:
+    """Lay uint8 (3, H, W) beside itself: with its boxes (n, 5), and with the detections."""
     size = Fit((SHOWN_PIXELS, SHOWN_PIXELS)).scaled(*image.shape[1:])
     shown = found.scores >= SHOWN_SCORE
     rows = torch.cat(
@@ -41,7 +39,7 @@ def draw_boxes(
         for i, score in zip(answers[:, 4], found.scores[shown], strict=True)
     ]
     right = _drawn(picture, answers, names)
-    write_png(path, lay_beside([side.permute(1, 2, 0).numpy() for side in (left, right)]))
+    return lay_beside([side.permute(1, 2, 0).numpy() for side in (left, right)])
 
 
 def _drawn(image: Tensor, boxes: Tensor, names: list[str]) -> Tensor:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fnac.data.batches import BatchSettings
 from fnac.data.loader import keep_in_memory
 from fnac.data.preprocessing import preprocessing
-from fnac.data.source import Batch, Dataset, DataSource, Sample, source_sample
+from fnac.data.source import Batch, Dataset, DataSource, Sample
 from fnac.data.transforms.boxes import (
     BoxEvalTransform,
     BoxTrainTransform,
@@ -24,7 +24,7 @@ from fnac.data.transforms.boxes import (
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 from fnac.passes.emit.anchors import AnchorSpec, anchor_boxes
 
-from ..base import Manifest, Outputs, Size
+from ..base import Manifest, Outputs, Size, Task
 from ..network_check import check_count
 from ..settings import DetectionSettings, Resize
 from .decoding import detect
@@ -45,7 +45,7 @@ def open_task(
 
 
 @dataclass(frozen=True)
-class Detection:
+class Detection(Task):
     """The task ``det``; ``classes`` in the order of their ids, ``spec``: the network's anchors."""
 
     classes: tuple[str, ...]
@@ -150,33 +150,21 @@ class Detection:
         """Begin COCO's average precision, in the pixels of the original pictures."""
         return DetectionEvaluation(self.classes, dataset, self.fit(size, manifest), where)
 
-    def pictures(
-        self,
-        dataset: Dataset,
-        outputs: Sequence[Outputs],
-        folder: Path,
-        size: Size,
-        manifest: Manifest,
-    ) -> list[Path]:
-        """Draw truth beside detections: ``folder/prediction_NUMBER-NAME.png``."""
-        fit = self.fit(size, manifest)
-        folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        for index, output in enumerate(outputs):
-            base, place = source_sample(dataset, index)
-            image, boxes = base[place]
-            found = unstacked(output, fit, [(int(image.shape[1]), int(image.shape[2]))])[0]
-            path = folder / f"prediction_{index:02d}-{dataset.id(index)}.png"
-            draw_boxes(path, image, boxes, found, self.classes)
-            written.append(path)
-        return written
+    def picture(
+        self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
+    ) -> Image.Image:
+        """Draw the truth beside what was found, in the pixels of the original picture."""
+        image, boxes = sample
+        shape = (int(image.shape[1]), int(image.shape[2]))
+        found = unstacked(output, self.fit(size, manifest), [shape])[0]
+        return draw_boxes(image, boxes, found, self.classes)
 
     # ------------------------------------------------------------------ inside
 
     def _spec(self) -> AnchorSpec:
         if self.spec is None:
             raise UsageError(
-                "the network's manifest says no anchors; wanted a detector made by fnac (expand or "
+                "the network's manifest has no anchors; wanted a detector made by fnac (expand or "
                 "export with --task det), or an emitted one"
             )
         return self.spec

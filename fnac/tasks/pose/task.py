@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fnac.data.batches import BatchSettings
-from fnac.data.loader import keep_in_memory, stack
+from fnac.data.loader import keep_in_memory
 from fnac.data.preprocessing import preprocessing
 from fnac.data.sets.joints import OKS_AP, PCKH, JointSet
 from fnac.data.sets.persons import Person
-from fnac.data.source import Batch, Dataset, DataSource, Sample, source_sample
+from fnac.data.source import Dataset, DataSource, Sample, source_sample
 from fnac.data.transforms.persons import (
     PersonTransform,
     crop_to_window,
@@ -27,9 +27,8 @@ from fnac.data.transforms.persons import (
 )
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 
-from ..base import Manifest, Outputs, Scores, Size
+from ..base import Manifest, Outputs, Scores, Size, Task
 from ..network_check import check_count
-from ..panels import write_png
 from ..settings import PoseSettings
 from .correct_joints import CorrectJoints
 from .heatmaps import decode_heatmaps, gaussian_heatmaps, unmirror
@@ -48,7 +47,7 @@ def open_task(settings: PoseSettings, source: DataSource, manifest: Mapping[str,
 
 
 @dataclass(frozen=True)
-class Pose:
+class Pose(Task):
     """The task ``pose`` on the K joints of a data set."""
 
     joints: JointSet
@@ -107,10 +106,6 @@ class Pose:
         largest = [3 * side**2 for side in sides] or [float(dataset[0][0].numel())]
         return keep_in_memory(dataset, int(np.mean(largest)), shrink)
 
-    def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Stack pictures and joints."""
-        return stack(samples)
-
     # ------------------------------------------------------------------ training
 
     def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size) -> Tensor:
@@ -144,7 +139,7 @@ class Pose:
         if KEYPOINTS in outputs:
             raise UsageError(
                 "task.flip_test: this file puts out keypoints, and only heatmaps can be averaged; "
-                "emit it with --no-postprocess, or leave flip_test away"
+                "emit it with --no-postprocess, or drop flip_test"
             )
         mirrored = network(images.flip(-1))
         return {
@@ -181,29 +176,18 @@ class Pose:
             )
         return joints, scores
 
-    def pictures(
-        self,
-        dataset: Dataset,
-        outputs: Sequence[Outputs],
-        folder: Path,
-        size: Size,
-        manifest: Manifest,
-    ) -> list[Path]:
-        """Write what the network saw, the true skeleton and the found one, side by side."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def picture(
+        self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
+    ) -> Image.Image:
+        """Lay what the network saw, the true skeleton and the found one side by side."""
         plain = PersonTransform(
             size, tuple(self.joints.mirrored), preprocessing(manifest)[0], (1 / 255,) * 3
         )
         grey = torch.tensor(plain.mean)[:, None, None] * 255
-        written = []
-        for index, output in enumerate(outputs):
-            pixels, truth = plain(*dataset[index])
-            image = (pixels + grey).round().clamp(0, 255).byte()
-            joints, _ = self.found(output, size, "model")
-            path = folder / f"prediction_{index:02d}-{dataset.id(index)}.png"
-            write_png(path, draw_persons(image, truth, joints[0], self.joints))
-            written.append(path)
-        return written
+        pixels, truth = plain(*sample)
+        image = (pixels + grey).round().clamp(0, 255).byte()
+        joints, _ = self.found(output, size, "model")
+        return draw_persons(image, truth, joints[0], self.joints)
 
 
 class PoseEvaluation:
