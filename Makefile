@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: check types format test slow bench
+.PHONY: check types format test slow bench cases
 
 check:  ## what CI runs
 	$(PYTHON) -m ruff format --check .
@@ -25,3 +25,11 @@ slow:
 
 bench:
 	for b in benchmarks/bench_*.py; do $(PYTHON) $$b || exit 1; done
+
+CASES ?= ../shared/cases
+cases:  ## programs that showed faults, where they lie beside the checkout: each must exit 0
+	@[ -d $(CASES) ] || { echo "$(CASES): not beside this checkout; nothing to run"; exit 0; }; \
+	failed=""; for c in $(CASES)/*/case.py; do name=$$(basename $$(dirname $$c)); \
+	  if OMP_NUM_THREADS=1 $(PYTHON) $$c > /dev/null 2>&1; then echo "ok    $$name"; \
+	  else echo "FAULT $$name"; failed="$$failed $$name"; fi; done; \
+	[ -z "$$failed" ] || { echo "faults:$$failed"; exit 1; }
