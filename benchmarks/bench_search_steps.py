@@ -19,6 +19,7 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.super_network.choice_points import find_choice_points
 from fnac.passes.super_network.choose import Choose
+from fnac.passes.super_network.layers import read_layers, seed_arch
 from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings, expand
@@ -38,7 +39,7 @@ def main() -> None:
     seed = export_seed(ExportSettings(weights="none", size=SIZE))
     wanted = ExpandSettings(task="seg", classes=len(source.classes), size=SIZE)
     network = expand(seed, wanted, manager=quick)
-    arch = [layer["seed_choice"] for layer in network.manifest["layers"]]
+    arch = seed_arch(read_layers(network.manifest))
     alone: Graph = quick.run([Choose(arch=tuple(arch))], network.copy())
     plain = import_onnx(alone.to_model()).train()
     optimizer = torch.optim.SGD(plain.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)

@@ -30,6 +30,7 @@ from fnac.passes.emit.anchors import AnchorSpec
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.super_network.choose import choose
+from fnac.passes.super_network.layers import read_layers, seed_arch
 from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings, expand
 from fnac.stages.export import export_seed
@@ -93,7 +94,7 @@ def networks(settings: dict[str, Any], size: Size | None) -> tuple[Graph, Graph]
         seed, build(ExpandSettings, expanding, "expand"), manager=PassManager(verify=False)
     )
     alone = mixed.copy()
-    choose(alone, [layer["seed_choice"] for layer in mixed.manifest["layers"]])
+    choose(alone, seed_arch(read_layers(mixed.manifest)))
     return mixed, alone
 
 

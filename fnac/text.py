@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fnac.passes.super_network.layers import StoredLayer
 
 MADDS_NOTE = "MAdds = multiply-adds = MACs = FLOPs/2"
 
@@ -92,20 +95,19 @@ def profile_text(
     return "\n".join(lines)
 
 
-def layers_text(layers: Sequence[Mapping[str, Any]]) -> str:
-    """Show the layers of a super network (a manifest's `layers`): one line a layer.
+def layers_text(layers: Sequence[StoredLayer]) -> str:
+    """Show the layers of a super network: one line a layer.
 
     The seed's own candidate is marked by `*`; every candidate carries its MAdds.
     """
     body = []
     for layer in layers:
-        own = layer.get("seed_choice")
         candidates = "  ".join(
-            f"{candidate['name']}{'*' if candidate['name'] == own else ''}"
-            f" {human(float(candidate.get('madds') or 0))}"
-            for candidate in layer.get("candidates", [])
+            f"{candidate.name}{'*' if candidate.name == layer.seed_choice else ''}"
+            f" {human(candidate.madds)}"
+            for candidate in layer.candidates
         )
-        body.append([layer.get("stage"), layer.get("name"), candidates])
+        body.append([layer.stage, layer.name, candidates])
     text = table(["stage", "layer", "candidates (MAdds)"], body)
     return f"{text}\n\n* the seed's own choice; {MADDS_NOTE}"
 

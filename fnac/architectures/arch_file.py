@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fnac.architectures.costs import SpaceCosts
 from fnac.errors import UsageError
+
+_WANTED = '{"layers": [{"name": ..., "choice": ...}, ...]} or {"layers": ["k3e6", ...]}'
+
+
+class Offer(Protocol):
+    """A layer of a super network, of whatever a reader keeps of it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the layer."""
+
+    def index(self, choice: str) -> int:
+        """Return the position of ``choice``; an error names the layer and what it offers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArchFile:
+    """What an architecture file says: one choice a layer, in its own order.
+
+    ``names``  the layer of each choice; None where the choices are in network order
+    """
+
+    choices: tuple[str, ...]
+    names: tuple[str, ...] | None = None
+
+    def indices(self, layers: Sequence[Offer]) -> tuple[int, ...]:
+        """Return one candidate index for each of ``layers``.
+
+        raises   UsageError on a wrong length or layer, what ``layers`` raise on a wrong candidate
+        """
+        if self.names is None:
+            _check_length(len(self.choices), layers)
+            pairs = zip(layers, self.choices, strict=True)
+            return tuple(layer.index(choice) for layer, choice in pairs)
+        known = {layer.name for layer in layers}
+        chosen: dict[str, str] = {}
+        for name, choice in zip(self.names, self.choices, strict=True):
+            if name not in known:
+                raise UsageError(
+                    f"layer {name!r}: the super network has no such layer; its layers are "
+                    f"{layers[0].name} ... {layers[-1].name}"
+                )
+            if name in chosen:
+                raise UsageError(f"layer {name!r}: named twice; wanted one choice a layer")
+            chosen[name] = choice
+        _check_length(len(self.choices), layers)
+        return tuple(layer.index(chosen[layer.name]) for layer in layers)
 
 
 def load_arch(path: Path, space: SpaceCosts) -> tuple[int, ...]:
@@ -20,50 +68,27 @@ def load_arch(path: Path, space: SpaceCosts) -> tuple[int, ...]:
     except ValueError as error:
         raise UsageError(f"--arch {path}: not JSON ({error}); wanted {_WANTED}") from None
     try:
-        return parse_arch(content, space)
+        return parse_arch(content).indices(space.layers)
     except UsageError as error:
         raise UsageError(f"--arch {path}: {error}") from None
 
 
-_WANTED = '{"layers": [{"name": ..., "choice": ...}, ...]} or {"layers": ["k3e6", ...]}'
-
-
-def parse_arch(content: Any, space: SpaceCosts) -> tuple[int, ...]:
-    """Turn the content of an architecture file into one candidate index per layer.
+def parse_arch(content: Any) -> ArchFile:
+    """Read the content of an architecture file.
 
     content  a dict with "layers", or the list itself; of choices in network order, or of
              {"name", "choice"} in any order
-    raises   UsageError on a wrong form, length, layer or candidate
+    raises   UsageError on another form
     """
     layers = content.get("layers") if isinstance(content, dict) else content
     if not isinstance(layers, list):
         raise UsageError(f"found no list of layers; wanted {_WANTED}")
     if all(isinstance(entry, str) for entry in layers):
-        _check_length(layers, space)
-        return tuple(layer.index(name) for layer, name in zip(space.layers, layers, strict=True))
+        return ArchFile(tuple(layers))
     if not all(isinstance(entry, dict) and {"name", "choice"} <= entry.keys() for entry in layers):
         raise UsageError(f"an entry is neither a choice nor a name with a choice; wanted {_WANTED}")
-    chosen: dict[str, str] = {}
-    known = {layer.name for layer in space.layers}
-    for entry in layers:
-        if entry["name"] not in known:
-            raise UsageError(
-                f"layer {entry['name']!r}: the super network has no such layer; its layers are "
-                f"{space.layers[0].name} ... {space.layers[-1].name}"
-            )
-        if entry["name"] in chosen:
-            raise UsageError(f"layer {entry['name']!r}: named twice; wanted one choice a layer")
-        chosen[entry["name"]] = entry["choice"]
-    _check_length(layers, space)
-    return tuple(layer.index(chosen[layer.name]) for layer in space.layers)
-
-
-def _check_length(layers: Sequence[Any], space: SpaceCosts) -> None:
-    if len(layers) != len(space.layers):
-        raise UsageError(
-            f"found {len(layers)} layers; the super network has {len(space.layers)}; "
-            "give one choice for each"
-        )
+    choices = tuple(str(entry["choice"]) for entry in layers)
+    return ArchFile(choices, tuple(str(entry["name"]) for entry in layers))
 
 
 def arch_content(arch: Sequence[int], space: SpaceCosts) -> dict[str, Any]:
@@ -74,3 +99,10 @@ def arch_content(arch: Sequence[int], space: SpaceCosts) -> dict[str, Any]:
             for layer, choice in zip(space.layers, arch, strict=True)
         ]
     }
+
+
+def _check_length(found: int, layers: Sequence[Offer]) -> None:
+    if found != len(layers):
+        raise UsageError(
+            f"found {found} layers; the super network has {len(layers)}; give one choice for each"
+        )

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.passes.super_network.layers import read_layers
 
 SKIP = "skip"
 
@@ -95,24 +96,29 @@ def space_costs(manifest: Mapping[str, Any], unit: str = "madds") -> SpaceCosts:
     unit     ``madds`` or ``params``: which of the two figures of a candidate
     raises   UnsupportedGraphError when the file is not a super network with costs
     """
-    if manifest.get("role") != "super" or not manifest.get("layers"):
+    layers = read_layers(manifest)
+    if manifest.get("role") != "super" or not layers:
         raise UnsupportedGraphError(
             f"the file's role is {manifest.get('role', 'unknown')!r}; wanted a super network with "
             "layers to choose from; make one with `fnac expand`"
         )
-    layers = []
-    for entry in manifest["layers"]:
-        candidates = entry["candidates"]
-        layers.append(
-            LayerCosts(
-                name=entry["name"],
-                stage=int(entry.get("stage", 0)),
-                candidates=tuple(candidate["name"] for candidate in candidates),
-                costs=tuple(int(candidate[unit]) for candidate in candidates),
-                seed_choice=entry.get("seed_choice"),
-            )
+    fixed = manifest.get(f"fixed_{unit}")
+    if fixed is None:
+        raise UnsupportedGraphError(
+            f"the manifest has no fixed_{unit}: what the super network costs around its layers; "
+            "expand the seed again"
         )
-    return SpaceCosts(unit, int(manifest[f"fixed_{unit}"]), tuple(layers))
+    costs = tuple(
+        LayerCosts(
+            name=layer.name,
+            stage=layer.stage,
+            candidates=layer.names,
+            costs=tuple(one.madds if unit == "madds" else one.params for one in layer.candidates),
+            seed_choice=layer.seed_choice,
+        )
+        for layer in layers
+    )
+    return SpaceCosts(unit, int(fixed), costs)
 
 
 def latency_costs(manifest: Mapping[str, Any], table: Mapping[str, Any]) -> SpaceCosts:

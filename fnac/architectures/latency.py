@@ -26,6 +26,7 @@ from fnac.passes.emit.fold_batchnorm import FoldBatchNorm
 from fnac.passes.graph import Graph, Shape
 from fnac.passes.super_network.choice_points import ChoicePoint, find_choice_points
 from fnac.passes.super_network.choose import choose
+from fnac.passes.super_network.layers import read_layers, seed_arch
 
 log = logging.getLogger(__name__)
 
@@ -46,27 +47,26 @@ def measure_latency(graph: Graph, settings: LatencySettings | None = None) -> di
     Raises UsageError if ``graph`` is no super network.
     """
     how = settings or LatencySettings()
-    layers = graph.manifest.get("layers")
+    layers = read_layers(graph.manifest)
     if not layers:
         raise UsageError("a latency table is measured on a super network; run fnac expand first")
     size = graph.image_size()
     shapes = graph.infer_shapes(size, batch=1)
     table: dict[str, dict[str, float]] = {}
     for layer, point in zip(layers, find_choice_points(graph), strict=True):
-        names = [candidate["name"] for candidate in layer["candidates"]]
-        table[layer["name"]] = {
+        table[layer.name] = {
             name: _time(_alone(graph, point, index, shapes), how) if point.regions[index] else 0.0
-            for index, name in enumerate(names)
+            for index, name in enumerate(layer.names)
         }
-        log.info("latency of %s measured", layer["name"])
+        log.info("latency of %s measured", layer.name)
     seed = graph.copy()
-    arch = [layer["seed_choice"] for layer in layers]
+    arch = seed_arch(layers)
     choose(seed, arch)
     FoldBatchNorm().run(seed)
     for tensor in seed.inputs:
         tensor.shape = list(shapes[tensor.name])
     whole = _time(seed, how)
-    chosen = sum(table[layer["name"]][choice] for layer, choice in zip(layers, arch, strict=True))
+    chosen = sum(table[layer.name][choice] for layer, choice in zip(layers, arch, strict=True))
     return {
         "fixed_ms": max(0.0, whole - chosen),
         "seed_ms": whole,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fnac.passes.graph import Graph
+from fnac.passes.super_network.layers import LAYERS, StoredLayer, read_layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Inspection:
     role: str
     interface: dict[str, Any]
     manifest: dict[str, Any]
-    layers: list[dict[str, Any]]
+    layers: tuple[StoredLayer, ...]
     blocks: list[dict[str, Any]]
     left: list[dict[str, str]]
 
@@ -85,7 +86,7 @@ def inspect_file(path: Path, settings: InspectSettings) -> Inspection:
     """
     graph = Graph.load(path)
     graph.check_finite()
-    manifest = {k: v for k, v in graph.manifest.items() if k != "layers"}
+    manifest = {k: v for k, v in graph.manifest.items() if k != LAYERS}
     interface = {
         side: [
             {"name": t.name, "dtype": str(t.dtype), "shape": list(t.shape or [])}
@@ -93,14 +94,13 @@ def inspect_file(path: Path, settings: InspectSettings) -> Inspection:
         ]
         for side in ("inputs", "outputs")
     }
-    layers = graph.manifest.get("layers", [])
     blocks: list[dict[str, Any]] = []
     left: list[dict[str, str]] = []
     role = graph.manifest.get("role", "found")
+    layers = read_layers(graph.manifest) if role == "super" else ()
     if role != "super":
         from fnac.inspection.explain import explain
 
         explained = explain(graph, settings.space)
         blocks, left = explained.blocks, explained.left
-        layers = []
     return Inspection(role, interface, manifest, layers, blocks, left)

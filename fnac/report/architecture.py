@@ -15,8 +15,9 @@ from itertools import groupby
 
 from fnac.passes.blocks.candidate_names import Spelled, read_name
 from fnac.passes.errors import CandidateNameError
+from fnac.passes.super_network.layers import StoredLayer
 from fnac.report.drawing import Box, Drawing, Label, Line
-from fnac.report.network import FixedBlock, Layer, Network
+from fnac.report.network import FixedBlock, Network
 from fnac.text import human
 
 KERNEL_FILLS = {3: "#8ecae6", 5: "#ffd166", 7: "#f4978e"}
@@ -50,7 +51,7 @@ class _Frame:
 
     x: float
     width: float
-    layers: tuple[Layer, ...]
+    layers: tuple[StoredLayer, ...]
 
 
 def read_choice(choice: str) -> Spelled | None:
@@ -101,7 +102,7 @@ def draw_architectures(network: Network, rows: Sequence[tuple[str, Sequence[str]
         for frame in frames
     ]
     height = HEADER + ROW_HEIGHT * len(rows) + LEGEND
-    names = {name for layer in network.layers for name in layer.candidates}
+    names = {name for layer in network.layers for name in layer.names}
     shapes += _legend(height - LEGEND / 2, names)
     titles = " and ".join(title for title, _ in rows)
     return Drawing(
@@ -166,7 +167,7 @@ def _block(
         ]
     layer = network.layers[column.layer]
     choice = choices[column.layer]
-    cost = layer.candidates[choice]
+    cost = layer.candidates[layer.index(choice)]
     changed = choice != first_row[column.layer]
     tooltip = (
         f"{layer.name}: {choice}"
@@ -199,7 +200,7 @@ def _marks(centre: float, top: float, stride: int, dilation: int) -> list[Label]
     ]
 
 
-def _stage_title(layers: Sequence[Layer]) -> str:
+def _stage_title(layers: Sequence[StoredLayer]) -> str:
     """`stage 2 · 24 ch`, as far as the box is wide enough and the channels are known."""
     title = f"stage {layers[0].stage}"
     channels = layers[0].channels

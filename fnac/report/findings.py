@@ -22,7 +22,7 @@ STEERED = 0.03  # how far the expected cost may end from the budget
 
 def warnings_of(run: RunFolder) -> list[str]:
     """List the warnings of a run; [] if there is nothing to warn of."""
-    said = _written(run.results) + _written(run.arch_file)
+    said = _written(run.results)
     found = [
         *_flat_alphas(run.alphas),
         *_skip_collapse(run),
@@ -67,7 +67,7 @@ def _skip_collapse(run: RunFolder) -> list[tuple[str, str]]:
     network, arch = run.network, run.arch
     if network is None or arch is None:
         return []
-    could = [i for i, layer in enumerate(network.layers) if "skip" in layer.candidates]
+    could = [i for i, layer in enumerate(network.layers) if "skip" in layer.names]
     skipped = sum(arch[i] == "skip" for i in could)
     before = sum(network.seed_choices[i] == "skip" for i in could)
     if skipped <= before or skipped < SKIPPED * len(could):

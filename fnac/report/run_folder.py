@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fnac.architectures.arch_file import ArchFile, parse_arch
 from fnac.errors import FnacError, UsageError
 from fnac.report.network import Network, read_manifest, read_network
 
@@ -58,7 +59,6 @@ class RunFolder:
     results: Mapping[str, Any]
     profile: Mapping[str, Any]
     arch: tuple[str, ...] | None
-    arch_file: Mapping[str, Any]
     ledger: tuple[Mapping[str, Any], ...] | None
     network: Network | None
     manifest: Mapping[str, Any]
@@ -95,13 +95,12 @@ def read_run_folder(path: Path) -> RunFolder:
     manifest: Mapping[str, Any] = network.manifest if network else {}
     for name in ("model.onnx", "target.onnx", "seed.onnx"):
         manifest = manifest or part(name, read_manifest) or {}
-    arch_file = part("arch.json", _read_arch)
-    arch = None if arch_file is None else arch_file[0]
-    if arch is not None and network is not None:
-        wrong = network.problem_with(arch)
-        if wrong:
-            problems.append(f"arch.json: does not fit super.onnx ({wrong})")
-            arch = None
+    arch_file = part("arch.json", lambda file: parse_arch(_read_json(file)))
+    arch = None
+    try:
+        arch = None if arch_file is None else _in_network_order(arch_file, network)
+    except FnacError as error:
+        problems.append(f"arch.json: does not fit super.onnx ({error})")
     return RunFolder(
         path=path,
         config_text=part("config.yaml", lambda file: file.read_text(encoding="utf-8")),
@@ -110,7 +109,6 @@ def read_run_folder(path: Path) -> RunFolder:
         results=part("results.json", _read_mapping) or {},
         profile=part("profile.json", _read_mapping) or {},
         arch=arch,
-        arch_file={} if arch_file is None else arch_file[1],
         ledger=part("ledger.json", _read_ledger),
         network=network,
         manifest=manifest,
@@ -143,12 +141,12 @@ def _read_yaml(file: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _read_arch(file: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
-    """Both spellings: a list of {"name", "choice"}, or of choices in network order."""
-    content = _read_mapping(file)
-    layers = content["layers"]
-    choices = tuple(str(x["choice"]) if isinstance(x, dict) else str(x) for x in layers)
-    return choices, content
+def _in_network_order(arch: ArchFile, network: Network | None) -> tuple[str, ...]:
+    """Return one choice a layer; without a super network to hold them against, as they stand."""
+    if network is None:
+        return arch.choices
+    indices = arch.indices(network.layers)
+    return tuple(layer.names[i] for layer, i in zip(network.layers, indices, strict=True))
 
 
 def _read_ledger(file: Path) -> tuple[Mapping[str, Any], ...]:

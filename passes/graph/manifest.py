@@ -63,6 +63,8 @@ def _layer(value: Any) -> bool:
         return False
     if not _list_of(_candidate)(value["candidates"]):
         return False
+    if not all(_count(value.get(key, 0)) for key in ("stage", "stride", "dilation", "channels")):
+        return False
     names = [candidate["name"] for candidate in value["candidates"]]
     return len(set(names)) == len(names) and value.get("seed_choice", names[0]) in names
 

@@ -14,6 +14,7 @@ from ..graph import Graph
 from ..graph.node_maker import new_node
 from ..graph.surgery import remove_nodes
 from .choice_points import find_choice_points
+from .layers import LAYERS, StoredLayer, read_layers, seed_arch
 
 SEED = "seed"
 
@@ -50,7 +51,7 @@ def choose(graph: Graph, arch: Sequence[str] | None) -> Report:
     """
     report = Report()
     points = find_choice_points(graph)
-    layers = graph.manifest.get("layers", [])
+    layers = read_layers(graph.manifest)
     if len(points) != len(layers):
         raise UnsupportedGraphError(
             f"choose: {len(points)} choice points were found and {len(layers)} layers in the "
@@ -58,7 +59,7 @@ def choose(graph: Graph, arch: Sequence[str] | None) -> Report:
         )
     if not points:
         return report
-    wanted = [layer["seed_choice"] for layer in layers] if arch is None else list(arch)
+    wanted = seed_arch(layers) if arch is None else list(arch)
     chosen = candidate_indices(layers, wanted)
     gone: list[gs.Node] = []
     left = []
@@ -71,30 +72,30 @@ def choose(graph: Graph, arch: Sequence[str] | None) -> Report:
     remove_nodes(graph, gone)
     added: list[gs.Node] = []
     for point, layer, choice, (output, kept) in zip(points, layers, chosen, left, strict=True):
-        name = layer["candidates"][choice]["name"]
+        name = layer.names[choice]
         if point.regions[choice]:
             _leave(kept, output)
-            _account(report, point.regions[choice], f"{layer['name']} {name}")
+            _account(report, point.regions[choice], f"{layer.name} {name}")
         elif not kept.inputs or graph.is_output(kept):
             other = graph.new_name(f"{point.sum.name}.skip")
             added.append(new_node("Identity", other, [kept], [output]))
         else:
             _leave(kept, output)
             _read(graph, kept, output)
-        report.rewrote[point.sum.name] = f"{layer['name']}: {name}"
+        report.rewrote[point.sum.name] = f"{layer.name}: {name}"
     if added:
         graph.gs.nodes.extend(added)
         graph.toposort()
     manifest = graph.manifest
     manifest["role"] = "target"
     manifest["arch"] = wanted
-    manifest["arch_layers"] = [layer["name"] for layer in layers]
-    for key in ("layers", "fixed_madds", "fixed_params"):
+    manifest["arch_layers"] = [layer.name for layer in layers]
+    for key in (LAYERS, "fixed_madds", "fixed_params"):
         manifest.pop(key, None)
     return report
 
 
-def candidate_indices(layers: Sequence[dict], arch: Sequence[str]) -> list[int]:
+def candidate_indices(layers: Sequence[StoredLayer], arch: Sequence[str]) -> list[int]:
     """Return the index of each choice among its layer's candidates.
 
     Raises ArchError naming the layer, what was asked for and what there is.
@@ -104,16 +105,7 @@ def candidate_indices(layers: Sequence[dict], arch: Sequence[str]) -> list[int]:
             f"the arch has {len(arch)} choices, the super network {len(layers)} layers; "
             "give one candidate for each layer, in network order"
         )
-    indices = []
-    for layer, name in zip(layers, arch, strict=True):
-        names = [candidate["name"] for candidate in layer["candidates"]]
-        if name not in names:
-            raise ArchError(
-                f"{layer['name']}: the arch asks for {name!r}; its candidates are "
-                f"{', '.join(names)}"
-            )
-        indices.append(names.index(name))
-    return indices
+    return [layer.index(name) for layer, name in zip(layers, arch, strict=True)]
 
 
 def _leave(old: gs.Tensor, new: gs.Tensor) -> None:

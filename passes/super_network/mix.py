@@ -13,7 +13,9 @@ from ..errors import ArgumentError, UnsupportedGraphError
 from ..graph import Graph
 from ..remap.strategies import strategy
 from .choice_points import find_choice_points, set_alphas
+from .choose import candidate_indices
 from .costs import write_costs
+from .layers import read_layers, seed_arch
 from .mixer import Mixer
 from .plan import Layer, Offer
 from .proof import check_candidates, chosen_twin, comparable, references
@@ -110,14 +112,12 @@ class Mix(Pass):
 
         Raises PassFailedError if a candidate is not the block that its name spells.
         """
-        stored = after.manifest.get("layers")
+        stored = read_layers(after.manifest)
         if not stored:
             return
         layers = self._choices(before)
         check_candidates(after, layers)
-        at = [
-            [c["name"] for c in layer["candidates"]].index(layer["seed_choice"]) for layer in stored
-        ]
+        at = candidate_indices(stored, seed_arch(stored))
         yield "the super network at the seed's choices", before, set_alphas(after, at)
         how = strategy(self.strategy)
         names = dict.fromkeys(

@@ -24,6 +24,7 @@ from ..remap.block_arrays import BlockArrays, ConvArrays, identity_batchnorm
 from ..remap.strategies import Strategy, strategy
 from .choice_points import find_choice_points
 from .choose import candidate_indices, choose
+from .layers import read_layers
 from .plan import Candidate, Layer
 
 
@@ -101,7 +102,7 @@ def chosen_twin(
     So the first node that differs is named, not the first block.
     """
     twin = after.copy()
-    chosen = candidate_indices(twin.manifest["layers"], arch)
+    chosen = candidate_indices(read_layers(twin.manifest), arch)
     points = find_choice_points(twin)
     pairs: list[tuple[gs.Tensor, str]] = []
     for point, index, nodes in zip(points, chosen, standing, strict=True):
@@ -125,17 +126,15 @@ def check_candidates(graph: Graph, layers: Sequence[Layer]) -> None:
 
     layers  the plan that ``graph`` was mixed by
     """
-    stored = graph.manifest["layers"]
+    stored = read_layers(graph.manifest)
     for point, entry, layer in zip(find_choice_points(graph), stored, layers, strict=True):
-        for candidate, mul, region in zip(
-            entry["candidates"], point.muls, point.regions, strict=True
-        ):
+        for name, mul, region in zip(entry.names, point.muls, point.regions, strict=True):
             read = layer.block.read_off(region) if region else None
             found = SKIP if not region else None if read is None else read[0]
-            if found not in (None, candidate["name"]):
+            if found not in (None, name):
                 where = "" if read is None else f" (node {read[1].name})"
                 raise PassFailedError(
-                    f"mix: {layer.name}: candidate {candidate['name']} is a {found}{where}, "
+                    f"mix: {layer.name}: candidate {name} is a {found}{where}, "
                     f"weighed at node {mul.name}; its block is wrong, or the order of candidates "
                     "and of their weights differ"
                 )

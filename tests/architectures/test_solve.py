@@ -229,8 +229,8 @@ def test_only_a_super_network_has_costs() -> None:
 
 
 def test_architectures_are_read_in_both_forms(space: SpaceCosts, tmp_path: Path) -> None:
-    assert parse_arch({"layers": ["k3e6", "skip"]}, space) == (1, 2)
-    assert parse_arch(["k3e6", "skip"], space) == (1, 2)
+    assert parse_arch({"layers": ["k3e6", "skip"]}).indices(space.layers) == (1, 2)
+    assert parse_arch(["k3e6", "skip"]).indices(space.layers) == (1, 2)
     content = arch_content((1, 2), space)
     assert content["layers"][1] == {"name": "s1.l2", "choice": "skip"}
     content["layers"].reverse()
@@ -253,7 +253,7 @@ def test_architectures_are_read_in_both_forms(space: SpaceCosts, tmp_path: Path)
 )
 def test_a_wrong_architecture_is_named(content: Any, message: str, space: SpaceCosts) -> None:
     with pytest.raises(UsageError) as error:
-        parse_arch(content, space)
+        parse_arch(content).indices(space.layers)
     assert str(error.value).startswith(message)
 
 

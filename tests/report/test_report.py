@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fnac.errors import UsageError
+from fnac.passes.super_network.layers import read_layers
 from fnac.report import write_report
 from fnac.report.architecture import (
     BLOCK_WIDTH,
@@ -48,7 +49,11 @@ def make_manifest(stages: Sequence[tuple[int, int, int]], **more: Any) -> dict[s
                 costs.append({"name": name, "madds": 1_000_000 * stage * (k + e), "params": k * e})
             own = "k3e6" if at < of_seed else "skip"
             name = f"stage{stage}.{at}"
-            layers.append({"name": name, "stage": stage, "candidates": costs, "seed_choice": own})
+            layers.append({
+                "name": name, "stage": stage, "candidates": costs, "seed_choice": own,
+                "stride": 2 if (stage, at) == (2, 0) else 1, "channels": 2 * stage,
+                "dilation": 2 if stage == stages[-1][0] else 1,
+            })  # fmt: skip
     return {
         "version": 1, "role": "super", "name": "mobilenetv2", "size": [96, 128], "task": "seg",
         "head": "deeplabv3", "num_classes": 2, "classes": ["road", HOSTILE], "layers": layers,
@@ -313,7 +318,10 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "ledger.json").write_text('[{"pass": ')
     (tmp_path / "target.onnx").write_bytes(b"\x00\x01")
     page = write_report(tmp_path).read_text(encoding="utf-8")
-    assert "arch.json: does not fit super.onnx (1 choices; the super network has 5 layers)" in page
+    assert (
+        "arch.json: does not fit super.onnx (found 1 layers; the super network has 5; give one "
+        "choice for each)"
+    ) in page
     assert "ledger.json: not readable" in page
 
 
@@ -494,7 +502,7 @@ def test_profile_text_has_totals_and_the_most_expensive_rows() -> None:
 
 
 def test_layers_text_marks_the_seed() -> None:
-    first = layers_text(make_manifest(SMALL)["layers"]).splitlines()[2]
+    first = layers_text(read_layers(make_manifest(SMALL))).splitlines()[2]
     assert first.startswith("    2  stage2.0  k3e3 12.0M  k3e6* 18.0M  k5e3 16.0M")
 
 
