@@ -34,8 +34,8 @@ FLOORS = {
     "models": ["errors bundled", "recipes seeds spaces to_onnx", "heads"],
     "fnac": [
         "ranks progress text errors importer",
-        "config data report architectures",
-        "tasks",
+        "config data architectures",
+        "tasks report",
         "training",
         "search",
         "stages",
