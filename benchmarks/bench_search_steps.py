@@ -53,11 +53,11 @@ def main() -> None:
             run = SearchRun(
                 network, costs, costs.seed_total(), source, task, Path(folder) / grad, settings
             )
-            run.begin()
+            run.open(resume=False)
             searches[grad] = run
         device = searches["all"].fabric.device
         plain.to(device)
-        images, masks = searches["all"].weight_data.batch(0)
+        images, masks = searches["all"].loader.batch(0)
         images, masks = images.to(device), masks.to(device)
 
         def seed_step() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
                 torch.cuda.synchronize()
 
         def weight_step() -> None:
-            searches["all"]._weight_step(0, (images, masks))
+            searches["all"].step(0, images, masks)
 
         def alpha_step(grad: str) -> None:
             run = searches[grad]

@@ -6,15 +6,14 @@ import dataclasses
 import math
 from typing import ClassVar, Literal
 
-from fnac.data.batches import BatchSettings
 from fnac.errors import UsageError
-from fnac.training.settings import OptimizerSettings, RuntimeSettings
+from fnac.training.settings import TrainingSettings
 
 PAPER_ALPHA_LR = 3e-4
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
+class SearchSettings(TrainingSettings):
     """Settings of the architecture search; those of the weights' optimiser hold for its weights."""
 
     section: ClassVar[str] = "search"
@@ -55,9 +54,7 @@ class SearchSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
     """Greatest norm of the weights' gradient."""
 
     def __post_init__(self) -> None:
-        OptimizerSettings.__post_init__(self)
-        BatchSettings.__post_init__(self)
-        RuntimeSettings.__post_init__(self)
+        super().__post_init__()
         if (self.steps is None) != (self.warmup_steps is None):
             raise UsageError("steps and warmup_steps: give both, or epochs and warmup_epochs")
         if self.steps is not None and self.warmup_steps is not None:

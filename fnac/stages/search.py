@@ -49,9 +49,6 @@ def search(
     check_pictures(graph)
     settings = for_batch(settings, settings.batch_size)
     run = SearchRun(graph, space, wanted, source, task, folder, settings)
-    if resume and run.checkpoint.exists():
-        run.resume()
-    else:
-        run.begin()
+    run.open(resume=resume)
     run.train()
     return run.finish(output)

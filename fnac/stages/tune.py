@@ -8,40 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fnac.config import as_plain
 from fnac.data.source import DataSource
 from fnac.errors import UsageError
-from fnac.importer import import_onnx, write_back
+from fnac.importer import ImportedModule, import_onnx
 from fnac.passes.graph import Graph
-from fnac.progress import StepProgress
 from fnac.stages.evaluate import evaluate_module
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.network_check import check_pictures
-from fnac.training.checkpoints import (
-    fingerprint,
-    load_checkpoint,
-    load_network,
-    restore_precision,
-    save_checkpoint,
-)
-from fnac.training.run_log import CsvLog, LossTrace
-from fnac.training.runtime import (
-    open_fabric,
-    prepare_module,
-    same_buffers,
-    seed_step,
-    training_loader,
-)
+from fnac.training.loop import METRICS, TrainingRun
+from fnac.training.runtime import open_fabric, same_buffers, training_loader
 from fnac.training.settings import for_batch
-from fnac.training.weight_steps import open_weight_steps, to_device
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +59,122 @@ def tune(
     raises   UsageError for a super network or other classes, TrainingError when training fails
     """
     graph = Graph.load(model)
+    module = _trainable(graph, task, model)
+    run = TuneRun(graph, module, source, task, folder, for_batch(settings, settings.batch_size))
+    run.open(resume=resume)
+    run.train()
+    return run.finish(output)
+
+
+class TuneRun(TrainingRun):
+    """One fine-tuning: the weights of a network, measured on the validation set now and then."""
+
+    stage = "tune"
+    settings: TuneSettings
+
+    def __init__(
+        self,
+        graph: Graph,
+        module: ImportedModule,
+        source: DataSource,
+        task: Task,
+        folder: Path,
+        settings: TuneSettings,
+    ) -> None:
+        fabric = open_fabric(settings)
+        train = source.split("train")
+        loader = training_loader(
+            train, task, graph.manifest, settings, fabric, settings.random_seed
+        )
+        total = settings.steps or settings.epochs * loader.batches_per_epoch
+        super().__init__(
+            graph, module, task, folder, settings, fabric, loader, total, as_plain(settings)
+        )
+        self.source = source
+        self.val: float | None = None
+        self.measured = f"val_{task.metric}"
+        self.validation = source.split("val") if "val" in source.splits else None
+        if self.validation is not None and settings.cache:
+            still = dataclasses.replace(settings, scale=(1.0, 1.0))  # is measured at one scale
+            self.validation = task.cached(self.validation, still, graph.manifest)
+
+    # ------------------------------------------------------------------ begin, resume, save
+
+    def columns(self) -> dict[str, Sequence[str]]:
+        """Return the columns of metrics.csv."""
+        return {METRICS: (*COLUMNS, self.measured)}
+
+    def open(self, *, resume: bool) -> None:
+        """Continue or begin; BN is frozen after either, if it is to be."""
+        super().open(resume=resume)
+        if self.settings.freeze_bn:
+            freeze_bn(self.module)
+
+    def begin(self) -> None:
+        """Start from the file's weights, with the statistics of BN averaged anew if wanted."""
+        if self.settings.recalibrate_bn:
+            batches = self.loader.iterate(0, self.settings.recalibrate_bn)
+            recalibrate_bn(self.module, (self.on_device(batch)[0] for batch in batches))
+            same_buffers(self.fabric, self.module)
+
+    def state(self) -> dict[str, Any]:
+        """Return the last metric."""
+        return {"val": self.val}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take the last metric from a checkpoint."""
+        self.val = state["val"]
+
+    # ------------------------------------------------------------------ steps
+
+    def step(self, step: int, images: Tensor, targets: Tensor) -> None:
+        """Take a weight step."""
+        loss = self.weights.step(step, images, targets)
+        rates = {"lr": self.weights.lr, "head_lr": self.weights.head_lr}
+        self.trace.add(loss, step=step + 1, epoch=self.epoch(step), **rates)
+
+    def after_step(self, done: int) -> None:
+        """Measure the network at the end, and after every so many epochs."""
+        if not self.is_epoch_over(done):
+            return
+        epoch = self.epoch(done - 1)
+        if done == self.total or (epoch + 1) % self.settings.eval_every == 0:
+            self.val = self._measure()
+            if self.val is not None:
+                self.trace.row(step=done, epoch=epoch, **{self.measured: self.val})
+
+    def figures(self) -> dict[str, float | str]:
+        """Return the last metric."""
+        return {} if self.val is None else {self.task.metric: f"{self.val:.1f}"}
+
+    def _measure(self) -> float | None:
+        if self.validation is None or not self.fabric.is_global_zero:
+            return None
+        value = evaluate_module(
+            self.module,
+            self.source,
+            self.task,
+            size=self.settings.whole_size(self.graph.manifest),
+            manifest=self.graph.manifest,
+            batch_size=max(1, self.settings.batch_size // self.fabric.world_size),
+            workers=self.settings.workers,
+            dataset=self.validation,
+        ).value
+        if self.settings.freeze_bn:  # back in training mode, and so was BN
+            freeze_bn(self.module)
+        return value
+
+    # ------------------------------------------------------------------ the outcome
+
+    def finish(self, output: Path) -> TuneResult:
+        """Write the tuned network."""
+        entry = {"steps": self.total, "val": self.val, "metric": self.task.metric}
+        self.write(output, entry)
+        return TuneResult(output, self.total, self.trace.last, self.val)
+
+
+def _trainable(graph: Graph, task: Task, model: Path) -> ImportedModule:
+    """Import the network of ``model``; UsageError where it cannot be tuned for ``task``."""
     graph.check_finite()
     task.check_network(graph.manifest)
     check_pictures(graph)
@@ -88,102 +189,7 @@ def tune(
             f"{model}: it is a super network ({len(module.choice_points)} choice points); derive "
             "an architecture first (`fnac derive`)"
         )
-    settings = for_batch(settings, settings.batch_size)
-    fabric = open_fabric(settings)
-    train = source.split("train")
-    loader = training_loader(train, task, graph.manifest, settings, fabric, settings.random_seed)
-    per_epoch = loader.batches_per_epoch
-    total = settings.steps or settings.epochs * per_epoch
-    plain = prepare_module(module, fabric, settings)
-    weights = open_weight_steps(
-        fabric,
-        plain,
-        module.backbone_parameters(),
-        module.head_parameters(),
-        settings,
-        task,
-        total,
-        per_epoch,
-    )
-    identity = {**as_plain(settings), "steps": total, "network": "tune"}
-    checkpoint, start, log_size = folder / "last.ckpt", 0, None
-    state: dict[str, Any] = {}
-    if resume and checkpoint.exists():
-        state = load_checkpoint(checkpoint, identity)
-        load_network(checkpoint, plain, state["network"])
-        weights.optimizer.load_state_dict(state["optimizer"])
-        restore_precision(fabric, state)
-        start, log_size = int(state["step"]), int(state["log_size"])
-        logger.info("tune: resumed at step %d of %d", start, total)
-    elif settings.recalibrate_bn:
-        batches = loader.iterate(0, settings.recalibrate_bn)
-        recalibrate_bn(plain, (to_device(fabric, b, settings.channels_last)[0] for b in batches))
-        same_buffers(fabric, plain)
-    if settings.freeze_bn:
-        freeze_bn(plain)
-    if not state and fabric.is_global_zero:
-        checkpoint.unlink(missing_ok=True)  # of another run, not to be resumed
-    measured = f"val_{task.metric}"
-    table = folder / "metrics.csv" if fabric.is_global_zero else None
-    log = CsvLog(table, (*COLUMNS, measured), log_size)
-    trace = LossTrace(log)
-    trace.last = float(state.get("loss", math.nan))
-    val: float | None = state.get("val")
-    validation = source.split("val") if "val" in source.splits else None
-    if validation is not None and settings.cache:
-        still = dataclasses.replace(settings, scale=(1.0, 1.0))  # is measured at one scale
-        validation = task.cached(validation, still, graph.manifest)
-
-    def evaluate() -> float | None:
-        if validation is None or not fabric.is_global_zero:
-            return None
-        value = evaluate_module(
-            plain,
-            source,
-            task,
-            size=settings.whole_size(graph.manifest),
-            manifest=graph.manifest,
-            batch_size=max(1, settings.batch_size // fabric.world_size),
-            workers=settings.workers,
-            dataset=validation,
-        ).value
-        if settings.freeze_bn:  # back in training mode, and so was BN
-            freeze_bn(plain)
-        return value
-
-    with StepProgress("tune", total, start=start, shown=fabric.is_global_zero) as progress:
-        for step, batch in enumerate(loader.iterate(start, total), start):
-            seed_step(settings.random_seed, step, fabric.global_rank)
-            loss = weights.step(step, *to_device(fabric, batch, settings.channels_last))
-            epoch, done = step // per_epoch, step + 1
-            trace.add(loss, step=done, epoch=epoch, lr=weights.lr, head_lr=weights.head_lr)
-            epoch_over = done % per_epoch == 0
-            if done % settings.log_every == 0 or epoch_over or done == total:
-                shown = {} if val is None else {task.metric: f"{val:.1f}"}
-                progress.figures(loss=trace.read(), **shown)
-            if done == total or (epoch_over and (epoch + 1) % settings.eval_every == 0):
-                val = evaluate()
-                if val is not None:
-                    trace.row(step=done, epoch=epoch, **{measured: val})
-            progress.advance(done)
-            if done == total or epoch_over or done % settings.checkpoint_every == 0:
-                log_bytes = trace.flush()
-                content = {
-                    "settings": fingerprint(identity),
-                    "step": done,
-                    "loss": trace.last,
-                    "val": val,
-                    "log_size": log_bytes,
-                    "network": plain.state_dict(),
-                    "optimizer": weights.optimizer.state_dict(),
-                }
-                save_checkpoint(fabric, checkpoint, content)
-    if fabric.is_global_zero:
-        tuned = Graph.from_model(write_back(module.cpu(), graph.to_model()))
-        tuned.manifest["tune"] = {"steps": total, "val": val, "metric": task.metric}
-        tuned.save(output)
-    fabric.barrier()
-    return TuneResult(output, total, trace.last, val)
+    return module
 
 
 def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
@@ -198,7 +204,7 @@ def freeze_bn(module: nn.Module) -> None:
         norm.requires_grad_(False)
 
 
-def recalibrate_bn(module: nn.Module, batches: Any) -> None:
+def recalibrate_bn(module: nn.Module, batches: Iterable[Tensor]) -> None:
     """Average the BN statistics of ``module`` anew over ``batches`` of images; weights stay."""
     norms = batch_norms(module)
     before = [norm.momentum for norm in norms]

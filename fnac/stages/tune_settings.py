@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from fnac.data.batches import BatchSettings
 from fnac.errors import UsageError
-from fnac.training.settings import OptimizerSettings, RuntimeSettings
+from fnac.training.settings import TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
+class TuneSettings(TrainingSettings):
     """Settings of parameter adaptation."""
 
     section: ClassVar[str] = "tune"
@@ -28,9 +27,7 @@ class TuneSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
     """Train with the running statistics of BN and leave its parameters (after recalibration)."""
 
     def __post_init__(self) -> None:
-        OptimizerSettings.__post_init__(self)
-        BatchSettings.__post_init__(self)
-        RuntimeSettings.__post_init__(self)
+        super().__post_init__()
         if self.epochs < 1 or (self.steps is not None and self.steps < 1):
             raise UsageError("epochs, steps: wanted at least 1")
         if self.eval_every < 1:

@@ -7,6 +7,7 @@ import logging
 import math
 from typing import Any, Literal, TypeVar
 
+from fnac.data.batches import BatchSettings
 from fnac.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,16 @@ class RuntimeSettings:
                 raise UsageError(f"{name} {getattr(self, name)}: wanted at least 1 step")
         if self.random_seed < 0:
             raise UsageError(f"random_seed {self.random_seed}: wanted zero or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
+    """What search and tune are both set up with."""
+
+    def __post_init__(self) -> None:
+        OptimizerSettings.__post_init__(self)
+        BatchSettings.__post_init__(self)
+        RuntimeSettings.__post_init__(self)
 
 
 def for_batch(settings: S, batch_size: int) -> S:

@@ -281,8 +281,8 @@ def test_kill_9_leaves_something_to_resume(tmp_path: Path) -> None:
     code = (
         "import os, signal\n"
         "from pathlib import Path\n"
-        "from fnac.weight_steps import WeightSteps\n"
-        "from tests.test_search_stage import run\n"
+        "from fnac.training.weight_steps import WeightSteps\n"
+        "from tests.search.test_search_stage import run\n"
         "step = WeightSteps.step\n"
         "def dying(self, number, *batch):\n"
         f"    if number == {at}:\n"

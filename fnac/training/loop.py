@@ -1,0 +1,203 @@
+"""The training loop of search and tune: begun or resumed, step by step, saved, written back.
+
+A run that was killed continues from its last checkpoint and ends with the same bytes: whatever a
+step depends on is a function of the step's number or is in the checkpoint.
+"""
+
+from __future__ import annotations
+
+import abc
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from fnac.data.loader import EpochLoader
+from fnac.importer import ImportedModule, write_back
+from fnac.passes.graph import Graph
+from fnac.progress import StepProgress
+from fnac.tasks.base import Task
+from fnac.training.checkpoints import (
+    fingerprint,
+    load_checkpoint,
+    load_network,
+    restore_precision,
+    save_checkpoint,
+)
+from fnac.training.run_log import CsvLog, LossTrace
+from fnac.training.runtime import prepare_module, seed_step
+from fnac.training.settings import TrainingSettings
+from fnac.training.weight_steps import open_weight_steps, to_device
+
+logger = logging.getLogger(__name__)
+
+METRICS = "metrics"
+"""The log that losses go to: metrics.csv."""
+
+
+class TrainingRun(abc.ABC):
+    """One training of a network in its folder: what is trained, where it is, how it is saved.
+
+    graph     the file's network, whose weights are written back at the end
+    module    ``graph`` as it was imported
+    loader    batches of the weights' training set; an epoch is one pass over it
+    total     weight steps of the whole run
+    identity  what must be the same for a checkpoint to be continued
+    """
+
+    stage: str
+    """Name in messages, in the manifest and in ``identity``."""
+    streams = 1
+    """Streams of random numbers that a step draws from."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        module: ImportedModule,
+        task: Task,
+        folder: Path,
+        settings: TrainingSettings,
+        fabric: Fabric,
+        loader: EpochLoader,
+        total: int,
+        identity: Mapping[str, Any],
+    ) -> None:
+        self.graph, self.task, self.settings, self.fabric = graph, task, settings, fabric
+        self.folder, self.checkpoint = folder, folder / "last.ckpt"
+        self.loader, self.total, self.first = loader, total, 0
+        self.identity = {**identity, "steps": total, "network": self.stage}
+        self.module: ImportedModule = prepare_module(module, fabric, settings)  # type: ignore
+        self.weights = open_weight_steps(
+            fabric,
+            self.module,
+            module.backbone_parameters(),
+            module.head_parameters(),
+            settings,
+            task,
+            total,
+            loader.batches_per_epoch,
+        )
+
+    # ------------------------------------------------------------------ what each kind of run says
+
+    @abc.abstractmethod
+    def columns(self) -> Mapping[str, Sequence[str]]:
+        """Return the columns of each log; one of them is ``METRICS``."""
+
+    @abc.abstractmethod
+    def begin(self) -> None:
+        """Bring everything into the state that a new run starts from."""
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps beside network, weights' optimiser and logs."""
+
+    @abc.abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state`` returned."""
+
+    @abc.abstractmethod
+    def step(self, step: int, images: Tensor, targets: Tensor) -> None:
+        """Take step ``step`` (from 0) on a batch of the loader, and log it."""
+
+    @abc.abstractmethod
+    def figures(self) -> dict[str, float | str]:
+        """Return what the progress shows beside the loss."""
+
+    def after_step(self, done: int) -> None:  # noqa: B027
+        """Look at the network when ``done`` steps are taken."""
+
+    def is_enough(self) -> bool:
+        """Say whether the run may end before its last step."""
+        return False
+
+    # ------------------------------------------------------------------ what all runs share
+
+    def open(self, *, resume: bool) -> None:
+        """Continue from the checkpoint where there is one and that is wanted, else begin."""
+        state: dict[str, Any] | None = None
+        if resume and self.checkpoint.exists():
+            state = load_checkpoint(self.checkpoint, self.identity)
+            load_network(self.checkpoint, self.module, state["network"])
+            self.weights.optimizer.load_state_dict(state["weights"])
+            restore_precision(self.fabric, state)
+            self.first = int(state["step"])
+            self.restore(state)
+        else:
+            self.begin()
+            if self.fabric.is_global_zero:
+                self.checkpoint.unlink(missing_ok=True)  # of another run, not to be resumed
+        sizes: Mapping[str, int] = {} if state is None else state["log_sizes"]
+        self.logs = {
+            name: CsvLog(
+                self.folder / f"{name}.csv" if self.fabric.is_global_zero else None,
+                columns,
+                sizes.get(name),
+            )
+            for name, columns in self.columns().items()
+        }
+        self.trace = LossTrace(self.logs[METRICS])
+        if state is not None:
+            self.trace.last = float(state["loss"])
+            logger.info("%s: resumed at step %d of %d", self.stage, self.first, self.total)
+
+    def train(self) -> None:
+        """Take every step that is left."""
+        settings, shown = self.settings, self.fabric.is_global_zero
+        batches = self.loader.iterate(self.first, self.total)
+        with StepProgress(self.stage, self.total, start=self.first, shown=shown) as progress:
+            for step in range(self.first, self.total):
+                if self.is_enough():
+                    break
+                images, targets = self.on_device(next(batches))
+                self.reseed(step)
+                self.step(step, images, targets)
+                done = step + 1
+                over = self.is_epoch_over(done)
+                self.after_step(done)
+                if over or done % settings.log_every == 0:
+                    progress.figures(loss=self.trace.read(), **self.figures())
+                progress.advance(done)
+                if over or done % settings.checkpoint_every == 0:
+                    self._save(done)
+
+    def write(self, output: Path, entry: Mapping[str, Any]) -> None:
+        """Write the trained network to ``output``; ``entry`` is what its manifest says of it."""
+        if self.fabric.is_global_zero:
+            trained = Graph.from_model(write_back(self.module.cpu(), self.graph.to_model()))
+            trained.manifest[self.stage] = dict(entry)
+            trained.save(output)
+        self.fabric.barrier()
+
+    def is_epoch_over(self, done: int) -> bool:
+        """Say whether an epoch, or the run, ends when ``done`` steps are taken."""
+        return done == self.total or done % self.loader.batches_per_epoch == 0
+
+    def epoch(self, step: int) -> int:
+        """Return the epoch that ``step`` (from 0) belongs to."""
+        return step // self.loader.batches_per_epoch
+
+    def reseed(self, step: int, stream: int = 0) -> None:
+        """Seed torch's global generators for one stream of random numbers of a step."""
+        number = self.streams * step + stream
+        seed_step(self.settings.random_seed, number, self.fabric.global_rank)
+
+    def on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Bring a batch to the device."""
+        return to_device(self.fabric, batch, self.settings.channels_last)
+
+    def _save(self, done: int) -> None:
+        self.trace.read()
+        content = {
+            "settings": fingerprint(self.identity),
+            "step": done,
+            "loss": self.trace.last,
+            "log_sizes": {name: log.flush() for name, log in self.logs.items()},
+            "network": self.module.state_dict(),
+            "weights": self.weights.optimizer.state_dict(),
+            **self.state(),
+        }
+        save_checkpoint(self.fabric, self.checkpoint, content)
