@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fnac.errors import UsageError
+from fnac.findings import Finding
 from fnac.passes.cost import Profile
 from fnac.passes.cost import profile as count
 from fnac.passes.graph import Graph
@@ -48,7 +49,7 @@ class Run:
     metric_name: str
     seed: Mapping[str, Any]
     target: Mapping[str, Any]
-    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 def load(path: str | os.PathLike[str]) -> Network:
@@ -128,5 +129,5 @@ def adapt(
         metric_name=result.metric,
         seed=result.seed,
         target=result.target,
-        warnings=result.warnings,
+        findings=result.findings,
     )

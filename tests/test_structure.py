@@ -33,7 +33,7 @@ FLOORS = {
     ],
     "models": ["errors bundled", "recipes seeds spaces to_onnx", "heads"],
     "fnac": [
-        "ranks progress text errors importer",
+        "ranks progress text errors findings importer",
         "config data architectures",
         "tasks report",
         "training",

@@ -13,6 +13,7 @@ from fnac.adaptation.result import AdaptResult
 from fnac.adaptation.settings import EvalSettings, adapt_settings, open_source, task_for
 from fnac.adaptation.single_stages import emit_images, run_expand, unsearched_super
 from fnac.config import Config, build, write_json
+from fnac.findings import FINDINGS, read_findings, written
 from fnac.passes.graph import Graph
 from fnac.ranks import Ranks
 
@@ -209,9 +210,7 @@ class AdaptRun:
         target = Graph.load(self.path("target.onnx"))
         counted = profile(target)
         manifest = target.manifest
-        warnings = [
-            *manifest.get("search", {}).get("warnings", []),
-        ]
+        findings = read_findings(manifest)
         key = found.metric.lower()
         results: dict[str, Any] = {
             "seed": {"madds": manifest["seed_madds"], "params": manifest["seed_params"]},
@@ -224,7 +223,7 @@ class AdaptRun:
             "metric": found.metric,
             "per_class": [{"name": n, "value": v} for n, v in found.per_class.items()],
             "extra": dict(found.extra),
-            "warnings": warnings,
+            FINDINGS: written(findings),
         }
         write_json(self.path("results.json"), results)
         self._pictures(settings)
@@ -234,7 +233,7 @@ class AdaptRun:
             value=found.value,
             seed=results["seed"],
             target=results["target"],
-            warnings=tuple(warnings),
+            findings=findings,
         )
 
     def _pictures(self, settings: EvalSettings) -> None:

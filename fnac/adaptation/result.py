@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from fnac.findings import FINDINGS, Finding, written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +19,7 @@ class AdaptResult:
     value: float
     seed: Mapping[str, Any]
     target: Mapping[str, Any]
-    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``fnac adapt --json`` prints."""
@@ -31,7 +30,7 @@ class AdaptResult:
             "value": self.value,
             "seed": dict(self.seed),
             "target": dict(self.target),
-            "warnings": list(self.warnings),
+            FINDINGS: written(self.findings),
         }
 
     def as_text(self) -> str:
@@ -45,7 +44,7 @@ class AdaptResult:
             f"seed    {human(self.seed['madds'])} MAdds, {human(self.seed['params'])} params",
             f"target  {human(self.target['madds'])} MAdds ({share:.1%} of the seed), "
             f"{human(self.target['params'])} params   [{MADDS_NOTE}]",
-            *(f"note    {warning}" for warning in self.warnings),
+            *(f"note    {finding}" for finding in self.findings),
             f"run     {self.folder}   (open report.html)",
         ]
         return "\n".join(lines)

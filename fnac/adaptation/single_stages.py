@@ -118,7 +118,7 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
         )
 
     found = _train("search", model, config, settings, train, out=out, resume=resume)
-    keys = ("output", "steps", "expected", "budget", "unit", "lambda_", "entropy", "warnings")
+    keys = ("output", "steps", "expected", "budget", "unit", "lambda_", "entropy", "findings")
     return _plain(found, keys)
 
 
@@ -212,7 +212,7 @@ def run_derive(
         arch_output=out.parent / "arch.json",
         latency_table=adapting.latencies(model, out.parent / "latency.json"),
     )
-    return _plain(found, ("output", "choices", "madds", "params", "budget", "remarks"))
+    return _plain(found, ("output", "choices", "madds", "params", "budget", "findings"))
 
 
 def unsearched_super(folder: Path) -> Path:
@@ -307,6 +307,6 @@ def _plain(found: Any, keys: tuple[str, ...]) -> dict[str, Any]:
         if isinstance(value, Path):
             value = str(value)
         elif isinstance(value, tuple):
-            value = list(value)
+            value = [str(one) for one in value]
         values[key.rstrip("_")] = value
     return values

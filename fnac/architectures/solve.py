@@ -20,6 +20,7 @@ from scipy import optimize, sparse
 from fnac.architectures.budget import say
 from fnac.architectures.costs import SpaceCosts
 from fnac.errors import UsageError
+from fnac.findings import Finding
 
 _SPREAD = 1e3  # the objective is stretched to this range: HiGHS stops at an absolute gap of 1e-6
 
@@ -32,7 +33,7 @@ class Solution:
     cost: int
     score: float
     floor_bound: bool
-    remarks: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def log_softmax(alpha: ArrayLike) -> np.ndarray:
@@ -121,9 +122,9 @@ def choose_architecture(
     scores = [log_softmax(alpha) for alpha in alphas]
     costs = [layer.costs for layer in space.layers]
 
-    def solution(arch: tuple[int, ...], bound: bool, *remarks: str) -> Solution:
+    def solution(arch: tuple[int, ...], bound: bool, *findings: Finding) -> Solution:
         score = math.fsum(row[a] for row, a in zip(scores, arch, strict=True))
-        return Solution(arch, space.total(arch), score, bound, remarks)
+        return Solution(arch, space.total(arch), score, bound, findings)
 
     if budget is None:
         return solution(tuple(int(row.argmax()) for row in scores), False)
@@ -142,19 +143,28 @@ def choose_architecture(
         return solution(
             free,
             False,
-            f"the budget lies above the largest network of this space, {say(most, space.unit)}",
+            Finding(
+                "budget-above-space",
+                f"the budget lies above the largest network of this space, {say(most, space.unit)}",
+            ),
         )
     held = maximise(scores, costs, most=budget - space.fixed, least=floor - space.fixed)
     if held is None:
         return solution(
             free,
             False,
-            f"the choice uses {used:.1%} of the budget: no network of this space costs between "
-            f"{use_at_least:.0%} and 100% of it",
+            Finding(
+                "budget-unused",
+                f"the choice uses {used:.1%} of the budget: no network of this space costs between "
+                f"{use_at_least:.0%} and 100% of it",
+            ),
         )
     return solution(
         held,
         True,
-        f"the alphas alone would have used {used:.1%} of the budget; the choice was held to at "
-        f"least {use_at_least:.0%} of it and uses {space.total(held) / budget:.1%}",
+        Finding(
+            "held-to-budget",
+            f"the alphas alone would have used {used:.1%} of the budget; the choice was held to at "
+            f"least {use_at_least:.0%} of it and uses {space.total(held) / budget:.1%}",
+        ),
     )

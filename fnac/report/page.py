@@ -31,7 +31,7 @@ def write_page(folder: Path) -> Path:
     body = join(
         [
             sections.header(run),
-            sections.warnings(run),
+            sections.findings(run),
             sections.architecture(run, drawing),
             sections.stages(run, by_stage),
             sections.search(run, of_search),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from fnac.architectures.arch_file import ArchFile, parse_arch
 from fnac.errors import FnacError, UsageError
+from fnac.findings import read_findings
 from fnac.report.network import Network, read_manifest, read_network
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ def read_run_folder(path: Path) -> RunFolder:
         config_text=part("config.yaml", lambda file: file.read_text(encoding="utf-8")),
         config=part("config.yaml", _read_yaml) or {},
         env=part("env.json", _read_json),
-        results=part("results.json", _read_mapping) or {},
+        results=part("results.json", _read_results) or {},
         profile=part("profile.json", _read_mapping) or {},
         arch=arch,
         ledger=part("ledger.json", _read_ledger),
@@ -128,6 +129,13 @@ def _read_mapping(file: Path) -> Mapping[str, Any]:
     content = _read_json(file)
     if not isinstance(content, dict):
         raise ValueError(f"found a {type(content).__name__}; wanted a JSON object")
+    return content
+
+
+def _read_results(file: Path) -> Mapping[str, Any]:
+    """Results as they are; findings among them must be findings."""
+    content = _read_mapping(file)
+    read_findings(content)
     return content
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fnac.report.drawing import Drawing, to_svg
-from fnac.report.findings import target_madds, warnings_of
+from fnac.report.findings import findings_of
 from fnac.report.html import Html, details, element, join, missing, picture, raw, section, table
 from fnac.report.network import Network
 from fnac.report.plots import Picture
@@ -53,9 +53,9 @@ def fact(run: RunFolder, name: str) -> str | None:
     return None if found is None or isinstance(found, (list, tuple)) else str(found)
 
 
-def warnings(run: RunFolder) -> Html:
-    """The box of warnings; nothing if there are none."""
-    found = [*warnings_of(run), *run.problems]
+def findings(run: RunFolder) -> Html:
+    """The box of findings; nothing if there are none."""
+    found = [*map(str, findings_of(run)), *run.problems]
     if not found:
         return raw("")
     items = element("ul", join([element("li", text) for text in found]))
@@ -178,13 +178,22 @@ def _figures(run: RunFolder, side: str) -> dict[str, float]:
         figures = {"madds": cost.madds, "params": cost.params}
     if side == "target":
         counted = {key: run.profile[key] for key in COUNTS if _is_number(run.profile.get(key))}
-        if target_madds(run, network) is None:
+        if _target_madds(run) is None:
             figures.update(counted)
     row = run.results.get(side)
     if isinstance(row, dict):
         figures.update({key: value for key, value in row.items() if _is_number(value)})
     metric = [key for key in figures if key not in COUNTS]
     return {key: figures[key] for key in (*metric, *COUNTS) if key in figures}
+
+
+def _target_madds(run: RunFolder) -> int | None:
+    """The target's MAdds, whole network; None if neither arch nor results say it."""
+    if run.network is not None and run.arch is not None:
+        return run.network.cost(run.arch).madds
+    target = run.results.get("target")
+    madds = target.get("madds") if isinstance(target, dict) else None
+    return int(madds) if isinstance(madds, (int, float)) else None
 
 
 def _results_table(results: Mapping[str, Mapping[str, Any]]) -> Html:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fnac.architectures.budget import say
 from fnac.architectures.costs import SKIP, SpaceCosts
+from fnac.findings import Finding
 
 FLAT = 0.95  # mean entropy, as a share of the greatest possible, above which nothing was decided
 SKIPPED = 0.6  # mean probability of skip where it is offered, above which the search collapsed
@@ -40,64 +41,101 @@ def mean_entropy(probabilities: Sequence[np.ndarray]) -> float:
     return float(np.mean(shares)) if shares else 0.0
 
 
-def search_warnings(
+def search_findings(
     probabilities: Sequence[np.ndarray],
     space: SpaceCosts,
     budget: int | None,
     choice: Sequence[int],
     agreement: float | None = None,
     alpha_steps: int | None = None,
-) -> list[str]:
-    """Say what is wrong with the outcome of a search; an empty list if nothing is.
+) -> tuple[Finding, ...]:
+    """Say what is wrong with the outcome of a search; () if nothing is.
 
     probabilities  softmax(alpha) of every layer; budget: whole network, in the unit of ``space``
     choice         the candidate that was chosen in every layer
     agreement      correlation of what the two halves of the search did to the alphas
     alpha_steps    how often the alphas were trained
     """
-    found: list[str] = []
+    found = (
+        _undecided(probabilities, agreement, alpha_steps),
+        skip_finding(probabilities, space, budget, choice),
+        None if budget is None else _off_budget(probabilities, space, budget),
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def _undecided(
+    probabilities: Sequence[np.ndarray], agreement: float | None, alpha_steps: int | None
+) -> Finding | None:
     entropy = mean_entropy(probabilities)
     if entropy > FLAT:
-        found.append(
+        return Finding(
+            "flat-alphas",
             f"the alphas stayed flat: their entropy is {entropy:.1%} of an even choice, so the "
             "choice says little about the task; search for more epochs or raise the alphas' "
-            "learning rate"
+            "learning rate",
         )
-    elif alpha_steps is not None and alpha_steps < FEW:
-        found.append(
+    if alpha_steps is not None and alpha_steps < FEW:
+        return Finding(
+            "few-alpha-steps",
             f"the alphas took {alpha_steps} step{'s' * (alpha_steps != 1)} only: whatever they say "
-            "was drawn by a few batches; search for more epochs"
+            "was drawn by a few batches; search for more epochs",
         )
-    elif agreement is not None and agreement < AGREE:
-        found.append(
-            "the alphas walked more than they were led: what the first half of the search did to "
+    if agreement is not None and agreement < AGREE:
+        return Finding(
+            "random-walk",
+            "the alphas drifted at random: what the first half of the search did to "
             f"them agrees with the second half by {agreement:+.2f} (1: fully, 0: by chance); take "
             "the choice as hardly better than a random one of this cost; search for more epochs "
-            "or with larger batches"
+            "or with larger batches",
         )
+    return None
+
+
+def skip_finding(
+    probabilities: Sequence[np.ndarray],
+    space: SpaceCosts,
+    budget: int | None,
+    choice: Sequence[int],
+) -> Finding | None:
+    """Say that skips took over, in the alphas or in the choice; None if they did not."""
     skippable = [
-        (float(row[layer.candidates.index(SKIP)]), layer.candidates[chosen] == SKIP)
+        (
+            float(row[layer.candidates.index(SKIP)]),
+            layer.candidates[chosen] == SKIP,
+            layer.seed_choice == SKIP,
+        )
         for row, layer, chosen in zip(probabilities, space.layers, choice, strict=True)
         if SKIP in layer.candidates
     ]
-    if len(skippable) > 1:
-        mean = float(np.mean([p for p, _ in skippable]))
-        skips = sum(skipped for _, skipped in skippable)
-        if mean > SKIPPED or skips > SKIPS_CHOSEN * len(skippable):
-            todo = "lower lambda" if budget is None else "lower lambda, raise the budget"
-            found.append(
-                f"the search collapsed into skips: skip has a probability of {mean:.0%} on average "
-                f"and is chosen in {skips} of the {len(skippable)} layers that offer it; {todo} or "
-                "search for more epochs"
-            )
-    if budget is not None:
-        expected = space.expected([list(map(float, row)) for row in probabilities])
-        reachable = min(budget, space.greatest())
-        if abs(expected - reachable) > OFF_BUDGET * reachable:
-            side = "below" if expected < reachable else "above"
-            found.append(
-                f"the expected cost ended {abs(expected / reachable - 1):.1%} {side} the budget "
-                f"({say(expected, space.unit)}; wanted {say(reachable, space.unit)}); give the "
-                "search more alpha steps or leave lambda to be steered"
-            )
-    return found
+    if len(skippable) < 2:
+        return None
+    mean = float(np.mean([p for p, _, _ in skippable]))
+    skips = sum(skipped for _, skipped, _ in skippable)
+    of_seed = sum(skipped for _, _, skipped in skippable)
+    collapsed = skips > SKIPS_CHOSEN * len(skippable) and skips > of_seed
+    if mean <= SKIPPED and not collapsed:
+        return None
+    todo = "lower lambda" if budget is None else "lower lambda, raise the budget"
+    return Finding(
+        "skips",
+        f"the search collapsed into skips: skip has a probability of {mean:.0%} on average "
+        f"and is chosen in {skips} of the {len(skippable)} layers that offer it (the seed: "
+        f"{of_seed}); {todo} or search for more epochs",
+    )
+
+
+def _off_budget(
+    probabilities: Sequence[np.ndarray], space: SpaceCosts, budget: int
+) -> Finding | None:
+    expected = space.expected([list(map(float, row)) for row in probabilities])
+    reachable = min(budget, space.greatest())
+    if abs(expected - reachable) <= OFF_BUDGET * reachable:
+        return None
+    side = "below" if expected < reachable else "above"
+    return Finding(
+        "off-budget",
+        f"the expected cost ended {abs(expected / reachable - 1):.1%} {side} the budget "
+        f"({say(expected, space.unit)}; wanted {say(reachable, space.unit)}); give the "
+        "search more alpha steps or leave lambda to be steered",
+    )

@@ -11,7 +11,8 @@ import numpy as np
 
 from fnac.architectures.costs import SpaceCosts
 from fnac.architectures.solve import choose_architecture
-from fnac.search.health import mean_entropy, search_warnings
+from fnac.findings import Finding, together
+from fnac.search.health import mean_entropy, search_findings
 from fnac.search.settings import SearchPlan
 from fnac.search.steering import softmax_rows
 
@@ -35,12 +36,12 @@ class SearchResult:
     entropy: float
     agreement: float
     loss: float
-    warnings: list[str]
+    findings: tuple[Finding, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return what the manifest of the searched network says about its search."""
         entry = dataclasses.asdict(self)
-        del entry["output"]
+        del entry["output"], entry["findings"]  # they have a place of their own
         entry["lambda"] = entry.pop("lambda_")
         return entry
 
@@ -58,13 +59,13 @@ def judge(
     loss: float,
     led: Sequence[np.ndarray] | None = None,
 ) -> SearchResult:
-    """Return the outcome that ``alphas`` (one row a layer) are, with its warnings.
+    """Return the outcome that ``alphas`` (one row a layer) are, with its findings.
 
     led  where the task alone led them, if the cost was steered: what the choice goes by
     """
     probabilities = softmax_rows(alphas)
     choice = choose_architecture(led or alphas, space, budget, use_at_least=use_at_least)
-    warnings = search_warnings(
+    findings = search_findings(
         probabilities, space, budget, choice.arch, agreement, plan.alpha_steps
     )
     return SearchResult(
@@ -78,5 +79,5 @@ def judge(
         entropy=mean_entropy(probabilities),
         agreement=agreement,
         loss=loss,
-        warnings=[*warnings, *choice.remarks],
+        findings=together(findings, choice.findings),
     )

@@ -16,6 +16,7 @@ from fnac.config import as_plain
 from fnac.data.loader import split
 from fnac.data.source import DataSource
 from fnac.errors import UnsupportedGraphError
+from fnac.findings import FINDINGS, written
 from fnac.importer import ImportedModule, import_onnx
 from fnac.passes.graph import Graph
 from fnac.search.alpha_steps import AlphaSteps
@@ -218,15 +219,15 @@ class SearchRun(TrainingRun):
             led=led,
         )
         if self.fabric.is_global_zero:
-            for warning in result.warnings:
-                logger.warning("search: %s", warning)
+            for finding in result.findings:
+                logger.warning("search: %s", finding)
         shares = [row.tolist() for row in softmax_rows(self.alphas.rows())]
         entry = {
             **result.as_json(),
             "expected_madds": round(self.madds.expected(shares)),
             "led": None if led is None else [row.tolist() for row in led],
         }
-        self.write(output, entry)
+        self.write(output, {self.stage: entry, FINDINGS: written(result.findings)})
         return result
 
 

@@ -20,12 +20,15 @@ from fnac.architectures.budget import Budget, budget_costs, say
 from fnac.architectures.costs import SpaceCosts, space_costs
 from fnac.architectures.solve import Solution, choose_architecture
 from fnac.errors import PassFailedError, UsageError
+from fnac.findings import FINDINGS, Finding, read_findings, together, written
 from fnac.passes.cost import profile
 from fnac.passes.files import write_atomically
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.super_network.choice_points import find_choice_points
 from fnac.passes.super_network.choose import Choose
+from fnac.search.health import skip_finding
+from fnac.search.steering import softmax_rows
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ class DeriveResult:
     budget: int | None
     madds: int
     params: int
-    remarks: tuple[str, ...]
+    findings: tuple[Finding, ...]
     ledger: list[dict[str, Any]]
 
 
@@ -95,14 +98,15 @@ def derive(
     space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
     solution, wanted = _choose(graph, space, budget, arch, settings.use_at_least)
     madds, names = space_costs(graph.manifest), space.names(solution.arch)
-    for remark in solution.remarks:
-        logger.warning("derive: %s", remark)
+    for finding in solution.findings:
+        logger.warning("derive: %s", finding)
     target = graph if unsearched is None else _same_space(Graph.load(unsearched), graph, unsearched)
     manager = PassManager(verify=settings.verify)
     manager.run([Choose(arch=names)], target)
     counted = profile(target)
     _check_cost(counted.madds, madds, solution.arch)
     target.manifest["role"] = "target"
+    target.manifest[FINDINGS] = written(together(read_findings(graph.manifest), solution.findings))
     target.manifest["arch"] = list(names)
     if arch_output is not None:
         text = json.dumps(arch_content(solution.arch, space), indent=1) + "\n"
@@ -119,7 +123,7 @@ def derive(
         budget=wanted,
         madds=counted.madds,
         params=counted.params,
-        remarks=solution.remarks,
+        findings=solution.findings,
         ledger=[{**entry.as_json(), "stage": "derive"} for entry in manager.ledger],
     )
 
@@ -141,9 +145,12 @@ def _choose(
             f"the graph has {len(alphas)} choice points; its manifest names {len(space.layers)} "
             "layers with other candidates; expand the seed again"
         )
-    if wanted is not None:
-        alphas = _led(graph, alphas)
-    return choose_architecture(alphas, space, wanted, use_at_least=use_at_least), wanted
+    by = alphas if wanted is None else _led(graph, alphas)
+    solution = choose_architecture(by, space, wanted, use_at_least=use_at_least)
+    skips = skip_finding(softmax_rows(alphas), space, wanted, solution.arch)
+    if skips is None:
+        return solution, wanted
+    return dataclasses.replace(solution, findings=(skips, *solution.findings)), wanted
 
 
 def _led(graph: Graph, alphas: list[np.ndarray]) -> list[np.ndarray]:

@@ -43,7 +43,7 @@ Triple = tuple[float, float, float]
 
 DEFAULT_SIZE = (224, 224)
 OUTDATED = (  # what an earlier adaptation wrote about a network that is now a seed
-    *("search", "tune", "arch", "arch_layers", "layers", "postprocess", "ledger"),
+    *("search", "tune", "findings", "arch", "arch_layers", "layers", "postprocess", "ledger"),
     *("fixed_madds", "fixed_params", "seed_madds", "seed_params"),
 )
 

@@ -169,7 +169,7 @@ class TuneRun(TrainingRun):
     def finish(self, output: Path) -> TuneResult:
         """Write the tuned network."""
         entry = {"steps": self.total, "val": self.val, "metric": self.task.metric}
-        self.write(output, entry)
+        self.write(output, {self.stage: entry})
         return TuneResult(output, self.total, self.trace.last, self.val)
 
 

@@ -164,11 +164,11 @@ class TrainingRun(abc.ABC):
                 if over or done % settings.checkpoint_every == 0:
                     self._save(done)
 
-    def write(self, output: Path, entry: Mapping[str, Any]) -> None:
-        """Write the trained network to ``output``; ``entry`` is what its manifest says of it."""
+    def write(self, output: Path, entries: Mapping[str, Any]) -> None:
+        """Write the trained network to ``output``; ``entries`` go into its manifest."""
         if self.fabric.is_global_zero:
             trained = Graph.from_model(write_back(self.module.cpu(), self.graph.to_model()))
-            trained.manifest[self.stage] = dict(entry)
+            trained.manifest.update(entries)
             trained.save(output)
         self.fabric.barrier()
 

@@ -69,6 +69,10 @@ def _layer(value: Any) -> bool:
     return len(set(names)) == len(names) and value.get("seed_choice", names[0]) in names
 
 
+def _finding(value: Any) -> bool:
+    return _object(value) and _text(value.get("kind")) and _text(value.get("text"))
+
+
 def _preprocessing(value: Any) -> bool:
     triples = _list_of(_number, 3)
     return _object(value) and all(triples(value[k]) for k in ("mean", "std") if k in value)
@@ -89,6 +93,7 @@ FORM: dict[str, tuple[str, Check]] = {
     "arch_layers": ("a list of texts", _list_of(_text)),
     "ledger": ("a list of objects", _list_of(_object)),
     "search": ("an object", _object),
+    "findings": ("a list of findings, each with kind and text", _list_of(_finding)),
     "tune": ("an object", _object),
     "layers": ("a list of layers, each with name, candidates and seed_choice", _list_of(_layer)),
     "preprocessing": ("an object with mean and std, three numbers each", _preprocessing),

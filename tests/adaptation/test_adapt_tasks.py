@@ -166,6 +166,6 @@ def test_without_a_budget_lambda_is_fixed_and_every_layer_takes_its_argmax(tmp_p
     for layer, entry in zip(layers.manifest["layers"], chosen, strict=True):
         best = int(stored[f"{layer['name']}.alpha"].argmax())
         assert entry["choice"] == layer["candidates"][best]["name"]
-    said = json.loads((tmp_path / "b" / "results.json").read_text())["warnings"]
+    said = json.loads((tmp_path / "b" / "results.json").read_text())["findings"]
     assert said, "so short a search is not worth believing"
-    assert "budget" not in " ".join(said)
+    assert "budget" not in " ".join(one["text"] for one in said)

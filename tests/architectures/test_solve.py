@@ -20,6 +20,7 @@ from fnac.architectures.costs import LayerCosts, SpaceCosts, space_costs
 from fnac.architectures.random_choice import random_architecture
 from fnac.architectures.solve import choose_architecture, log_softmax, maximise
 from fnac.errors import FnacError, UnsupportedGraphError, UsageError
+from fnac.findings import Finding
 
 
 def manifest() -> dict[str, Any]:
@@ -136,18 +137,23 @@ def test_the_floor_binds_only_where_the_alphas_would_waste_the_budget(space: Spa
     held = choose_architecture(cheap, space, 2220)
     assert held.cost == 2220
     assert held.floor_bound
-    assert held.remarks == (
-        "the alphas alone would have used 58.6% of the budget; the choice was held to at least 95% "
-        "of it and uses 100.0%",
+    assert held.findings == (
+        Finding(
+            "held-to-budget",
+            "the alphas alone would have used 58.6% of the budget; the choice was held to at least "
+            "95% of it and uses 100.0%",
+        ),
     )
     rich = choose_architecture([np.array([0.0, 3.0]), np.array([0.0, 3.0, 0.0])], space, 2220)
     assert not rich.floor_bound
     above = choose_architecture(cheap, space, 9999)
     assert not above.floor_bound
-    assert above.remarks[0].startswith("the budget lies above the largest network of this space, ")
+    assert above.findings[0].text.startswith(
+        "the budget lies above the largest network of this space, "
+    )
     between = choose_architecture(cheap, space, 1400)
     assert not between.floor_bound
-    assert "no network of this space costs between 95% and 100% of it" in between.remarks[0]
+    assert "no network of this space costs between 95% and 100% of it" in between.findings[0].text
 
 
 def test_without_a_budget_every_layer_takes_its_argmax(space: SpaceCosts) -> None:

@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from fnac.errors import UsageError
+from fnac.findings import Finding, written
 from fnac.passes.super_network.layers import read_layers
 from fnac.report import write_report
 from fnac.report.architecture import (
@@ -26,7 +27,7 @@ from fnac.report.architecture import (
     draw_architectures,
 )
 from fnac.report.drawing import to_svg
-from fnac.report.findings import alpha_entropies, warnings_of
+from fnac.report.findings import findings_of
 from fnac.report.network import FixedBlock, read_network
 from fnac.report.run_folder import read_run_folder
 from fnac.text import human, layers_text, percent, profile_text, table
@@ -283,8 +284,8 @@ def test_a_second_report_is_the_same(run: Path, page: str) -> None:
     assert write_report(run).read_text(encoding="utf-8") == page
 
 
-def test_a_clean_run_has_no_warnings(run: Path, page: str) -> None:
-    assert warnings_of(read_run_folder(run)) == []
+def test_a_clean_run_has_no_findings(run: Path, page: str) -> None:
+    assert findings_of(read_run_folder(run)) == ()
     assert "Read this first" not in page
 
 
@@ -354,10 +355,35 @@ def test_no_run_folder(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.glob("*/*")] == ["super.onnx"]
 
 
-# ------------------------------------------------------------------ warnings
+# ------------------------------------------------------------------ findings
 
 
-def test_flat_alphas_skips_and_an_unused_budget_are_reported(tmp_path: Path) -> None:
+OWN = [
+    {"kind": "flat-alphas", "text": "the alphas stayed flat (99 %) <&>"},
+    {"kind": "held-to-budget", "text": "the floor of 95 % of the budget was binding"},
+]
+
+
+def test_what_the_stages_found_is_shown_as_they_said_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    make_run(folder, SMALL)
+    (folder / "results.json").write_text(json.dumps({"findings": OWN}))
+    assert written(findings_of(read_run_folder(folder))) == OWN
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "Read this first" in page
+    assert "<li>the alphas stayed flat (99 %) &lt;&amp;&gt;</li>" in page
+
+
+def test_a_run_without_results_shows_what_its_network_says(tmp_path: Path) -> None:
+    save_super(tmp_path / "super.onnx", make_manifest(SMALL, findings=OWN))
+    (tmp_path / "config.yaml").write_text("{}")
+    assert written(findings_of(read_run_folder(tmp_path))) == OWN
+    (tmp_path / "results.json").write_text(json.dumps({"findings": []}))
+    assert findings_of(read_run_folder(tmp_path)) == ()
+
+
+def test_the_report_judges_nothing_itself(tmp_path: Path) -> None:
+    """Flat alphas, skips everywhere, a budget hardly used: whoever found nothing is believed."""
     folder = tmp_path / "run"
     manifest = make_run(folder, SMALL)
     (folder / "arch.json").write_text('{"layers": ["k3e3", "skip", "k3e3", "skip", "skip"]}')
@@ -366,34 +392,18 @@ def test_flat_alphas_skips_and_an_unused_budget_are_reported(tmp_path: Path) -> 
         n = len(layer["candidates"])
         rows += [f"9,{layer['name']},{c['name']},0,{1 / n}" for c in layer["candidates"]]
     (folder / "search" / "alphas.csv").write_text("\n".join(rows))
-    found = " ".join(warnings_of(read_run_folder(folder)))
-    # layers with 6, 7, 6, 7, 7 candidates
-    assert "alphas stayed flat: their entropy ended at 1.884, of 1.884" in found
-    assert "collapsed into skips: 3 of the 3 layers" in found
-    assert "(the seed: 2)" in found
-    # 2 x 6 + 3 x 6 + 50 fixed = 80M of 127M x 1.01
-    assert "uses only 62% of its budget (80.0M of 128M MAdds)" in found
-    assert "Read this first" in write_report(folder).read_text(encoding="utf-8")
+    assert findings_of(read_run_folder(folder)) == ()
 
 
-def test_what_the_run_said_itself_is_not_said_twice(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    make_run(folder, SMALL)
-    (folder / "search" / "alphas.csv").write_text(
-        "step,layer,candidate,alpha,probability\n9,stage2.0,k3e3,0,0.5\n9,stage2.0,k3e6,0,0.5\n"
-    )
-    own = ["the alphas stayed flat (99 %)", "the floor of 95 % of the budget was binding"]
-    (folder / "results.json").write_text(json.dumps({"warnings": own}))
-    assert warnings_of(read_run_folder(folder)) == own
+def test_findings_of_another_form_are_named(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"findings": ["flat"]}')
+    assert "results.json: not readable" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_unverified_passes_are_reported(tmp_path: Path) -> None:
     (tmp_path / "ledger.json").write_text(json.dumps([{"pass": "mix", "verdict": "unverified"}]))
-    assert warnings_of(read_run_folder(tmp_path)) == ["Not verified (run with --no-verify): mix."]
-
-
-def test_entropy_of_decided_alphas_is_zero() -> None:
-    assert alpha_entropies({"a": {"x": 1.0, "y": 0.0}, "b": {"z": 1.0}}) == (0.0, log(2))
+    (found,) = findings_of(read_run_folder(tmp_path))
+    assert found == Finding("unverified", "not verified (run with --no-verify): mix")
 
 
 # ------------------------------------------------------------------ the drawing

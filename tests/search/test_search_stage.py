@@ -166,7 +166,7 @@ def test_a_fixed_lambda_is_the_papers(tmp_path: Path) -> None:
     space = space_costs(Graph.load(tmp_path / "super.onnx").manifest)
     assert result.expected < 1.2 * space.least()
     assert {row["lambda"] for row in rows(tmp_path / "search" / "metrics.csv")} == {"", "20"}
-    words = " ".join(result.warnings)
+    words = " ".join(map(str, result.findings))
     assert "the search collapsed into skips: skip has a probability of 100%" in words
     assert "below the budget" in words
     assert "the choice was held to at least 95% of it" in words or "no network of this" in words
@@ -176,7 +176,7 @@ def test_without_a_budget_nothing_is_said_of_one(tmp_path: Path) -> None:
     changed = {"lambda_": 20.0, "alpha_lr": 0.5, "epochs": 14}
     result = run(tmp_path, changed, budget=None)
     assert result.budget is None
-    words = " ".join(result.warnings)
+    words = " ".join(map(str, result.findings))
     assert "the search collapsed into skips: skip has a probability of 100%" in words
     assert "budget" not in words
     assert {row["budget_madds"] for row in rows(tmp_path / "search" / "metrics.csv")} == {""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -11,7 +12,7 @@ import torch
 
 from fnac.architectures.costs import LayerCosts, SpaceCosts
 from fnac.architectures.solve import choose_architecture
-from fnac.search.health import mean_entropy, search_warnings
+from fnac.search.health import mean_entropy, search_findings, skip_finding
 from fnac.search.sampler import PathSampler
 from fnac.search.steering import Steering, cost_term, expected_searchable, softmax_rows
 
@@ -198,34 +199,47 @@ def test_flat_alphas_are_reported() -> None:
     space = mobile_space()
     flat = softmax_rows([np.zeros(len(row.costs)) for row in space.layers])
     assert mean_entropy(flat) == pytest.approx(1.0)
-    warnings = search_warnings(flat, space, None, space.seed_arch())
-    assert len(warnings) == 1
-    assert warnings[0].startswith("the alphas stayed flat: their entropy is 100.0%")
+    (found,) = search_findings(flat, space, None, space.seed_arch())
+    assert found.kind == "flat-alphas"
+    assert found.text.startswith("the alphas stayed flat: their entropy is 100.0%")
 
 
 def test_alphas_that_walked_at_random_are_reported() -> None:
     space = mobile_space()
     decided = softmax_rows([3.0 * np.eye(len(row.costs))[1] for row in space.layers])
-    assert search_warnings(decided, space, None, space.seed_arch(), 0.4) == []
-    (warning,) = search_warnings(decided, space, None, space.seed_arch(), 0.4, 2)
-    assert warning.startswith("the alphas took 2 steps only")
-    (warning,) = search_warnings(decided, space, None, space.seed_arch(), 0.02, 40)
-    assert "agrees with the second half by +0.02" in warning
+    assert search_findings(decided, space, None, space.seed_arch(), 0.4) == ()
+    (found,) = search_findings(decided, space, None, space.seed_arch(), 0.4, 2)
+    assert found.kind == "few-alpha-steps"
+    assert found.text.startswith("the alphas took 2 steps only")
+    (found,) = search_findings(decided, space, None, space.seed_arch(), 0.02, 40)
+    assert found.kind == "random-walk"
+    assert "agrees with the second half by +0.02" in found.text
 
 
 def test_a_collapse_into_skips_and_a_missed_budget_are_reported() -> None:
     space = mobile_space()
     skips = softmax_rows([5.0 * np.eye(len(row.costs))[-1] for row in space.layers])
     chosen = [int(row.argmax()) for row in skips]
-    warnings = search_warnings(skips, space, space.seed_total(), chosen)
-    assert [warning.split(":")[0] for warning in warnings[:1]] == [
-        "the search collapsed into skips"
-    ]
-    assert "chosen in 19 of the 19 layers that offer it" in warnings[0]
-    assert "below the budget" in warnings[1]
+    found = search_findings(skips, space, space.seed_total(), chosen)
+    assert [one.kind for one in found] == ["skips", "off-budget"]
+    assert found[0].text.startswith("the search collapsed into skips: ")
+    own = sum(layer.seed_choice == "skip" for layer in space.layers)
+    assert f"chosen in 19 of the 19 layers that offer it (the seed: {own})" in found[0].text
+    assert "below the budget" in found[1].text
 
 
-def test_a_sound_search_has_no_warnings() -> None:
+def test_skips_that_the_seed_has_itself_are_no_collapse() -> None:
+    """A space that deepens a network offers places that the seed leaves out."""
+    space = mobile_space()
+    all_skip = [len(row.candidates) - 1 for row in space.layers]
+    rows = tuple(dataclasses.replace(row, seed_choice="skip") for row in space.layers)
+    seeded = dataclasses.replace(space, layers=rows)
+    even = softmax_rows([np.zeros(len(row.costs)) for row in space.layers])
+    assert skip_finding(even, seeded, None, all_skip) is None
+    assert skip_finding(even, space, None, all_skip) is not None
+
+
+def test_a_sound_search_has_no_findings() -> None:
     space = mobile_space()
     seed = softmax_rows([8.0 * np.eye(len(row.costs))[1] for row in space.layers])
-    assert search_warnings(seed, space, space.seed_total(), space.seed_arch()) == []
+    assert search_findings(seed, space, space.seed_total(), space.seed_arch()) == ()
