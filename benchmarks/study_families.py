@@ -47,8 +47,7 @@ def renamed(graph: Graph) -> Graph:
             if id(tensor) not in kept and tensor.name:
                 tensor.name = f"t{rng.integers(1 << 40)}"
                 kept.add(id(tensor))
-    made._names = None
-    return made
+    return made.copy()
 
 
 def found(graph: Graph) -> tuple[str, str, str, str, str]:

@@ -24,6 +24,7 @@ import onnx_graphsurgeon as gs
 
 from .errors import UnsupportedGraphError
 from .graph import Graph, Shape
+from .graph.convolution import Conv
 from .graph.tensor_checks import is_float
 from .shapes.sized_shapes import shapes_at
 
@@ -160,7 +161,7 @@ def node_madds(node: gs.Node, shapes: dict[str, Shape], convention: str = "exact
             if convention == "exact":
                 image = _numbers(node, node.inputs[0], shapes)
                 return math.prod(weight[1:]) * math.prod(image)
-            group = node.attrs.get("group", 1)
+            group = Conv(node).groups
             madds = math.prod(weight[2:]) * weight[0] // group * math.prod(out)
             return madds + (math.prod(out) if _bias(node, 2) else 0)
         case "Gemm":

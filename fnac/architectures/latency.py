@@ -51,7 +51,7 @@ def measure_latency(graph: Graph, settings: LatencySettings | None = None) -> di
     if not layers:
         raise UsageError("a latency table is measured on a super network; run fnac expand first")
     size = graph.image_size()
-    shapes = graph.infer_shapes(size, batch=1)
+    shapes = graph.infer(size, batch=1).shapes
     table: dict[str, dict[str, float]] = {}
     for layer, point in zip(layers, find_choice_points(graph), strict=True):
         table[layer.name] = {

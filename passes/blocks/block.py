@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ..graph.convolution import Conv
 from ..remap.block_arrays import BlockArrays
 from ..remap.strategies import Strategy
 from .candidate_names import Spelled
-from .units import ConvUnit, keeps_size, pair
+from .units import ConvUnit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +96,12 @@ class Block(abc.ABC):
     @property
     def stride(self) -> int:
         """How much smaller the output is than the entry."""
-        return max(pair(unit.conv, "strides")[0] for unit in self.units.values())
+        return max(Conv(unit.conv).strides[0] for unit in self.units.values())
 
     @property
     def dilation(self) -> int:
         """Dilation of the searched convolution."""
-        return pair(self.units[self.heart].conv, "dilations")[0]
+        return Conv(self.units[self.heart].conv).dilations[0]
 
     @property
     def reads(self) -> gs.Tensor:
@@ -148,7 +149,7 @@ class Block(abc.ABC):
     def passes_on(self) -> bool:
         """Say whether the block may be left out: what it reads agrees with what it leaves."""
         same = self.stride == 1 and self.in_channels == self.out_channels
-        return same and all(keeps_size(unit.conv) for unit in self.units.values())
+        return same and all(Conv(unit.conv).keeps_size for unit in self.units.values())
 
     @abc.abstractmethod
     def spell(self, form: Form, *, added: bool = False) -> str:

@@ -13,11 +13,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph import Graph
+from ..graph.convolution import Conv
 from ..graph.node_maker import new_node
 from ..remap.block_arrays import BatchNorm, BlockArrays, ConvArrays
 from ..remap.strategies import Strategy
 from .block import Block, Form
-from .units import ConvUnit, constant, pair
+from .units import ConvUnit, constant
 from .windows import _set_pointwise, _set_stride, _set_window
 
 BN_PARTS = ("gamma", "beta", "mean", "var")  # inputs 1 to 4 of BatchNormalization
@@ -39,7 +40,7 @@ def unit_arrays(unit: ConvUnit) -> ConvArrays:
     """Return the stored arrays of a convolution unit; views, not to be written to."""
     bn = None if unit.bn is None else BatchNorm(*(constant(t).values for t in unit.bn.inputs[1:5]))
     bias = unit.bias
-    groups = int(unit.conv.attrs.get("group", 1))
+    groups = Conv(unit.conv).groups
     return ConvArrays(unit.weight.values, None if bias is None else bias.values, bn, groups)
 
 
@@ -125,7 +126,7 @@ def build_twin(
             conv, kernel = built.nodes[-1], int(arrays[role].weight.shape[-1])
             if unit is heart:
                 _set_window(conv, kernel, arrays[role].groups, like=node)
-            if added and max(pair(node, "strides")) > 1:
+            if added and max(Conv(node).strides) > 1:
                 _set_stride(conv, 1, kernel)
     built.output = twins[id(block.nodes[-1].outputs[0])]
     built.output.name = graph.new_name(block.output.name + suffix)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import onnx_graphsurgeon as gs
 
 from ..graph import Graph
+from ..graph.convolution import Conv
 from .block import Block
 from .kinds.fused import match_fused
 from .kinds.mbconv_pattern import match_mbconv
@@ -130,7 +131,7 @@ def _why_no_block(conv: gs.Node) -> str:
     if why is not None:
         return why
     window = "x".join(str(d) for d in conv.inputs[1].shape[2:])
-    groups = int(conv.attrs.get("group", 1))
+    groups = Conv(conv).groups
     split = f" in {groups} groups" if groups > 1 else ""
     why = "where there are blocks, they alone are searched"
     if set(conv.inputs[1].shape[2:]) == {1}:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from ..graph import Graph
-
-STRIDED = ("Conv", "MaxPool", "AveragePool", "LpPool")
+from ..graph.operators import WINDOWED
 
 
 def tensor_strides(graph: Graph) -> dict[int, float]:
@@ -29,7 +28,7 @@ def tensor_strides(graph: Graph) -> dict[int, float]:
 
 def _factor(node: gs.Node) -> float:
     steps = node.attrs.get("strides") or [1]
-    if node.op in STRIDED:
+    if node.op in WINDOWED:
         return float(max(steps))
     if node.op == "ConvTranspose":
         return 1.0 / max(steps)

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 import onnx_graphsurgeon as gs
 
 from ..graph import Graph
-
-# activations that work on each value alone, so that they do not mind how many channels there are
-ACTIVATIONS = ("Relu", "Clip", "HardSwish", "LeakyRelu", "Elu", "Sigmoid", "HardSigmoid", "Tanh")
-GATES = ("HardSigmoid", "Sigmoid", "Softplus")  # x * gate(x): hard-swish, swish
+from ..graph.convolution import Conv
+from ..graph.operators import ACTIVATIONS, GATES
+from ..graph.surgery import sole_reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,26 +58,6 @@ def constant(tensor: gs.Tensor) -> gs.Constant:
     return tensor
 
 
-def sole_reader(graph: Graph, tensor: gs.Tensor) -> gs.Node | None:
-    """Return the only node that reads ``tensor``; None if there are others or it is an output."""
-    readers = graph.consumers(tensor)
-    return readers[0] if len(readers) == 1 and not graph.is_output(tensor) else None
-
-
-def pair(node: gs.Node, attribute: str) -> tuple[int, int]:
-    """Return a vertical and a horizontal number (``strides``, ``dilations``); 1 if not given."""
-    values = node.attrs.get(attribute) or [1, 1]
-    return int(values[0]), int(values[-1])
-
-
-def keeps_size(conv: gs.Node) -> bool:
-    """Say whether the explicit padding of a convolution of stride 1 keeps height and width."""
-    window = [int(d) for d in conv.inputs[1].shape[2:]]
-    pads = [int(p) for p in conv.attrs.get("pads") or [0] * 4]
-    lost = [(k - 1) * d for k, d in zip(window, pair(conv, "dilations"), strict=True)]
-    return [pads[0] + pads[2], pads[1] + pads[3]] == lost
-
-
 def find_units(graph: Graph) -> dict[int, ConvUnit]:
     """Return id of Conv node -> its unit, for every 2-D Conv with stored weight and bias."""
     units = {}
@@ -123,14 +102,14 @@ def maker(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> Con
     return None
 
 
-def pointwise(unit: ConvUnit, *, strided: bool = False) -> bool:
-    """Say whether a unit is a dense 1x1 convolution without padding, of stride 1 by default."""
-    conv = unit.conv
+def pointwise(unit: ConvUnit, *, strided: bool = False, padded: bool = False) -> bool:
+    """Say whether a unit is a dense 1x1 convolution; of stride 1 and unpadded unless allowed."""
+    look = Conv(unit.conv)
     return (
-        unit.shape()[2:] == (1, 1)
-        and int(conv.attrs.get("group", 1)) == 1
-        and (strided or max(pair(conv, "strides")) == 1)
-        and not any(conv.attrs.get("pads", ()))
+        look.window == (1, 1)
+        and look.groups == 1
+        and (strided or max(look.strides) == 1)
+        and (padded or not any(look.pads))
     )
 
 

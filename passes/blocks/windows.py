@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from ..graph import Graph
+from ..graph.convolution import Conv, why_padding_not_explicit
 from ..remap.rules import remap_kernel
 from .block import Block
 from .units import constant
@@ -18,26 +19,26 @@ def widened_pads(node: gs.Node, kernel: int) -> list[int]:
     Raises ValueError when a pad would become negative.
     """
     k = int(node.inputs[1].shape[-1])
-    dilation = node.attrs.get("dilations") or [1, 1]
-    margin = [(kernel - k) // 2 * int(d) for d in dilation] * 2
-    old = [int(p) for p in node.attrs.get("pads") or [0] * 4]
+    margin = [(kernel - k) // 2 * d for d in Conv(node).dilations] * 2
+    old = Conv(node).pads
     pads = [p + m for p, m in zip(old, margin, strict=True)]
     if min(pads) < 0:
         raise ValueError(f"its padding {old} cannot shrink by {-min(margin)}")
     return pads
 
 
-def why_not_square(node: gs.Node, kernel: int | None = None) -> str | None:
+def why_window_fixed(node: gs.Node, kernel: int | None = None) -> str | None:
     """Say why the window of a convolution cannot change about its centre; None if it can.
 
     kernel  the size wanted; None: any larger one
     """
     weight = node.inputs[1]
-    window = [int(d) for d in weight.shape[2:]]
+    window = Conv(node).window
     if len(window) != 2 or window[0] != window[1] or window[0] % 2 == 0:
         return f"its kernel is {'x'.join(map(str, window))}, not square and odd"
-    if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
-        return f"its padding is {node.attrs['auto_pad']}, not explicit"
+    why = why_padding_not_explicit(node)
+    if why is not None:
+        return why
     others = [reader.name for reader in weight.outputs if reader is not node]
     if others:
         return f"its weight is shared with {others[0]}"
@@ -52,7 +53,7 @@ def why_not_square(node: gs.Node, kernel: int | None = None) -> str | None:
 def set_kernel(graph: Graph, node: gs.Node, kernel: int, initializers: dict[str, str]) -> None:
     """Crop or pad the window of a convolution about its centre, in place."""
     old = constant(node.inputs[1])
-    group = int(node.attrs.get("group", 1))
+    group = Conv(node).groups
     made = gs.Constant(graph.new_name(f"{old.name}.k{kernel}"), remap_kernel(old.values, kernel))
     what = "padded" if kernel > int(old.shape[-1]) else "cropped"
     _set_window(node, kernel, group)
@@ -86,5 +87,4 @@ def _set_stride(conv: gs.Node, stride: int, kernel: int) -> None:
     """Give ``conv`` another stride; at stride 1 the padding keeps the size."""
     conv.attrs["strides"] = [stride, stride]
     if stride == 1:
-        dilation = int((conv.attrs.get("dilations") or [1])[0])
-        conv.attrs["pads"] = [(kernel - 1) // 2 * dilation] * 4
+        conv.attrs["pads"] = [(kernel - 1) // 2 * Conv(conv).dilations[0]] * 4

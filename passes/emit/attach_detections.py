@@ -67,7 +67,7 @@ class AttachDetections(DetectorAnswers, Pass):
         ):
             tensor.name = graph.new_name(name)
             tensor.shape = [batch, rows, *sides]
-        graph.gs.outputs[:] = outputs
+        graph.put_outputs(outputs)
         graph.insert(made.nodes, after=graph.nodes[-1])
         graph.manifest["postprocess"] = KIND
         report.rewrote[outputs[0].inputs[0].name] = "boxes, scores, labels"
@@ -128,7 +128,7 @@ def _cannot_attach(graph: Graph, spec: AnchorSpec) -> str | None:
         return f"operator set {graph.opset} is below {SINCE}; raise-opset first"
     if not any(t.shape is not None and len(t.shape) == 4 for t in graph.inputs):
         return "no input is an image (N, C, H, W)"
-    shapes = graph.infer_shapes(graph.image_size())
+    shapes = graph.infer(graph.image_size()).shapes
     found: list[Shape] = [shapes.get(t.name, ()) for t in graph.outputs]
     if (
         len(found) != 2

@@ -42,7 +42,7 @@ class AttachKeypoints(Pass):
         report = Report()
         if graph.manifest.get("postprocess") == KIND:
             return report
-        shapes = graph.infer_shapes(graph.image_size())
+        shapes = graph.infer(graph.image_size()).shapes
         place = find_maps(graph, shapes, "heatmaps (N, K, h, w)", SINCE)
         if isinstance(place, str):
             report.left["graph"] = place
@@ -56,7 +56,7 @@ class AttachKeypoints(Pass):
         for tensor, name, sides in zip(outputs, (KIND, "scores"), ([2], []), strict=True):
             tensor.name = graph.new_name(name)
             tensor.shape = [batch, joints, *sides]
-        graph.gs.outputs[place : place + 1] = outputs
+        graph.put_outputs([*graph.outputs[:place], *outputs, *graph.outputs[place + 1 :]])
         graph.insert(make.nodes, after=graph.nodes[-1])
         graph.manifest["postprocess"] = KIND
         report.rewrote[outputs[0].inputs[0].name] = "keypoints from heatmaps"

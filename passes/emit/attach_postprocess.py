@@ -50,7 +50,7 @@ class AttachPostprocess(Pass):
         report = Report()
         if graph.manifest.get("postprocess") == self.kind:
             return report
-        shapes = graph.infer_shapes(graph.image_size())
+        shapes = graph.infer(graph.image_size()).shapes
         place = find_maps(graph, shapes, "logits (N, C, H, W)", RESIZE_SINCE, least=2)
         if isinstance(place, str):
             report.left["graph"] = place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +12,8 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
 from ..graph import Graph
+from ..graph.node_maker import new_node
+from ..graph.surgery import leave_instead
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 LARGEST = float(np.finfo(np.float16).max)
@@ -41,7 +44,7 @@ class ConvertFloat16(Pass):
             report.left["graph"] = why_not
             return report
         halves: dict[int, gs.Constant] = {}
-        graph.refresh_shapes()
+        types = graph.refresh_shapes().types
         for node in graph.nodes:
             full = FULL_INPUTS.get(node.op, ())
             for index, tensor in enumerate(node.inputs):
@@ -59,7 +62,7 @@ class ConvertFloat16(Pass):
             for tensor in node.outputs:
                 if tensor.dtype == np.float32 and not graph.is_output(tensor):
                     tensor.dtype = np.dtype(np.float16)
-        _cast_ends(graph, report)
+        _cast_ends(graph, types, report)
         return report
 
 
@@ -97,31 +100,22 @@ def _half(
     return halves[id(tensor)]
 
 
-def _cast_ends(graph: Graph, report: Report) -> None:
+def _cast_ends(graph: Graph, types: Mapping[str, int], report: Report) -> None:
     """Put the Casts behind the inputs and in front of the outputs."""
     front: list[gs.Node] = []
     for tensor in graph.inputs:
         if tensor.dtype != np.float32:
             continue
         inner = gs.Variable(graph.new_name(f"{tensor.name}.fp16"), np.float16, tensor.shape)
-        for node in graph.consumers(tensor):
-            for index, source in enumerate(node.inputs):
-                if source is tensor:
-                    node.inputs[index] = inner
+        graph.reread(tensor, inner)
         front.append(_cast(graph, f"{tensor.name}.to_fp16", tensor, inner, HALF))
     back: list[gs.Node] = []
     for result in graph.outputs:
-        if graph._types.get(result.name) != FLOAT or graph.producer(result) is None:
+        if types.get(result.name) != FLOAT or graph.producer(result) is None:
             continue
-        maker = result.inputs[0]
         inner = gs.Variable(graph.new_name(f"{result.name}.fp16"), np.float16, result.shape)
-        place = next(i for i, t in enumerate(maker.outputs) if t is result)
-        readers = graph.consumers(result)
-        maker.outputs[place] = inner
-        for node in readers:
-            for index, source in enumerate(node.inputs):
-                if source is result:
-                    node.inputs[index] = inner
+        leave_instead(result, inner)
+        graph.reread(result, inner)
         back.append(_cast(graph, f"{result.name}.to_fp32", inner, result, FLOAT))
     last = graph.nodes[-1]
     graph.insert(back, after=last)
@@ -131,10 +125,4 @@ def _cast_ends(graph: Graph, report: Report) -> None:
 
 
 def _cast(graph: Graph, name: str, source: gs.Tensor, result: gs.Tensor, to: int) -> gs.Node:
-    return gs.Node(
-        op="Cast",
-        name=graph.new_name(name),
-        attrs={"to": to},
-        inputs=[source],
-        outputs=[result],
-    )
+    return new_node("Cast", graph.new_name(name), [source], [result], {"to": to})

@@ -19,9 +19,9 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
+from ..graph.convolution import Conv
+from ..graph.operators import TAKES_BATCHNORM
 from ..graph.surgery import argument, stored, values_of
-
-LINEAR = ("Conv", "ConvTranspose", "Gemm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def scale_outputs(node: gs.Node, weight: np.ndarray, scale: np.ndarray) -> np.nd
         return np.asarray(weight * scale.reshape([-1] + [1] * (weight.ndim - 1)))
     if node.op == "Gemm":
         return np.asarray(weight * (scale[:, None] if node.attrs.get("transB", 0) else scale))
-    group = int(node.attrs.get("group", 1))
+    group = Conv(node).groups
     grouped = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
     per_output = scale.reshape([group, 1, weight.shape[1]] + [1] * (weight.ndim - 2))
     return np.asarray((grouped * per_output).reshape(weight.shape))
@@ -98,7 +98,7 @@ def _cannot_fold(node: gs.Node, linear: gs.Node | None, graph: Graph) -> str | N
         return "its statistics are read"
     if any(stored(t) is None for t in list(node.inputs)[1:5]):
         return "its parameters are computed"
-    if linear is None or linear.op not in LINEAR:
+    if linear is None or linear.op not in TAKES_BATCHNORM:
         found = "an input of the network" if linear is None else f"{linear.op}"
         return f"{found} is in front of it, not a convolution"
     if graph.is_output(node.inputs[0]):

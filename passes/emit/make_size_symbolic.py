@@ -45,9 +45,7 @@ class MakeSizeSymbolic(Pass):
             report.left[name] = why_not
             return report
         graph.manifest.setdefault("size", [height, width])
-        graph.gs = trial.gs
-        graph._names = None
-        graph._types = trial._types
+        graph.become(trial)
         report.rewrote[name] = f"{height}x{width} -> any size"
         return report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .graph import Graph, Shape
+from .graph import Graph
+from .inference import Inferred, Shape
 
-__all__ = ["Graph", "Shape"]
+__all__ = ["Graph", "Inferred", "Shape"]

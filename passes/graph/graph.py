@@ -24,14 +24,13 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from ..errors import FileNotThereError, PassFailedError, UnsupportedGraphError
 from ..files import write_atomically, writing
+from .copying import holds_graphs, twin_of
+from .inference import IR_VERSION, Inferred, infer, inferred_model, skeleton, stored_tensors
 from .inlining import inlined
 from .manifest import MANIFEST_KEY, MANIFEST_VERSION, read_manifest
 from .model_checks import check_model, one_line
 
-IR_VERSION = 10  # onnxruntime 1.31 accepts at most 13 while onnx 1.23 stamps 14
 TWO_GIGABYTES = 2**31 - 1
-
-Shape = tuple[int | str | None, ...]
 
 G_LOGGER.severity = G_LOGGER.ERROR
 
@@ -157,47 +156,9 @@ class Graph:
 
     def copy(self) -> Graph:
         """Return an independent graph; weight arrays are shared (see the class)."""
-        if any(_has_graphs(node) for node in self.gs.nodes):
+        if holds_graphs(self.gs):
             return Graph.from_model(self.to_model())  # If, Loop, Scan: by way of the file form
-        tensors: dict[int, gs.Tensor] = {}
-
-        def twin(tensor: gs.Tensor) -> gs.Tensor:
-            if id(tensor) not in tensors:
-                if isinstance(tensor, gs.Constant):
-                    made: gs.Tensor = gs.Constant(
-                        tensor.name,
-                        tensor._values,
-                        data_location=tensor.data_location,
-                        export_dtype=tensor._export_dtype,
-                    )
-                else:
-                    shape = None if tensor.shape is None else list(tensor.shape)
-                    made = gs.Variable(tensor.name, tensor.dtype, shape, tensor.type)
-                tensors[id(tensor)] = made
-            return tensors[id(tensor)]
-
-        nodes = []
-        for node in self.gs.nodes:
-            made = gs.Node(
-                op=node.op,
-                name=node.name,
-                attrs=_copy_attrs(node.attrs),
-                inputs=[twin(t) for t in node.inputs],
-                outputs=[twin(t) for t in node.outputs],
-                domain=node.domain,
-            )
-            made.metadata = dict(node.metadata)
-            nodes.append(made)
-        surgeon = gs.Graph(
-            nodes=nodes,
-            inputs=[twin(t) for t in self.gs.inputs],
-            outputs=[twin(t) for t in self.gs.outputs],
-            name=self.gs.name,
-            doc_string=self.gs.doc_string,
-            opset=self.gs.opset,
-            import_domains=list(self.gs.import_domains or []) or None,
-        )
-        result = Graph(surgeon)
+        result = Graph(twin_of(self.gs))
         result.metadata = dict(self.metadata)
         result.manifest = copy.deepcopy(self.manifest)
         result.doc_string = self.doc_string
@@ -240,12 +201,7 @@ class Graph:
 
     def constants(self) -> Iterator[gs.Constant]:
         """Yield every stored tensor once, in order of first use."""
-        seen: set[int] = set()
-        for node in self.gs.nodes:
-            for tensor in node.inputs:
-                if isinstance(tensor, gs.Constant) and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    yield tensor
+        return stored_tensors(self.gs)
 
     def weight_bytes(self) -> int:
         """Size of all stored tensors in bytes."""
@@ -269,10 +225,7 @@ class Graph:
 
         A network output keeps its name: ``new`` takes it over.
         """
-        for node in self.consumers(old):
-            for index, tensor in enumerate(node.inputs):
-                if tensor is old:
-                    node.inputs[index] = new
+        self.reread(old, new)
         for index, output in enumerate(self.gs.outputs):
             if output is old:
                 old_name = old.name
@@ -281,6 +234,33 @@ class Graph:
                 if isinstance(new, gs.Variable):
                     new.dtype = old.dtype if new.dtype is None else new.dtype
                 self.gs.outputs[index] = new
+
+    def reread(self, old: gs.Tensor, new: gs.Tensor) -> None:
+        """Let every node that reads ``old`` read ``new``; an output of the network stays."""
+        for node in self.consumers(old):
+            for index, tensor in enumerate(node.inputs):
+                if tensor is old:
+                    node.inputs[index] = new
+
+    def become(self, other: Graph) -> None:
+        """Hold the nodes, tensors and operator set of ``other``, which is used up.
+
+        Metadata and manifest stay.
+        """
+        self.gs = other.gs
+        self._names = None
+
+    def put_nodes(self, nodes: Iterable[gs.Node]) -> None:
+        """Hold exactly ``nodes``, in this order; new ones are named by :meth:`new_name`."""
+        self.gs.nodes[:] = list(nodes)
+
+    def put_inputs(self, tensors: Iterable[gs.Variable]) -> None:
+        """Let the network's inputs be ``tensors``, in this order."""
+        self.gs.inputs[:] = list(tensors)
+
+    def put_outputs(self, tensors: Iterable[gs.Tensor]) -> None:
+        """Let the network's outputs be ``tensors``, in this order."""
+        self.gs.outputs[:] = list(tensors)
 
     def insert(self, nodes: Iterable[gs.Node], *, after: gs.Node | None = None) -> None:
         """Add ``nodes`` behind ``after`` (None: at the front)."""
@@ -350,26 +330,15 @@ class Graph:
 
     # ------------------------------------------------------------------ shapes
 
-    def infer_shapes(
-        self, size: Sequence[int | str] | None = None, batch: int | None = None
-    ) -> dict[str, Shape]:
-        """Infer the shape of every tensor from the inputs, the weights left out for speed.
+    def infer(self, size: Sequence[int | str] | None = None, batch: int | None = None) -> Inferred:
+        """Infer the shape and type of every tensor from the inputs, weights left out for speed.
 
         size   (H, W) to give to the image inputs instead of what the file says; may be symbols
         batch  number to give to the first dimension of every input instead of what it says
-        returns tensor name -> shape; a symbolic dimension is a str, an unknown one None
 
         Raises UnsupportedGraphError if ONNX cannot infer the graph.
         """
-        g = self._inferred(size, batch).graph
-        result: dict[str, Shape] = {}
-        for value in [*g.input, *g.value_info, *g.output]:
-            if value.type.tensor_type.HasField("shape"):
-                result[value.name] = _dims(value)
-                self._types[value.name] = value.type.tensor_type.elem_type
-        for constant in self.constants():
-            result[constant.name] = tuple(constant.shape)
-        return result
+        return infer(self.gs, size, batch)
 
     def check(self) -> None:
         """Raise UnsupportedGraphError unless ONNX's checker and shape inference accept the graph.
@@ -377,66 +346,22 @@ class Graph:
         The graph must be sorted; weights are left out, so the cost does not grow with them.
         """
         try:
-            onnx.checker.check_model(self._inferred())
+            onnx.checker.check_model(inferred_model(self.skeleton()))
         except onnx.checker.ValidationError as error:
             raise UnsupportedGraphError(
                 f"the graph is not valid ONNX: {one_line(error)}"
             ) from error
 
-    def _inferred(
-        self, size: Sequence[int | str] | None = None, batch: int | None = None
-    ) -> onnx.ModelProto:
-        skeleton = self.skeleton(size, batch)
-        try:
-            return onnx.shape_inference.infer_shapes(
-                skeleton, check_type=True, strict_mode=True, data_prop=True
-            )
-        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-            raise UnsupportedGraphError(f"shapes cannot be inferred: {one_line(error)}") from error
-
     def skeleton(
         self, size: Sequence[int | str] | None = None, batch: int | None = None
     ) -> onnx.ModelProto:
         """Return the model without its float weights, which become inputs; no stale shapes."""
-        from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter, dtype_to_onnx
+        return skeleton(self.gs, size, batch)
 
-        nodes = [OnnxExporter.export_node(node) for node in self.gs.nodes]
-        inputs = []
-        for tensor in self.gs.inputs:
-            shape = None if tensor.shape is None else list(tensor.shape)
-            if shape and batch is not None:
-                shape[0] = batch
-            if shape and size is not None and len(shape) == 4:
-                shape[2:] = size
-            inputs.append(
-                onnx.helper.make_tensor_value_info(tensor.name, dtype_to_onnx(tensor.dtype), shape)
-            )
-        stored = []
-        for constant in self.constants():
-            if np.prod(constant.shape) > 64 and constant.dtype in (np.float32, np.float64):
-                inputs.append(
-                    onnx.helper.make_tensor_value_info(
-                        constant.name, dtype_to_onnx(constant.dtype), list(constant.shape)
-                    )
-                )
-            else:
-                stored.append(OnnxExporter.export_tensor_proto(constant))
-        outputs = []
-        for output in self.gs.outputs:
-            info = onnx.ValueInfoProto(name=output.name)
-            if output.dtype is not None:
-                info.type.tensor_type.elem_type = dtype_to_onnx(output.dtype)
-            outputs.append(info)
-        body = onnx.helper.make_graph(
-            nodes, self.gs.name or "graph", inputs, outputs, initializer=stored
-        )
-        return onnx.helper.make_model(
-            body, ir_version=IR_VERSION, opset_imports=self._opset_imports()
-        )
-
-    def refresh_shapes(self) -> dict[str, Shape]:
+    def refresh_shapes(self) -> Inferred:
         """Infer all shapes and store them on the tensors, so that the file shows them."""
-        shapes = self.infer_shapes()
+        inferred = self.infer()
+        shapes, types = inferred.shapes, inferred.types
         # what the outputs are declared as is the interface; inference may know less, or make up
         # symbols of its own
         declared = {id(t): list(t.shape) for t in self.gs.outputs if t.shape is not None}
@@ -456,13 +381,13 @@ class Graph:
                             f"{tensor.name}.dim{i}" if d is None else d
                             for i, d in enumerate(tensor.shape)
                         ]
-                    elem = self._types.get(tensor.name, 0)
+                    elem = types.get(tensor.name, 0)
                     if elem:
                         tensor.dtype = onnx.helper.tensor_dtype_to_np_dtype(elem)
                 elif isinstance(tensor, gs.Variable) and not self.is_output(tensor):
                     tensor.shape = None
                     tensor.dtype = None
-        return shapes
+        return inferred
 
     def name_batch(self) -> None:
         """Let outputs have the batch of the input by name, which inference may have lost."""
@@ -501,13 +426,6 @@ class Graph:
 
     _names: set[str] | None = None
 
-    def _opset_imports(self) -> list[onnx.OperatorSetIdProto]:
-        domains = {"": self.opset}
-        for entry in self.gs.import_domains or []:
-            domains.setdefault(entry.domain, entry.version)
-        domains[""] = self.opset
-        return [onnx.helper.make_opsetid(d, v) for d, v in domains.items()]
-
     def _tensor_names(self) -> Iterator[str]:
         for tensor in [*self.gs.inputs, *self.gs.outputs]:
             yield tensor.name
@@ -516,7 +434,6 @@ class Graph:
                 yield tensor.name
 
     def _name_everything(self) -> None:
-        self._types: dict[str, int] = {}
         taken = Counter(node.name for node in self.gs.nodes)
         used = {name for name in taken if name}
         for node in self.gs.nodes:
@@ -565,26 +482,11 @@ def _without_initializer_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     return slim
 
 
-def _dims(value: onnx.ValueInfoProto) -> Shape:
-    return tuple(
-        d.dim_value if d.HasField("dim_value") else (d.dim_param or None)
-        for d in value.type.tensor_type.shape.dim
-    )
-
-
 def _reads(node: gs.Node) -> Iterator[gs.Tensor]:
     yield from node.inputs
     for attribute in node.attrs.values():
         if isinstance(attribute, gs.Graph):
             yield from attribute._foreign_tensors().values()
-
-
-def _has_graphs(node: gs.Node) -> bool:
-    return any(isinstance(value, gs.Graph) for value in node.attrs.values())
-
-
-def _copy_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, list) else v for k, v in attrs.items()}
 
 
 def _itemsize(constant: gs.Constant) -> int:

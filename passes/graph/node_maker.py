@@ -14,10 +14,10 @@ class NodeMaker:
     """Makes nodes that belong together; ``nodes`` holds them in order, not yet in the graph.
 
     prefix  what the names of nodes and tensors begin with
-    part    the nodes' ``fnac.part``
+    part    the nodes' ``fnac.part``, if they have one
     """
 
-    def __init__(self, graph: Graph, prefix: str, part: str) -> None:
+    def __init__(self, graph: Graph, prefix: str, part: str | None = None) -> None:
         self.graph = graph
         self.prefix = prefix
         self.part = part
@@ -42,11 +42,9 @@ class NodeMaker:
         outputs = [
             gs.Variable(self.graph.new_name(f"{name}.out{i or ''}"), dtype) for i in range(count)
         ]
-        node = gs.Node(
-            op=op, name=name, attrs=attrs, inputs=[self._tensor(i, name) for i in inputs],
-            outputs=outputs,
-        )  # fmt: skip
-        node.metadata = {"fnac.part": self.part}
+        node = new_node(op, name, [self._tensor(i, name) for i in inputs], outputs, attrs)
+        if self.part is not None:
+            node.metadata["fnac.part"] = self.part
         self.nodes.append(node)
         return outputs
 
@@ -82,7 +80,10 @@ def new_node(
     outputs: Iterable[gs.Tensor],
     attrs: dict[str, object] | None = None,
 ) -> gs.Node:
-    """Make a node with the metadata that every node of a Graph has."""
+    """Make a node of this name, from tensors to tensors, not yet in the graph.
+
+    It has the metadata that every node of a Graph has.
+    """
     node = gs.Node(op, name, attrs or {}, list(inputs), list(outputs))
     node.metadata = {}
     return node

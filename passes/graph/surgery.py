@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .graph import Graph, Shape
+from .graph import Graph
+from .inference import Shape
+from .node_maker import new_node
 
 
 def stored(tensor: gs.Tensor | None) -> np.ndarray | None:
@@ -31,8 +33,8 @@ def argument(node: gs.Node, index: int) -> gs.Tensor | None:
     return None
 
 
-def only_consumer(graph: Graph, tensor: gs.Tensor) -> gs.Node | None:
-    """Return the one node that reads ``tensor``; None if there are several or it is an output."""
+def sole_reader(graph: Graph, tensor: gs.Tensor) -> gs.Node | None:
+    """Return the only node that reads ``tensor``; None if there are others or it is an output."""
     readers = graph.consumers(tensor)
     return readers[0] if len(readers) == 1 and not graph.is_output(tensor) else None
 
@@ -75,6 +77,13 @@ def become_output_of(node: gs.Node, tensor: gs.Tensor) -> None:
     node.outputs = [tensor]
 
 
+def leave_instead(old: gs.Tensor, new: gs.Tensor) -> None:
+    """Let the node that computes ``old`` compute ``new`` in its place."""
+    node = old.inputs[0]
+    index = next(i for i, tensor in enumerate(node.outputs) if tensor is old)
+    node.outputs[index] = new
+
+
 def read_through(
     graph: Graph, index: int, image: gs.Variable, op: str, attrs: dict[str, Any]
 ) -> None:
@@ -82,14 +91,8 @@ def read_through(
     inner = graph.inputs[index]
     inner.name = graph.new_name(f"{image.name}.{op.lower()}")
     outer = gs.Variable(image.name, image.dtype, list(image.shape))
-    node = gs.Node(
-        op=op,
-        name=graph.new_name(f"{image.name}.turn"),
-        attrs=attrs,
-        inputs=[outer],
-        outputs=[inner],
-    )
-    graph.gs.inputs[index] = outer
+    node = new_node(op, graph.new_name(f"{image.name}.turn"), [outer], [inner], attrs)
+    graph.put_inputs([*graph.inputs[:index], outer, *graph.inputs[index + 1 :]])
     graph.insert([node])
 
 
@@ -107,6 +110,15 @@ def window(node: gs.Node) -> list[int] | None:
 def ints(node: gs.Node, name: str, default: int, count: int) -> list[int]:
     """Return an integer list attribute such as ``strides``, or ``count`` times its default."""
     return [int(v) for v in node.attrs.get(name) or [default] * count]
+
+
+def averages_image(node: gs.Node) -> bool:
+    """Say whether ``node`` is a ReduceMean over height and width, stored as they may be."""
+    if node.op != "ReduceMean":
+        return False
+    axes = node.attrs.get("axes")
+    axes = stored(argument(node, 1)) if axes is None else axes
+    return axes is not None and sorted(int(axis) % 4 for axis in np.ravel(axes)) == [2, 3]
 
 
 def known(shape: Shape | None) -> tuple[int, ...] | None:
@@ -140,4 +152,4 @@ def remove_nodes(graph: Graph, nodes: Iterable[gs.Node]) -> None:
         for readers in (tensor.inputs, tensor.outputs):
             kept = [node for node in readers if id(node) not in gone]
             list.__setitem__(readers, slice(None), kept)
-    graph.gs.nodes[:] = [node for node in graph.nodes if id(node) not in gone]
+    graph.put_nodes(node for node in graph.nodes if id(node) not in gone)

@@ -9,9 +9,10 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..blocks.units import constant, why_not_stored
-from ..blocks.windows import set_kernel, why_not_square
+from ..blocks.windows import set_kernel, why_window_fixed
 from ..errors import ArgumentError
 from ..graph import Graph
+from ..graph.convolution import Conv
 from ..remap.rules import remap_groups
 
 
@@ -41,7 +42,7 @@ class GroupConv(Pass):
 
     def visit(self, node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
         """Regroup ``node`` if it is dense."""
-        if node.op != "Conv" or int(node.attrs.get("group", 1)) != 1:
+        if node.op != "Conv" or Conv(node).groups != 1:
             return None
         why = why_not_stored(node)
         if why is not None:
@@ -50,7 +51,7 @@ class GroupConv(Pass):
         r, q, *window = (int(d) for d in weight.shape)
         if window == [1, 1] or (window == [self.kernel] * 2 and self.groups == 1):
             return None
-        why = why_not_square(node, self.kernel)
+        why = why_window_fixed(node, self.kernel)
         if why is None and (r % self.groups or q % self.groups):
             why = f"{self.groups} groups do not divide {q} input and {r} output channels"
         if why is not None:

@@ -71,9 +71,9 @@ class GrowDepth(Pass):
                 last = stage.blocks[-1].nodes[-1]
                 behind[id(last)] = self._deepen(graph, stage, report)
         if behind:
-            graph.gs.nodes[:] = [
+            graph.put_nodes(
                 one for node in graph.nodes for one in (node, *behind.get(id(node), ()))
-            ]
+            )
         return report
 
     def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:

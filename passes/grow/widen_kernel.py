@@ -9,9 +9,10 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..blocks.units import why_not_stored
-from ..blocks.windows import set_kernel, why_not_square
+from ..blocks.windows import set_kernel, why_window_fixed
 from ..errors import ArgumentError
 from ..graph import Graph
+from ..graph.convolution import Conv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +36,13 @@ class WidenKernel(Pass):
 
     def visit(self, node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
         """Widen ``node`` if it is depthwise."""
-        group = int(node.attrs.get("group", 1))
-        if node.op != "Conv" or group == 1:
+        look = Conv(node)
+        if node.op != "Conv" or look.groups == 1:
             return None
         why = why_not_stored(node)
-        if why is None and (int(node.inputs[1].shape[0]) != group or node.inputs[1].shape[1] != 1):
-            why = f"it is grouped ({group} groups), not depthwise"
-        why = why or why_not_square(node)
+        if why is None and not look.is_depthwise:
+            why = f"it is grouped ({look.groups} groups), not depthwise"
+        why = why or why_window_fixed(node)
         if why is not None:
             return Left(why)
         k = int(node.inputs[1].shape[-1])

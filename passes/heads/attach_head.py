@@ -79,8 +79,8 @@ class AttachHead(Pass):
                 if isinstance(tensor, gs.Constant):
                     report.initializers[tensor.name] = "fresh: the head's"
             report.rewrote[node.name] = "attached"
-        graph.gs.nodes.extend(head.nodes)
-        graph.gs.outputs[:] = head.outputs
+        graph.put_nodes([*graph.nodes, *head.nodes])
+        graph.put_outputs(head.outputs)
         graph.cleanup()
         graph.refresh_shapes()
         return report

@@ -53,7 +53,7 @@ class CutClassifier(Pass):
                 tensor.name = graph.new_name(name)
             if tensor.dtype is None:
                 tensor.dtype = output.dtype or np.dtype("float32")
-        graph.gs.outputs[:] = wanted
+        graph.put_outputs(wanted)
         graph.cleanup()
         kept = {id(node) for node in graph.nodes}
         for name, node in before.items():

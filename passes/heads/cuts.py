@@ -7,6 +7,7 @@ from collections import Counter
 import onnx_graphsurgeon as gs
 
 from ..graph import Graph
+from ..graph.operators import READS_SIZE
 
 
 def deepest_output(graph: Graph) -> gs.Tensor:
@@ -21,7 +22,7 @@ def find_cuts(graph: Graph, *ends: gs.Tensor) -> list[gs.Tensor]:
     What reads only the shape of a tensor does not count as reading it.
     """
     needed = ancestors(*ends)
-    nodes = [n for n in graph.nodes if id(n) in needed and n.op not in ("Shape", "Size")]
+    nodes = [n for n in graph.nodes if id(n) in needed and n.op not in READS_SIZE]
     reading = Counter(id(t) for node in nodes for t in {id(t): t for t in node.inputs}.values())
     reading.update(id(end) for end in ends)  # whoever takes them from here
     live = {id(tensor) for tensor in graph.inputs if reading[id(tensor)]}

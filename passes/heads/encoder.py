@@ -11,11 +11,9 @@ import onnx_graphsurgeon as gs
 from ..blocks.tensor_strides import tensor_strides
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
+from ..graph.operators import ENLARGING, GLOBAL_POOLS, POOLS_TO_POINT, READS_SIZE
 from .cuts import ancestors, deepest_output, find_cuts
 
-ENLARGING = ("ConvTranspose", "Resize", "Upsample", "DepthToSpace")
-GLOBAL_POOLS = ("GlobalAveragePool", "GlobalMaxPool")
-POOLS = (*GLOBAL_POOLS, "ReduceMean")
 LEAST, MOST = 16, 32
 """Strides between which an encoder ends; what is deeper belongs to a detector."""
 
@@ -32,7 +30,7 @@ def has_own_head(graph: Graph) -> bool:
         return True
     needed = ancestors(*graph.outputs)
     enlarges = any(id(node) in needed and node.op in ENLARGING for node in graph.nodes)
-    return enlarges and not any(cut.inputs[0].op in POOLS for cut in cuts)
+    return enlarges and not any(cut.inputs[0].op in POOLS_TO_POINT for cut in cuts)
 
 
 def encoder_ends(graph: Graph) -> list[gs.Tensor]:
@@ -58,7 +56,7 @@ def encoder_ends(graph: Graph) -> list[gs.Tensor]:
     ends = []
     for node in graph.nodes:
         for tensor in node.outputs:
-            readers = [r for r in graph.consumers(tensor) if r.op not in ("Shape", "Size")]
+            readers = [r for r in graph.consumers(tensor) if r.op not in READS_SIZE]
             left = graph.is_output(tensor) or not all(id(r) in leading for r in readers)
             if id(tensor) in there and (left or not readers):
                 ends.append(tensor)
@@ -92,7 +90,7 @@ def _of_one_stride(graph: Graph, strides: dict[int, float]) -> list[int]:
     inside: list[int] = []
     for node in graph.nodes:
         made_of = [t for t in node.inputs if id(t) in strides and id(t) not in sizes]
-        if not made_of or node.op in ("Shape", "Size"):
+        if not made_of or node.op in READS_SIZE:
             sizes.update(id(t) for t in node.outputs)
             continue
         several = len({strides[id(t)] for t in made_of}) > 1

@@ -11,6 +11,8 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Pass, Report
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
+from ..graph.convolution import Conv
+from ..graph.operators import READS_SIZE
 from ..graph.surgery import argument, bypass, stored
 from ..remap.rules import kaiming
 from .attach_head import HEAD
@@ -75,7 +77,7 @@ class ReplaceClasses(Pass):
                 f"replace-classes: {found} makes the output {graph.outputs[0].name}; a convolution "
                 "or Gemm with stored weights is wanted there; let a head be attached instead"
             )
-        readers = [r for r in graph.consumers(node.outputs[0]) if r.op not in ("Shape", "Size")]
+        readers = [r for r in graph.consumers(node.outputs[0]) if r.op not in READS_SIZE]
         if len(readers) + graph.is_output(node.outputs[0]) != 1:
             raise UnsupportedGraphError(f"replace-classes: {found} is read by several")
         return node, behind
@@ -88,7 +90,7 @@ class ReplaceClasses(Pass):
         if len(rows) == self.classes:
             report.left[layer.name] = f"it has {self.classes} outputs already"
             return
-        if int(layer.attrs.get("group", 1)) > 1:
+        if Conv(layer).groups > 1:
             raise UnsupportedGraphError(f"replace-classes: {layer.name} has groups")
         made = kaiming((self.classes, *rows.shape[1:]), weight.dtype, rng)
         arrays = {1: made.T if across else made, 2: np.zeros(self.classes, weight.dtype)}

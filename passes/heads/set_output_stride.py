@@ -8,9 +8,11 @@ from typing import ClassVar
 import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
-from ..blocks.tensor_strides import STRIDED, tensor_strides
+from ..blocks.tensor_strides import tensor_strides
 from ..errors import ArgumentError, UnsupportedGraphError
 from ..graph import Graph
+from ..graph.convolution import why_padding_not_explicit
+from ..graph.operators import WINDOWED
 from ..graph.surgery import window as window_of
 
 
@@ -46,7 +48,7 @@ class SetOutputStride(Pass):
         strides = tensor_strides(graph)
         changes = []
         for node in graph.nodes:
-            if node.op not in STRIDED or node.metadata.get("fnac.part") == "head":
+            if node.op not in WINDOWED or node.metadata.get("fnac.part") == "head":
                 continue
             after = strides.get(id(node.outputs[0]), 1.0)
             before = max(strides.get(id(t), 1.0) for t in node.inputs)
@@ -74,8 +76,9 @@ def _why_not(node: gs.Node, rate: int, opset: int) -> str | None:
         return "it is an LpPool"
     if node.op == "AveragePool" and rate > 1 and opset < 19:
         return f"operator set {opset} has no dilated average pooling"
-    if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
-        return f"its padding is {node.attrs['auto_pad']}, not explicit"
+    why = why_padding_not_explicit(node)
+    if why is not None:
+        return why
     window = window_of(node)
     if window is None or len(window) != 2:
         return f"its kernel is {'x'.join(map(str, window or []))}, not 2-D"

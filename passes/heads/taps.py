@@ -19,21 +19,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..blocks.tensor_strides import tensor_strides
-from ..blocks.units import ConvUnit, find_units
+from ..blocks.units import ConvUnit, find_units, pointwise
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
-from ..graph.surgery import argument, known, stored
+from ..graph.convolution import Conv
+from ..graph.operators import GLOBAL_POOLS, LAYERS, POOLS_TO_POINT
+from ..graph.surgery import argument, averages_image, known, stored
 from .cuts import deepest_output, find_cuts
-from .encoder import GLOBAL_POOLS, encoder_ends, features_of_encoder, has_own_head
+from .encoder import encoder_ends, features_of_encoder, has_own_head
 
 STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
 NAMES = (*STRIDES, "expansion", "features", "last")
 
-POOLS = (*GLOBAL_POOLS, "ReduceMean", "AveragePool")
+POOLS = (*POOLS_TO_POINT, "AveragePool")
 BEFORE_POOL = (
     "Conv", "BatchNormalization", "Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Mul",
     "Dropout", "Identity", "LeakyRelu",
@@ -42,7 +43,6 @@ BEHIND_POOL = (
     *BEFORE_POOL, "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Gemm", "MatMul",
     "Add", "Softmax", "LogSoftmax", "Cast", "Shape", "Gather", "Slice", "Concat",
 )  # fmt: skip
-LINEAR = ("Gemm", "MatMul", "Conv")
 
 
 def find_taps(graph: Graph, names: Sequence[str]) -> dict[str, gs.Tensor]:
@@ -118,7 +118,11 @@ def _last_features(
         if node.op in POOLS and pools_everything(graph, node):
             behind = classifier_nodes(graph, tensor)
             unit = units.get(id(_before_dropout(graph, node.inputs[0])))
-            if unit is None or not _pointwise(unit) or any(n.op in LINEAR for n in behind):
+            if (
+                unit is None
+                or not pointwise(unit, padded=True)
+                or any(n.op in LAYERS for n in behind)
+            ):
                 return node.inputs[0]
             return _before_dropout(graph, unit.input)
     for tensor in reversed(cuts):
@@ -149,9 +153,7 @@ def pools_everything(graph: Graph, node: gs.Node) -> bool:
     if node.op in GLOBAL_POOLS:
         return True
     if node.op == "ReduceMean":
-        axes = node.attrs.get("axes")
-        values = stored(argument(node, 1)) if axes is None else axes
-        return values is not None and sorted(int(a) % 4 for a in np.ravel(values)) == [2, 3]
+        return averages_image(node)
     if node.op != "AveragePool":
         return False
     behind = classifier_nodes(graph, node.outputs[0])
@@ -171,7 +173,7 @@ def _before_widening(tensor: gs.Tensor, units: dict[int, ConvUnit], graph: Graph
     Dropout on the way is stepped over as well.
     """
     unit = units.get(id(_before_dropout(graph, tensor)))
-    if unit is None or not unit.act or not _pointwise(unit):
+    if unit is None or not unit.act or not pointwise(unit, padded=True):
         return tensor
     outputs, inputs = unit.shape()[:2]
     return unit.input if outputs > inputs and _linear(graph, unit.input) else tensor
@@ -190,9 +192,4 @@ def _linear(graph: Graph, tensor: gs.Tensor) -> bool:
         maker = graph.producer(maker.inputs[0])
     if maker is None or maker.op not in ("Add", "Conv"):
         return False
-    return maker.op == "Add" or maker.attrs.get("group", 1) == 1
-
-
-def _pointwise(unit: ConvUnit) -> bool:
-    strides = unit.conv.attrs.get("strides") or [1]
-    return unit.shape()[2:] == (1, 1) and unit.conv.attrs.get("group", 1) == 1 and max(strides) == 1
+    return maker.op == "Add" or Conv(maker).groups == 1

@@ -9,9 +9,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
-from ..graph import Graph, Shape
+from ..graph import Graph, Inferred
 from ..graph.surgery import argument, bypass, cannot_bypass, same_shape, stored
-from ..graph.tensor_checks import element_type
 
 _POOLS = ("AveragePool", "MaxPool")
 _BY_SHAPE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "Tile", "Resize")
@@ -39,16 +38,13 @@ class DropIdentity(Pass):
     def run(self, graph: Graph) -> Report:
         """See the class."""
         report = Report()
-        shapes = graph.infer_shapes()
-        types = dict(graph._types)
-        for constant in graph.constants():
-            types[constant.name] = element_type(constant.dtype)
+        inferred = graph.infer()
         for node in list(graph.nodes):
             if not node.inputs or not node.outputs:
                 continue
             if node.op == "Dropout" and not self.dropout:
                 continue
-            what = _nothing(node, shapes, types)
+            what = _nothing(node, inferred)
             if isinstance(what, Left):
                 report.note(node.name, what)
             elif what is not None:
@@ -61,7 +57,8 @@ class DropIdentity(Pass):
         return report
 
 
-def _nothing(node: gs.Node, shapes: dict[str, Shape], types: dict[str, int]) -> str | Left | None:
+def _nothing(node: gs.Node, inferred: Inferred) -> str | Left | None:
+    shapes, types = inferred.shapes, inferred.types
     source, result = node.inputs[0], node.outputs[0]
     match node.op:
         case "Identity":

@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
-from ..graph.surgery import argument, only_consumer, stored
+from ..graph.surgery import argument, sole_reader, stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class DropZeroBias(Pass):
         if node.op not in ("Conv", "ConvTranspose"):
             return None
         bias = stored(argument(node, 2))
-        reader = only_consumer(graph, node.outputs[0])
+        reader = sole_reader(graph, node.outputs[0])
         if bias is None or reader is None or reader.op != "BatchNormalization" or bias.any():
             return None
         node.inputs = list(node.inputs)[:2]

@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..errors import UnsupportedGraphError
 from ..graph import Graph, Shape
+from ..graph.operators import READS_SIZE
 from ..graph.surgery import argument, become_constant
 from ..shapes.evaluation import fold_stored
 from ..shapes.partial import Partial, numbers, propagate
@@ -47,7 +48,7 @@ class FoldShapeArithmetic(Pass):
             name = node.name
             report.note(name, fold_stored(node, graph, report))
         graph.cleanup()  # shapes are inferred of whole nodes only
-        if any(node.op in ("Shape", "Size") for node in graph.nodes):
+        if any(node.op in READS_SIZE for node in graph.nodes):
             shapes = _shapes_at_any_size(graph)
             known = propagate(graph, shapes)
             for node in list(graph.nodes):
@@ -80,9 +81,9 @@ def _shapes_at_any_size(graph: Graph) -> dict[str, Shape]:
     for output in probe.outputs:
         output.shape = None
     try:
-        return probe.infer_shapes()
+        return probe.infer().shapes
     except UnsupportedGraphError:
-        return graph.infer_shapes()
+        return graph.infer().shapes
 
 
 def _fold_target(

@@ -41,7 +41,7 @@ class MakeBatchSymbolic(Pass):
                     report.left[tensor.name] = f"its batch is fixed to {first}, not 1"
             return report
         trial = graph.copy()
-        undone = _Trial(trial, graph.infer_shapes(batch=1))
+        undone = _Trial(trial, graph.infer(batch=1).shapes)
         for node in trial.nodes:
             undone.free(node)
         ends: list[gs.Tensor] = [*trial.inputs, *trial.outputs]
@@ -52,9 +52,7 @@ class MakeBatchSymbolic(Pass):
         if why_not is not None:
             report.left[graph.inputs[0].name] = why_not
             return report
-        graph.gs = trial.gs
-        graph._names = None
-        graph._types = trial._types
+        graph.become(trial)
         report.rewrote.update(undone.rewrote)
         report.rewrote[graph.inputs[0].name] = f"1 -> {BATCH}"
         return report

@@ -53,8 +53,7 @@ class RaiseOpset(Pass):
             node.metadata = dict(kept.get(node.name, {}))
         for old, new in zip(graph.outputs, made.outputs, strict=True):
             new.shape, new.dtype = old.shape, old.dtype
-        graph.gs = made.gs
-        graph._names = None
+        graph.become(made)
         report.rewrote[WHOLE] = f"operator set {found} -> {self.to}"
         return report
 

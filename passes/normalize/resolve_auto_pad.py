@@ -9,9 +9,8 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph, Shape
+from ..graph.operators import WINDOWED
 from ..graph.surgery import ints, window
-
-PADDED = ("Conv", "MaxPool", "AveragePool", "LpPool")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +33,7 @@ class ResolveAutoPad(Pass):
         matches = [n for n in graph.nodes if n.attrs.get("auto_pad", "NOTSET") != "NOTSET"]
         if not matches:
             return report
-        shapes = graph.infer_shapes()
+        shapes = graph.infer().shapes
         for node in matches:
             report.note(node.name, _resolve(node, shapes))
         return report
@@ -42,7 +41,7 @@ class ResolveAutoPad(Pass):
 
 def _resolve(node: gs.Node, shapes: dict[str, Shape]) -> Rewrote | Left:
     mode = node.attrs["auto_pad"]
-    if node.op not in PADDED:
+    if node.op not in WINDOWED:
         return Left(f"auto_pad of {node.op} is not supported")
     kernel = window(node)
     if kernel is None:

@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
-from ..graph.surgery import argument, bypass, cannot_bypass, only_consumer, stored
+from ..graph.surgery import argument, bypass, cannot_bypass, sole_reader, stored
 
 Bounds = tuple[float, float]
 BOUNDED = ("Clip", "Relu", "Min", "Max")
@@ -38,7 +38,7 @@ class UnifyClip(Pass):
         source, bounds = _source(node), _bounds(node)
         if source is None or bounds is None:
             return Left("its bounds are not stored floats") if node.op == "Clip" else None
-        following = only_consumer(graph, node.outputs[0])
+        following = sole_reader(graph, node.outputs[0])
         if following is not None and following.op in BOUNDED and _bounds(following) is not None:
             before = _source(following)
             if before is node.outputs[0]:

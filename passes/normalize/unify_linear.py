@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report, Rewrote
 from ..graph import Graph, Shape
-from ..graph.surgery import argument, elements, only_consumer, stored
+from ..graph.surgery import argument, elements, sole_reader, stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class UnifyLinear(Pass):
         candidates = [n for n in graph.nodes if n.op in ("Reshape", "Squeeze", "MatMul")]
         if not candidates:
             return report
-        shapes = graph.infer_shapes()
+        shapes = graph.infer().shapes
         for node in candidates:
             rule = _gemm if node.op == "MatMul" else _flatten
             report.note(node.name, rule(node, graph, shapes))
@@ -74,7 +74,7 @@ def _gemm(node: gs.Node, graph: Graph, shapes: dict[str, Shape]) -> Rewrote | No
         return None
     if matrix.dtype.kind != "f":
         return None
-    following = only_consumer(graph, node.outputs[0])
+    following = sole_reader(graph, node.outputs[0])
     vector = _added(following, node.outputs[0], int(matrix.shape[1]))
     node.op = "Gemm"
     node.attrs.clear()

@@ -13,6 +13,7 @@ from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..errors import UnsupportedGraphError
 from ..graph import Graph, Shape
 from ..graph.node_maker import NodeMaker, part_of_shape, resized_like
+from ..graph.operators import RESIZES
 from ..graph.surgery import argument, known, stored
 
 SYMBOLS = ("height", "width")
@@ -42,14 +43,14 @@ class FollowSizes(Pass):
         images = [t for t in graph.inputs if t.shape is not None and len(t.shape) == 4]
         if len(images) != 1 or not _are_numbers(images[0].shape[2:]):
             return report
-        shapes = graph.infer_shapes()
+        shapes = graph.infer().shapes
         for node in list(graph.nodes):
             if node.op == "Reshape":
                 report.note(node.name, _follow_input(graph, node, shapes))
-        if not any(node.op in ("Resize", "Upsample") for node in graph.nodes):
+        if not any(node.op in RESIZES for node in graph.nodes):
             return report
         try:
-            free = graph.infer_shapes(SYMBOLS)
+            free = graph.infer(SYMBOLS).shapes
         except UnsupportedGraphError as error:
             report.left[images[0].name] = f"its size cannot be freed: {error}"
             return report
@@ -60,7 +61,7 @@ class FollowSizes(Pass):
                 continue
             if not _are_numbers(free.get(output.name, (0,) * 4)[2:]):
                 following.append(output)
-            elif node.op in ("Resize", "Upsample"):
+            elif node.op in RESIZES:
                 report.note(node.name, _follow(graph, node, shapes, following))
         graph.cleanup()
         return report

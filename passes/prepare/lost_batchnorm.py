@@ -7,22 +7,17 @@ from collections.abc import Iterable
 import onnx_graphsurgeon as gs
 
 from ..graph import Graph
+from ..graph.convolution import Conv
+from ..graph.operators import ACTIVATES_LAYERS, LAYERS, REDUCING, SWISH_GATES
 from ..graph.surgery import argument, stored
 
 NEVER_THERE = "no depthwise or residual convolution has a bias, so BN was never there (where=all)"
-ACTIVATIONS = (
-    "Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "HardSwish", "HardSigmoid",
-    "Sigmoid", "Mish", "Gelu", "Softplus", "Tanh", "Min", "Max", "Mul", "Swish",
-)  # fmt: skip
-LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 PREDICTIONS = ("Sigmoid", "Tanh", "Mul")  # what may stand behind a last layer, too
 BY_PIXEL = (
     "Add", "Sub", "Div", "BatchNormalization", "Dropout", "Identity", "Flatten", "Reshape",
     "Squeeze", "Unsqueeze", "Transpose", "Concat",
 )  # fmt: skip
 RESTORED = ("Conv", "Gemm")
-POOLED = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")
-GATES = ("Sigmoid", "HardSigmoid", "Tanh")  # of a swish, x * gate(x)
 OTHER_NORMS = (
     "InstanceNormalization", "LayerNormalization", "GroupNormalization", "LpNormalization",
     "MeanVarianceNormalization", "RMSNormalization",
@@ -52,7 +47,7 @@ def why_not_folded(graph: Graph) -> str | None:
     on pooled features says nothing of the convolutions.
     """
     of_picture, pooled = _depending_on(graph, graph.inputs), _pooled(graph)
-    layers = [t for node in graph.nodes if node.op in LINEAR for t in node.outputs]
+    layers = [t for node in graph.nodes if node.op in LAYERS for t in node.outputs]
     behind_layers = _depending_on(graph, layers)
     kept = False
     for node in graph.nodes:
@@ -68,7 +63,7 @@ def why_not_folded(graph: Graph) -> str | None:
             kept = kept or (layer is None and not says_nothing)
     for node in graph.nodes:
         has_bias = node.op == "Conv" and argument(node, 2) is not None
-        if has_bias and (kept or _is_depthwise(node)):
+        if has_bias and (kept or _reads_one_channel(node)):
             return None
         if node.op == "Add" and _adds_residual(node, graph):
             return None
@@ -84,9 +79,9 @@ def _layer_in_front(tensor: gs.Tensor, reader: gs.Node, graph: Graph) -> gs.Node
     readers = [reader]
     while len(graph.consumers(tensor)) == len(readers):
         maker = graph.producer(tensor)
-        if maker is None or maker.op in LINEAR:
+        if maker is None or maker.op in LAYERS:
             return maker
-        if maker.op not in (*ACTIVATIONS, "Dropout", "Identity"):
+        if maker.op not in (*ACTIVATES_LAYERS, "Dropout", "Identity"):
             return None
         moving = [t for t in maker.inputs if not isinstance(t, gs.Constant) and t.name]
         gates = [graph.producer(t) for t in moving]
@@ -96,7 +91,7 @@ def _layer_in_front(tensor: gs.Tensor, reader: gs.Node, graph: Graph) -> gs.Node
             swish = [
                 (t, gate)
                 for t, gate in zip(moving, reversed(gates), strict=True)
-                if gate is not None and gate.op in GATES and gate.inputs[0] is t
+                if gate is not None and gate.op in SWISH_GATES and gate.inputs[0] is t
             ]
             if not swish:
                 return None
@@ -106,10 +101,8 @@ def _layer_in_front(tensor: gs.Tensor, reader: gs.Node, graph: Graph) -> gs.Node
     return None
 
 
-def _is_depthwise(node: gs.Node) -> bool:
-    weight = node.inputs[1]
-    group = int(node.attrs.get("group", 1))
-    return isinstance(weight, gs.Constant) and group > 1 and weight.shape[1] == 1
+def _reads_one_channel(conv: gs.Node) -> bool:
+    return stored(conv.inputs[1]) is not None and Conv(conv).reads_one_channel
 
 
 def _adds_plainly(node: gs.Node) -> bool:
@@ -143,7 +136,7 @@ def _why_left(node: gs.Node, graph: Graph, inner: set[int], pooled: set[int]) ->
         return "its output is an output of the network"
     if id(node.inputs[0]) in pooled:
         return "its input is pooled to one pixel"
-    activated = any(r.op in ACTIVATIONS and r.op not in PREDICTIONS for r in readers)
+    activated = any(r.op in ACTIVATES_LAYERS and r.op not in PREDICTIONS for r in readers)
     if not activated and id(node) not in inner:
         return "it is the last layer of its branch"
     return None
@@ -154,7 +147,7 @@ def _with_layers_behind(graph: Graph) -> set[int]:
     inner: set[int] = set()
     for node in reversed(graph.nodes):
         readers = [reader for tensor in node.outputs for reader in tensor.outputs]
-        if any(reader.op in LINEAR or id(reader) in inner for reader in readers):
+        if any(reader.op in LAYERS or id(reader) in inner for reader in readers):
             inner.add(id(node))
     return inner
 
@@ -173,8 +166,8 @@ def _pooled(graph: Graph) -> set[int]:
     found: set[int] = set()
     for node in graph.nodes:
         moving = [t for t in node.inputs if not isinstance(t, gs.Constant) and t.name]
-        passes_on = node.op in (*ACTIVATIONS, *LINEAR, *OTHER_NORMS, *BY_PIXEL)
-        if node.op in POOLED or (
+        passes_on = node.op in (*ACTIVATES_LAYERS, *LAYERS, *OTHER_NORMS, *BY_PIXEL)
+        if node.op in REDUCING or (
             passes_on and moving and all(id(tensor) in found for tensor in moving)
         ):
             found.update(id(tensor) for tensor in node.outputs)

@@ -9,8 +9,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
-from ..blocks.units import ACTIVATIONS
 from ..graph import Graph
+from ..graph.operators import ACTIVATIONS
 from ..graph.surgery import argument, bypass, stored
 
 

@@ -21,6 +21,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
+from ..graph.node_maker import new_node
 from ..graph.surgery import values_of
 from ..running.calibrate import Statistics, output_statistics, read_images, train_mode_cosines
 from .lost_batchnorm import layers_to_restore
@@ -131,12 +132,12 @@ def _insert(
         report.initializers[parameter.name] = f"fresh, from the bias and {source}"
     node.inputs = list(node.inputs)[:2]
     node.outputs = [inner]
-    normal = gs.Node(
-        op="BatchNormalization",
-        name=graph.new_name(f"{node.name}.bn"),
-        attrs={"epsilon": float(epsilon), "momentum": 0.9},
-        inputs=[inner, *parameters],
-        outputs=[result],
+    normal = new_node(
+        "BatchNormalization",
+        graph.new_name(f"{node.name}.bn"),
+        [inner, *parameters],
+        [result],
+        {"epsilon": float(epsilon), "momentum": 0.9},
     )
     normal.metadata = {k: v for k, v in node.metadata.items() if k == "fnac.part"}
     graph.insert([normal], after=node)

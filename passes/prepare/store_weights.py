@@ -10,11 +10,11 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
+from ..graph.operators import DRAWS
 from ..graph.surgery import become_constant, elements
 from ..running.sessions import open_session
 
 READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial")
 LARGEST = 1 << 28  # elements; a weight beyond this is damage
 
 
@@ -37,7 +37,7 @@ class StoreWeights(Pass):
         """See the class."""
         report = Report()
         fixed, random = _known_beforehand(graph)
-        shapes = graph.refresh_shapes() if fixed or random else {}
+        shapes = graph.refresh_shapes().shapes if fixed or random else {}
         wanted: dict[str, tuple[gs.Node, gs.Tensor]] = {}
         for node in graph.nodes:
             for tensor in node.inputs[1:3] if node.op in READERS else ():
@@ -65,7 +65,7 @@ def _known_beforehand(graph: Graph) -> tuple[dict[str, frozenset[str]], set[str]
     random: set[str] = set()
     for node in graph.nodes:
         reads = [t for t in node.inputs if not t.is_empty()]
-        if node.op in RANDOM or any(t.name in random for t in reads):
+        if node.op in DRAWS or any(t.name in random for t in reads):
             random.update(t.name for t in node.outputs)
         elif reads and all(isinstance(t, gs.Constant) or t.name in fixed for t in reads):
             parts: set[str] = set()
@@ -86,8 +86,8 @@ def _computed(graph: Graph, names: list[str]) -> dict[str, np.ndarray]:
         return {}
     part = graph.copy()
     made = {t.name: t for node in part.nodes for t in node.outputs}
-    part.gs.inputs = []
-    part.gs.outputs = [made[name] for name in names]
+    part.put_inputs([])
+    part.put_outputs(made[name] for name in names)
     part.cleanup()
     found = open_session(part.to_model(), ort.SessionOptions()).run(None, {})
     return {name: np.asarray(values) for name, values in zip(names, found, strict=True)}

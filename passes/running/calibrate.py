@@ -13,7 +13,8 @@ import onnx_graphsurgeon as gs
 
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
-from ..graph.surgery import values_of
+from ..graph.node_maker import NodeMaker
+from ..graph.surgery import leave_instead, values_of
 from .sessions import open_session
 
 MEMORY = 256 << 20  # bytes of the watched tensors that one run may hold
@@ -123,52 +124,29 @@ def train_mode_cosines(
 def with_batch_statistics(graph: Graph) -> Graph:
     """Return a copy whose BatchNormalizations normalise by their batch, as in training."""
     made = graph.copy()
-    shapes = made.infer_shapes()
+    shapes = made.infer().shapes
     for node in list(made.nodes):
         if node.op != "BatchNormalization":
             continue
         rank = len(shapes.get(node.inputs[0].name, (None,) * 4))  # unknown: features of a picture
         over = [0, *range(2, rank)]
-        gamma, beta = (
-            gs.Constant(
-                made.new_name(f"{node.name}.{word}"),
-                values_of(t).reshape([1, -1] + [1] * (rank - 2)),
-            )
-            for word, t in zip(("gamma", "beta"), node.inputs[1:3], strict=True)
-        )
-        x, y, prefix = node.inputs[0], node.outputs[0], node.name
-        epsilon = gs.Constant(
-            made.new_name(f"{prefix}.eps"),
-            np.array(node.attrs.get("epsilon", 1e-5), node.inputs[1].dtype),
-        )
-        axes = gs.Constant(made.new_name(f"{prefix}.axes"), np.array(over))
-        nodes: list[gs.Node] = []
-
-        def add(
-            op: str,
-            inputs: list[gs.Tensor],
-            out: gs.Tensor | None = None,
-            made: Graph = made,
-            prefix: str = prefix,
-            nodes: list[gs.Node] = nodes,
-        ) -> gs.Tensor:
-            name = made.new_name(f"{prefix}.{op}")
-            result = gs.Variable(made.new_name(f"{name}.out")) if out is None else out
-            nodes.append(gs.Node(op=op, name=name, inputs=inputs, outputs=[result]))
-            return result
-
+        gamma, beta = (values_of(t).reshape([1, -1] + [1] * (rank - 2)) for t in node.inputs[1:3])
+        epsilon = np.array(node.attrs.get("epsilon", 1e-5), node.inputs[1].dtype)
+        x, y = node.inputs[0], node.outputs[0]
         node.outputs.clear()
-        means = [axes] if made.opset >= 18 else []
-        mean = add("ReduceMean", [x, *means])
-        centred = add("Sub", [x, mean])
-        variance = add("ReduceMean", [add("Mul", [centred, centred]), *means])
-        for step in nodes:
-            if step.op == "ReduceMean" and not means:
-                step.attrs["axes"] = over
-        scale = add("Div", [gamma, add("Sqrt", [add("Add", [variance, epsilon])])])
-        add("Add", [add("Mul", [centred, scale]), beta], y)
-        made.insert(nodes, after=node)
+        make = NodeMaker(made, node.name)
+        centred = make("Sub", x, _mean(make, x, over))
+        variance = _mean(make, make("Mul", centred, centred), over)
+        scale = make("Div", gamma, make("Sqrt", make("Add", variance, epsilon)))
+        leave_instead(make("Add", make("Mul", centred, scale), beta), y)
+        made.insert(make.nodes, after=node)
     return made.cleanup()
+
+
+def _mean(make: NodeMaker, tensor: gs.Tensor, axes: list[int]) -> gs.Variable:
+    if make.graph.opset >= 18:
+        return make("ReduceMean", tensor, np.array(axes))
+    return make("ReduceMean", tensor, axes=axes)
 
 
 def _watched(
@@ -229,7 +207,7 @@ def _batch_size(graph: Graph, tensors: Sequence[str], images: np.ndarray) -> int
     fixed = graph.inputs[0].shape[0]
     if isinstance(fixed, int):
         return fixed
-    shapes = graph.infer_shapes(images.shape[2:], batch=1)
+    shapes = graph.infer(images.shape[2:], batch=1).shapes
     each = sum(
         4 * int(np.prod([d for d in shapes.get(name, ()) if isinstance(d, int)]))
         for name in tensors

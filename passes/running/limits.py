@@ -16,6 +16,7 @@ import onnx
 
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
+from ..graph.operators import LOOPS
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 LARGEST_FEED = 1 << 25  # elements of one input: an image of 3x3344x3344
 LARGEST_SUM = 1 << 28  # elements of all tensors that are alive at once: a gigabyte of floats
 LOOP_SECONDS = 5.0  # a network with a Loop may run so long; an NMS loop takes milliseconds
-LOOPS = ("Loop", "Scan")
 
 
 def check_feed(name: str, shape: Sequence[int]) -> None:

@@ -17,6 +17,7 @@ import onnx
 
 from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
+from ..graph.operators import RESIZES
 from .run import Arrays, _image_size, probe_size, random_feed, run, run_model
 
 NOISE_TRIALS = 2
@@ -60,10 +61,7 @@ def noise(graph: Graph, feed: Arrays, tensors: Sequence[str] = ()) -> dict[str, 
         model = graph.to_model()
         # scales of a Resize are a size, not arithmetic
         sizes = {
-            name
-            for node in model.graph.node
-            if node.op_type in ("Resize", "Upsample")
-            for name in node.input[1:]
+            name for node in model.graph.node if node.op_type in RESIZES for name in node.input[1:]
         }
         for stored in model.graph.initializer:
             if stored.name in sizes:
@@ -173,8 +171,8 @@ def _common_channels(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _tensor_pairs(
     before: Graph, after: Graph, feed: Arrays, theirs: Arrays
 ) -> list[tuple[str, str]]:
-    shapes_a = before.infer_shapes(_size_of(feed))
-    shapes_b = after.infer_shapes(_size_of(theirs))
+    shapes_a = before.infer(_size_of(feed)).shapes
+    shapes_b = after.infer(_size_of(theirs)).shapes
     left = [(t.name, n.op) for n in before.nodes for t in n.outputs if t.name in shapes_a]
     right = [(t.name, n.op) for n in after.nodes for t in n.outputs if t.name in shapes_b]
     pairs: list[tuple[str, str]] = []

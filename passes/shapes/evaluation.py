@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Left, Report, Rewrote
 from ..graph import Graph
+from ..graph.operators import CONTROL_FLOW, DRAWS, RESIZES
 from ..graph.surgery import become_constant, values_of
 from ..graph.tensor_checks import is_float
 
@@ -21,7 +22,7 @@ LARGEST = 1 << 20  # elements of a folded result that its inputs do not already 
 
 # the numbers stay the same ones, so a parameter that passes through them stays a parameter
 MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Flatten", "Identity")
-NEVER = ("Constant", "RandomNormal", "RandomUniform", "Loop", "If", "Scan", "DequantizeLinear")
+NEVER = ("Constant", *DRAWS, *CONTROL_FLOW, "DequantizeLinear")
 
 
 def fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
@@ -57,7 +58,7 @@ def _is_size(graph: Graph, tensor: gs.Tensor) -> bool:
     """Say whether ``tensor`` is only read as the scales or sizes of a resize."""
     readers = graph.consumers(tensor)
     return bool(readers) and all(
-        node.op in ("Resize", "Upsample") and node.inputs[0] is not tensor for node in readers
+        node.op in RESIZES and node.inputs[0] is not tensor for node in readers
     )
 
 

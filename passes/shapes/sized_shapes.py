@@ -9,10 +9,9 @@ import numpy as np
 from ..base import Report, Rewrote
 from ..errors import UnsupportedGraphError
 from ..graph import Graph, Shape
+from ..graph.operators import LAYERS
 from ..graph.surgery import become_constant, elements, remove_nodes
 from .evaluation import fold_stored
-
-COUNTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # whose shapes costs are made of
 
 
 def shapes_at(graph: Graph, size: Sequence[int] | None) -> dict[str, Shape]:
@@ -23,11 +22,11 @@ def shapes_at(graph: Graph, size: Sequence[int] | None) -> dict[str, Shape]:
 
     Raises UnsupportedGraphError if ONNX cannot infer the graph.
     """
-    shapes = graph.infer_shapes(size, batch=1)
+    shapes = graph.infer(size, batch=1).shapes
     if _hidden(graph, shapes):
         probe = graph.copy()
         while _evaluate(probe, shapes):
-            shapes |= probe.infer_shapes(size, batch=1)
+            shapes |= probe.infer(size, batch=1).shapes
     if size is not None:
         _check_reshapes(graph, shapes, size)
     return shapes
@@ -52,7 +51,7 @@ def _hidden(graph: Graph, shapes: dict[str, Shape]) -> bool:
     return any(
         not _numeric(shapes.get(tensor.name))
         for node in graph.nodes
-        if node.op in COUNTED
+        if node.op in LAYERS
         for tensor in (node.inputs[0], node.outputs[0])
     )
 

@@ -12,7 +12,7 @@ from ..base import Keeps, Pass, Report
 from ..errors import ArchError, UnsupportedGraphError
 from ..graph import Graph
 from ..graph.node_maker import new_node
-from ..graph.surgery import remove_nodes
+from ..graph.surgery import leave_instead, remove_nodes
 from .choice_points import find_choice_points
 from .layers import LAYERS, StoredLayer, read_layers, seed_arch
 
@@ -74,17 +74,17 @@ def choose(graph: Graph, arch: Sequence[str] | None) -> Report:
     for point, layer, choice, (output, kept) in zip(points, layers, chosen, left, strict=True):
         name = layer.names[choice]
         if point.regions[choice]:
-            _leave(kept, output)
+            leave_instead(kept, output)
             _account(report, point.regions[choice], f"{layer.name} {name}")
         elif not kept.inputs or graph.is_output(kept):
             other = graph.new_name(f"{point.sum.name}.skip")
             added.append(new_node("Identity", other, [kept], [output]))
         else:
-            _leave(kept, output)
-            _read(graph, kept, output)
+            leave_instead(kept, output)
+            graph.reread(kept, output)
         report.rewrote[point.sum.name] = f"{layer.name}: {name}"
     if added:
-        graph.gs.nodes.extend(added)
+        graph.put_nodes([*graph.nodes, *added])
         graph.toposort()
     manifest = graph.manifest
     manifest["role"] = "target"
@@ -106,21 +106,6 @@ def candidate_indices(layers: Sequence[StoredLayer], arch: Sequence[str]) -> lis
             "give one candidate for each layer, in network order"
         )
     return [layer.index(name) for layer, name in zip(layers, arch, strict=True)]
-
-
-def _leave(old: gs.Tensor, new: gs.Tensor) -> None:
-    """Let the node that leaves ``old`` leave ``new`` instead."""
-    node = old.inputs[0]
-    index = next(i for i, tensor in enumerate(node.outputs) if tensor is old)
-    node.outputs[index] = new
-
-
-def _read(graph: Graph, old: gs.Tensor, new: gs.Tensor) -> None:
-    """Let the readers of ``old`` read ``new`` instead."""
-    for node in graph.consumers(old):
-        for index, tensor in enumerate(node.inputs):
-            if tensor is old:
-                node.inputs[index] = new
 
 
 def _account(report: Report, region: Sequence[gs.Node], where: str) -> None:

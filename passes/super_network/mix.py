@@ -94,7 +94,7 @@ class Mix(Pass):
             if block.node_name not in report.rewrote and block.node_name not in report.left:
                 report.left[block.node_name] = NOT_EXPANDED
         if mixer.regions:
-            graph.gs.nodes[:] = mixer.ordered_nodes()
+            graph.put_nodes(mixer.ordered_nodes())
             graph.manifest["role"] = "super"
             graph.manifest["remap"] = self.strategy
             write_costs(graph, mixer.layers, mixer.regions)

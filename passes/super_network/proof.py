@@ -86,11 +86,11 @@ def references(
         conv = block.units[block.heart].conv
         ahead[id(conv)] = _activated(before, block, conv)
         standing[index] = [*ahead[id(conv)], *block.nodes]
-    before.gs.nodes[:] = [
+    before.put_nodes(
         one
         for node in before.nodes
         for one in (*ahead.get(id(node), ()), node, *behind.get(id(node), ()))
-    ]
+    )
     return arch, standing
 
 

@@ -203,7 +203,7 @@ def test_an_output_stride_of_8_is_reached() -> None:
     settings = ExpandSettings(task="seg", classes=3, output_stride=8)
     made = prepare_seed(exported(), settings, manager=quiet())
     tap = next(n for n in made.nodes if n.metadata.get("fnac.part") == "head").inputs[0]
-    assert made.infer_shapes((32, 32), batch=1)[tap.name][2:] == (4, 4)
+    assert made.infer((32, 32), batch=1).shapes[tap.name][2:] == (4, 4)
     assert outputs(made, random_feed(made))["logits"].shape[1:] == (3, 32, 32)
 
 

@@ -137,8 +137,7 @@ def renamed(g: Graph, seed: int = 0) -> Graph:
         tensors += [*node.inputs, *node.outputs]
     for tensor in {id(t): t for t in tensors if t.name}.values():
         tensor.name = f"t{rng.integers(1 << 40)}"
-    made._names = None
-    return made
+    return made.copy()
 
 
 def _plain(value: object) -> object:

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 import onnx_graphsurgeon as gs
 
 from ...graph import Graph
+from ...graph.convolution import Conv
+from ...graph.surgery import sole_reader
 from ..block import Form
 from ..candidate_names import Spelled, spell
-from ..units import ConvUnit, pointwise, sole_reader, why_not_stored
-from ..windows import why_not_square
+from ..units import ConvUnit, pointwise, why_not_stored
+from ..windows import why_window_fixed
 from .residual import ROLES, ResidualBlock
 from .squeeze_excitation import match_squeeze_excitation
 
@@ -62,7 +64,7 @@ def match_fused(
 
     Returns why it is no such block, or None for another convolution.
     """
-    if why_not_stored(node) is not None or int(node.attrs.get("group", 1)) > 1:
+    if why_not_stored(node) is not None or Conv(node).groups > 1:
         return None
     heart = units[id(node)]
     hidden, inputs, *window = heart.shape()
@@ -76,7 +78,7 @@ def match_fused(
     outputs = behind.shape()[0]
     if hidden <= max(inputs, outputs):
         return None
-    why = why_not_square(node)
+    why = why_window_fixed(node)
     if why is not None:
         return why
     by_role = dict(zip(ROLES[KIND], (heart, behind), strict=True))

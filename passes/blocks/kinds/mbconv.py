@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ...graph.convolution import Conv
 from ...remap.block_arrays import BlockArrays
 from ...remap.mbconv import mask_mbconv, remap_mbconv
 from ...remap.strategies import Strategy
@@ -172,7 +173,7 @@ class MBConvBlock(Block):
         convs = convs[1:] if "start" in self.units else convs
         for conv in convs:
             hidden, per_group, *window = conv.inputs[1].shape
-            if per_group == 1 and int(conv.attrs.get("group", 1)) == hidden:
+            if per_group == 1 and Conv(conv).groups == hidden:
                 width = hidden if conv is convs[0] else convs[0].inputs[1].shape[1]
                 width = width if self.tapped is None else self.width
                 return spell(int(window[0]), expansion=hidden / width), conv

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import onnx_graphsurgeon as gs
 
 from ...graph import Graph
-from ..units import ConvUnit, keeps_size, maker, pair, pointwise, sole_reader, why_not_stored
+from ...graph.convolution import Conv, pair, why_padding_not_explicit
+from ...graph.surgery import sole_reader
+from ..units import ConvUnit, maker, pointwise, why_not_stored
 from .mbconv import MBConvBlock
 from .squeeze_excitation import match_squeeze_excitation
 
@@ -30,7 +32,7 @@ def match_mbconv(
     Batch normalisations may follow each convolution or be folded. Returns why it is no MBConv, or
     None for a convolution that is not depthwise.
     """
-    group = int(node.attrs.get("group", 1))
+    group = Conv(node).groups
     if group == 1:
         return None
     why = why_not_stored(node)
@@ -57,7 +59,7 @@ def match_mbconv(
     in_channels = group if expand is None else expand.shape()[1]
     residual, start = None, None
     output = project.output
-    if pair(node, "strides")[0] == 1 and in_channels == project.shape()[0]:
+    if Conv(node).strides[0] == 1 and in_channels == project.shape()[0]:
         found = _residual(graph, output, entry)
         if found is None and expand is not None:
             start = _start(graph, units, expand)
@@ -110,8 +112,9 @@ def _why_not_depthwise(node: gs.Node, group: int) -> str | None:
         return f"it is grouped ({group} groups of {channels} channels), not depthwise"
     if window[0] != window[1] or window[0] % 2 == 0:
         return f"its kernel is {'x'.join(map(str, window))}, not square and odd"
-    if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
-        return f"its padding is {node.attrs['auto_pad']}, not explicit"
+    why = why_padding_not_explicit(node)
+    if why is not None:
+        return why
     for what in ("strides", "dilations"):
         a, b = pair(node, what)
         if a != b:
@@ -129,11 +132,10 @@ def _start(graph: Graph, units: Mapping[int, ConvUnit], expand: ConvUnit) -> Con
     unit = maker(graph, units, expand.input)
     if unit is None or unit.act or sole_reader(graph, unit.output) is not expand.conv:
         return None
-    channels, per_group = unit.shape()[:2]
-    depthwise = per_group == 1 and int(unit.conv.attrs.get("group", 1)) == channels > 1
-    explicit = unit.conv.attrs.get("auto_pad", "NOTSET") in ("NOTSET", "")
-    still = max(pair(unit.conv, "strides")) == 1 and explicit and keeps_size(unit.conv)
-    return unit if depthwise and still else None
+    look = Conv(unit.conv)
+    explicit = why_padding_not_explicit(unit.conv) is None
+    still = max(look.strides) == 1 and explicit and look.keeps_size
+    return unit if look.is_depthwise and still else None
 
 
 def _residual(graph: Graph, output: gs.Tensor, entry: gs.Tensor) -> gs.Node | str | None:

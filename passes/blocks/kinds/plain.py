@@ -9,13 +9,14 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ...graph import Graph
+from ...graph.convolution import Conv
 from ...remap.block_arrays import BlockArrays
 from ...remap.residual import Inner, mask_residual, remap_residual
 from ...remap.strategies import Strategy
 from ..block import Block, Form
 from ..candidate_names import Spelled, spell
 from ..units import ConvUnit, why_not_stored
-from ..windows import why_not_square
+from ..windows import why_window_fixed
 
 CONV = "conv"
 
@@ -40,7 +41,7 @@ class PlainBlock(Block):
     @property
     def groups(self) -> int:
         """Groups of the convolution."""
-        return int(self.units[CONV].conv.attrs.get("group", 1))
+        return Conv(self.units[CONV].conv).groups
 
     @property
     def form(self) -> Form:
@@ -108,7 +109,7 @@ class PlainBlock(Block):
     def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
         """Read kernel and groups off the convolution."""
         conv = region[0]
-        groups = int(conv.attrs.get("group", 1))
+        groups = Conv(conv).groups
         form = Form(int(conv.inputs[1].shape[-1]), self.out_channels, groups)
         return self.spell(form), conv
 
@@ -118,7 +119,7 @@ def match_plain(
 ) -> PlainBlock | str | None:
     """Return the block of the Conv ``node`` if its window can grow about its centre.
 
-    The window is odd, square and larger than 1x1, padding explicit, steps equal both ways. The
+    The window is odd, square and larger than 1x1, its padding explicit and its weight its own. The
     convolution that reads the network's input is the stem, which stays. Returns why it is no such
     block, or None for a 1x1 convolution.
     """
@@ -131,11 +132,10 @@ def match_plain(
         return "it reads the network's input: the stem stays as it is"
     if isinstance(node.inputs[0], gs.Constant):
         return "it reads a stored tensor"
-    why = why_not_square(node)
+    why = why_window_fixed(node)
     if why is not None:
         return why
     unit = units[id(node)]
-    rows, per_group = unit.shape()[:2]
     return PlainBlock(
         kind="plain",
         entry=unit.input,
@@ -143,6 +143,6 @@ def match_plain(
         units={CONV: unit},
         nodes=unit.nodes,
         residual=None,
-        in_channels=per_group * int(node.attrs.get("group", 1)),
-        out_channels=rows,
+        in_channels=Conv(node).channels,
+        out_channels=Conv(node).rows,
     )

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import onnx_graphsurgeon as gs
 
 from ...graph import Graph
+from ...graph.convolution import Conv
 from ..block import Form
 from ..units import ConvUnit, maker, why_not_stored
-from ..windows import why_not_square
+from ..windows import why_window_fixed
 from .plain import CONV, PlainBlock
 
 KIND = "region"
@@ -58,7 +59,7 @@ class RegionBlock(PlainBlock):
             return None
         heart = convs[next(i for i, c in enumerate(own) if c is self.units[CONV].conv)]
         rows, _, _, kernel = heart.inputs[1].shape
-        return self.spell(Form(int(kernel), int(rows), int(heart.attrs.get("group", 1)))), heart
+        return self.spell(Form(int(kernel), int(rows), Conv(heart).groups)), heart
 
 
 def match_region(
@@ -93,7 +94,7 @@ def match_region(
         return f"the weight of {computed[0]} beside it is not stored"
     if next(one for one in convs if max(one.inputs[1].shape[2:]) > 1) is not node:
         return None
-    why = why_not_square(node)
+    why = why_window_fixed(node)
     channels = _channels(graph, units, entry, leaves)
     if why is None and channels is None:
         why = f"how many channels {entry.name} has is not known"
@@ -174,5 +175,5 @@ def _channels(
             return int(shape[1])
     for reader in graph.consumers(entry):
         if id(reader) in units:
-            return int(reader.inputs[1].shape[1]) * int(reader.attrs.get("group", 1))
+            return Conv(reader).channels
     return None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ...graph.convolution import Conv
 from ...remap.block_arrays import BlockArrays
 from ...remap.residual import Inner, mask_residual, remap_residual
 from ...remap.strategies import Strategy
@@ -45,7 +46,7 @@ class ResidualBlock(Block):
     @property
     def groups(self) -> int:
         """Groups of the searched convolution."""
-        return int(self.units[self.heart].conv.attrs.get("group", 1))
+        return Conv(self.units[self.heart].conv).groups
 
     @property
     def form(self) -> Form:
@@ -61,7 +62,7 @@ class ResidualBlock(Block):
     def why_not_repeated(self) -> str | None:
         """A first convolution in groups cannot take another number of input channels."""
         first = self.units[ROLES[self.kind][0]].conv
-        if self.in_channels != self.out_channels and int(first.attrs.get("group", 1)) > 1:
+        if self.in_channels != self.out_channels and Conv(first).groups > 1:
             return f"{first.name} has groups and reads {self.in_channels} channels, not the stage's"
         return None
 
@@ -148,7 +149,7 @@ class ResidualBlock(Block):
             return f"of {self.form.hidden} hidden channels none is left"
         for role in {*self._inner(hidden).makes, *self._inner(hidden).reads}:
             unit = self.units[role]
-            if int(unit.conv.attrs.get("group", 1)) > 1:
+            if Conv(unit.conv).groups > 1:
                 return f"{unit.conv.name} has groups, so the hidden width stays"
         if len({self.units[role].shape()[0] for role in ROLES[self.kind][:-1]}) > 1:
             return "its hidden channels change their number inside the block"
@@ -168,6 +169,6 @@ class ResidualBlock(Block):
         if len(main) <= place:
             return None
         heart = main[place]
-        kernel, groups = int(heart.inputs[1].shape[-1]), int(heart.attrs.get("group", 1))
+        kernel, groups = int(heart.inputs[1].shape[-1]), Conv(heart).groups
         hidden = int(heart.inputs[1].shape[0])
         return self.spell(Form(kernel, hidden, groups)), heart

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 import onnx_graphsurgeon as gs
 
 from ...graph import Graph
-from ..units import ACTIVATIONS, ConvUnit, maker, pair, pointwise, sole_reader, why_not_stored
-from ..windows import why_not_square
+from ...graph.convolution import Conv
+from ...graph.operators import ACTIVATIONS
+from ...graph.surgery import sole_reader
+from ..units import ConvUnit, maker, pointwise, why_not_stored
+from ..windows import why_window_fixed
 from .residual import ROLES, SHORTCUT, ResidualBlock
 from .squeeze_excitation import SqueezeExcitation, match_squeeze_excitation
 
@@ -36,8 +39,7 @@ def match_residual(
     if why_not_stored(node) is not None:
         return None
     heart = units[id(node)]
-    rows, per_group, *window = heart.shape()
-    if max(window) == 1 or (per_group == 1 and int(node.attrs.get("group", 1)) == rows > 1):
+    if max(Conv(node).window) == 1 or Conv(node).is_depthwise:
         return None
     gated = match_squeeze_excitation(graph, units, heart.output)
     behind = _next(graph, units, heart.output if gated is None else gated.output)
@@ -58,10 +60,10 @@ def match_residual(
     add = sole_reader(graph, leaves)
     if add is None or add.op != "Add" or len(add.inputs) != 2:
         return None
-    why = why_not_square(node)
+    why = why_window_fixed(node)
     if why is not None:
         return why
-    if max(pair(behind.conv, "strides")) > 1:
+    if max(Conv(behind.conv).strides) > 1:
         return f"the stride lies on its last convolution, {behind.conv.name}"
     return _joined(graph, units, kind, main, gated, leaves, add)
 
@@ -78,11 +80,11 @@ def _joined(
     """Return the block of the main path, which ``leaves`` a tensor, and the shortcut of ``add``."""
     entry = main[0].input
     other = add.inputs[1] if add.inputs[0] is leaves else add.inputs[0]
-    in_channels = main[0].shape()[1] * int(main[0].conv.attrs.get("group", 1))
+    in_channels = Conv(main[0].conv).channels
     out_channels = main[-1].shape()[0]
     if isinstance(entry, gs.Constant):
         return "it reads a stored tensor"
-    strides = {pair(unit.conv, "strides") for unit in main} - {(1, 1)}
+    strides = {Conv(unit.conv).strides for unit in main} - {(1, 1)}
     if len(strides) > 1 or any(a != b for a, b in strides):
         return "its convolutions have strides of different sizes"
     by_role = dict(zip(ROLES[kind], main, strict=True))

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import onnx_graphsurgeon as gs
 
 from ...graph import Graph
-from ...graph.surgery import stored
-from ..units import ACTIVATIONS, ConvUnit, find_activation, pointwise, sole_reader
+from ...graph.operators import ACTIVATIONS
+from ...graph.surgery import averages_image, sole_reader
+from ..units import ConvUnit, find_activation, pointwise
 
 ELEMENTWISE = (
     *ACTIVATIONS,
@@ -69,13 +70,7 @@ def match_squeeze_excitation(
 def _pools(node: gs.Node) -> bool:
     if node.op == "GlobalAveragePool":
         return True
-    if node.op != "ReduceMean" or not node.attrs.get("keepdims", 1):
-        return False
-    axes = node.attrs.get("axes")
-    if axes is None and len(node.inputs) > 1:
-        values = stored(node.inputs[1])
-        axes = None if values is None else values.ravel().tolist()
-    return axes is not None and sorted(int(axis) % 4 for axis in axes) == [2, 3]
+    return averages_image(node) and bool(node.attrs.get("keepdims", 1))
 
 
 def _next_unit(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> ConvUnit | None:

@@ -88,8 +88,8 @@ def test_toposort_mends_the_order_and_names_a_cycle() -> None:
 
 def test_shapes_follow_the_size_and_the_batch() -> None:
     g = graph(TWO_CONVS)
-    assert g.infer_shapes()["y"] == ("batch", 3, 8, 8)
-    assert g.infer_shapes((16, 32), batch=1)["h"] == (1, 4, 16, 32)
+    assert g.infer().shapes["y"] == ("batch", 3, 8, 8)
+    assert g.infer((16, 32), batch=1).shapes["h"] == (1, 4, 16, 32)
     assert g.image_size() == (8, 8)
 
 

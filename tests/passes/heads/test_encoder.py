@@ -85,5 +85,5 @@ def test_an_encoder_that_ends_early_is_refused() -> None:
 )
 def test_encoders_of_found_networks(shared_data: Path, name: str, channels: int) -> None:
     g = Graph.load(shared_data / name)
-    shapes = g.infer_shapes()
+    shapes = g.infer().shapes
     assert shapes[find_taps(g, ("last",))["last"].name][1] == channels

@@ -107,5 +107,5 @@ def test_what_is_propagated_is_what_onnxruntime_computes(node: str) -> None:
         <int64[2] at = {{-1, 1}}, int64[1] from = {{-3}}, int64[1] to = {{99}},
          int64[1] more = {{-2}}> {{ s = Shape(x) y = {node} }}""",
     )
-    found = numbers(propagate(g, g.infer_shapes())["y"])
+    found = numbers(propagate(g, g.infer().shapes)["y"])
     np.testing.assert_array_equal(found, outputs(g)["y"])

@@ -45,7 +45,7 @@ def test_a_dilated_kernel_pads_by_its_reach() -> None:
     after, _ = applied(ResolveAutoPad(), before)
     assert after.nodes[0].attrs["pads"] == [2, 2, 2, 2]
     # onnxruntime refuses SAME with dilation, so the size is what can be compared
-    assert after.infer_shapes((8, 8), 1)["y"] == (1, 3, 8, 8)
+    assert after.infer((8, 8), 1).shapes["y"] == (1, 3, 8, 8)
 
 
 @pytest.mark.parametrize(

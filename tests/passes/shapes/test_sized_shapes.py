@@ -33,7 +33,7 @@ def padded() -> Graph:
 def test_shapes_are_evaluated_from_one_to_the_next(side: int, first: int, second: int) -> None:
     g = padded()
     before = g.to_model().SerializeToString()
-    assert g.infer_shapes((side, side), batch=1)["b"] != (1, 4, second, second)
+    assert g.infer((side, side), batch=1).shapes["b"] != (1, 4, second, second)
     shapes = shapes_at(g, (side, side))
     assert (shapes["a"], shapes["b"]) == ((1, 4, first, first), (1, 4, second, second))
     counted = {cost.name: cost.madds for cost in profile(g, (side, side)).nodes}
