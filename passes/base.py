@@ -46,8 +46,8 @@ class Report:
 
     rewrote: dict[str, str] = dataclasses.field(default_factory=dict)
     left: dict[str, str] = dataclasses.field(default_factory=dict)
-    declined: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     initializers: dict[str, str] = dataclasses.field(default_factory=dict)
+    declined: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     def note(self, name: str, decision: Rewrote | Left | None) -> None:
         """Write down one decision about the node ``name``."""
