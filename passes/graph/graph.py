@@ -242,6 +242,12 @@ class Graph:
                 if tensor is old:
                     node.inputs[index] = new
 
+    def drop_documentation(self) -> bool:
+        """Forget what the exporter wrote about the network; say whether there was anything."""
+        had = bool(self.doc_string or self.gs.doc_string)
+        self.doc_string = self.gs.doc_string = ""
+        return had
+
     def become(self, other: Graph) -> None:
         """Hold the nodes, tensors and operator set of ``other``, which is used up.
 
