@@ -24,6 +24,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from ..errors import FileNotThereError, PassFailedError, UnsupportedGraphError
 from ..files import write_atomically, writing
+from .contract import PLAIN_KEYS, plain_entries
 from .copying import holds_graphs, twin_of
 from .inference import IR_VERSION, Inferred, infer, inferred_model, skeleton, stored_tensors
 from .inlining import inlined
@@ -105,6 +106,8 @@ class Graph:
         stored = graph.metadata.pop(MANIFEST_KEY, None)
         if stored is not None:
             graph.manifest = read_manifest(stored)
+            for key in PLAIN_KEYS:  # derived from the manifest, which may change
+                graph.metadata.pop(key, None)
         graph.toposort()
         return graph
 
@@ -119,6 +122,7 @@ class Graph:
             _write_properties(proto.metadata_props, node.metadata)
         properties = dict(self.metadata)
         if self.manifest:
+            properties |= plain_entries(self.manifest)
             manifest = {"version": MANIFEST_VERSION, **self.manifest}
             properties[MANIFEST_KEY] = json.dumps(manifest, separators=(",", ":"))
         del model.metadata_props[:]
