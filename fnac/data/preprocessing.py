@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fnac.errors import UsageError
+from fnac.findings import Finding
 from fnac.passes.graph.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, Triple, state_input
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Triple"]
@@ -81,6 +82,12 @@ def state_preprocessing(manifest: dict[str, Any], mean: Stated | None, std: Stat
         return False
     state_input(manifest)
     return Contract.read(manifest).input.assumed
+
+
+def preprocessing_findings(manifest: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Return what a reader must know of a network's preprocessing: that it was assumed."""
+    assumed = Contract.read(manifest).input.assumed
+    return (Finding("assumed preprocessing", ASSUMED),) if assumed else ()
 
 
 def _triple(value: Stated, name: str) -> Triple:

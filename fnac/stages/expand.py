@@ -14,6 +14,7 @@ from fnac.data.preprocessing import ASSUMED, Stated, parse_stated, state_preproc
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
+from fnac.passes.graph.contract import forget_task
 from fnac.passes.heads.attach_head import HEAD
 from fnac.passes.heads.cut_classifier import CutClassifier
 from fnac.passes.heads.encoder import has_own_head
@@ -46,7 +47,7 @@ DEFAULT_SIZE = (224, 224)
 OUTDATED = (  # what an earlier adaptation wrote about a network that is now a seed
     *("search", "tune", "findings", "arch", "arch_layers", "layers", "postprocess", "outputs"),
     "ledger",
-    *("fixed_madds", "fixed_params", "seed_madds", "seed_params"),
+    *("fixed_madds", "fixed_params", "seed_madds", "seed_params", "cost_size"),
 )
 
 
@@ -203,6 +204,7 @@ def prepare_seed(
     made.manifest["role"] = "seed"
     made.manifest["seed_madds"] = cost.madds
     made.manifest["seed_params"] = cost.params
+    made.manifest["cost_size"] = list(made.image_size() or ()) or None
     return made
 
 
@@ -275,8 +277,6 @@ def _forget_head(graph: Graph) -> None:
     """Make the network one that was found with a head of its own, which then goes."""
     for key in OF_HEAD:
         graph.manifest.pop(key, None)
-    for key in ("resize", "window", "sides"):
-        graph.manifest.get("preprocessing", {}).pop(key, None)
     for node in graph.nodes:
         if node.metadata.get("fnac.part") == HEAD:
             del node.metadata["fnac.part"]
@@ -285,6 +285,8 @@ def _forget_head(graph: Graph) -> None:
 def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
     """Give the backbone the task's head; a seed that has it already keeps it."""
     manifest = graph.manifest
+    if manifest.get("task") is None:
+        forget_task(manifest)  # of a head that went, or of a tuning for another task
     if manifest.get("task") is None and settings.head == OWN_HEAD:
         if settings.classes is None:
             raise UsageError("--head own: needs --classes N")

@@ -177,6 +177,18 @@ def state_input(manifest: dict[str, Any], **changes: Any) -> None:
     manifest["preprocessing"] = made.preprocessing()
 
 
+def cost_size(manifest: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the (H, W) that the costs in a manifest are counted at; None: the network's own."""
+    stated = manifest.get("cost_size")
+    return (int(stated[0]), int(stated[1])) if stated else None
+
+
+def forget_task(manifest: dict[str, Any]) -> None:
+    """Take what belongs to a task and not to a network out of the input's contract, in place."""
+    for key in ("resize", "window", "sides", "pad"):
+        manifest.get("preprocessing", {}).pop(key, None)
+
+
 def usual_resize(
     task: str | None, head: str | None
 ) -> Literal["stretch", "letterbox", "crop", "window"] | None:

@@ -104,6 +104,7 @@ FORM: dict[str, tuple[str, Check]] = {
     "remap": ("a text", _text),
     "postprocess": ("a text", _text),
     "size": ("two positive numbers of pixels or null", _or_null(_list_of(_positive, 2))),
+    "cost_size": ("two positive numbers of pixels or null", _or_null(_list_of(_positive, 2))),
     "num_classes": ("a count or null", _or_null(_count)),
     "output_stride": ("a count or null", _or_null(_count)),
     "classes": ("a list of texts or null", _or_null(_list_of(_text))),

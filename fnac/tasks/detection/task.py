@@ -23,7 +23,7 @@ from fnac.data.transforms.boxes import (
 )
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 from fnac.passes.emit.anchors import AnchorSpec, anchor_boxes
-from fnac.passes.graph.contract import Contract
+from fnac.passes.graph.contract import Contract, state_input
 
 from ..base import Manifest, Outputs, Size, Task
 from ..network_check import check_count
@@ -66,9 +66,19 @@ class Detection(Task):
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.classes
+
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError when the network was made for another number of classes."""
         check_count(manifest, self.name, self.classes)
+
+    def describe(self, manifest: dict[str, Any]) -> None:
+        """Write classes and resize mode into a network's manifest."""
+        super().describe(manifest)
+        state_input(manifest, resize=self.fit((1, 1), manifest).mode)
 
     # ------------------------------------------------------------------ samples
 
