@@ -230,9 +230,9 @@ def _state(graph: Graph, settings: ExpandSettings) -> None:
 
 def _of_colour(graph: Graph) -> bool:
     """Say whether the network's one input may be an image of three channels."""
-    shape = graph.inputs[0].shape if len(graph.inputs) == 1 else ()
-    if shape is None:
-        return True
+    if len(graph.inputs) != 1 or graph.inputs[0].shape is None:
+        return len(graph.inputs) == 1
+    shape = list(graph.inputs[0].shape)
     return len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int))
 
 

@@ -137,7 +137,7 @@ class Contract:
         size = manifest.get("size")
         stated = manifest.get("preprocessing") or {}
         known = {f.name for f in dataclasses.fields(InputContract)}
-        values = {
+        values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in stated.items()
             if key in known

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fnac.adaptation.single_stages import run_eval
 from fnac.data.preprocessing import (
     ASSUMED,
     parse_stated,
@@ -27,6 +28,7 @@ from fnac.tasks.detection.task import Detection
 from fnac.tasks.pose.task import Pose
 from fnac.tasks.segmentation import Segmentation
 from fnac.tasks.settings import DetectionSettings
+from tests.stages.test_evaluate import write_model
 from tests.stages.test_tune_stage import BASE, target
 from tests.support.graphs import graph
 from tests.support.super_networks import CLASSES, SquaresSource
@@ -159,3 +161,16 @@ def test_spellings_of_mean_and_std(mean: object, std: object, wanted: object) ->
 def test_wrong_mean_and_std_are_refused(mean: str, std: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_stated(mean, std)
+
+
+def test_eval_says_once_that_preprocessing_is_assumed_and_takes_what_is_stated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = write_model(tmp_path / "m.onnx", manifest=None)
+    asked = {"adapt": {"data": "scenes:train=1,val=2,size=48"}, "eval": {"size": (48, 48)}}
+    guessed = run_eval(model, asked)
+    assert [record.message for record in caplog.records] == [ASSUMED]
+    caplog.clear()
+    asked["eval"] |= {"mean": (0.5, 0.5, 0.1), "std": (0.1, 0.9, 0.3)}
+    assert run_eval(model, asked).per_class != guessed.per_class
+    assert caplog.records == []
