@@ -25,6 +25,7 @@ import onnx_graphsurgeon as gs
 from .errors import UnsupportedGraphError
 from .graph import Graph, Shape
 from .graph.convolution import Conv
+from .graph.stored_numbers import is_padding
 from .graph.tensor_checks import is_float
 from .shapes.sized_shapes import shapes_at
 
@@ -141,7 +142,9 @@ def is_parameter(node: gs.Node, index: int, tensor: gs.Constant) -> bool:
         return False
     if node.op in ("DequantizeLinear", "ConvInteger", "QLinearConv"):
         return index == 0
-    return is_float(tensor.dtype) and math.prod(tensor.shape) > 1
+    if not is_float(tensor.dtype) or not (tensor.shape and math.prod(tensor.shape)):
+        return False  # one float of rank 0 is a number of the program, never learned
+    return node.op != "Concat" or not is_padding(node.op, tensor.values)
 
 
 def node_madds(node: gs.Node, shapes: dict[str, Shape], convention: str = "exact") -> int:

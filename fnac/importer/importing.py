@@ -7,6 +7,7 @@ from torch import fx, nn
 
 from fnac.passes.errors import UnsupportedGraphError
 from fnac.passes.graph.inlining import inlined
+from fnac.passes.graph.stored_numbers import with_stored_constants
 
 from . import ops
 from .building import registry
@@ -29,7 +30,7 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
     BatchNormalization keeps its statistics as buffers. Local functions are inlined.
     Raises UnsupportedGraphError naming node, operator, domain and version.
     """
-    model = inlined(model)
+    model = with_stored_constants(inlined(model))
     _check(model)
     facts = Facts(model)
     builder = Builder(facts, registry.find)
@@ -44,14 +45,14 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
                     "only tensors are supported"
                 )
             scope.values[value.name] = scope.placeholder(value.name)
-    points = find_points(model.graph)
-    inside = {place for point in points for place in point.inside}
+    points = find_points(model.graph, facts)
+    inside = {key for point in points for key in point.inside}
     by_sum = {point.output: point for point in points}
-    for place, node in enumerate(model.graph.node):
+    for node in model.graph.node:
         point = by_sum.get(node.output[0]) if node.output else None
         if point is not None:
             _insert(builder, point)
-        elif place not in inside or node.op_type == "Constant":
+        elif id(node) not in inside or node.op_type == "Constant":
             builder.convert(node)
     results = [
         builder.lower(builder.value(o.name, "the graph's outputs")) for o in model.graph.output

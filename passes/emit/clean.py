@@ -53,7 +53,8 @@ class Clean(Pass):
             if ours != node.metadata:
                 node.metadata = ours
                 report.rewrote.setdefault(node.name, "exporter's notes dropped")
-        if graph.drop_documentation():
+        if graph.doc_string or graph.gs.doc_string:
+            graph.doc_string = graph.gs.doc_string = ""
             report.rewrote["graph"] = "exporter's notes dropped"
         return report
 

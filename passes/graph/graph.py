@@ -24,12 +24,12 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from ..errors import FileNotThereError, PassFailedError, UnsupportedGraphError
 from ..files import write_atomically, writing
-from .contract import PLAIN_KEYS, plain_entries
 from .copying import holds_graphs, twin_of
 from .inference import IR_VERSION, Inferred, infer, inferred_model, skeleton, stored_tensors
 from .inlining import inlined
 from .manifest import MANIFEST_KEY, MANIFEST_VERSION, read_manifest
 from .model_checks import check_model, one_line
+from .stored_numbers import with_stored_constants
 
 TWO_GIGABYTES = 2**31 - 1
 
@@ -84,7 +84,7 @@ class Graph:
 
     @classmethod
     def from_model(cls, model: onnx.ModelProto) -> Graph:
-        """Take over an ONNX model; local functions are inlined.
+        """Take over an ONNX model; local functions are inlined, stored numbers are initializers.
 
         Raises UnsupportedGraphError when the model is not a network fnac can hold: no nodes, an
         operator set or operator that ONNX does not know, a cycle, a dangling or doubled name.
@@ -93,7 +93,7 @@ class Graph:
         if model.functions:
             model = inlined(model)
             check_model(model)
-        model = _without_initializer_inputs(model)
+        model = with_stored_constants(_without_initializer_inputs(model))
         surgeon = gs.import_onnx(model)
         for node, proto in zip(surgeon.nodes, model.graph.node, strict=True):
             node.metadata = {entry.key: entry.value for entry in proto.metadata_props}
@@ -106,8 +106,6 @@ class Graph:
         stored = graph.metadata.pop(MANIFEST_KEY, None)
         if stored is not None:
             graph.manifest = read_manifest(stored)
-            for key in PLAIN_KEYS:  # derived from the manifest, which may change
-                graph.metadata.pop(key, None)
         graph.toposort()
         return graph
 
@@ -122,7 +120,6 @@ class Graph:
             _write_properties(proto.metadata_props, node.metadata)
         properties = dict(self.metadata)
         if self.manifest:
-            properties |= plain_entries(self.manifest)
             manifest = {"version": MANIFEST_VERSION, **self.manifest}
             properties[MANIFEST_KEY] = json.dumps(manifest, separators=(",", ":"))
         del model.metadata_props[:]
@@ -245,12 +242,6 @@ class Graph:
             for index, tensor in enumerate(node.inputs):
                 if tensor is old:
                     node.inputs[index] = new
-
-    def drop_documentation(self) -> bool:
-        """Forget what the exporter wrote about the network; say whether there was anything."""
-        had = bool(self.doc_string or self.gs.doc_string)
-        self.doc_string = self.gs.doc_string = ""
-        return had
 
     def become(self, other: Graph) -> None:
         """Hold the nodes, tensors and operator set of ``other``, which is used up.

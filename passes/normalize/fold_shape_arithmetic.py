@@ -11,15 +11,17 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..errors import UnsupportedGraphError
-from ..graph import Graph, Shape
-from ..graph.operators import READS_SIZE
+from ..graph import Graph
+from ..graph.operators import CONTROL_FLOW, READS_SIZE
 from ..graph.surgery import argument, become_constant
-from ..shapes.evaluation import fold_stored
-from ..shapes.partial import Partial, numbers, propagate
+from ..shapes.evaluation import fold_stored, is_size
+from ..shapes.following import Known
+from ..shapes.sized_shapes import known_at
 
 log = logging.getLogger(__name__)
 
-TRUTHS = ("Equal",)
+FINDS = ("NonZero", "NonMaxSuppression", "Compress", "Unique", *CONTROL_FLOW)
+"""Operators whose results may have no elements at all, as the data will have it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,25 +51,35 @@ class FoldShapeArithmetic(Pass):
             report.note(name, fold_stored(node, graph, report))
         graph.cleanup()  # shapes are inferred of whole nodes only
         if any(node.op in READS_SIZE for node in graph.nodes):
-            shapes = _shapes_at_any_size(graph)
-            known = propagate(graph, shapes)
+            known = _known_at_any_size(graph)
+            found = _made_of_findings(graph)
             for node in list(graph.nodes):
                 name = node.name
                 if node.op in ("Reshape", "Expand"):
-                    report.note(name, _fold_target(node, graph, shapes, known))
-                elif node.outputs and not graph.is_output(node.outputs[0]):
-                    values = numbers(known.get(node.outputs[0].name))
-                    if values is not None and node.op != "Constant":
-                        kind = bool if node.op in TRUTHS else np.int64
-                        become_constant(graph, node.outputs[0], values.astype(kind))
-                        report.note(name, Rewrote("shape known"))
+                    report.note(name, _fold_target(node, known, graph, found))
+                else:
+                    report.note(name, _fold_known(node, known, graph))
         if report.rewrote:
             graph.cleanup()
         return report
 
 
-def _shapes_at_any_size(graph: Graph) -> dict[str, Shape]:
-    """Infer shapes with the batch and the sizes of images as symbols, where that is possible."""
+def _fold_known(node: gs.Node, known: Known, graph: Graph) -> Rewrote | None:
+    """Store the outputs of a node all of whose numbers are known at any size."""
+    made = False
+    for tensor in list(node.outputs):
+        values = known.numbers(tensor.name)
+        if values is None or graph.is_output(tensor) or node.op == "Constant":
+            continue
+        if values.dtype.kind == "f" and not is_size(graph, tensor):
+            continue  # it may compute a weight from parameters
+        become_constant(graph, tensor, values)
+        made = True
+    return Rewrote("shape known") if made else None
+
+
+def _known_at_any_size(graph: Graph) -> Known:
+    """Follow the graph with batch and image sizes as symbols, where that is possible."""
     probe = graph.copy()
     for number, tensor in enumerate(probe.inputs):
         if tensor.shape is not None and len(tensor.shape) == 4:
@@ -81,36 +93,48 @@ def _shapes_at_any_size(graph: Graph) -> dict[str, Shape]:
     for output in probe.outputs:
         output.shape = None
     try:
-        return probe.infer().shapes
+        return known_at(probe)
     except UnsupportedGraphError:
-        return graph.infer().shapes
+        return known_at(graph)
+
+
+def _made_of_findings(graph: Graph) -> set[int]:
+    """Return ids of tensors that hold what the network finds in an image: maybe nothing."""
+    found: set[int] = set()
+    for node in graph.nodes:
+        if node.op in FINDS or any(id(t) in found for t in node.inputs):
+            found.update(id(t) for t in node.outputs)
+    return found
 
 
 def _fold_target(
-    node: gs.Node, graph: Graph, shapes: dict[str, Shape], known: dict[str, Partial]
+    node: gs.Node, known: Known, graph: Graph, found: set[int]
 ) -> Rewrote | Left | None:
     """Store the target of a Reshape or Expand of which all numbers but one are known."""
     target = argument(node, 1)
     if target is None or isinstance(target, gs.Constant):
         return None
-    partial = known.get(target.name)
+    value = known.values.get(target.name)
+    partial = None if value is None else value.integers()
     if partial is None:
         return Left("its target shape depends on the image or the data")
-    source = shapes.get(node.inputs[0].name)
+    source = known.shapes.get(node.inputs[0].name)
     values: list[int] = []
     unknown = 0
-    for place, value in enumerate(partial):
-        if isinstance(value, int):
-            values.append(value)
+    for place, side in enumerate(partial):
+        if isinstance(side, int):
+            values.append(side)
         elif node.op == "Expand":
             return Left("its target shape depends on the image or the data")
-        elif value is not None and source and place < len(source) and source[place] == value:
+        elif side is not None and source and place < len(source) and source[place] == side:
             values.append(0)
         else:
             values.append(-1)
             unknown += 1
     if unknown and (unknown > 1 or values.count(-1) > 1 or -1 in partial):
         return Left("its target shape depends on the image or the data")
+    if unknown and id(node.inputs[0]) in found:
+        return Left("there may be nothing in it: -1 cannot be worked out from no elements")
     if node.attrs.get("allowzero", 0) and 0 in values:
         return Left("its target may hold a zero of its own (allowzero)")
     made = gs.Constant(graph.new_name(f"{node.name}.shape"), np.array(values, np.int64))

@@ -17,7 +17,7 @@ import onnx
 
 from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
-from ..graph.operators import RESIZES
+from ..graph.operators import READS_SIZE, RESIZES
 from .run import Arrays, _image_size, probe_size, random_feed, run, run_model
 
 NOISE_TRIALS = 2
@@ -59,10 +59,7 @@ def noise(graph: Graph, feed: Arrays, tensors: Sequence[str] = ()) -> dict[str, 
     for _ in range(NOISE_TRIALS):
         shaken = {name: _shake(array, rng) for name, array in feed.items()}
         model = graph.to_model()
-        # scales of a Resize are a size, not arithmetic
-        sizes = {
-            name for node in model.graph.node if node.op_type in RESIZES for name in node.input[1:]
-        }
+        sizes = _sizes(model)
         for stored in model.graph.initializer:
             if stored.name in sizes:
                 continue
@@ -73,6 +70,17 @@ def noise(graph: Graph, feed: Arrays, tensors: Sequence[str] = ()) -> dict[str, 
         for name in level:
             level[name] = max(level[name], _distance(base[name], moved[name]))
     return level
+
+
+def _sizes(model: onnx.ModelProto) -> set[str]:
+    """Return the tensors that scales of a Resize are made of: sizes, no arithmetic to regroup."""
+    found: set[str] = set()
+    for node in reversed(model.graph.node):
+        if node.op_type in RESIZES:
+            found.update(node.input[1:])
+        elif node.op_type not in READS_SIZE and found.intersection(node.output):
+            found.update(node.input)
+    return found
 
 
 def compare(

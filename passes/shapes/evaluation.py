@@ -15,6 +15,7 @@ from ..graph import Graph
 from ..graph.operators import CONTROL_FLOW, DRAWS, RESIZES
 from ..graph.surgery import become_constant, values_of
 from ..graph.tensor_checks import is_float
+from .arithmetic import FOLLOWED
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left |
     if graph.is_output(result):
         return Left("it is an output of the network")
     floats = [t for t in inputs if is_float(t.dtype) and values_of(t).size > 1]
-    if floats and node.op not in MOVES and not _is_size(graph, result):
+    if floats and node.op not in MOVES and not is_size(graph, result):
         return Left("it computes a weight from parameters")
     arrays = {t.name: values_of(t) for t in inputs}
     largest = max(LARGEST, *(a.size for a in arrays.values()))
@@ -54,12 +55,18 @@ def fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left |
     return Rewrote("evaluated")
 
 
-def _is_size(graph: Graph, tensor: gs.Tensor) -> bool:
-    """Say whether ``tensor`` is only read as the scales or sizes of a resize."""
+def is_size(graph: Graph, tensor: gs.Tensor, depth: int = 8) -> bool:
+    """Say whether ``tensor`` ends as the scales or sizes of a resize, and as nothing else."""
     readers = graph.consumers(tensor)
-    return bool(readers) and all(
-        node.op in RESIZES and node.inputs[0] is not tensor for node in readers
-    )
+    if not readers or not depth or graph.is_output(tensor):
+        return False
+    for node in readers:
+        if node.op in RESIZES:
+            if node.inputs[0] is tensor:
+                return False
+        elif node.op not in FOLLOWED or not all(is_size(graph, t, depth - 1) for t in node.outputs):
+            return False
+    return True
 
 
 def _size_of_result(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> int | None:
@@ -81,12 +88,20 @@ def _size_of_result(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) ->
 
 
 def evaluate(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> np.ndarray | None:
-    """Return the node's first output, from ONNX's reference implementation; None if it has none."""
+    """Return the node's first output, from ONNX's reference implementation; None if it has none.
+
+    The reference is given a graph: of a single node it takes the newest version, whatever the
+    operator set.
+    """
     from onnx.reference import ReferenceEvaluator
     from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
+    inputs = [onnx.ValueInfoProto(name=name) for name in arrays]
+    outputs = [onnx.ValueInfoProto(name=tensor.name) for tensor in node.outputs]
+    body = onnx.helper.make_graph([OnnxExporter.export_node(node)], "one", inputs, outputs)
+    model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", opset)])
     try:
-        runner = ReferenceEvaluator(OnnxExporter.export_node(node), opsets={"": opset})
+        runner = ReferenceEvaluator(model)
         value: Any = runner.run(None, arrays)
     except (
         NotImplementedError,

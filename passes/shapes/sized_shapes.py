@@ -4,31 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+import onnx
 
-from ..base import Report, Rewrote
 from ..errors import UnsupportedGraphError
 from ..graph import Graph, Shape
+from ..graph.inference import inferred_model
 from ..graph.operators import LAYERS
-from ..graph.surgery import become_constant, elements, remove_nodes
-from .evaluation import fold_stored
+from ..graph.surgery import elements
+from .following import Known, follow
 
 
 def shapes_at(graph: Graph, size: Sequence[int] | None) -> dict[str, Shape]:
     """Return tensor name -> shape for a batch of one, at ``size`` (H, W).
 
     Where arithmetic on sizes (a channel shuffle, TF's padding) hides a shape from ONNX's inference,
-    it is evaluated on a copy, from known shapes to the next, until nothing more becomes known.
+    it is followed (:mod:`.following`).
 
     Raises UnsupportedGraphError if ONNX cannot infer the graph.
     """
-    shapes = graph.infer(size, batch=1).shapes
+    inferred = inferred_model(graph.skeleton(size, 1))
+    shapes = _shapes_of(graph, inferred)
     if _hidden(graph, shapes):
-        probe = graph.copy()
-        while _evaluate(probe, shapes):
-            shapes |= probe.infer(size, batch=1).shapes
+        shapes |= follow(inferred).shapes
     if size is not None:
         _check_reshapes(graph, shapes, size)
+    return shapes
+
+
+def known_at(
+    graph: Graph, size: Sequence[int | str] | None = None, batch: int | None = None
+) -> Known:
+    """Return all that is known of the graph's tensors, as :meth:`.Graph.infer` is asked.
+
+    Raises UnsupportedGraphError if the shapes do not fit each other.
+    """
+    inferred = inferred_model(graph.skeleton(size, batch))
+    known = follow(inferred)
+    for constant in graph.constants():
+        known.shapes[constant.name] = tuple(constant.shape)
+    return known
+
+
+def _shapes_of(graph: Graph, inferred: onnx.ModelProto) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    for info in [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]:
+        if info.type.tensor_type.HasField("shape"):
+            shapes[info.name] = tuple(
+                d.dim_value if d.HasField("dim_value") else (d.dim_param or None)
+                for d in info.type.tensor_type.shape.dim
+            )
+    shapes |= {constant.name: tuple(constant.shape) for constant in graph.constants()}
     return shapes
 
 
@@ -58,20 +83,3 @@ def _hidden(graph: Graph, shapes: dict[str, Shape]) -> bool:
 
 def _numeric(shape: Shape | None) -> bool:
     return shape is not None and all(isinstance(d, int) for d in shape)
-
-
-def _evaluate(probe: Graph, shapes: dict[str, Shape]) -> bool:
-    """Store what can be known by now; say whether there was anything."""
-    found = False
-    for node in list(probe.nodes):
-        if not node.outputs or probe.is_output(node.outputs[0]):
-            continue
-        shape = shapes.get(node.inputs[0].name) if node.op == "Shape" else None
-        if shape is not None and _numeric(shape):
-            part = slice(node.attrs.get("start", 0), node.attrs.get("end"))
-            become_constant(probe, node.outputs[0], np.array(shape[part], np.int64))
-            found = True
-        else:
-            found |= isinstance(fold_stored(node, probe, Report()), Rewrote)
-    remove_nodes(probe, [node for node in probe.nodes if not node.outputs])
-    return found

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor
 
 from fnac.errors import DataError
-from fnac.passes.graph.contract import PERSON_WINDOW
 
 from .joints import JointSet
 from .listed import Listed, ListedSource, Seen
 from .pictures import read_image, verify_picture
 
-PADDING = PERSON_WINDOW
+PADDING = 1.25
 """The window that is cut out, in sizes of the person's box (SimpleBaseline)."""
 
 TODO = "correct it, or leave it out with --skip-bad"

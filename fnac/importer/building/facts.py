@@ -8,6 +8,10 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto
 
+from fnac.passes.errors import UnsupportedGraphError
+from fnac.passes.shapes.arithmetic import Shape
+from fnac.passes.shapes.following import follow
+
 WEIGHT = 1024  # elements from which an initializer is taken for a weight: inference needs no values
 
 
@@ -18,7 +22,9 @@ class Facts:
         self.opsets = {_plain(o.domain): o.version for o in model.opset_import}
         self._types: dict[str, int] = {}
         self._shapes: dict[str, tuple[int | None, ...]] = {}
-        for value in _inferred(model):
+        inferred = _inferred(model)
+        declared = [v for v in model.graph.value_info if v.type.WhichOneof("value")]
+        for value in [*declared, *_infos(inferred.graph)]:
             kind = value.type.tensor_type
             if kind.elem_type:
                 self._types[value.name] = kind.elem_type
@@ -26,6 +32,8 @@ class Facts:
                 self._shapes[value.name] = tuple(
                     d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim
                 )
+        for name, shape in _followed(inferred).items():
+            self._shapes[name] = tuple(d if isinstance(d, int) else None for d in shape)
         for tensor in model.graph.initializer:
             self._types[tensor.name] = tensor.data_type
             self._shapes[tensor.name] = tuple(tensor.dims)
@@ -62,7 +70,7 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from nodes_of(attribute.g)
 
 
-def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     slim = onnx.ModelProto()
     slim.opset_import.extend(model.opset_import)
     slim.ir_version = max(model.ir_version, 4)
@@ -84,11 +92,22 @@ def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
         else:
             graph.initializer.append(tensor)
     try:
-        graph = onnx.shape_inference.infer_shapes(slim, data_prop=True).graph
+        return onnx.shape_inference.infer_shapes(slim, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError):
-        graph = slim.graph
-    known = [*model.graph.value_info, *graph.value_info, *graph.input, *graph.output]
+        return slim
+
+
+def _infos(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    known = [*graph.value_info, *graph.input, *graph.output]
     return [v for v in known if v.type.WhichOneof("value") == "tensor_type"]
+
+
+def _followed(inferred: onnx.ModelProto) -> dict[str, Shape]:
+    """Return shapes behind what ONNX does not follow, such as views before operator set 13."""
+    try:
+        return follow(inferred).shapes
+    except UnsupportedGraphError:
+        return {}  # the converter of the node that contradicts itself says so
 
 
 def _plain(domain: str) -> str:

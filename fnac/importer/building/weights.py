@@ -39,7 +39,7 @@ class Weights:
 
 
 def initializers(graph: onnx.GraphProto) -> dict[str, Constant]:
-    """Return a graph's stored tensors; floats of more than one element are weights."""
+    """Return a graph's stored tensors; floats are weights, but for numbers of rank 0."""
     values: dict[str, Constant] = {}
     for proto in graph.initializer:
         try:
@@ -49,7 +49,7 @@ def initializers(graph: onnx.GraphProto) -> dict[str, Constant]:
                 f"{proto.name}: its values cannot be read ({error}); the file is damaged; "
                 "export the network again"
             ) from error
-        weight = tensor.is_floating_point() and tensor.numel() > 1
+        weight = tensor.is_floating_point() and tensor.ndim > 0 and tensor.numel() > 0
         values[proto.name] = Constant(tensor, proto.name, trainable=weight, stored=True)
     for sparse in graph.sparse_initializer:
         raise UnsupportedGraphError(

@@ -44,11 +44,12 @@ def batch_normalization(builder: Builder, node: Node) -> Any:
         "running_mean": builder.statistics(mean),
         "running_var": builder.statistics(var),
     }
-    rank = builder.rank(node) or 4
+    rank = builder.rank(node)
+    kind = normal.BatchNorm if rank is None else _BATCH.get(rank)
     same_type = {c.tensor.dtype for c in owns.values() if c is not None}
-    if all(c is not None for c in owns.values()) and rank in _BATCH and len(same_type) == 1:
+    if all(c is not None for c in owns.values()) and kind is not None and len(same_type) == 1:
         channels = owns["weight"].tensor.numel()  # type: ignore[union-attr]
-        part = _BATCH[rank](channels, epsilon, complement(momentum), device="meta")
+        part = kind(channels, epsilon, complement(momentum), device="meta")
         part._buffers["num_batches_tracked"] = torch.tensor(0, dtype=torch.long)
         return builder.module(node, part, [x], {k: c for k, c in owns.items() if c is not None})
     if training:  # a standardized weight (NFNet): its statistics are its own, not stored ones

@@ -82,6 +82,12 @@ def _resize(
         node.get("extrapolation_value", 0.0),
         node.get("keep_aspect_ratio_policy", "stretch"),
     )
+    known = builder.facts.shape(node.tensors[0])
+    plain = sizes is not None and axes is None and setting.policy == "stretch"
+    if plain and known and sizes[0] == known[0]:
+        axes, sizes = list(range(1, len(known))), list(sizes[1:])  # the batch is never resized
+        if isinstance(roi, list):
+            roi = [*roi[1 : len(known)], *roi[len(known) + 1 :]]
     return builder.call(resizing.resize, x, scales, sizes, roi, axes, tuple(setting))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from fnac.passes.graph.stored_numbers import is_padding
+
 from ..building.builder import Builder
 from ..building.registry import converter
 from ..building.values import Constant, Host, Node, Value
@@ -153,7 +155,14 @@ def concat(builder: Builder, node: Node) -> Any:
         for value in node.inputs:
             items += builder.numbers(value)  # type: ignore[arg-type]
         return _vector(items, scalar=False, dtype=_kind(node))
+    for value in node.inputs:
+        if isinstance(value, Constant) and is_padding("Concat", value.tensor.detach().numpy()):
+            value.trainable = False
     values = [builder.tensor(v) for v in node.inputs if v is not None]
+    maps = any(isinstance(v, Constant) and v.tensor.ndim > 1 for v in values)
+    beside = any(isinstance(v, fx.Node) for v in values)
+    if maps and beside and axis not in (0, -(builder.rank(node) or 0)):
+        return builder.call(layout.concat, values, axis)
     return builder.call(torch.cat, values, axis)
 
 

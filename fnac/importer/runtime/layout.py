@@ -55,6 +55,13 @@ def unsqueeze(x: Tensor, axes: Sequence[int]) -> Tensor:
     return x
 
 
+def concat(tensors: Sequence[Tensor], axis: int) -> Tensor:
+    """Concatenate; a stored tensor for one image stands beside each image of a batch."""
+    batch = max(t.shape[0] for t in tensors)
+    same = [t.expand(batch, *t.shape[1:]) if t.shape[0] == 1 else t for t in tensors]
+    return torch.cat(same, axis)
+
+
 def split(x: Tensor, count: int, axis: int) -> tuple[Tensor, ...]:
     """Cut into ``count`` pieces of one size, the last one smaller if need be."""
     step = -(-x.shape[axis] // count)

@@ -7,6 +7,15 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class BatchNorm(_BatchNorm):
+    """Normalizes by channel whatever the rank is: for a file that does not tell it."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"{input.ndim} dimensions were found; (N, C, ...) is wanted")
 
 
 def batch_norm_update(
