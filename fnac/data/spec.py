@@ -1,13 +1,13 @@
 """``--data SPEC``: ``NAME:PATH``, a YAML file, or nothing for the built-in scenes.
 
 YAML keys: ``reader`` (a NAME), ``path`` (relative to the YAML file) and, for ``folder``:
-``classes`` (names, or a file of names), ``ignore`` (ids), ``images``, ``masks`` (folder names),
-``val_fraction`` (``classes`` and ``val_fraction`` with ``--task cls``); for ``mpii``, ``lsp``,
-``coco-keypoints``: ``annotations`` (split: file) and, in this order, nothing, ``val_fraction``,
-``sigmas``; for ``coco``: ``annotations`` (split: json), ``images`` (split: folder), ``classes``
-(those wanted); for ``voc`` with ``--task det``: ``lists`` (split: files of names), ``images``,
-``annotations`` (folder names), ``classes``; for ``scenes``: ``train``, ``val`` (counts), ``size``
-(S or HxW), ``seed``.
+``classes`` (names, or a file of names), ``ignore`` (ids), ``ids`` (id of a mask: class name),
+``colours`` (file of the masks' colours), ``images``, ``masks`` (folder names), ``val_fraction``
+(``classes`` and ``val_fraction`` with ``--task cls``); for ``mpii``, ``lsp``, ``coco-keypoints``:
+``annotations`` (split: file) and, in this order, nothing, ``val_fraction``, ``sigmas``; for
+``coco``: ``annotations`` (split: json), ``images`` (split: folder), ``classes`` (those wanted); for
+``voc`` with ``--task det``: ``lists`` (split: files of names), ``images``, ``annotations`` (folder
+names), ``classes``; for ``scenes``: ``train``, ``val`` (counts), ``size`` (S or HxW), ``seed``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import yaml
 
 from fnac.errors import DataError, UsageError
 
+from .class_files import read_classes
 from .readers.ade20k import read_ade20k
 from .readers.box_options import COCO_KEYS, VOC_KEYS, coco_options, voc_options
 from .readers.camvid import read_camvid
@@ -28,7 +29,7 @@ from .readers.cityscapes import read_cityscapes
 from .readers.class_folders import read_class_folders
 from .readers.coco import read_coco
 from .readers.coco_keypoints import read_coco_keypoints
-from .readers.folder import read_classes, read_folder
+from .readers.folder import read_folder
 from .readers.lsp import read_lsp
 from .readers.mpii import read_mpii
 from .readers.voc import read_voc
@@ -110,6 +111,7 @@ def _scenes(root: Path, options: Options, asked: Asked) -> DataSource:
     return SceneSource(task=asked.task, **values)
 
 
+FOLDER_KEYS = frozenset({"classes", "ignore", "images", "masks", "ids", "colours", "val_fraction"})
 _SCENE_KEYS = frozenset({"train", "val", "test", "size", "seed"})
 READERS: dict[str, dict[str, Reader]] = {
     "cityscapes": {"seg": _stock(read_cityscapes)},
@@ -118,7 +120,7 @@ READERS: dict[str, dict[str, Reader]] = {
     "voc": {"seg": _stock(read_voc_segmentation), "det": Reader(_voc, VOC_KEYS)},
     "coco": {"det": Reader(_coco, COCO_KEYS)},
     "folder": {
-        "seg": Reader(_folder, frozenset({"classes", "ignore", "images", "masks", "val_fraction"})),
+        "seg": Reader(_folder, FOLDER_KEYS),
         "cls": Reader(_class_folders, frozenset({"classes", "val_fraction"})),
     },
     "mpii": {"pose": Reader(_mpii, frozenset({"annotations"}))},
@@ -211,10 +213,17 @@ def _folder_options(options: dict[str, Any], base: Path, where: str) -> dict[str
         options["classes"] = [str(name) for name in classes]
     if "ignore" in options:
         ignore = options["ignore"]
-        ignore = ignore if isinstance(ignore, list) else [ignore]
+        ignore = [] if ignore is None else ignore if isinstance(ignore, list) else [ignore]
         if not all(isinstance(i, int) and 0 <= i <= 255 for i in ignore):
             raise UsageError(f"{where}: ignore {ignore!r}; wanted ids from 0 to 255")
         options["ignore"] = ignore
+    ids = options.get("ids", {})
+    if not isinstance(ids, dict) or not all(
+        isinstance(i, int) and 0 <= i <= 255 and isinstance(name, str) for i, name in ids.items()
+    ):
+        raise UsageError(f"{where}: ids {ids!r}; wanted 'ID: CLASS NAME' lines, ids from 0 to 255")
+    if not isinstance(options.get("colours", ""), str):
+        raise UsageError(f"{where}: colours {options['colours']!r}; wanted a file's name")
     _check_fraction(options, where)
     return options
 

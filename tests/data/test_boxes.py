@@ -116,7 +116,7 @@ def test_wrong_pictures_are_refused_or_left_out(
 ) -> None:
     pictures = coco_folder(tmp_path) / "train2017"
     (pictures / "b.png").unlink()
-    with pytest.raises(DataError, match=r"b.png: no such file; wanted a picture.*image 2 of"):
+    with pytest.raises(DataError, match=r"b.png: no such file; wanted an image.*image 2 of"):
         read_coco(tmp_path).check(["train"])
     Image.new("RGB", (8, 9)).save(pictures / "b.png")
     with pytest.raises(DataError, match=r"b.png: 8x9 pixels; wanted 8x8 as the annotations of"):

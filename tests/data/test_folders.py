@@ -14,7 +14,7 @@ from fnac.data import open_data
 from fnac.data.readers.ade20k import read_ade20k
 from fnac.data.readers.class_folders import read_class_folders
 from fnac.data.readers.voc_segmentation import CLASSES, read_voc_segmentation
-from fnac.data.sets.pictures import on_threads
+from fnac.data.sets.listed import on_threads
 from fnac.errors import DataError
 from tests.support.persons import write_picture
 
@@ -169,7 +169,9 @@ def test_class_folders_without_splits(tmp_path: Path, caplog: pytest.LogCaptureF
         again = read_class_folders(tmp_path, val_fraction=0.4).split(split)
         assert again.files == source.split(split).files
     (tmp_path / "cat" / "3.jpg").write_text("no picture")
-    with pytest.raises(DataError, match=r"3.jpg: cannot be decoded \(not a picture\)"):
+    with pytest.raises(
+        DataError, match=r"3.jpg: cannot be decoded \(not an image of a known format\)"
+    ):
         read_class_folders(tmp_path).check()
     kept = read_class_folders(tmp_path, skip_bad=True)
     kept.check()

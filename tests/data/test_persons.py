@@ -144,7 +144,7 @@ def test_joint_outside_and_missing_picture(
     write_mpii(tmp_path, [mpii_person(0)])
     (tmp_path / "images" / "p0.png").unlink()
     assert message_of(read_mpii, tmp_path).startswith(
-        f"{path}: person 0 (p0.png): {tmp_path}/images/p0.png: no such file; wanted a picture"
+        f"{path}: person 0 (p0.png): {tmp_path}/images/p0.png: no such file; wanted an image"
     )
 
 
@@ -164,7 +164,7 @@ def test_a_picture_of_another_size_than_stated(tmp_path: Path) -> None:
     content["images"][0].update(width=800, height=600)
     path.write_text(json.dumps(content))
     assert message_of(read_coco_keypoints, tmp_path) == (
-        f"{path}: annotation 100 (p0.png): the picture has 80x60 pixels; 800x600 are stated; "
+        f"{path}: annotation 100 (p0.png): the image has 80x60 pixels; 800x600 are stated; "
         "correct it, or leave it out with --skip-bad"
     )
 

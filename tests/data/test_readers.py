@@ -61,7 +61,7 @@ def test_fraction_split_is_stated_and_does_not_move(
 ) -> None:
     with caplog.at_level("INFO"):
         names = [open_data(f"folder:{folder}").split("val").id(i) for i in range(2)]
-    assert f"{folder}: no train/ and val/ folders; 2 of 10 pictures (20 %" in caplog.text
+    assert f"{folder}: no train/ and val/ folders; 2 of 10 images (20 %" in caplog.text
     write_picture(folder / "images" / "another.jpg")
     source = open_data(f"folder:{folder}")
     now = {split: {d.id(i) for i in range(len(d))} for split, d in _splits(source)}
@@ -101,7 +101,7 @@ def test_missing_mask(folder: Path) -> None:
     message = check_message(f"folder:{folder}")
     assert message in {
         f"{folder}/masks/p{i}.png: no such file; wanted the mask of p{i}.jpg; "
-        f"add it, or remove the picture{more}"
+        f"add it, or remove the image{more}"
         for i in (3, 8)
         for more in ("", " (1 more are wrong)")  # one may be kept for validation
     }
@@ -111,7 +111,7 @@ def test_masks_without_a_picture_are_told(folder: Path, caplog: pytest.LogCaptur
     picture = sorted((folder / "images").iterdir())[0]
     picture.unlink()
     open_data(f"folder:{folder}")
-    assert f"{picture.stem}.png and 0 more: no picture of this mask" in caplog.text
+    assert f"{picture.stem}.png and 0 more: no image of this mask" in caplog.text
 
 
 def test_corrupt_image(folder: Path) -> None:
@@ -119,14 +119,15 @@ def test_corrupt_image(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-300])
     message = check_message(f"folder:{folder}")
     assert message.startswith(f"{path}: cannot be decoded (image file is truncated")
-    assert message.endswith("; wanted a whole picture; copy it again")
+    assert message.endswith("; wanted a whole image; copy it again")
     path.write_bytes(b"")
     assert check_message(f"folder:{folder}") == (
-        f"{path}: empty file; wanted a picture; copy it again"
+        f"{path}: empty file; wanted an image; copy it again"
     )
     path.write_text("hello, I am no picture")
     assert check_message(f"folder:{folder}") == (
-        f"{path}: cannot be decoded (not a picture); wanted a whole picture; copy it again"
+        f"{path}: cannot be decoded (not an image of a known format); wanted a whole image; "
+        "copy it again"
     )
 
 
@@ -156,12 +157,13 @@ def test_sizes_differ_and_colour_masks(folder: Path) -> None:
     write_mask(folder / "masks" / "p6.png", np.zeros((24, 31)))
     assert check_message(f"folder:{folder}") == (
         f"{folder}/masks/p6.png: 31x24 pixels; wanted 32x24 as p6.jpg; "
-        "export the mask at the picture's size"
+        "export the mask at the image's size"
     )
     write_picture(folder / "masks" / "p6.png")
+    red, green, blue = np.array(Image.open(folder / "masks" / "p6.png"))[0, 0]
     assert check_message(f"folder:{folder}") == (
-        f"{folder}/masks/p6.png: colour mask (mode RGB); wanted one channel of label ids "
-        "(8-bit grey or palette); convert colours to ids"
+        f"{folder}/masks/p6.png: colour mask (mode RGB), {red} {green} {blue} at 0, 0; wanted one "
+        "channel of label ids, or the colours' classes in colours.txt ('R G B NAME' a line)"
     )
 
 
@@ -223,8 +225,10 @@ def test_spec_refusals(spec: str, message: str) -> None:
 def test_label_table_words_and_wide_masks() -> None:
     table = LabelTable({0: 0, 1: 1, 2: 2, 7: 255, 255: 255})
     assert table.wanted == "0..2 or 7, 255 (ignore)"
-    assert table.first_wrong(np.array([[0, 300]], dtype=np.int32)) == 300
-    assert table.first_wrong(np.array([[2, 7, 255]], dtype=np.uint8)) is None
+    assert table.wrong(np.array([[0, 300]], dtype=np.int32)) == (
+        "label id 300; wanted 0..2 or 7, 255 (ignore); correct the mask, or the list of classes"
+    )
+    assert table.wrong(np.array([[2, 7, 255]], dtype=np.uint8)) is None
     assert plain_labels(2).apply(np.array([0, 1, 255], dtype=np.uint16)).tolist() == [0, 1, 255]
 
 
@@ -255,7 +259,7 @@ def test_cityscapes_mask_without_its_picture_is_told(
     assert not caplog.text
     (tmp_path / "leftImg8bit/val/a/a_1_leftImg8bit.png").unlink()
     open_data(f"cityscapes:{tmp_path}")
-    assert "a_1_gtFine_labelIds.png and 0 more: no picture of this mask" in caplog.text
+    assert "a_1_gtFine_labelIds.png and 0 more: no image of this mask" in caplog.text
 
 
 def test_cityscapes_genuine(shared_data: Path) -> None:
@@ -312,7 +316,7 @@ def test_ade20k_mask_without_its_picture_is_told(
     lines = "".join(f"{i}\t0.1\t1\t1\tclass{i}\n" for i in range(1, 151))
     (tmp_path / "objectInfo150.txt").write_text(f"Idx\tRatio\tTrain\tVal\tName\n{lines}")
     open_data(f"ade20k:{tmp_path}")
-    assert "y.png and 0 more: no picture of this mask" in caplog.text
+    assert "y.png and 0 more: no image of this mask" in caplog.text
 
 
 def test_camvid_missing_picture_is_named_as_the_others_are(
@@ -322,7 +326,7 @@ def test_camvid_missing_picture_is_named_as_the_others_are(
     for name in ("x", "y"):
         write_mask(tmp_path / "labels" / "val" / f"{name}.png", np.zeros((24, 32)))
     open_data(f"camvid:{tmp_path}")
-    assert "y.png and 0 more: no picture of this mask" in caplog.text
+    assert "y.png and 0 more: no image of this mask" in caplog.text
     (tmp_path / "val.txt").write_text("x\ny\n")
     assert check_message(f"camvid:{tmp_path}").startswith(
         f"{tmp_path}/images/val/y.png: no such file"

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
+from ..files import read_text
+from ..folders import list_by_stem, require_folder
 from ..sets.labels import LabelTable
 from ..sets.listed import ListedSource
 from ..sets.masks import Pair, list_masks, mask_source
-from ..sets.pictures import IMAGE_SUFFIXES, list_by_stem, require_folder
 from ..source import IGNORE
 
 COUNT = 150
@@ -39,22 +40,18 @@ def _list_split(root: Path, split: str) -> tuple[Pair, ...]:
     if not images.is_dir():
         return ()
     masks = root / "annotations" / split
-    pictures = list_by_stem(images, IMAGE_SUFFIXES)
-    list_masks(masks, pictures)
-    return tuple(Pair(image, masks / f"{stem}.png", LABELS) for stem, image in pictures.items())
+    pictures = list_by_stem(images)
+    found = list_masks(masks, pictures)
+    return tuple(
+        Pair(image, found.get(stem, masks / f"{stem}.png"), LABELS)
+        for stem, image in pictures.items()
+    )
 
 
 def _read_names(path: Path) -> list[str]:
     """Read the first name of each class: ``Idx Ratio Train Val Name, synonym, ...`` a line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file; wanted the names of the {COUNT} classes; it comes with "
-            "ADE20K's SceneParse150"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}); wanted class names") from error
+    wanted = f"the names of the {COUNT} classes, which come with ADE20K's SceneParse150"
+    lines = read_text(path, wanted).split("\n")[1:]
     rows = [fields for line in lines if len(fields := line.split(maxsplit=4)) == 5]
     names = [fields[4].split(",")[0].strip() for fields in rows]
     if [fields[0] for fields in rows] != [str(i) for i in range(1, COUNT + 1)]:

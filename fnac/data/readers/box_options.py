@@ -7,7 +7,7 @@ from typing import Any
 
 from fnac.errors import UsageError
 
-from .folder import read_classes
+from ..class_files import read_classes
 
 COCO_KEYS = frozenset({"annotations", "images", "classes"})
 VOC_KEYS = frozenset({"lists", "images", "annotations", "classes"})

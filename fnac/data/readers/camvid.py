@@ -10,10 +10,11 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
+from ..files import read_text
+from ..folders import list_by_stem, require_folder
 from ..sets.labels import plain_labels
 from ..sets.listed import ListedSource
 from ..sets.masks import Pair, list_masks, mask_source
-from ..sets.pictures import IMAGE_SUFFIXES, list_by_stem, require_folder
 from ..source import IGNORE
 
 CLASSES = [
@@ -41,15 +42,19 @@ def _list_split(root: Path, split: str) -> tuple[Pair, ...]:
         images, masks = root / split, root / f"{split}annot"
     if not images.is_dir():
         return ()
-    found = list_by_stem(images, IMAGE_SUFFIXES)
-    names = list(found)
+    found = list_by_stem(images)
+    names, known = list(found), dict[str, Path]()
     listing = root / f"{split}.txt"
     if listing.is_file() and images.parent.name == "images":
-        names = listing.read_text(encoding="utf-8").split()
+        names = read_text(listing, "names of images").split()
     else:
-        list_masks(masks, found)
+        known = list_masks(masks, found)
     suffix = next(iter(found.values())).suffix if found else ".jpg"
     return tuple(
-        Pair(found.get(name, images / f"{name}{suffix}"), masks / f"{name}.png", LABELS)
+        Pair(
+            found.get(name, images / f"{name}{suffix}"),
+            known.get(name, masks / f"{name}.png"),
+            LABELS,
+        )
         for name in names
     )

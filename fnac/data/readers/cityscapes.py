@@ -11,10 +11,10 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
+from ..folders import require_folder
 from ..sets.labels import LabelTable, plain_labels
 from ..sets.listed import ListedSource
 from ..sets.masks import Pair, mask_source, warn_without_picture
-from ..sets.pictures import require_folder
 from ..source import IGNORE
 
 CLASSES = [

@@ -1,9 +1,9 @@
 """Classification: a folder a class.
 
 ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg`` (or ``test``), as torchvision's ImageFolder reads
-each; or ``CLASS/*.jpg`` without splits: then a fraction is kept for validation, chosen by file
-name and the data's seed. Classes are the folders' names in alphabetical order, or those of
-``classes.txt`` (one name a line) in that order.
+each, in folders below as well; or ``CLASS/*.jpg`` without splits: then a fraction is kept for
+validation, chosen by file name and the data's seed. Classes are the folders' names in alphabetical
+order, or those of ``classes.txt`` (one name a line) in that order.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
+from ..class_files import read_classes
+from ..files import IMAGE_SUFFIXES, read_image, verify_image
+from ..folders import images_below, is_hidden, require_folder, split_folders
 from ..sets.listed import ListedSource, Seen, files_of
-from ..sets.pictures import IMAGE_SUFFIXES, read_image, require_folder, verify_picture
-from .folder import SPLITS, read_classes
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """A picture and its class id."""
+    """An image, its class id and the class's name."""
 
     image: Path
     label: int
+    name: str
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class ClassDataset:
 
     def id(self, index: int) -> str:
         """Return class folder and file name."""
-        image = self.files[index].image
-        return f"{image.parent.name}-{image.stem}"
+        file = self.files[index]
+        return f"{file.name}-{file.image.stem}"
 
 
 def read_class_folders(
@@ -71,9 +73,9 @@ def read_class_folders(
     Raises DataError where there are no class folders, or one that is not in the list.
     """
     require_folder(root, "a folder with train/CLASS/ and val/CLASS/, or CLASS/")
-    folders = {split: root / split for split in SPLITS if (root / split).is_dir()}
-    top = list(folders.values()) or [root]
-    found = sorted({p.name for folder in top for p in folder.iterdir() if _is_class(p)})
+    folders = split_folders(root)
+    below = {split: _by_class(folder) for split, folder in (folders or {"": root}).items()}
+    found = sorted({name for classes_below in below.values() for name in classes_below})
     listing = root / "classes.txt"
     if classes is None and listing.is_file():
         classes = read_classes(listing)
@@ -84,29 +86,44 @@ def read_class_folders(
             f"{root}: class folders {', '.join(extra or found) or 'none'}; wanted at least two, "
             "and each of them among the classes; check the path in --data, or classes.txt"
         )
-    files = {split: _list_files(folder, names) for split, folder in folders.items()}
+    places = {name: place for place, name in enumerate(names)}
+    files = {
+        split: tuple(
+            LabelledFile(image, places[name], name)
+            for name in names
+            for image in classes_below.get(name, ())
+        )
+        for split, classes_below in below.items()
+    }
     if not folders:
-        files = _split_off(root, _list_files(root, names), val_fraction, seed)
+        files = _split_off(root, files[""], val_fraction, seed)
     if not any(files.values()):
-        raise DataError(f"{root}: no pictures; wanted {', '.join(IMAGE_SUFFIXES)} files")
+        raise DataError(f"{root}: no images; wanted {', '.join(IMAGE_SUFFIXES)} files")
     return ListedSource(
         "folder", root, names, files_of(files), partial(_look, len(names)), ClassDataset,
         layout="{split}/CLASS/*.jpg", skip_bad=skip_bad,
     )  # fmt: skip
 
 
-def _is_class(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
-
-
-def _list_files(folder: Path, names: Sequence[str]) -> tuple[LabelledFile, ...]:
-    return tuple(
-        LabelledFile(path, label)
-        for label, name in enumerate(names)
-        if (folder / name).is_dir()
-        for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+def _by_class(folder: Path) -> dict[str, list[Path]]:
+    """Return the images below each class's folder, as deep as they lie; empty folders are told."""
+    found: dict[str, list[Path]] = {}
+    empty = []
+    for home in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if is_hidden(Path(home.name)):
+            continue
+        found[home.name] = list(images_below(home))
+        if not found[home.name]:
+            empty.append(home.name)
+            del found[home.name]
+    if empty:
+        logger.warning("%s: no image below %s: no class", folder, ", ".join(empty))
+    loose = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    if loose and found:
+        logger.warning(
+            "%s: %d images beside the class folders are not read (%s)", folder, len(loose), loose[0]
+        )
+    return found
 
 
 def _split_off(
@@ -120,7 +137,7 @@ def _split_off(
         by_class.setdefault(file.label, []).append(file)
     kept: set[Path] = set()
     for members in by_class.values():
-        order = sorted(members, key=lambda f: zlib.crc32(f"{seed}/{f.image.stem}".encode()))
+        order = sorted(members, key=lambda f: _rank(seed, f))
         count = max(1, round(val_fraction * len(members))) if len(members) > 1 else 0
         kept.update(file.image for file in order[:count])
     logger.info(
@@ -133,9 +150,13 @@ def _split_off(
     }
 
 
+def _rank(seed: int, file: LabelledFile) -> int:
+    return zlib.crc32(f"{seed}/{file.image.stem}".encode(errors="surrogateescape"))
+
+
 def _look(classes: int, file: LabelledFile) -> Seen:
     try:
-        verify_picture(file.image)
+        verify_image(file.image)
     except DataError as error:
         return Seen(str(error))
     return Seen(None, np.eye(classes, dtype=np.int64)[file.label])

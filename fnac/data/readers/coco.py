@@ -17,9 +17,9 @@ import numpy as np
 
 from fnac.errors import DataError
 
+from ..folders import require_folder
 from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
 from ..sets.listed import Listed, ListedSource
-from ..sets.pictures import require_folder
 from .coco_json import coco_classes, image_records, load_coco, number
 
 SPLITS = ("train", "val", "test")

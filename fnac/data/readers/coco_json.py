@@ -8,7 +8,7 @@ from typing import Any
 
 from fnac.errors import DataError
 
-from .json_files import read_json
+from ..json_files import read_json
 
 LISTS = ("images", "annotations", "categories")
 

@@ -17,13 +17,13 @@ import numpy as np
 
 from fnac.errors import DataError
 
+from ..folders import require_folder
+from ..json_files import read_numbers
 from ..sets.boxes import box_problem
 from ..sets.joints import COCO, OKS_AP, JointSet, oks_sigmas
 from ..sets.listed import Listed
 from ..sets.persons import PADDING, TODO, Person, PersonSource, person_source, read_persons
-from ..sets.pictures import require_folder
 from .coco_json import coco_classes, image_records, load_coco
-from .json_files import read_numbers
 
 SPLITS = ("train", "val", "test")
 STEM = "person_keypoints"

@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fnac.errors import DataError
 
-from ..sets.labels import LabelTable, plain_labels
+from ..class_files import (
+    checked_classes,
+    find_colours,
+    packed_colours,
+    read_classes,
+    read_colours,
+)
+from ..files import IMAGE_SUFFIXES
+from ..folders import list_by_stem, require_folder, split_folders
+from ..sets.labels import ColourTable, LabelTable, plain_labels
 from ..sets.listed import ListedSource
-from ..sets.masks import MASK_SUFFIXES, Pair, list_masks, mask_source
-from ..sets.pictures import IMAGE_SUFFIXES, list_by_stem, require_folder
+from ..sets.masks import Pair, list_masks, mask_source
 from ..source import IGNORE
 
-logger = logging.getLogger(__name__)
+IGNORED_NAMES = ("void", "ignore", "ignored", "unlabelled", "unlabeled", "don't care", "dontcare")
+"""Classes of a list of colours that are none, where no list of classes says so."""
 
-SPLITS = ("train", "val", "test")
+logger = logging.getLogger(__name__)
 
 
 def read_folder(
@@ -32,61 +41,83 @@ def read_folder(
     ignore: Sequence[int] = (IGNORE,),
     images: str = "images",
     masks: str = "masks",
+    ids: Mapping[int, str] | None = None,
+    colours: str | None = None,
     val_fraction: float = 0.2,
     seed: int = 0,
     skip_bad: bool = False,
 ) -> ListedSource[Pair]:
-    """List the pictures; ``classes`` come from ``classes.txt`` (one name a line) unless given.
+    """List the images; ``classes`` come from ``classes.txt`` (one name a line) unless given.
 
-    Ids in the masks are positions in that list; ``ignore`` ids are not counted. Raises DataError
-    where folders or classes are missing.
+    Ids in the masks are positions in that list, unless ``ids`` names their class (255: thing);
+    ``ignore`` ids are not counted. Masks are read by colour where ``colours`` (a file, relative to
+    ``root``), or one of the usual files, says them. Raises DataError where folders or classes are
+    missing.
     """
     require_folder(root, "a folder with images/, masks/ and classes.txt")
-    require_folder(root / images, "the folder of pictures")
+    require_folder(root / images, "the folder of images")
     require_folder(root / masks, "the folder of masks")
-    names = list(classes) if classes is not None else read_classes(root / "classes.txt")
-    labels = plain_labels(len(names), ignore)
+    palette = root / colours if colours is not None else find_colours(root)
+    names, labels = _labels(root, classes, ignore, ids or {}, palette)
     pairs: dict[str, tuple[Pair, ...]]
-    if any((root / images / split).is_dir() for split in SPLITS):
-        pairs = {s: _list_pairs(root / images / s, root / masks / s, labels) for s in SPLITS}
+    folders = split_folders(root / images)
+    if folders:
+        homes = split_folders(root / masks)
+        pairs = {
+            split: _list_pairs(folder, homes.get(split, root / masks / folder.name), labels)
+            for split, folder in folders.items()
+        }
     else:
         everything = _list_pairs(root / images, root / masks, labels)
         pairs = _split_off(everything, val_fraction, seed)
         logger.info(
-            "%s: no train/ and val/ folders; %d of %d pictures (%.0f %%, chosen by file name) are "
+            "%s: no train/ and val/ folders; %d of %d images (%.0f %%, chosen by file name) are "
             "kept for validation",
             root, len(pairs["val"]), len(everything), 100 * val_fraction,
         )  # fmt: skip
     if not any(pairs.values()):
-        raise DataError(f"{root / images}: no pictures; wanted {', '.join(IMAGE_SUFFIXES)} files")
+        raise DataError(f"{root / images}: no images; wanted {', '.join(IMAGE_SUFFIXES)} files")
     return mask_source("folder", root, names, pairs, skip_bad)
 
 
-def read_classes(path: Path) -> list[str]:
-    """Read class names, one a line, ``#`` starts a comment; raises DataError."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file; wanted the class names, one a line in the order of their ids; "
-            "write it, or give 'classes' in a YAML file as --data"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}); wanted class names") from error
-    names = [name for line in lines if (name := line.split("#")[0].strip())]
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twice is not None:
-        raise DataError(f"{path}: '{twice}' is listed twice; wanted each class name once")
-    if not 2 <= len(names) <= IGNORE:
-        raise DataError(f"{path}: {len(names)} class names; wanted 2 to {IGNORE}, one a line")
-    return names
+def _labels(
+    root: Path,
+    classes: Sequence[str] | None,
+    ignore: Sequence[int],
+    ids: Mapping[int, str],
+    palette: Path | None,
+) -> tuple[list[str], LabelTable | ColourTable]:
+    """Return the names of the classes, and how ids or colours in the masks become theirs."""
+    listing = root / "classes.txt"
+    if palette is not None:
+        colours = read_colours(palette)
+        if classes is not None:
+            names = list(classes)
+        elif listing.is_file():
+            names = read_classes(listing)
+        else:
+            named = [name for name in colours if name.lower() not in IGNORED_NAMES]
+            names = checked_classes(named, str(palette))
+        missing = [name for name in names if name not in colours]
+        if missing:
+            raise DataError(f"{palette}: no colour of class '{missing[0]}'; add it: R G B NAME")
+        return names, ColourTable(packed_colours(colours, names), palette.name)
+    known = list(classes) if classes is not None else read_classes(listing)
+    table = dict(plain_labels(len(known), () if ids else ignore).mapping)
+    for stored, name in ids.items():
+        if name not in known:
+            raise DataError(
+                f"ids: {stored}: '{name}' is no class; wanted one of {', '.join(known)}"
+            )
+        table[stored] = known.index(name)
+    if ids:
+        table.update({i: IGNORE for i in ignore if i not in ids})
+    return known, LabelTable(table)
 
 
-def _list_pairs(images: Path, masks: Path, labels: LabelTable) -> tuple[Pair, ...]:
-    if not images.is_dir():
-        return ()
-    pictures = list_by_stem(images, IMAGE_SUFFIXES)
-    found = list_masks(masks, pictures, MASK_SUFFIXES)
+def _list_pairs(images: Path, masks: Path, labels: LabelTable | ColourTable) -> tuple[Pair, ...]:
+    pictures = list_by_stem(images)
+    found = list_masks(masks, pictures)
     return tuple(
         Pair(image, found.get(stem, masks / f"{stem}.png"), labels)
         for stem, image in pictures.items()
@@ -98,7 +129,12 @@ def _split_off(
 ) -> dict[str, tuple[Pair, ...]]:
     if not 0 < val_fraction < 1:
         raise DataError(f"val_fraction: {val_fraction}; wanted a number between 0 and 1")
-    order = sorted(pairs, key=lambda p: (zlib.crc32(f"{seed}/{p.image.stem}".encode()), p.image))
+
+    def place(pair: Pair) -> tuple[int, Path]:
+        name = f"{seed}/{pair.image.stem}"
+        return zlib.crc32(name.encode(errors="surrogateescape")), pair.image
+
+    order = sorted(pairs, key=place)
     count = max(1, round(val_fraction * len(pairs))) if len(pairs) > 1 else 0
     kept = {pair.image for pair in order[:count]}
     return {

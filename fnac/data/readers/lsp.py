@@ -23,12 +23,12 @@ import numpy.typing as npt
 
 from fnac.errors import DataError
 
+from ..folders import require_folder
+from ..matlab_files import read_matlab
 from ..sets.joints import LSP
 from ..sets.listed import Listed
 from ..sets.persons import PADDING, Person, PersonSource, person_source, read_persons
-from ..sets.pictures import require_folder
 from .coco_keypoints import STEM, find_annotations, read_coco_keypoints
-from .matlab_files import read_matlab
 
 logger = logging.getLogger(__name__)
 

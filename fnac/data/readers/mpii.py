@@ -22,12 +22,12 @@ import numpy.typing as npt
 
 from fnac.errors import DataError
 
+from ..folders import require_folder
+from ..json_files import read_json, read_numbers
+from ..matlab_files import read_matlab
 from ..sets.joints import MPII
 from ..sets.listed import Listed
 from ..sets.persons import PADDING, Person, PersonSource, person_source, read_persons
-from ..sets.pictures import require_folder
-from .json_files import read_json, read_numbers
-from .matlab_files import read_matlab
 
 HEAD_BIAS = 0.6
 """Size of a head in diagonals of its box, as in MPII's evaluation."""

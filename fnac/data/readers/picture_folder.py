@@ -10,8 +10,9 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
+from ..files import IMAGE_SUFFIXES, read_image, verify_image
+from ..folders import images_below, require_folder
 from ..sets.listed import ListedSource, Seen, files_of
-from ..sets.pictures import IMAGE_SUFFIXES, read_image, require_folder, verify_picture
 from ..source import IGNORE
 
 SPEC = "pictures:"
@@ -44,22 +45,17 @@ def read_pictures(root: Path, *, skip_bad: bool = False) -> ListedSource[Path]:
     skip_bad  leave out those that cannot be decoded
     """
     require_folder(root, "a folder of pictures")
-    files = sorted(path for path in root.rglob("*") if _is_picture(path.relative_to(root)))
+    files = list(images_below(root))
     if not files:
-        raise DataError(f"{root}: no picture ({', '.join(IMAGE_SUFFIXES)}); wanted at least one")
+        raise DataError(f"{root}: no image ({', '.join(IMAGE_SUFFIXES)}); wanted at least one")
     return ListedSource(
         "pictures", root, [], files_of({"train": files}), _look, PictureDataset, skip_bad=skip_bad
     )
 
 
-def _is_picture(path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES
-
-
 def _look(path: Path) -> Seen:
     try:
-        verify_picture(path)
+        verify_image(path)
     except DataError as error:
         return Seen(str(error))
     return Seen()

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
+from ..files import IMAGE_SUFFIXES
+from ..folders import require_folder
 from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
 from ..sets.listed import Listed, ListedSource
-from ..sets.pictures import IMAGE_SUFFIXES, require_folder
 
 CLASSES = [
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
+from ..files import is_there, read_text
+from ..folders import image_named, require_folder
 from ..sets.labels import plain_labels
 from ..sets.listed import ListedSource
 from ..sets.masks import Pair, mask_source
-from ..sets.pictures import require_folder
 
 CLASSES = [
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -60,8 +61,14 @@ def _list_split(folder: Path, split: str) -> tuple[Pair, ...]:
     listing = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.is_file():
         return ()
-    names = listing.read_text(encoding="utf-8").split()
+    names = read_text(listing, "names of images").split()
+    images = folder / "JPEGImages"
     return tuple(
-        Pair(folder / "JPEGImages" / f"{name}.jpg", folder / MASKS / f"{name}.png", LABELS)
-        for name in names
+        Pair(_image(images, name), folder / MASKS / f"{name}.png", LABELS) for name in names
     )
+
+
+def _image(images: Path, name: str) -> Path:
+    """Return the image of a name in a list: a JPEG, unless another file is the one there."""
+    found = image_named(images, name)
+    return found if is_there(found) else images / f"{name}.jpg"

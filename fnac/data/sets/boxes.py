@@ -18,8 +18,8 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
+from ..files import read_image, verify_image
 from .listed import Listed, ListedSource, Seen
-from .pictures import read_image, verify_picture
 
 OUTSIDE_PIXELS = 1.0
 """How far a box may reach over the picture's edge (rounding, 1-based corners); it is clipped."""
@@ -115,13 +115,15 @@ def box_rows(rows: Sequence[Sequence[float]]) -> Floats:
 
 def _look(classes: int, picture: BoxPicture) -> Seen:
     try:
-        width, height = verify_picture(picture.image)
+        image = verify_image(picture.image)
     except DataError as error:
         return Seen(f"{error} (image {picture.key} of the annotations)")
-    if (height, width) != picture.size:
+    if (image.height, image.width) != picture.size:
+        turned = " as its EXIF orientation turns it" if image.turned else ""
         return Seen(
-            f"{picture.image}: {width}x{height} pixels; wanted {picture.size[1]}x{picture.size[0]} "
-            f"as the annotations of image {picture.key} say; use the picture they were made on"
+            f"{picture.image}: {image.width}x{image.height} pixels{turned}; wanted "
+            f"{picture.size[1]}x{picture.size[0]} as the annotations of image {picture.key} say; "
+            "use the image they were made on"
         )
     boxes = np.bincount(picture.boxes[:, 4].astype(np.int64), minlength=classes)
     return Seen(None, boxes, len(picture.ignored))

@@ -8,22 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from fnac.errors import DataError
 
+from ..files import GREY_16, is_there, open_image, read_image, turned_pixels, verify_image
+from ..folders import list_by_stem
 from ..source import IGNORE
-from .labels import LabelTable
+from .labels import ColourTable, Ids, LabelTable
 from .listed import ListedSource, Seen, files_of
-from .pictures import _BROKEN, _undecodable, list_by_stem, read_image, verify_picture
 
 logger = logging.getLogger(__name__)
 
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
-MASK_MODES = ("L", "P", "1", "I", "I;16")
+GREY = ("L", "P", "1", "I", *GREY_16)
+OPAQUE = 255
 
 
 @dataclass(frozen=True)
@@ -32,27 +31,74 @@ class Pair:
 
     image: Path
     mask: Path
-    labels: LabelTable
+    labels: LabelTable | ColourTable
 
 
-def read_mask(path: Path) -> npt.NDArray[np.generic]:
+def read_mask(path: Path, labels: LabelTable | ColourTable | None = None) -> Ids:
     """Decode a mask into the ids it stores, (H, W) of an integer type; raises DataError.
 
-    Palette pictures give the index, not the colour.
+    Palette images give the index; with a table of colours, colours give 65536 r + 256 g + b. Masks
+    that lossy compression has touched hold other values than were drawn: they are refused.
     """
-    try:
-        with Image.open(path) as file:
-            if file.mode not in MASK_MODES:
-                raise DataError(
-                    f"{path}: colour mask (mode {file.mode}); wanted one channel of label ids "
-                    "(8-bit grey or palette); convert colours to ids"
-                )
-            mask = np.array(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; wanted a mask; check the path") from None
-    except _BROKEN as error:
-        raise _undecodable(path, error) from error
-    return mask.astype(np.uint8) if mask.dtype == np.bool_ else mask
+    with open_image(path, "a mask") as file:
+        kind, mode = file.format, file.mode
+        if kind in ("JPEG", "MPO"):
+            raise DataError(
+                f"{path}: a mask coded as JPEG, which changes label ids; wanted PNG or another "
+                "lossless format; export it again"
+            )
+        if isinstance(labels, ColourTable):
+            file.load()
+            image = file if mode in ("RGB", "RGBA") else file.convert("RGBA")
+            return _packed(turned_pixels(image), path)
+        pixels = turned_pixels(file)
+    if mode in GREY:
+        return pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels
+    if mode == "F":
+        if not (np.isfinite(pixels).all() and (pixels == np.rint(pixels)).all()):
+            raise DataError(
+                f"{path}: a mask of float numbers, not all whole; wanted label ids; export it "
+                "with 8 bits a pixel"
+            )
+        return pixels.astype(np.int64)
+    if mode in ("LA", "RGB", "RGBA"):
+        return _grey_ids(pixels, mode, path)
+    raise DataError(
+        f"{path}: a mask of mode {mode}; wanted one channel of label ids (8-bit grey or palette)"
+    )
+
+
+def _grey_ids(pixels: Ids, mode: str, path: Path) -> Ids:
+    """Return the ids of a mask whose grey was saved with an alpha, or as three equal channels."""
+    if mode in ("LA", "RGBA"):
+        _require_opaque(pixels[..., -1], path)
+    if mode != "LA" and not (pixels[..., :1] == pixels[..., 1:3]).all():
+        row, column = np.argwhere((pixels[..., :1] != pixels[..., 1:3]).any(axis=-1))[0]
+        raise DataError(
+            f"{path}: colour mask (mode {mode}), {_rgb(pixels[row, column])} at {column}, {row}; "
+            "wanted one channel of label ids, or the colours' classes in colours.txt ('R G B NAME' "
+            "a line)"
+        )
+    return pixels[..., 0]
+
+
+def _packed(pixels: Ids, path: Path) -> Ids:
+    if pixels.shape[-1] == 4:
+        _require_opaque(pixels[..., 3], path)
+    red, green, blue = (pixels[..., i].astype(np.int64) for i in range(3))
+    return (red << 16) + (green << 8) + blue
+
+
+def _require_opaque(alpha: Ids, path: Path) -> None:
+    if not (alpha == OPAQUE).all():
+        raise DataError(
+            f"{path}: a mask with transparent pixels (alpha channel); wanted label ids alone; "
+            "export it without transparency"
+        )
+
+
+def _rgb(pixel: Ids) -> str:
+    return " ".join(str(int(value)) for value in pixel[:3])
 
 
 def look_at_pair(pair: Pair) -> Seen:
@@ -61,27 +107,25 @@ def look_at_pair(pair: Pair) -> Seen:
     The picture's header and container are read (checksums of PNG, end marker of JPEG), not its
     pixels; the mask is decoded, because its ids have to be seen.
     """
-    if pair.image.is_file() and not pair.mask.is_file():
+    if is_there(pair.image) and not is_there(pair.mask):
         return Seen(
             f"{pair.mask}: no such file; wanted the mask of {pair.image.name}; "
-            "add it, or remove the picture"
+            "add it, or remove the image"
         )
     try:
-        width, height = verify_picture(pair.image)
-        mask = read_mask(pair.mask)
+        image = verify_image(pair.image)
+        mask = read_mask(pair.mask, pair.labels)
     except DataError as error:
         return Seen(str(error))
-    if mask.shape != (height, width):
+    if mask.shape != (image.height, image.width):
+        turned = " (turned as its EXIF orientation says)" if image.turned else ""
         return Seen(
-            f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]} pixels; wanted {width}x{height} as "
-            f"{pair.image.name}; export the mask at the picture's size"
+            f"{pair.mask}: {mask.shape[1]}x{mask.shape[0]} pixels; wanted {image.width}x"
+            f"{image.height} as {pair.image.name}{turned}; export the mask at the image's size"
         )
-    wrong = pair.labels.first_wrong(mask)
+    wrong = pair.labels.wrong(mask)
     if wrong is not None:
-        return Seen(
-            f"{pair.mask}: label id {wrong}; wanted {pair.labels.wanted}; "
-            "correct the mask, or the list of classes"
-        )
+        return Seen(f"{pair.mask}: {wrong}")
     pixels = np.bincount(pair.labels.apply(mask).ravel(), minlength=IGNORE + 1)
     return Seen(None, pixels[:IGNORE], int(pixels[IGNORE]))
 
@@ -100,7 +144,7 @@ class FileDataset:
         """Decode one sample: image uint8 (3, H, W), mask uint8 (H, W)."""
         pair = self.pairs[index]
         image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
-        mask = torch.from_numpy(pair.labels.apply(read_mask(pair.mask)))
+        mask = torch.from_numpy(pair.labels.apply(read_mask(pair.mask, pair.labels)))
         return image, mask
 
     def id(self, index: int) -> str:
@@ -125,16 +169,35 @@ def mask_source(
     )
 
 
-def list_masks(
-    folder: Path, pictures: Mapping[str, Path], suffixes: Sequence[str] = (".png",)
-) -> dict[str, Path]:
-    """List the masks of a folder by stem (none where it is missing); tell of those alone."""
-    found = list_by_stem(folder, suffixes) if folder.is_dir() else {}
-    warn_without_picture([mask for stem, mask in found.items() if stem not in pictures])
-    return found
+MASK_ENDINGS = ("_mask", "-mask", "_label", "_labels", "_seg", "_gt", "_L", "_labelIds")
+"""What tools put behind an image's name to call its mask."""
+
+
+def list_masks(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]:
+    """List the masks of a folder by their image's stem (none where it is missing).
+
+    Masks are called as their images, with another suffix or one of ``MASK_ENDINGS``; those that
+    belong to no image are told.
+    """
+    found = list_by_stem(folder, "masks") if folder.is_dir() else {}
+    masks = {stem: mask for stem, mask in found.items() if stem in pictures}
+    alone = []
+    for stem, mask in found.items():
+        if stem in masks:
+            continue
+        names = [stem.removesuffix(end) for end in MASK_ENDINGS if stem.endswith(end)]
+        names.append(stem.removesuffix(mask.suffix))
+        names += [Path(stem).with_suffix("").as_posix()] if "." in stem else []  # a.jpg.png
+        fitting = [name for name in names if name in pictures and name not in found]
+        if fitting:
+            masks[fitting[0]] = mask
+        else:
+            alone.append(mask)
+    warn_without_picture(alone)
+    return masks
 
 
 def warn_without_picture(masks: Sequence[Path]) -> None:
-    """Tell of masks that have no picture: they are not trained on."""
+    """Tell of masks that have no image: they are not trained on."""
     if masks:
-        logger.warning("%s and %d more: no picture of this mask", masks[0], len(masks) - 1)
+        logger.warning("%s and %d more: no image of this mask", masks[0], len(masks) - 1)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
+from ..files import read_image, verify_image
 from .joints import JointSet
 from .listed import Listed, ListedSource, Seen
-from .pictures import read_image, verify_picture
 
 PADDING = 1.25
 """The window that is cut out, in sizes of the person's box (SimpleBaseline)."""
@@ -171,9 +171,10 @@ def _look(sizes: dict[Path, tuple[int, int] | str], person: Person) -> Seen:
 
 def _size_or_problem(path: Path) -> tuple[int, int] | str:
     try:
-        return verify_picture(path)
+        image = verify_image(path)
     except DataError as error:
         return str(error)
+    return image.width, image.height
 
 
 def misplaced(person: Person, size: tuple[int, int]) -> str | None:
@@ -181,7 +182,7 @@ def misplaced(person: Person, size: tuple[int, int]) -> str | None:
     width, height = size
     if person.picture not in (None, size):
         stated = "x".join(map(str, person.picture or ()))
-        return f"{person.where}: the picture has {width}x{height} pixels; {stated} are stated"
+        return f"{person.where}: the image has {width}x{height} pixels; {stated} are stated"
     x0, y0, x1, y1 = person.box
     if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
         x, y = person.centre
