@@ -114,7 +114,8 @@ def claim_for_all(
     take = latest if resume else claim
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return take(out, name), Ranks(first=True)
-    from fnac.training.runtime import RuntimeSettings, open_fabric
+    from fnac.training.runtime import open_fabric
+    from fnac.training.settings import RuntimeSettings
 
     fabric = open_fabric(RuntimeSettings(device=device or "auto"))
     folder = str(take(out, name)) if fabric.is_global_zero else ""

@@ -40,7 +40,7 @@ def log_softmax(alpha: ArrayLike) -> np.ndarray:
     """Return log softmax of one layer's alphas, (n,) float64."""
     row = np.asarray(alpha, dtype=np.float64)
     row = row - row.max()
-    return row - np.log(np.exp(row).sum())
+    return np.asarray(row - np.log(np.exp(row).sum()))
 
 
 def maximise(

@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Size = tuple[int, int]
 
 
-class SizeType(click.ParamType):
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
     """``HxW`` in pixels."""
 
     name = "HxW"

@@ -103,7 +103,7 @@ def _store(proto: onnx.TensorProto, tensor: torch.Tensor) -> None:
     dtype = dtype_of(proto.data_type, proto.name)
     fresh = numpy_helper.from_array(array_of(tensor.to(dtype)))
     for field in ("float_data", "double_data", "int32_data", "external_data"):
-        proto.ClearField(field)  # type: ignore[arg-type]
+        proto.ClearField(field)
     if proto.data_location == onnx.TensorProto.EXTERNAL:
         proto.ClearField("data_location")
     proto.raw_data = fresh.raw_data

@@ -90,7 +90,7 @@ class Steering:
     def target(self, step: int) -> float:
         """Return the expected cost wanted after alpha step ``step`` (from 0)."""
         share = min(1.0, (step + 1) / self._ramp)
-        return self.start * (self.budget / self.start) ** share
+        return float(self.start * (self.budget / self.start) ** share)
 
     def push(self, alphas: Sequence[np.ndarray], step: int, lr: float) -> Push:
         """Find the push that puts the expected cost of ``alphas`` on the path.
@@ -103,7 +103,7 @@ class Steering:
 
         def costs_of(matrix: np.ndarray) -> np.ndarray:
             weights = np.exp(matrix - matrix.max(axis=1, keepdims=True))
-            return (weights * self._costs).sum(axis=1) / weights.sum(axis=1)
+            return np.asarray((weights * self._costs).sum(axis=1) / weights.sum(axis=1))
 
         means = costs_of(rows)
         searchable = float(means.sum())

@@ -79,7 +79,7 @@ def prepare_module(module: nn.Module, fabric: Fabric, settings: RuntimeSettings)
     if settings.sync_bn and fabric.world_size > 1 and fabric.device.type == "cuda":
         module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
     if settings.channels_last:
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = module.to(memory_format=torch.channels_last)
     return module
 
 

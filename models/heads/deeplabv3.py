@@ -61,4 +61,5 @@ class DeepLabV3Head(nn.Module):
         pooled = self.image_pool(self.image_mean(features))
         branches.append(self.spread(pooled, branches[0]))
         x = self.project(torch.cat(branches, 1))
-        return self.resize(self.classify(self.dropout(x)), image)
+        logits: Tensor = self.resize(self.classify(self.dropout(x)), image)
+        return logits

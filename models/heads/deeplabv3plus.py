@@ -50,4 +50,5 @@ class DeepLabV3PlusHead(nn.Module):
         branches.append(self.spread(pooled, branches[0]))
         x = self.project(torch.cat(branches, 1))
         x = self.decode(torch.cat([self.enlarge(x, c2), self.low(c2)], 1))
-        return self.resize(self.classify(self.dropout(x)), image)
+        logits: Tensor = self.resize(self.classify(self.dropout(x)), image)
+        return logits

@@ -19,4 +19,5 @@ class LinearHead(nn.Module):
 
     def forward(self, last: Tensor) -> Tensor:
         """Return the logits."""
-        return self.classify(self.dropout(torch.flatten(self.pool(last), 1)))
+        logits: Tensor = self.classify(self.dropout(torch.flatten(self.pool(last), 1)))
+        return logits

@@ -34,4 +34,5 @@ class SimpleBaselineHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the heatmaps."""
-        return self.heatmaps(self.enlarge(features))
+        heatmaps: Tensor = self.heatmaps(self.enlarge(features))
+        return heatmaps

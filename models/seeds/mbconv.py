@@ -175,7 +175,8 @@ class MBConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block to (N, C, H, W)."""
-        return x + self.conv(x) if self.residual else self.conv(x)
+        y: Tensor = x + self.conv(x) if self.residual else self.conv(x)
+        return y
 
 
 class MBConvNet(nn.Module):
@@ -228,7 +229,8 @@ class MBConvNet(nn.Module):
         x = self.features(x)
         if self.classifier is None:
             return x
-        return self.classifier(torch.flatten(self.pool(x), 1))
+        logits: Tensor = self.classifier(torch.flatten(self.pool(x), 1))
+        return logits
 
 
 def initialize(module: nn.Module) -> None:

@@ -68,7 +68,8 @@ class BasicBlock(nn.Module):
         """Apply the block to (N, C, H, W)."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        activated: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return activated
 
 
 class Bottleneck(nn.Module):
@@ -92,7 +93,8 @@ class Bottleneck(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        activated: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return activated
 
 
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {

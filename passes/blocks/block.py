@@ -86,7 +86,8 @@ class Block(abc.ABC):
     @property
     def dtype(self) -> np.dtype:
         """Type of the weights."""
-        return np.dtype(self.units[self.heart].weight.dtype)
+        kind: np.dtype = np.dtype(self.units[self.heart].weight.dtype)
+        return kind
 
     @property
     def kernel(self) -> int:

@@ -31,5 +31,5 @@ def _factor(node: gs.Node) -> float:
     if node.op in WINDOWED:
         return float(max(steps))
     if node.op == "ConvTranspose":
-        return 1.0 / max(steps)
+        return 1.0 / float(max(steps))
     return 1.0

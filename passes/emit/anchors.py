@@ -127,7 +127,7 @@ def decode_boxes(
     middle = centres + scaled[..., :2] * sizes
     half = sizes * np.exp(np.minimum(scaled[..., 2:], LARGEST_LOG_SCALE)) / 2
     edge = np.array([size[1], size[0]] * 2, deltas.dtype)
-    return np.clip(np.concatenate([middle - half, middle + half], axis=-1), 0, edge)
+    return np.asarray(np.clip(np.concatenate([middle - half, middle + half], axis=-1), 0, edge))
 
 
 def _halve(cells: int, times: int) -> int:

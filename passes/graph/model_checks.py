@@ -45,7 +45,7 @@ def _opset(model: onnx.ModelProto) -> int:
         raise UnsupportedGraphError(
             f"operator set {opset} was found; {OPSETS.start} to {OPSETS.stop - 1} are supported"
         )
-    return opset
+    return int(opset)
 
 
 def _check_interface(graph: onnx.GraphProto) -> None:

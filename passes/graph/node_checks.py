@@ -60,7 +60,7 @@ def _holds(attribute: AttributeProto, wanted: str) -> bool:
     """Say whether an attribute of IR version 1, which names no type, holds the type ``wanted``."""
     field = {"FLOAT": "f", "INT": "i", "STRING": "s", "TENSOR": "t", "GRAPH": "g"}
     if wanted in field:
-        return attribute.HasField(field[wanted])  # type: ignore[arg-type]
+        return bool(attribute.HasField(field[wanted]))
     return True
 
 

@@ -54,7 +54,7 @@ def block_parts(block: BlockArrays) -> Iterator[tuple[str, Array]]:
 
 def gather(values: Array, source: Array, fill: float) -> Array:
     """Return ``values[source]`` along the first axis, ``fill`` where the source is ZERO."""
-    result = values[np.maximum(source, 0)]
+    result: Array = values[np.maximum(source, 0)]
     result[source == ZERO] = fill
     return result
 

@@ -107,9 +107,9 @@ def channel_importance(weight: Array, gamma: Array | None, by: str) -> Array:
     """
     rows = weight.reshape(weight.shape[0], -1).astype(np.float64)
     if by == "std":
-        return rows.std(axis=1)
+        return np.asarray(rows.std(axis=1))
     if by == "l1":
-        return np.abs(rows).sum(axis=1)
+        return np.asarray(np.abs(rows).sum(axis=1))
     if by != "gamma":
         raise ValueError(f"no measure of channels is called {by!r}; known: gamma, std, l1")
     if gamma is None:
@@ -120,7 +120,7 @@ def channel_importance(weight: Array, gamma: Array | None, by: str) -> Array:
 def kaiming(shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator) -> Array:
     """Return He-normal values for a convolution weight: std sqrt(2 / fan-in)."""
     fan_in = int(np.prod(shape[1:]))
-    return (rng.standard_normal(shape) * np.sqrt(2.0 / fan_in)).astype(dtype)
+    return np.asarray(rng.standard_normal(shape) * np.sqrt(2.0 / fan_in), dtype)
 
 
 def _odd_square(weight: Array, kernel: int) -> int:

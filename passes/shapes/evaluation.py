@@ -84,7 +84,7 @@ def _size_of_result(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) ->
     shape = inferred.graph.output[0].type.tensor_type.shape
     if not inferred.graph.output[0].type.tensor_type.HasField("shape"):
         return None
-    return math.prod(max(d.dim_value, 1) for d in shape.dim)
+    return math.prod(max(int(d.dim_value), 1) for d in shape.dim)
 
 
 def evaluate(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) -> np.ndarray | None:

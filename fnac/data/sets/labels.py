@@ -32,7 +32,7 @@ class LabelTable:
         """Return a new uint8 mask of class ids (255 = ignore), same shape."""
         if mask.dtype != np.uint8:
             mask = np.clip(mask.astype(np.int64), 0, 255)
-        return self.table[mask]
+        return np.asarray(self.table[mask], np.uint8)
 
     def wrong(self, mask: Ids) -> str | None:
         """Say which id in the mask, the lowest, is not allowed; None where all are."""

@@ -148,7 +148,8 @@ def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(image.shape[1:]) == size:
         return image
     resized = functional.resize(tv_tensors.Image(image), list(size), antialias=True)
-    return resized.as_subclass(Tensor)
+    plain: Tensor = resized.as_subclass(Tensor)
+    return plain
 
 
 def resize_boxed(image: Tensor, boxes: Tensor, size: tuple[int, int]) -> Sample:

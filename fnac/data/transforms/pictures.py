@@ -149,4 +149,6 @@ def change_colour(image: Tensor, colour: float, draws: np.ndarray) -> Tensor:
     image = functional.adjust_brightness(image, max(0.0, brightness))
     image = functional.adjust_contrast(image, max(0.0, contrast))
     image = functional.adjust_saturation(image, max(0.0, saturation))
-    return functional.adjust_hue(image, min(0.5, 0.1 * colour) * (2 * float(draws[3]) - 1))
+    hue = min(0.5, 0.1 * colour) * (2 * float(draws[3]) - 1)
+    turned: Tensor = functional.adjust_hue(image, hue)
+    return turned

@@ -45,7 +45,7 @@ class Facts:
 
     def opset(self, domain: str) -> int:
         """Return the imported version of a domain (1 if the model names none)."""
-        return self.opsets.get(_plain(domain), 1)
+        return int(self.opsets.get(_plain(domain), 1))
 
     def shape(self, name: str) -> tuple[int | None, ...] | None:
         """Return a tensor's shape, None for an unknown rank; None in it for an unknown size."""

@@ -62,7 +62,7 @@ def _reshape(builder: Builder, node: Node, wanted: Any, *, zero_copies: bool) ->
     if zero_copies:
         if any(isinstance(n, fx.Node) for n in wanted):
             return builder.call(layout.reshape, x, wanted)
-        wanted = [builder.size(x, i) if n == 0 else n for i, n in enumerate(wanted)]  # type: ignore[arg-type]
+        wanted = [builder.size(x, i) if n == 0 else n for i, n in enumerate(wanted)]
     if isinstance(x, Constant):
         return builder.call(torch.reshape, x, wanted)
     return builder.call(torch.reshape, x, _any_batch(builder, node, wanted))

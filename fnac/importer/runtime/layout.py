@@ -65,7 +65,7 @@ def concat(tensors: Sequence[Tensor], axis: int) -> Tensor:
 def split(x: Tensor, count: int, axis: int) -> tuple[Tensor, ...]:
     """Cut into ``count`` pieces of one size, the last one smaller if need be."""
     step = -(-x.shape[axis] // count)
-    pieces = x.split(step, axis)
+    pieces: tuple[Tensor, ...] = x.split(step, axis)
     short = count - len(pieces)
     return pieces + tuple(x.narrow(axis, 0, 0) for _ in range(short))
 

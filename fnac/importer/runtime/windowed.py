@@ -181,7 +181,8 @@ def lp_pool(
     _, total = _window_pads(x, kernel, stride, dilation, pads, upper, ceil)
     n = len(kernel)
     y = _windows(F.pad(x, total), kernel, stride, dilation).flatten(-n)
-    return torch.linalg.vector_norm(y, p, dim=-1)
+    norm: Tensor = torch.linalg.vector_norm(y, p, dim=-1)
+    return norm
 
 
 def global_mean(x: Tensor) -> Tensor:
@@ -196,4 +197,5 @@ def global_max(x: Tensor) -> Tensor:
 
 def global_lp(x: Tensor, p: float) -> Tensor:
     """Return the p-norm over all spatial axes, which stay with size 1."""
-    return torch.linalg.vector_norm(x, p, dim=list(range(2, x.ndim)), keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(x, p, dim=list(range(2, x.ndim)), keepdim=True)
+    return norm

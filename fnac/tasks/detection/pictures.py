@@ -47,4 +47,5 @@ def _drawn(image: Tensor, boxes: Tensor, names: list[str]) -> Tensor:
         return image
     colours = palette()
     chosen = [tuple(int(c) for c in colours[1 + int(i) % 254]) for i in boxes[:, 4]]
-    return draw_bounding_boxes(image, boxes[:, :4], names, colors=chosen, width=2)  # type: ignore[arg-type]
+    drawn: Tensor = draw_bounding_boxes(image, boxes[:, :4], names, colors=chosen, width=2)
+    return drawn
