@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: check types format test slow bench cases
+.PHONY: check types format test slow bench cases docs
 
 check:  ## what CI runs
 	$(PYTHON) -m ruff format --check .
@@ -22,6 +22,10 @@ test:
 
 slow:
 	$(PYTHON) -m pytest -m "slow or gpu"
+
+docs:  ## the site in build/site; needs pip install -e '.[docs]'
+	$(PYTHON) docs/make_pages.py
+	$(PYTHON) -m mkdocs build --strict --quiet
 
 bench:
 	for b in benchmarks/bench_*.py; do $(PYTHON) $$b || exit 1; done

@@ -1,6 +1,6 @@
 """What `fnac expand` finds in classifiers of many families: one row a file, as a table.
 
-    python benchmarks/study_families.py FOLDER [-o docs/families.md]
+    python benchmarks/study_families.py FOLDER [-o docs/evidence/families.md]
 
 For every ONNX file in FOLDER: the kinds of blocks found, what may be chosen, how many convolutions
 are left and the most frequent reason. The super network is built and the seed chosen out of it

@@ -131,6 +131,30 @@ def passes_page() -> str:
     return "\n".join(lines)
 
 
+COMMANDS_HEAD = """# Commands
+
+Every command takes `--config FILE` (YAML) and `--set section.key=value`; `fnac --debug COMMAND` shows more. Exit
+codes are in [How fnac works](design.md). This page is written by `docs/make_pages.py` from the code.
+"""
+
+
+def commands_page() -> str:
+    """Return docs/commands.md."""
+    import click
+
+    from fnac.cli import cli
+
+    lines = [COMMANDS_HEAD]
+    with click.Context(cli, info_name="fnac") as parent:
+        for name in cli.list_commands(parent):
+            command = cli.get_command(parent, name)
+            assert command is not None
+            context = click.Context(command, info_name=name, parent=parent, max_content_width=100)
+            lines += [f"## {name}", "", "```", command.get_help(context), "```", ""]
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
+    (ROOT / "docs" / "commands.md").write_text(commands_page())
     (ROOT / "docs" / "settings.md").write_text(settings_page())
     (ROOT / "docs" / "passes.md").write_text(passes_page())

@@ -37,7 +37,10 @@ def test_every_setting_has_a_meaning(pages: ModuleType) -> None:
                 assert meaning, f"{section}.{key}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/design.md", "docs/data.md", "docs/import.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", *(f"docs/{p.relative_to(ROOT / 'docs')}" for p in (ROOT / "docs").rglob("*.md"))],
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):

@@ -67,6 +67,33 @@ def imports(path: Path) -> list[tuple[str, int]]:
     return found
 
 
+def attributes(path: Path) -> set[str]:
+    """Return every attribute that a file reads or writes, dotted where the owner is a name."""
+    return {
+        f"{node.value.id}.{node.attr}" if isinstance(node.value, ast.Name) else node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+
+
+def test_nodes_are_made_in_one_place() -> None:
+    calls = {
+        path.name
+        for path in files("passes")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "gs.Node"
+    }
+    assert calls == {"node_maker.py", "copying.py"}
+
+
+def test_the_graphsurgeon_graph_is_wired_by_the_graph_alone() -> None:
+    for folder in ("passes", "models", "fnac", "benchmarks"):
+        for path in files(folder):
+            if path.parent.name != "graph":
+                found = {a for a in attributes(path) if a == "gs" or a.endswith(".gs")}
+                assert not found, f"{path}: {found}; Graph and graph/surgery.py have what it needs"
+
+
 def modules() -> dict[str, Path]:
     """Return every module of the project by its installed name."""
     named = {}

@@ -13,6 +13,7 @@ from fnac.adaptation.result import AdaptResult
 from fnac.adaptation.settings import EvalSettings, adapt_settings, open_source, task_for
 from fnac.adaptation.single_stages import emit_images, run_expand, unsearched_super
 from fnac.config import Config, build, write_json
+from fnac.data.preprocessing import preprocessing_findings
 from fnac.findings import FINDINGS, read_findings, written
 from fnac.passes.graph import Graph
 from fnac.ranks import Ranks
@@ -92,7 +93,9 @@ class AdaptRun:
                 verify=self.verify,
                 count=self.settings.calibrate,
             )
-            graph.manifest["classes"] = list(self.source.classes)
+            task_for(self.settings, self.source, self.config, graph.manifest).describe(
+                graph.manifest
+            )
             if self.settings.task == "seg":  # other tasks cut, fill up, or stretch on purpose
                 self._warn_of_distortion(graph)
             write_json(self.path("ledger.json"), ledger)
@@ -195,6 +198,7 @@ class AdaptRun:
     def evaluate(self) -> AdaptResult:
         """Measure model.onnx in onnxruntime; write results.json and the pictures."""
         from fnac.passes.cost import profile
+        from fnac.passes.graph.contract import cost_size
         from fnac.stages.evaluate import evaluate_onnx
 
         settings = build(EvalSettings, self._section("eval"), "eval")
@@ -208,9 +212,9 @@ class AdaptRun:
             limit=settings.limit,
         )
         target = Graph.load(self.path("target.onnx"))
-        counted = profile(target)
         manifest = target.manifest
-        findings = read_findings(manifest)
+        counted = profile(target, cost_size(manifest))
+        findings = (*preprocessing_findings(manifest), *read_findings(manifest))
         key = found.metric.lower()
         results: dict[str, Any] = {
             "seed": {"madds": manifest["seed_madds"], "params": manifest["seed_params"]},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fnac.config import Config, build, read_yaml
+from fnac.data.preprocessing import Stated, parse_stated
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 
@@ -85,6 +86,8 @@ class EvalSettings:
     size        (H, W) of the images; default: the network's
     limit       use the first so many pictures only
     batch_size  pictures at once
+    mean        of the preprocessing, on pixels / 255, or imagenet, tf, caffe; default: the file's
+    std         of the preprocessing, on pixels / 255
     """
 
     section: ClassVar[str] = "eval"
@@ -93,8 +96,11 @@ class EvalSettings:
     size: tuple[int, int] | None = None
     limit: int | None = None
     batch_size: int = 1
+    mean: Stated | None = None
+    std: Stated | None = None
 
     def __post_init__(self) -> None:
+        parse_stated(self.mean, self.std)
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: wanted at least 1 picture")
         if self.batch_size < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from fnac.adaptation.settings import (
     task_of,
 )
 from fnac.config import Config, build, read_yaml
+from fnac.data.preprocessing import ASSUMED, state_preprocessing
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from fnac.stages.evaluate import EvalResult
     from fnac.stages.expand import ExpandSettings
     from fnac.tasks.base import Task
+
+log = logging.getLogger(__name__)
 
 
 def run_expand(
@@ -128,6 +132,8 @@ def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
     from fnac.stages.tune_settings import TuneSettings
 
     settings = build(TuneSettings, config.get("tune", {}), "tune")
+    if state_preprocessing(Graph.load(model).manifest, settings.mean, settings.std):
+        log.warning(ASSUMED)
 
     def train(run: _Training) -> Any:
         run.wait()
@@ -276,20 +282,24 @@ def emit_images(
 
 
 def run_eval(model: Path, config: Config) -> EvalResult:
-    """Measure the metric of ``model`` in onnxruntime."""
+    """Measure the metric of ``model`` in onnxruntime, fed as its file says."""
     from fnac.stages.evaluate import evaluate_onnx
 
     adapting = adapt_settings(config, task_of(model))
     settings = build(EvalSettings, config.get("eval", {}), "eval")
     source = open_source(adapting)
+    manifest = Graph.load(model).manifest
+    if state_preprocessing(manifest, settings.mean, settings.std):
+        log.warning(ASSUMED)
     return evaluate_onnx(
         model,
         source,
-        task_for(adapting, source, config, Graph.load(model).manifest),
+        task_for(adapting, source, config, manifest),
         settings.split,
         settings.size,
         batch_size=settings.batch_size,
         limit=settings.limit,
+        manifest=manifest,
     )
 
 

@@ -1,29 +1,107 @@
-"""What a network's manifest says about its pictures: size, mean, std, colour order."""
+"""Mean, std and colour order of images: as a network's manifest says, as a user states them."""
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
-logger = logging.getLogger(__name__)
+from fnac.errors import UsageError
+from fnac.findings import Finding
+from fnac.passes.graph.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, Triple, state_input
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-Triple = tuple[float, float, float]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Triple"]
+
+Stated = Triple | str
+"""Three numbers on pixels / 255, in text or as they are, or the name of a preset."""
+
+PRESETS: dict[str, tuple[Triple, Triple, str]] = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD, "RGB"),
+    "tf": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "RGB"),
+    "caffe": ((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255, 1 / 255, 1 / 255), "BGR"),
+}
+"""Name -> mean, std (on pixels / 255, in the order of the channels) and colour order."""
+EXAMPLE = "three numbers on pixels / 255, e.g. 0.485,0.456,0.406, or " + ", ".join(PRESETS)
+
+ASSUMED = (
+    "Preprocessing was assumed: the file does not state its mean and std, so ImageNet's were "
+    "taken (RGB, mean 0.485,0.456,0.406, std 0.229,0.224,0.225). If the network was trained with "
+    "others, accuracy is lost; state them with --mean and --std (imagenet, tf, caffe or numbers)."
+)
 
 
 def preprocessing(manifest: Mapping[str, Any]) -> tuple[Triple, Triple, str]:
     """Return mean, std (on pixels / 255) and colour order; ImageNet's where the file says none."""
-    stated = manifest.get("preprocessing")
-    if not stated:
-        logger.warning("no preprocessing in the file: ImageNet's mean and std are used")
-        return IMAGENET_MEAN, IMAGENET_STD, "RGB"
-    mean, std = tuple(stated["mean"]), tuple(stated["std"])
-    return mean, std, str(stated.get("color", "RGB"))
+    stated = Contract.read(manifest).input
+    mean, std = stated.on_unit_range()
+    return mean, std, stated.color
 
 
 def manifest_size(manifest: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the manifest's (H, W), or None."""
-    size = manifest.get("size")
-    return (int(size[0]), int(size[1])) if size else None
+    """Return the (H, W) that images are fed at, or None: the manifest's, or its ``sides``."""
+    stated = Contract.read(manifest).input
+    return stated.sides or stated.size
+
+
+def parse_stated(mean: Stated | None, std: Stated | None) -> tuple[Triple, Triple, str] | None:
+    """Return mean, std and colour order that a user stated; None: nothing was stated.
+
+    Raises UsageError for one without the other, for numbers that are not on pixels / 255.
+    """
+    if mean is None and std is None:
+        return None
+    named = {value for value in (mean, std) if isinstance(value, str) and value in PRESETS}
+    if named:
+        rest = {value for value in (mean, std) if value is not None} - named
+        if len(named) > 1 or rest:
+            raise UsageError(
+                f"--mean {_shown(mean)} --std {_shown(std)}: {sorted(named)[0]} brings mean, std "
+                "and colour order along; give it alone"
+            )
+        return PRESETS[named.pop()]
+    if mean is None or std is None:
+        raise UsageError("mean and std: one of them was given; both or neither are wanted")
+    means, stds = _triple(mean, "mean"), _triple(std, "std")
+    if max(map(abs, means)) > 2 or max(stds) > 2:
+        raise UsageError(
+            f"--mean {_shown(mean)} --std {_shown(std)}: these are on pixels of 0 to 255; "
+            "divide them by 255"
+        )
+    if min(stds) <= 0:
+        raise UsageError(f"--std {_shown(std)}: wanted numbers above 0")
+    return means, stds, "RGB"
+
+
+def state_preprocessing(manifest: dict[str, Any], mean: Stated | None, std: Stated | None) -> bool:
+    """Write what a user stated, or else what is assumed, into a manifest; say if it is assumed."""
+    stated = parse_stated(mean, std)
+    if stated is not None:
+        mean, std, color = stated
+        unit = (0.0, 1.0)
+        state_input(manifest, mean=mean, std=std, color=color, range=unit, pad=None, assumed=False)
+        return False
+    state_input(manifest)
+    return Contract.read(manifest).input.assumed
+
+
+def preprocessing_findings(manifest: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Return what a reader must know of a network's preprocessing: that it was assumed."""
+    assumed = Contract.read(manifest).input.assumed
+    return (Finding("assumed preprocessing", ASSUMED),) if assumed else ()
+
+
+def _triple(value: Stated, name: str) -> Triple:
+    try:
+        numbers = value.split(",") if isinstance(value, str) else value
+        first, second, third = (float(number) for number in numbers)
+    except ValueError:
+        raise UsageError(f"--{name} {value}: {EXAMPLE} was wanted") from None
+    if not all(map(math.isfinite, (first, second, third))):
+        raise UsageError(f"--{name} {value}: {EXAMPLE} was wanted")
+    return first, second, third
+
+
+def _shown(value: Stated | None) -> str:
+    if value is None or isinstance(value, str):
+        return value or "(none)"
+    return ",".join(f"{number:g}" for number in value)

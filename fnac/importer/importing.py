@@ -45,14 +45,14 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
                     "only tensors are supported"
                 )
             scope.values[value.name] = scope.placeholder(value.name)
-    points = find_points(model.graph, facts)
-    inside = {key for point in points for key in point.inside}
+    points = find_points(model.graph)
+    inside = {place for point in points for place in point.inside}
     by_sum = {point.output: point for point in points}
-    for node in model.graph.node:
+    for place, node in enumerate(model.graph.node):
         point = by_sum.get(node.output[0]) if node.output else None
         if point is not None:
             _insert(builder, point)
-        elif id(node) not in inside or node.op_type == "Constant":
+        elif place not in inside or node.op_type == "Constant":
             builder.convert(node)
     results = [
         builder.lower(builder.value(o.name, "the graph's outputs")) for o in model.graph.output

@@ -62,6 +62,7 @@ def evaluate_onnx(
     *,
     batch_size: int = 1,
     limit: int | None = None,
+    manifest: Manifest | None = None,
     device: str = "auto",
     threads: int = 0,
     workers: int = 1,
@@ -71,7 +72,8 @@ def evaluate_onnx(
     """Measure the file at ``path`` on a split of ``source`` in onnxruntime.
 
     size: evaluation size (H, W); default: the file's fixed input size, else its manifest's.
-    batch_size: used where the file's batch is symbolic. limit: only the first pictures.
+    batch_size: used where the file's batch is symbolic. limit: only the first pictures. manifest:
+    how the network is fed, where the file says otherwise.
     device: ``auto`` (CUDA where there is one), ``cuda`` or ``cpu``; threads: onnxruntime's
     intra-op threads, 0 = its choice. shown: a bar on a terminal's stderr, plain lines elsewhere
     where it takes long.
@@ -86,7 +88,7 @@ def evaluate_onnx(
         task,
         source.split(split),
         network.evaluation_size(size),
-        network.manifest,
+        network.manifest if manifest is None else manifest,
         batch_size=network.fixed_batch or batch_size,
         limit=limit,
         workers=workers,

@@ -10,9 +10,11 @@ import logging
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from fnac.data.preprocessing import ASSUMED, Stated, parse_stated, state_preprocessing
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
+from fnac.passes.graph.contract import forget_task
 from fnac.passes.heads.attach_head import HEAD
 from fnac.passes.heads.cut_classifier import CutClassifier
 from fnac.passes.heads.encoder import has_own_head
@@ -28,6 +30,7 @@ from fnac.stages.opening.task_head import (
     check_head,
     head_kind,
     keep_own_head,
+    state_answers,
 )
 from fnac.tasks.network_check import check_pictures
 
@@ -39,12 +42,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Images = Callable[[Graph], "np.ndarray"]
-Triple = tuple[float, float, float]
 
 DEFAULT_SIZE = (224, 224)
 OUTDATED = (  # what an earlier adaptation wrote about a network that is now a seed
-    *("search", "tune", "findings", "arch", "arch_layers", "layers", "postprocess", "ledger"),
-    *("fixed_madds", "fixed_params", "seed_madds", "seed_params"),
+    *("search", "tune", "findings", "arch", "arch_layers", "layers", "postprocess", "outputs"),
+    "ledger",
+    *("fixed_madds", "fixed_params", "seed_madds", "seed_params", "cost_size"),
 )
 
 
@@ -56,6 +59,9 @@ OF_HEAD = (
     "taps",
     "anchors",
     "output_stride",
+    "stride",
+    "outputs",
+    "limbs",
     "postprocess",
 )
 """What a manifest says of a head."""
@@ -73,7 +79,9 @@ class ExpandSettings:
     ``remap``         remapping strategy: fna, fna-live, net2net, bn-gamma, std, l1, dilate, random
     ``size``          input height and width in pixels; None: the seed's own
     ``output_stride`` of the backbone under a dense head: 8, 16 or 32; None: 16
-    ``mean``, ``std`` of the preprocessing, on pixels / 255, for a file that does not say
+    ``mean``          of the preprocessing, for a file that does not say: three numbers on pixels /
+                      255, or ``imagenet``, ``tf``, ``caffe``, which bring std and colour order
+    ``std``           of the preprocessing, on pixels / 255
     ``restore_batchnorm``  where it was folded, put BN back behind the layers that had one; ``all``:
                       behind all that can have one, for a plain network that does not show it
     ``random_seed``   of the head, the alphas and strategies that draw
@@ -88,8 +96,8 @@ class ExpandSettings:
     remap: str = "fna"
     size: tuple[int, int] | None = None
     output_stride: int | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
+    mean: Stated | None = None
+    std: Stated | None = None
     restore_batchnorm: bool | Literal["all"] = True
     random_seed: int = 0
 
@@ -100,8 +108,7 @@ class ExpandSettings:
         if self.size is not None and min(self.size) < 32:
             raise UsageError(f"--size {self.size[0]}x{self.size[1]}: wanted at least 32x32")
         check_head(self.task, self.head, self.classes, self.output_stride)
-        if (self.mean is None) != (self.std is None):
-            raise UsageError("mean and std: one of them was given; both or neither are wanted")
+        parse_stated(self.mean, self.std)
 
 
 def expand(
@@ -192,10 +199,12 @@ def prepare_seed(
         manager.run([Randomize(random_seed=settings.random_seed)], made)
     made.refresh_shapes()
     made.name_batch()
+    state_answers(made)
     cost = profile(made)
     made.manifest["role"] = "seed"
     made.manifest["seed_madds"] = cost.madds
     made.manifest["seed_params"] = cost.params
+    made.manifest["cost_size"] = list(made.image_size() or ()) or None
     return made
 
 
@@ -215,12 +224,16 @@ def _state(graph: Graph, settings: ExpandSettings) -> None:
     for output in graph.outputs:
         if settings.size is not None and output.shape is not None and len(output.shape) == 4:
             output.shape = [*output.shape[:2], None, None]
-    if settings.mean is not None and settings.std is not None:
-        graph.manifest["preprocessing"] = {
-            "mean": list(settings.mean),
-            "std": list(settings.std),
-            "color": "RGB",
-        }
+    if _of_colour(graph) and state_preprocessing(graph.manifest, settings.mean, settings.std):
+        logger.warning(ASSUMED)
+
+
+def _of_colour(graph: Graph) -> bool:
+    """Say whether the network's one input may be an image of three channels."""
+    if len(graph.inputs) != 1 or graph.inputs[0].shape is None:
+        return len(graph.inputs) == 1
+    shape = list(graph.inputs[0].shape)
+    return len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int))
 
 
 def _normalize(
@@ -272,6 +285,8 @@ def _forget_head(graph: Graph) -> None:
 def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
     """Give the backbone the task's head; a seed that has it already keeps it."""
     manifest = graph.manifest
+    if manifest.get("task") is None:
+        forget_task(manifest)  # of a head that went, or of a tuning for another task
     if manifest.get("task") is None and settings.head == OWN_HEAD:
         if settings.classes is None:
             raise UsageError("--head own: needs --classes N")

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
+from fnac.passes.graph.contract import state_input
 from fnac.passes.manager import PassManager
-from fnac.stages.opening.task_head import attach_head, head_kind
+from fnac.stages.opening.task_head import attach_head, head_kind, state_answers
 
 from .exporting.settings import ExportSettings
 
@@ -58,6 +59,7 @@ def export_seed(settings: ExportSettings) -> Graph:
         )
         graph.manifest.pop("ledger", None)  # an export is where a history begins
     graph.name_batch()
+    state_answers(graph)
     return graph
 
 
@@ -78,11 +80,11 @@ def _own_seed(settings: ExportSettings, kind: HeadKind | None) -> Graph:
         "role": "seed",
         "name": seed.name,
         "size": list(settings.size or seed.size),
-        "preprocessing": {"mean": list(seed.mean), "std": list(seed.std), "color": "RGB"},
         "num_classes": classes,
         "classes": class_names if keep_names else None,
         "seed": entry,
     }
+    state_input(graph.manifest, mean=seed.mean, std=seed.std, assumed=False)
     return graph
 
 

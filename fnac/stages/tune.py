@@ -21,6 +21,7 @@ from fnac.errors import UsageError
 from fnac.importer import ImportedModule, import_onnx
 from fnac.passes.graph import Graph
 from fnac.stages.evaluate import evaluate_module
+from fnac.stages.opening.as_trained import state_training
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.network_check import check_pictures
@@ -59,6 +60,7 @@ def tune(
     raises   UsageError for a super network or other classes, TrainingError when training fails
     """
     graph = Graph.load(model)
+    state_training(graph, task, settings.size, settings.mean, settings.std)
     module = _trainable(graph, task, model)
     run = TuneRun(graph, module, source, task, folder, for_batch(settings, settings.batch_size))
     run.open(resume=resume)

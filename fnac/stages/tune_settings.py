@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from fnac.data.preprocessing import Stated, parse_stated
 from fnac.errors import UsageError
 from fnac.training.settings import TrainingSettings
 
@@ -26,8 +27,14 @@ class TuneSettings(TrainingSettings):
     freeze_bn: bool = False
     """Train with the running statistics of BN and leave its parameters (after recalibration)."""
 
+    mean: Stated | None = None
+    """Of the preprocessing, on pixels / 255, or `imagenet`, `tf`, `caffe`; none: the file's."""
+    std: Stated | None = None
+    """Of the preprocessing, on pixels / 255; none: the file's, or that of the name in `mean`."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        parse_stated(self.mean, self.std)
         if self.epochs < 1 or (self.steps is not None and self.steps < 1):
             raise UsageError("epochs, steps: wanted at least 1")
         if self.eval_every < 1:

@@ -20,6 +20,7 @@ from fnac.data.batches import BatchSettings
 from fnac.data.loader import stack
 from fnac.data.source import Batch, Dataset, Sample, source_sample
 from fnac.data.transforms.pictures import Transform
+from fnac.passes.graph.contract import state_input, usual_resize
 
 from .panels import file_name, write_png
 
@@ -76,6 +77,16 @@ class Task(ABC):
     @abstractmethod
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError when the network was made for something else than this data set."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of what it tells apart, by id: classes, or joints."""
+
+    def describe(self, manifest: dict[str, Any]) -> None:
+        """Write how this task feeds a network, and the names, into the network's manifest."""
+        state_input(manifest, resize=usual_resize(self.name, manifest.get("head")))
+        manifest["classes"] = list(self.names)
 
     @abstractmethod
     def train_transform(self, batches: BatchSettings, manifest: Manifest) -> Transform:

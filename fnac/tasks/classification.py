@@ -52,6 +52,11 @@ class Classification(Task):
         """Count the classes."""
         return len(self.classes)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.classes
+
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError when the network was made for another number of classes."""
         check_count(manifest, self.name, self.classes)

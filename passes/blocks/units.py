@@ -102,6 +102,13 @@ def maker(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> Con
     return None
 
 
+def unit_behind(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> ConvUnit | None:
+    """Return the unit that alone reads ``tensor``, and convolves it."""
+    reader = sole_reader(graph, tensor)
+    unit = None if reader is None else units.get(id(reader))
+    return unit if unit is not None and unit.input is tensor else None
+
+
 def pointwise(unit: ConvUnit, *, strided: bool = False, padded: bool = False) -> bool:
     """Say whether a unit is a dense 1x1 convolution; of stride 1 and unpadded unless allowed."""
     look = Conv(unit.conv)

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
 from ..graph import Graph, Shape
+from ..graph.contract import BOX_LABELS, BOX_SCORES, BOXES, state_outputs
 from ..graph.node_maker import NodeMaker
 from .anchor_nodes import anchor_nodes
 from .anchors import LARGEST_LOG_SCALE, AnchorSpec, anchor_boxes
@@ -70,6 +71,9 @@ class AttachDetections(DetectorAnswers, Pass):
         graph.put_outputs(outputs)
         graph.insert(made.nodes, after=graph.nodes[-1])
         graph.manifest["postprocess"] = KIND
+        scores = {**BOX_SCORES, "score_floor": self.score}
+        names = [tensor.name for tensor in outputs]
+        state_outputs(graph.manifest, names, (BOXES, scores, BOX_LABELS))
         report.rewrote[outputs[0].inputs[0].name] = "boxes, scores, labels"
         return report
 

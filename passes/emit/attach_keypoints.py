@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
 from ..graph import Graph
+from ..graph.contract import JOINT_SCORES, KEYPOINTS, state_outputs
 from ..graph.node_maker import NodeMaker
 from .output_maps import find_maps
 
@@ -59,6 +60,8 @@ class AttachKeypoints(Pass):
         graph.put_outputs([*graph.outputs[:place], *outputs, *graph.outputs[place + 1 :]])
         graph.insert(make.nodes, after=graph.nodes[-1])
         graph.manifest["postprocess"] = KIND
+        meanings = (KEYPOINTS, JOINT_SCORES)
+        state_outputs(graph.manifest, [t.name for t in graph.outputs], meanings, place)
         report.rewrote[outputs[0].inputs[0].name] = "keypoints from heatmaps"
         return report
 

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
 from ..graph import Graph
+from ..graph.contract import LABELS, state_outputs
 from ..graph.node_maker import NodeMaker, resized_like
 from .output_maps import find_maps
 
@@ -79,5 +80,6 @@ class AttachPostprocess(Pass):
         graph.outputs[place] = labels
         graph.insert(make.nodes, after=graph.nodes[-1])
         graph.manifest["postprocess"] = self.kind
+        state_outputs(graph.manifest, [t.name for t in graph.outputs], (LABELS,), place)
         report.rewrote[make.nodes[-1].name] = "labels from logits"
         return report

@@ -53,8 +53,7 @@ class Clean(Pass):
             if ours != node.metadata:
                 node.metadata = ours
                 report.rewrote.setdefault(node.name, "exporter's notes dropped")
-        if graph.doc_string or graph.gs.doc_string:
-            graph.doc_string = graph.gs.doc_string = ""
+        if graph.drop_documentation():
             report.rewrote["graph"] = "exporter's notes dropped"
         return report
 

@@ -24,6 +24,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from ..errors import FileNotThereError, PassFailedError, UnsupportedGraphError
 from ..files import write_atomically, writing
+from .contract import PLAIN_KEYS, plain_entries
 from .copying import holds_graphs, twin_of
 from .inference import IR_VERSION, Inferred, infer, inferred_model, skeleton, stored_tensors
 from .inlining import inlined
@@ -106,6 +107,8 @@ class Graph:
         stored = graph.metadata.pop(MANIFEST_KEY, None)
         if stored is not None:
             graph.manifest = read_manifest(stored)
+            for key in PLAIN_KEYS:  # derived from the manifest, which may change
+                graph.metadata.pop(key, None)
         graph.toposort()
         return graph
 
@@ -120,6 +123,7 @@ class Graph:
             _write_properties(proto.metadata_props, node.metadata)
         properties = dict(self.metadata)
         if self.manifest:
+            properties |= plain_entries(self.manifest)
             manifest = {"version": MANIFEST_VERSION, **self.manifest}
             properties[MANIFEST_KEY] = json.dumps(manifest, separators=(",", ":"))
         del model.metadata_props[:]
@@ -242,6 +246,12 @@ class Graph:
             for index, tensor in enumerate(node.inputs):
                 if tensor is old:
                     node.inputs[index] = new
+
+    def drop_documentation(self) -> bool:
+        """Forget what the exporter wrote about the network; say whether there was anything."""
+        had = bool(self.doc_string or self.gs.doc_string)
+        self.doc_string = self.gs.doc_string = ""
+        return had
 
     def become(self, other: Graph) -> None:
         """Hold the nodes, tensors and operator set of ``other``, which is used up.

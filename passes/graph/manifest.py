@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import UnsupportedGraphError
+from .contract import LAYOUTS, RESIZES
 
 MANIFEST_KEY = "fnac"
 MANIFEST_VERSION = 1
@@ -74,8 +75,25 @@ def _finding(value: Any) -> bool:
 
 
 def _preprocessing(value: Any) -> bool:
-    triples = _list_of(_number, 3)
-    return _object(value) and all(triples(value[k]) for k in ("mean", "std") if k in value)
+    if not _object(value):
+        return False
+    triple, pair = _list_of(_number, 3), _list_of(_number, 2)
+    checks: dict[str, Check] = {
+        **dict.fromkeys(("mean", "std", "pad"), triple),
+        **dict.fromkeys(("range", "sides"), pair),
+        "color": lambda found: found in ("RGB", "BGR"),
+        "layout": lambda found: found in LAYOUTS,
+        "resize": lambda found: found in RESIZES,
+        "window": _number,
+        "assumed": lambda found: isinstance(found, bool),
+    }
+    return ("mean" in value) == ("std" in value) and all(
+        check(value[key]) for key, check in checks.items() if key in value
+    )
+
+
+def _output(value: Any) -> bool:
+    return _object(value) and _text(value.get("name"))
 
 
 # key -> what its value must be, in words, and the question whether it is; other keys are free
@@ -86,6 +104,7 @@ FORM: dict[str, tuple[str, Check]] = {
     "remap": ("a text", _text),
     "postprocess": ("a text", _text),
     "size": ("two positive numbers of pixels or null", _or_null(_list_of(_positive, 2))),
+    "cost_size": ("two positive numbers of pixels or null", _or_null(_list_of(_positive, 2))),
     "num_classes": ("a count or null", _or_null(_count)),
     "output_stride": ("a count or null", _or_null(_count)),
     "classes": ("a list of texts or null", _or_null(_list_of(_text))),
@@ -96,7 +115,10 @@ FORM: dict[str, tuple[str, Check]] = {
     "findings": ("a list of findings, each with kind and text", _list_of(_finding)),
     "tune": ("an object", _object),
     "layers": ("a list of layers, each with name, candidates and seed_choice", _list_of(_layer)),
-    "preprocessing": ("an object with mean and std, three numbers each", _preprocessing),
+    "preprocessing": ("an object with mean and std, three numbers each, ...", _preprocessing),
+    "outputs": ("a list of objects, each with a name", _list_of(_output)),
+    "limbs": ("a list of pairs of joints", _list_of(_list_of(_count, 2))),
+    "stride": ("a count or null", _or_null(_count)),
     **dict.fromkeys(
         ("fixed_madds", "fixed_params", "seed_madds", "seed_params"), ("a count", _count)
     ),

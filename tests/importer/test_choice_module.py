@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from fnac.importer import ImportedModule, import_onnx, write_back
+from fnac.importer.choice_points import find_points
+from fnac.passes.graph import Graph
+from fnac.passes.super_network.choice_points import find_choice_points
+from fnac.passes.super_network.mix import Mix
+from tests.support.graphs import applied
 from tests.support.importing import assert_close, assert_imports, model, run_ort, run_torch
+from tests.support.mbconv_networks import mbconv_network
+from tests.support.resnet_networks import resnet_network
+from tests.support.super_networks import tiny_super
 
 SHAPE = (2, 3, 6, 6)
 TEXT = (
@@ -168,13 +178,38 @@ def test_a_mixture_read_from_inside_is_imported_as_plain_nodes() -> None:
     assert [p.name for p in module.choice_points] == ["two"]
 
 
-def test_found_where_the_compiler_finds_them() -> None:
-    from fnac.passes.graph import Graph
-    from fnac.passes.super_network.choice_points import find_choice_points
+SUPER_NETWORKS: dict[str, Callable[[], Graph]] = {
+    "this file's": lambda: Graph.from_model(super_network()),
+    "tiny": tiny_super,
+    "mbconv": lambda: mixed(mbconv_network(), depths=(3, 2)),
+    "mbconv, opset 12": lambda: mixed(mbconv_network(opset=12), depths=(3, 2)),
+    "mbconv, e1 blocks": lambda: mixed(mbconv_network(plain_tail=True), depths=(3, 3)),
+    "mbconv, hard-swish": lambda: mixed(mbconv_network(act="hswish")),
+    "basic": lambda: mixed(resnet_network(), depths=(3, 3)),
+    "bottleneck": lambda: mixed(resnet_network(kind="bottleneck", squeeze="inside")),
+    "pooled shortcut": lambda: mixed(resnet_network(pooled_shortcut=True, squeeze="last")),
+}
 
-    made = super_network()
+
+def mixed(seed: Graph, **how: Any) -> Graph:
+    after, _ = applied(Mix(**how), seed)
+    return after
+
+
+@pytest.mark.parametrize("network", SUPER_NETWORKS.values(), ids=SUPER_NETWORKS)
+def test_found_where_the_compiler_finds_them(network: Callable[[], Graph]) -> None:
+    made = network().to_model()
     points = find_choice_points(Graph.from_model(made))
-    ours = import_onnx(made).choice_points
-    assert [p.alpha.name for p in points] == [f"{o.name}.alpha" for o in ours]
-    skips = [[not region for region in p.regions] for p in points]
-    assert skips == [[isinstance(m, nn.Identity) for m in o.paths] for o in ours]
+    ours = find_points(made.graph)
+    assert points
+    assert [(p.alpha.name, p.entry.name, p.output.name) for p in points] == [
+        (o.alpha, o.entry, o.output) for o in ours
+    ]
+    assert [[t.name for t in p.outputs] for p in points] == [list(o.outputs) for o in ours]
+    assert [[[n.name for n in region] for region in p.regions] for p in points] == [
+        [[n.name for n in region] for region in o.regions] for o in ours
+    ]
+    paths = [point.paths for point in import_onnx(made).choice_points]
+    assert [[not region for region in p.regions] for p in points] == [
+        [isinstance(path, nn.Identity) for path in one] for one in paths
+    ]

@@ -14,6 +14,7 @@ from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.inspection.explain import explain
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
+from fnac.passes.graph.contract import RAW
 from fnac.passes.manager import PassManager
 from fnac.passes.running.run import random_feed, run
 from fnac.passes.super_network.choice_points import set_alphas
@@ -194,7 +195,17 @@ def test_the_manifest() -> None:
         "output_stride": 8,
         "remap": "fna",
     }
-    assert made["preprocessing"] == {"mean": [0.5] * 3, "std": [0.5] * 3, "color": "RGB"}
+    assert made["preprocessing"] == {
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "color": "RGB",
+        "range": [0.0, 1.0],
+        "layout": "NCHW",
+        "resize": "stretch",
+        "assumed": False,
+    }
+    assert made["outputs"] == [{"name": "logits", **RAW["seg"][0]}]
+    assert made["stride"] == 8
     assert made["size"] == [32, 32]
     assert made["classes"] is None
 

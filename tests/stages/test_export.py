@@ -39,6 +39,10 @@ def test_the_manifest_of_a_seed_with_its_head(tmp_path: Path) -> None:
             "mean": [0.485, 0.456, 0.406],
             "std": [0.229, 0.224, 0.225],
             "color": "RGB",
+            "range": [0.0, 1.0],
+            "layout": "NCHW",
+            "resize": "stretch",
+            "assumed": False,
         },
         "num_classes": 19,
         "classes": None,
@@ -47,6 +51,14 @@ def test_the_manifest_of_a_seed_with_its_head(tmp_path: Path) -> None:
         "head": "deeplabv3",
         "taps": [{"name": "features", "stride": 16, "channels": 320}],
         "output_stride": 16,
+        "stride": 16,
+        "outputs": [
+            {
+                "name": "logits",
+                "meaning": "a score of each class in each cell",
+                "unit": "logit",
+            }
+        ],
     }
     parts = {node.metadata.get("fnac.part") for node in graph.nodes if node.name[:5] == "head."}
     assert parts == {"head"}

@@ -66,6 +66,7 @@ def test_it_learns_and_keeps_the_graph(tmp_path: Path) -> None:
     assert [c.name for c in before.constants()] == [c.name for c in after.constants()]
     done = after.manifest.pop("tune")
     assert (done["steps"], done["val"]) == (40, result.val)
+    TASK.describe(before.manifest)
     assert before.manifest == after.manifest
     with (tmp_path / "tune" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from fnac.errors import DataError
+from fnac.passes.graph.contract import PERSON_WINDOW
 
 from ..files import read_image, verify_image
 from .joints import JointSet
 from .listed import Listed, ListedSource, Seen
 
-PADDING = 1.25
+PADDING = PERSON_WINDOW
 """The window that is cut out, in sizes of the person's box (SimpleBaseline)."""
 
 TODO = "correct it, or leave it out with --skip-bad"

@@ -13,6 +13,7 @@ from fnac.errors import UsageError
 from fnac.passes.base import Report
 from fnac.passes.errors import OutputsDifferError
 from fnac.passes.graph import Graph
+from fnac.passes.graph.contract import state_input
 from fnac.passes.manager import PassManager
 from fnac.passes.normalize.drop_zero_bias import DropZeroBias
 from fnac.passes.registry import parse_pipeline
@@ -53,11 +54,12 @@ def export_library_seed(source: str, name: str, settings: ExportSettings) -> Gra
         "role": "seed",
         "name": settings.seed,
         "size": list(size),
-        "preprocessing": {"mean": list(network.mean), "std": list(network.std), "color": "RGB"},
         "num_classes": int(known[1]) if known and isinstance(known[1], int) else None,
         "classes": None,
         "seed": _entry(weights, network),
     }
+    mean, std = ((float(a), float(b), float(c)) for a, b, c in (network.mean, network.std))
+    state_input(graph.manifest, mean=mean, std=std, assumed=False)
     return graph
 
 

@@ -35,6 +35,7 @@ def take_pictures(graph: Graph, manager: PassManager) -> None:
         _take_floats(graph, manager)
         if channels_last(graph):  # its Casts stood in front of the Transpose
             manager.run([MakeChannelsFirst()], graph)
+    graph.manifest.get("preprocessing", {}).pop("layout", None)  # it is the usual one now
     if not_float32(graph):
         manager.run([ConvertFloat32()], graph)
 

@@ -10,6 +10,14 @@ from fnac.models.errors import ModelError
 from fnac.models.heads.kinds import HeadKind, find_head
 from fnac.passes.blocks.tensor_strides import tensor_strides
 from fnac.passes.graph import Graph
+from fnac.passes.graph.contract import (
+    PERSON_WINDOW,
+    RAW,
+    Contract,
+    state_input,
+    state_outputs,
+    usual_resize,
+)
 from fnac.passes.heads.attach_head import AttachHead
 from fnac.passes.heads.cut_classifier import CutClassifier
 from fnac.passes.heads.replace_classes import ReplaceClasses
@@ -136,6 +144,17 @@ def keep_own_head(
     graph.manifest |= {"task": task, "head": OWN_HEAD, "num_classes": classes, "classes": None}
 
 
+def state_answers(graph: Graph) -> None:
+    """Write down how images come to a network of this task, and what its outputs mean."""
+    manifest = graph.manifest
+    task = manifest.get("task")
+    if task is not None:
+        resize = Contract.read(manifest).input.resize or usual_resize(task, manifest.get("head"))
+        state_input(manifest, resize=resize, window=PERSON_WINDOW if task == "pose" else None)
+    if not manifest.get("outputs"):
+        state_outputs(manifest, [tensor.name for tensor in graph.outputs], RAW.get(task or "", ()))
+
+
 def _taps(graph: Graph, kind: HeadKind) -> list[dict[str, Any]]:
     """Describe the outputs of a backbone, which are the head's taps."""
     strides = tensor_strides(graph)
@@ -164,6 +183,7 @@ def _describe(
     manifest = graph.manifest
     manifest |= {"task": kind.task, "head": kind.name, "num_classes": classes, "classes": None}
     manifest["taps"] = taps
+    manifest["stride"] = max(int(tap["stride"]) for tap in taps)
     if kind.dense:
         manifest["output_stride"] = stride
     height, width = manifest["size"]

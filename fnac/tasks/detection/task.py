@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
 
 import torch
 from PIL import Image
@@ -23,6 +23,7 @@ from fnac.data.transforms.boxes import (
 )
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 from fnac.passes.emit.anchors import AnchorSpec, anchor_boxes
+from fnac.passes.graph.contract import Contract, state_input
 
 from ..base import Manifest, Outputs, Size, Task
 from ..network_check import check_count
@@ -41,7 +42,14 @@ def open_task(
     """Return the task on the classes of ``source`` for the network of ``manifest``."""
     stored = manifest.get("anchors")
     spec = AnchorSpec.read(stored) if stored is not None else None
-    return Detection(tuple(source.classes), settings, spec)
+    return Detection(tuple(source.classes), _as_trained(settings, manifest), spec)
+
+
+def _as_trained(settings: DetectionSettings, manifest: Mapping[str, Any]) -> DetectionSettings:
+    """Let images come to the network as it was trained, unless the settings say otherwise."""
+    stated = Contract.read(manifest).input.resize
+    mode: Resize | None = next((mode for mode in get_args(Resize) if mode == stated), None)
+    return settings if settings.resize else replace(settings, resize=mode)
 
 
 @dataclass(frozen=True)
@@ -58,9 +66,19 @@ class Detection(Task):
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.classes
+
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError when the network was made for another number of classes."""
         check_count(manifest, self.name, self.classes)
+
+    def describe(self, manifest: dict[str, Any]) -> None:
+        """Write classes and resize mode into a network's manifest."""
+        super().describe(manifest)
+        state_input(manifest, resize=self.fit((1, 1), manifest).mode)
 
     # ------------------------------------------------------------------ samples
 

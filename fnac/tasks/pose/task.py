@@ -26,6 +26,7 @@ from fnac.data.transforms.persons import (
     window_matrix,
 )
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
+from fnac.passes.graph.contract import PERSON_WINDOW, state_input
 
 from ..base import Manifest, Outputs, Scores, Size, Task
 from ..network_check import check_count
@@ -64,6 +65,17 @@ class Pose(Task):
     def count(self) -> int:
         """K, the number of joints."""
         return len(self.joints.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The joints."""
+        return self.joints.names
+
+    def describe(self, manifest: dict[str, Any]) -> None:
+        """Write joints, limbs and the window of a person into a network's manifest."""
+        super().describe(manifest)
+        state_input(manifest, window=PERSON_WINDOW)
+        manifest["limbs"] = [list(pair) for pair in self.joints.limbs]
 
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError when the network was made for another number of joints."""

@@ -10,7 +10,7 @@ from ...graph import Graph
 from ...graph.convolution import Conv
 from ...graph.operators import ACTIVATIONS
 from ...graph.surgery import sole_reader
-from ..units import ConvUnit, maker, pointwise, why_not_stored
+from ..units import ConvUnit, maker, pointwise, unit_behind, why_not_stored
 from ..windows import why_window_fixed
 from .residual import ROLES, SHORTCUT, ResidualBlock
 from .squeeze_excitation import SqueezeExcitation, match_squeeze_excitation
@@ -42,7 +42,7 @@ def match_residual(
     if max(Conv(node).window) == 1 or Conv(node).is_depthwise:
         return None
     gated = match_squeeze_excitation(graph, units, heart.output)
-    behind = _next(graph, units, heart.output if gated is None else gated.output)
+    behind = unit_behind(graph, units, heart.output if gated is None else gated.output)
     if not heart.act or behind is None or behind.act:
         return None
     before = maker(graph, units, node.inputs[0])
@@ -146,12 +146,6 @@ def _shortcut(
 
 def _read_twice(graph: Graph, tensor: gs.Tensor) -> bool:
     return len(graph.consumers(tensor)) != 1 or graph.is_output(tensor)
-
-
-def _next(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> ConvUnit | None:
-    reader = sole_reader(graph, tensor)
-    found = None if reader is None else units.get(id(reader))
-    return found if found is not None and found.input is tensor else None
 
 
 def _stored(node: gs.Node) -> bool:

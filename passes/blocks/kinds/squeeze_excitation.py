@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 from ...graph import Graph
 from ...graph.operators import ACTIVATIONS
 from ...graph.surgery import averages_image, sole_reader
-from ..units import ConvUnit, find_activation, pointwise
+from ..units import ConvUnit, find_activation, pointwise, unit_behind
 
 ELEMENTWISE = (
     *ACTIVATIONS,
@@ -48,8 +48,8 @@ def match_squeeze_excitation(
     products = [node for node in readers if node.op == "Mul"]
     if len(readers) != 2 or len(pools) != 1 or len(products) != 1 or graph.is_output(tensor):
         return None
-    squeeze = _next_unit(graph, units, pools[0].outputs[0])
-    excite = None if squeeze is None else _next_unit(graph, units, squeeze.output)
+    squeeze = unit_behind(graph, units, pools[0].outputs[0])
+    excite = None if squeeze is None else unit_behind(graph, units, squeeze.output)
     if squeeze is None or excite is None or not (pointwise(squeeze) and pointwise(excite)):
         return None
     path = []
@@ -71,12 +71,6 @@ def _pools(node: gs.Node) -> bool:
     if node.op == "GlobalAveragePool":
         return True
     return averages_image(node) and bool(node.attrs.get("keepdims", 1))
-
-
-def _next_unit(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> ConvUnit | None:
-    reader = sole_reader(graph, tensor)
-    unit = None if reader is None else units.get(id(reader))
-    return unit if unit is not None and unit.input is tensor else None
 
 
 def _alone(node: gs.Node, tensor: gs.Tensor) -> bool:

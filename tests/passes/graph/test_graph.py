@@ -93,6 +93,37 @@ def test_shapes_follow_the_size_and_the_batch() -> None:
     assert g.image_size() == (8, 8)
 
 
+def test_types_are_inferred_beside_the_shapes() -> None:
+    inferred = graph(
+        """(float[1,2] x) => (int64[2] y) <float[2] w> { h = Mul(x, w) y = Shape(h) }"""
+    ).infer()
+    types = onnx.TensorProto
+    assert inferred.types == {
+        "x": types.FLOAT,
+        "w": types.FLOAT,
+        "h": types.FLOAT,
+        "y": types.INT64,
+    }
+    assert inferred.shapes == {"x": (1, 2), "w": (2,), "h": (1, 2), "y": (2,)}
+
+
+def test_becoming_another_graph_keeps_what_is_said_about_it() -> None:
+    g, other = graph(TWO_CONVS), graph("(float[1] x) => (float[1] y) { y = Relu(x) }")
+    g.manifest["task"] = "seg"
+    assert g.new_name("h") == "h.2"
+    g.become(other)
+    assert text(g) == "y = Relu(x)"
+    assert g.manifest == {"task": "seg"}
+    assert g.new_name("h") == "h"
+
+
+def test_readers_read_another_tensor_and_the_output_stays() -> None:
+    g = graph("(float[1] x) => (float[1] y, float[1] z) { y = Relu(x) z = Neg(y) }")
+    g.reread(g.outputs[0], g.inputs[0])
+    assert text(g) == "y = Relu(x)\nz = Neg(x)"
+    assert [t.name for t in g.outputs] == ["y", "z"]
+
+
 def test_replacing_an_output_keeps_its_name() -> None:
     g = graph(TWO_CONVS)
     g.replace_uses(g.nodes[2].outputs[0], g.nodes[1].outputs[0])

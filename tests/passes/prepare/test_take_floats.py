@@ -4,6 +4,7 @@ import pytest
 
 from fnac.errors import UnsupportedGraphError
 from fnac.passes.graph import Graph
+from fnac.passes.graph.contract import Contract
 from fnac.passes.prepare.take_floats import TakeFloats, integer_pictures
 from fnac.stages.expand import ExpandSettings, expand
 from tests.stages.test_expand import quiet
@@ -61,9 +62,9 @@ def of_pixels(order: str) -> Graph:
 def test_such_a_seed_expands_and_is_given_pixels_as_they_are(order: str) -> None:
     made = expand(of_pixels(order), ExpandSettings(), manager=quiet())
     assert (str(made.inputs[0].dtype), made.inputs[0].shape[1:]) == ("float32", [3, 32, 32])
-    assert made.manifest["preprocessing"] == {
-        "mean": [0.0] * 3, "std": [1 / 255] * 3, "color": "RGB",
-    }  # fmt: skip
+    stated = Contract.read(made.manifest).input
+    assert (stated.mean, stated.std, stated.color) == ((0.0,) * 3, (1 / 255,) * 3, "RGB")
+    assert (stated.layout, stated.assumed) == ("NCHW", False)
     told = ExpandSettings(mean=(0.5,) * 3, std=(0.25,) * 3)
     assert expand(of_pixels(order), told, manager=quiet()).manifest["preprocessing"]["mean"] == [
         0.5, 0.5, 0.5,

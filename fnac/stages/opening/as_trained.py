@@ -1,0 +1,48 @@
+"""What a network is about to be trained with is written into it: what was trained is emitted."""
+
+from __future__ import annotations
+
+from fnac.data.preprocessing import Stated, state_preprocessing
+from fnac.passes.graph import Graph
+from fnac.passes.graph.contract import Contract, state_input
+from fnac.tasks.base import Size, Task
+
+
+def state_training(
+    graph: Graph,
+    task: Task,
+    size: Size | None = None,
+    mean: Stated | None = None,
+    std: Stated | None = None,
+) -> None:
+    """Write size, preprocessing, how images come to the size, and names into ``graph``, in place.
+
+    size  (H, W) that whole images are trained at; None: the network's own
+    mean, std  as a user states them; None: as the file says, or assumed
+    """
+    state_preprocessing(graph.manifest, mean, std)
+    task.describe(graph.manifest)
+    if size is None:
+        return
+    if Contract.read(graph.manifest).input.resize == "sides":  # images differ in size anyhow
+        state_input(graph.manifest, sides=size)
+        return
+    state_input(graph.manifest, size=size)
+    set_image_size(graph, size)
+
+
+def set_image_size(graph: Graph, size: Size) -> None:
+    """Let the image input, where its height and width are numbers, be of ``size`` (H, W)."""
+    images = [t for t in graph.inputs if t.shape is not None and len(t.shape) == 4]
+    fixed = [t for t in images if all(isinstance(side, int) for side in t.shape[2:])]
+    if all(tuple(t.shape[2:]) == size for t in fixed):
+        return
+    for tensor in fixed:
+        tensor.shape = [*tensor.shape[:2], *size]
+    for output in graph.outputs:
+        if output.shape is not None and len(output.shape) > 2:  # maps, rows of anchors
+            batch, *rest = output.shape
+            known = rest[:1] if len(rest) == 3 else [None]
+            output.shape = [batch, *known, *[None] * (len(rest) - len(known))]
+    graph.refresh_shapes()
+    graph.name_batch()
