@@ -191,7 +191,7 @@ class AdaptRun:
             self.path("target.onnx"), settings, self.source, self.task("target.onnx")
         )
         part = self.path("model.part.onnx")
-        found = emit(self.path("target.onnx"), part, settings, images=images)
+        found = emit(self.path("target.onnx"), part, settings, images=images, named="model.onnx")
         self._add_to_ledger([{**entry, "stage": "emit"} for entry in found.ledger])
         os.replace(part, self.path("model.onnx"))
 

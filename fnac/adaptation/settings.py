@@ -88,6 +88,8 @@ class EvalSettings:
     batch_size  pictures at once
     mean        of the preprocessing, on pixels / 255, or imagenet, tf, caffe; default: the file's
     std         of the preprocessing, on pixels / 255
+    classes_map  YAML file that says which class of the data set is which of the network, or
+                 by-name; for a network that was made for another data set
     """
 
     section: ClassVar[str] = "eval"
@@ -98,6 +100,7 @@ class EvalSettings:
     batch_size: int = 1
     mean: Stated | None = None
     std: Stated | None = None
+    classes_map: str | None = None
 
     def __post_init__(self) -> None:
         parse_stated(self.mean, self.std)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from fnac.config import Config, build, read_yaml
 from fnac.data.preprocessing import ASSUMED, state_preprocessing
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
+from fnac.passes.graph.contract import Contract
 from fnac.passes.manager import PassManager
 from fnac.ranks import Ranks, is_first_rank
 
@@ -249,7 +250,7 @@ def unsearched_super(folder: Path) -> Path:
 
 
 def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
-    """Emit ``model`` to ``out``; profile.json and profile.csv go beside it."""
+    """Emit ``model`` to ``out``; its profile goes beside it."""
     from fnac.stages.emit import EmitSettings, emit
 
     settings = build(EmitSettings, config.get("emit", {}), "emit")
@@ -287,10 +288,13 @@ def run_eval(model: Path, config: Config) -> EvalResult:
 
     adapting = adapt_settings(config, task_of(model))
     settings = build(EvalSettings, config.get("eval", {}), "eval")
-    source = open_source(adapting)
     manifest = Graph.load(model).manifest
+    source = in_classes_of(model, manifest, open_source(adapting), adapting.task, settings)
     if state_preprocessing(manifest, settings.mean, settings.std):
         log.warning(ASSUMED)
+    said, stated = config.get("task", {}).get("resize"), Contract.read(manifest).input.resize
+    if said is not None and stated not in (None, said):
+        log.warning("task.resize %s is followed; the file says %s", said, stated)
     return evaluate_onnx(
         model,
         source,
@@ -301,6 +305,39 @@ def run_eval(model: Path, config: Config) -> EvalResult:
         limit=settings.limit,
         manifest=manifest,
     )
+
+
+def in_classes_of(
+    model: Path,
+    manifest: Mapping[str, Any],
+    source: DataSource,
+    task: str,
+    settings: EvalSettings,
+) -> DataSource:
+    """Return the data set in the classes of the network, as far as both say what these are.
+
+    Raises UsageError where they have other names, and no map says which is which.
+    """
+    from fnac.data.mapped import MappedSource, read_class_map, same_names
+
+    names = manifest.get("classes") if manifest.get("task") == task else None
+    if settings.classes_map is not None:
+        if names is None:
+            raise UsageError(f"--classes-map: {model} does not say what its classes are called")
+        table = read_class_map(settings.classes_map, source.classes, names)
+        left = [name for name, new in zip(source.classes, table, strict=True) if new is None]
+        if left:
+            log.warning("not measured, for the network has no such class: %s", ", ".join(left))
+        return MappedSource(source, list(names), table, task)
+    if names is not None and not same_names(names, source.classes):
+        raise UsageError(
+            f"{model} was made for other classes than those of {source.name}:\n"
+            f"  the file ({len(names)}): {', '.join(names)}\n"
+            f"  the data set ({len(source.classes)}): {', '.join(source.classes)}\n"
+            "take the data set that it was made for, or say which is which with --classes-map FILE "
+            "(YAML, name in the data set: name in the file)"
+        )
+    return source
 
 
 def _image_size(graph: Graph) -> tuple[int, int]:

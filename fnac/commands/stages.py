@@ -360,7 +360,7 @@ def emit(
 ) -> None:
     """Make MODEL ready for onnxruntime: fold BN, clean, arg-max inside, MAdds on every node.
 
-    Writes the file, and profile.json and profile.csv beside it.
+    Writes the file, and its profile (JSON, CSV) beside it.
     """
     from fnac.adaptation.single_stages import run_emit
     from fnac.config import gather

@@ -2,8 +2,10 @@
 
 Dropout goes, BN is folded, what only training or the exporter needed goes, answers come out (labels
 for segmentation, boxes for detection, keypoints for pose), and every node carries its MAdds.
-``profile.json`` and ``profile.csv`` lie beside the file and describe it; the ``paper`` figures in
-them are counted before BN is folded, since folding adds the biases that this convention counts.
+A profile lies beside the file and describes it: ``profile.json`` and ``profile.csv`` beside
+``model.onnx``, ``NAME.profile.json`` and ``NAME.profile.csv`` beside ``NAME.onnx``. The ``paper``
+figures in it are counted before BN is folded, since folding adds the biases that this convention
+counts.
 """
 
 from __future__ import annotations
@@ -124,11 +126,13 @@ def emit(
     *,
     images: np.ndarray | None = None,
     dump: Path | None = None,
+    named: str | None = None,
 ) -> EmitResult:
-    """Emit ``model`` as ``out``, with ``profile.json`` and ``profile.csv`` beside it.
+    """Emit ``model`` as ``out``, with its profile beside it.
 
     images  (N, C, H, W) float32, preprocessed: what int8 is calibrated on
     dump    folder that gets the graph after each pass
+    named   the name that the file will have in the end; what lies beside is named after it
 
     Raises UsageError for int8 without pictures, and what the passes raise.
     """
@@ -161,7 +165,7 @@ def emit(
         paper={"madds": before.madds, "params": before.params},
         ledger=[entry.as_json() for entry in manager.ledger],
     )
-    write_profile(result)
+    write_profile(result, out.with_name(named or out.name))
     return result
 
 
@@ -172,10 +176,19 @@ def _check_it_runs(graph: Graph, where: Path) -> None:
         raise UnsupportedGraphError(f"{where}: {error}") from error
 
 
-def write_profile(result: EmitResult) -> None:
-    """Write ``profile.json`` and ``profile.csv`` beside the emitted file."""
+def beside(model: Path, name: str) -> Path:
+    """Return where the file ``name`` that describes ``model`` lies.
+
+    ``model.onnx``, which a run ends with, has it under its plain name; others add their own, so
+    that none is overwritten by another's.
+    """
+    return model.with_name(name if model.name == "model.onnx" else f"{model.stem}.{name}")
+
+
+def write_profile(result: EmitResult, model: Path) -> None:
+    """Write the profile of the emitted file, which will be called ``model``."""
     text = json.dumps(result.as_json(), indent=1) + "\n"
-    write_atomically(result.path.with_name("profile.json"), text.encode())
+    write_atomically(beside(model, "profile.json"), text.encode())
     table = io.StringIO()
     columns = ["name", "op", "part", "madds", "params", "output_shape", "activation_bytes"]
     writer = csv.DictWriter(table, columns, lineterminator="\n")
@@ -184,4 +197,4 @@ def write_profile(result: EmitResult) -> None:
         row = dataclasses.asdict(node)
         row["output_shape"] = "x".join(str(side) for side in node.output_shape)
         writer.writerow(row)
-    write_atomically(result.path.with_name("profile.csv"), table.getvalue().encode())
+    write_atomically(beside(model, "profile.csv"), table.getvalue().encode())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fnac.adaptation.single_stages import run_eval
+from fnac.data import open_data
 from fnac.data.preprocessing import (
     ASSUMED,
     parse_stated,
@@ -28,7 +29,7 @@ from fnac.tasks.detection.task import Detection
 from fnac.tasks.pose.task import Pose
 from fnac.tasks.segmentation import Segmentation
 from fnac.tasks.settings import DetectionSettings
-from tests.stages.test_evaluate import write_model
+from tests.stages.test_evaluate import MANIFEST, write_model
 from tests.stages.test_tune_stage import BASE, target
 from tests.support.graphs import graph
 from tests.support.super_networks import CLASSES, SquaresSource
@@ -174,3 +175,21 @@ def test_eval_says_once_that_preprocessing_is_assumed_and_takes_what_is_stated(
     asked["eval"] |= {"mean": (0.5, 0.5, 0.1), "std": (0.1, 0.9, 0.3)}
     assert run_eval(model, asked).per_class != guessed.per_class
     assert caplog.records == []
+
+
+def test_eval_refuses_data_of_other_classes_and_takes_a_map(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = list(open_data("scenes:train=1,val=2,size=48").classes)
+    others = [*own[1:], "horse"]
+    manifest = {**MANIFEST, "task": "seg", "num_classes": 8, "classes": others}
+    model = write_model(tmp_path / "m.onnx", manifest=manifest)
+    asked: dict[str, dict[str, object]] = {"adapt": {"data": "scenes:train=1,val=2,size=48"}}
+    with pytest.raises(UsageError, match=r"(?s)other classes.*the file \(8\): .*horse.*the data"):
+        run_eval(model, asked)
+    found = run_eval(model, {**asked, "eval": {"classes_map": "by-name"}})
+    assert list(found.per_class) == others
+    assert found.per_class["horse"] is None or found.per_class["horse"] == 0
+    assert f"not measured, for the network has no such class: {own[0]}" in caplog.text
+    right = write_model(tmp_path / "n.onnx", manifest={**manifest, "classes": own})
+    assert list(run_eval(right, asked).per_class) == own

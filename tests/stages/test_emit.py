@@ -196,3 +196,17 @@ def test_a_network_of_another_task_keeps_its_outputs(tmp_path: Path) -> None:
     path = g.save(tmp_path / "seed.onnx")
     result = emit(path, tmp_path / "model.onnx", EmitSettings())
     assert [t.name for t in Graph.load(result.path).outputs] == ["logits"]
+
+
+def test_another_files_profile_is_not_overwritten(target: Path, tmp_path: Path) -> None:
+    emit(target, tmp_path / "model.onnx", EmitSettings())
+    kept = (tmp_path / "profile.json").read_bytes(), (tmp_path / "profile.csv").read_bytes()
+    raw = emit(target, tmp_path / "raw.v2.onnx", EmitSettings(no_postprocess=True))
+    assert ((tmp_path / "profile.json").read_bytes(), (tmp_path / "profile.csv").read_bytes()) == (
+        kept
+    )
+    stored = json.loads((tmp_path / "raw.v2.profile.json").read_text())
+    assert len(stored["nodes"]) == len(raw.profile.nodes)
+    assert (tmp_path / "raw.v2.profile.csv").is_file()
+    emit(target, tmp_path / "a.part.onnx", EmitSettings(), named="a.onnx")
+    assert (tmp_path / "a.profile.json").is_file()
