@@ -12,14 +12,14 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .base import Keeps, Pass, Report
 from .errors import OutputsDifferError, PassFailedError, UnsupportedGraphError
 from .graph import Graph
-from .running.run import probe_size, random_feed, run
+from .running.run import check_runs, probe_size, random_feed, run
 from .running.verify import Difference, compare
 
 log = logging.getLogger(__name__)
@@ -104,13 +104,18 @@ class PassManager:
     def _apply(self, one: Pass, graph: Graph) -> Entry:
         start = time.perf_counter()
         before = graph.copy() if self.verify else None
-        report = one.run(graph)
         verdict, difference = "not run", None
-        if report.rewrote:
-            verdict = "unverified"
-            graph.toposort()
+        try:
+            report = one.run(graph)
+            if report.rewrote:
+                verdict = "unverified"
+                graph.toposort()
+                if before is not None:
+                    verdict, difference = self._check(one, before, graph)
+        except PassFailedError as error:
             if before is not None:
-                verdict, difference = self._check(one, before, graph)
+                _refuse_broken(before, error)
+            raise
         return Entry(
             name=one.name,
             arguments=arguments_of(one),
@@ -148,6 +153,15 @@ class PassManager:
         return verdict, drift
 
 
+def _refuse_broken(before: Graph, error: PassFailedError) -> None:
+    """Raise UnsupportedGraphError if the graph that a pass was given does not run either."""
+    try:
+        before.check()
+        check_runs(before)
+    except UnsupportedGraphError as fault:
+        raise UnsupportedGraphError(f"the network is broken as it is: {fault}") from error
+
+
 def check_structure(one: Pass, graph: Graph) -> None:
     """Raise PassFailedError, naming the pass, unless ``graph`` checks and infers."""
     try:
@@ -167,10 +181,31 @@ def interface(graph: Graph) -> Interface:
 
 def _same_interface(before: Graph, after: Graph) -> bool:
     """Compare interfaces; sizes that were only inferred behind the pass are inferred before it."""
-    if interface(before) != interface(after):
-        with contextlib.suppress(UnsupportedGraphError):
-            before.refresh_shapes()
-    return interface(before) == interface(after)
+    if _fits(before, after):
+        return True
+    with contextlib.suppress(UnsupportedGraphError):
+        before.refresh_shapes()
+    return _fits(before, after)
+
+
+def _fits(before: Graph, after: Graph) -> bool:
+    """Say whether the interface is the same; of an output's shape more may be known than before."""
+    if interface(before) == interface(after):
+        return True
+    inputs = len(before.inputs)
+    if interface(before)[:inputs] != interface(after)[:inputs]:
+        return False
+    pairs = list(zip(before.outputs, after.outputs, strict=False))
+    return len(before.outputs) == len(after.outputs) and all(
+        old.name == new.name and old.dtype == new.dtype and _better(old.shape, new.shape)
+        for old, new in pairs
+    )
+
+
+def _better(old: Sequence[object] | None, new: Sequence[object] | None) -> bool:
+    if old is None or new is None:
+        return old is None
+    return len(old) == len(new) and all(a == b or not isinstance(a, int) for a, b in zip(old, new))
 
 
 def arguments_of(one: Pass) -> dict[str, Any]:

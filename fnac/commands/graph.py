@@ -224,12 +224,15 @@ def run_pass(
     from fnac.passes.graph import Graph
     from fnac.passes.manager import PassManager
     from fnac.passes.registry import parse_pipeline
+    from fnac.passes.running.run import check_runs
     from fnac.text import table
 
     gather(file=config_file, assignments=assignments)
     passes = parse_pipeline(pipeline)
     graph = Graph.load(model)
     graph.check_finite()
+    if not no_verify:
+        check_runs(graph)
     manager = PassManager(verify=not no_verify, dump=dump_passes)
     manager.run(passes, graph)
     graph.save(out)

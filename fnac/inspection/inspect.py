@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fnac.passes.graph import Graph
+from fnac.passes.graph.operators import LOOPS
+from fnac.passes.running.run import check_runs
 from fnac.passes.super_network.layers import LAYERS, StoredLayer, read_layers
 
 
@@ -86,6 +88,8 @@ def inspect_file(path: Path, settings: InspectSettings) -> Inspection:
     """
     graph = Graph.load(path)
     graph.check_finite()
+    if any(node.op in LOOPS for node in graph.nodes):
+        check_runs(graph)  # what a loop makes is known when it has run: it may be a bomb
     manifest = {k: v for k, v in graph.manifest.items() if k != LAYERS}
     interface = {
         side: [

@@ -22,6 +22,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.normalize.raise_opset import RaiseOpset
 from fnac.passes.prepare.follow_sizes import FollowSizes
 from fnac.passes.remap.strategies import STRATEGIES
+from fnac.passes.running.run import check_runs
 from fnac.passes.super_network.mix import Mix
 from fnac.stages.opening.canonical import check_control_flow, normalize, take_pictures
 from fnac.stages.opening.task_head import (
@@ -163,6 +164,8 @@ def prepare_seed(
     manager = manager or PassManager()
     made = graph.copy()
     made.check_finite()
+    if manager.verify:
+        check_runs(made)  # what no runtime runs is the file's fault, not a pass's
     for key in OUTDATED:
         made.manifest.pop(key, None)
     take_pictures(made, manager)

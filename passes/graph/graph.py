@@ -357,7 +357,7 @@ class Graph:
         The graph must be sorted; weights are left out, so the cost does not grow with them.
         """
         try:
-            onnx.checker.check_model(inferred_model(self.skeleton()))
+            onnx.checker.check_model(_with_shapes(inferred_model(self.skeleton())))
         except onnx.checker.ValidationError as error:
             raise UnsupportedGraphError(
                 f"the graph is not valid ONNX: {one_line(error)}"
@@ -474,6 +474,14 @@ class Graph:
             for tensor in [*node.inputs, *node.outputs]:
                 if tensor.name:
                     yield tensor
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give outputs of unknown rank the empty shape that ONNX's checker asks for, in place."""
+    for output in model.graph.output:
+        if not output.type.tensor_type.HasField("shape"):
+            output.type.tensor_type.shape.SetInParent()
+    return model
 
 
 def _write_properties(properties: Any, entries: Mapping[str, str]) -> None:

@@ -29,6 +29,11 @@ def check_model(model: onnx.ModelProto) -> None:
         )
     check_text(model)
     opset = _opset(model)
+    for sparse in model.graph.sparse_initializer:
+        raise UnsupportedGraphError(
+            f"{sparse.values.name}: a sparse initializer; dense weights are wanted; "
+            "export the network without sparsity"
+        )
     for tensor in stored_tensors(model.graph):
         check_tensor(tensor)
     _check_interface(model.graph)
@@ -114,7 +119,7 @@ def _check_names(graph: onnx.GraphProto) -> None:
         raise UnsupportedGraphError(
             f"{_doubled(v.name for v in graph.input)}: two inputs have this name"
         )
-    made |= {t.values.name for t in graph.sparse_initializer} | inputs
+    made |= inputs
     if "" in made:
         raise UnsupportedGraphError("an input or initializer has no name")
     written: set[str] = set()

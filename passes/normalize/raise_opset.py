@@ -11,8 +11,11 @@ from onnx import version_converter
 from ..base import Keeps, Pass, Report
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
+from ..shapes.following import Known
+from ..shapes.sized_shapes import known_at
 
 WHOLE = "graph"
+RESIZE_SINCE = 11  # the operator set from which a Resize says where it looks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,7 @@ class RaiseOpset(Pass):
             return report
         model = graph.to_model()
         try:
+            _tell_shapes(model, known_at(graph))
             raised = version_converter.convert_version(model, self.to)
             onnx.checker.check_model(raised)
             made = Graph.from_model(raised)
@@ -51,11 +55,44 @@ class RaiseOpset(Pass):
         kept = {node.name: node.metadata for node in graph.nodes}
         for node in made.nodes:
             node.metadata = dict(kept.get(node.name, {}))
+        _keep_meaning(graph, made)
         for old, new in zip(graph.outputs, made.outputs, strict=True):
             new.shape, new.dtype = old.shape, old.dtype
         graph.become(made)
         report.rewrote[WHOLE] = f"operator set {found} -> {self.to}"
         return report
+
+
+def _tell_shapes(model: onnx.ModelProto, known: Known) -> None:
+    """Write down all shapes that are known: the converter asks for ranks (BatchNormalization)."""
+    outputs = {output.name for output in model.graph.output}
+    told = {
+        name: onnx.helper.make_tensor_value_info(name, known.types[name], list(known.shapes[name]))
+        for node in model.graph.node
+        for name in node.output
+        if name in known.shapes and known.types.get(name)
+    }
+    kept = [info for info in model.graph.value_info if info.name not in told]
+    infos = onnx.GraphProto(value_info=[*kept, *(told[n] for n in told if n not in outputs)])
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(infos.value_info)
+    for output in model.graph.output:
+        if output.name in told and not output.type.tensor_type.HasField("shape"):
+            output.CopyFrom(told[output.name])
+
+
+def _keep_meaning(old: Graph, new: Graph) -> None:
+    """Write down what was the only meaning of a resize before operator set 11.
+
+    The converter leaves the defaults of Resize, which look at other places between the pixels.
+    """
+    if old.opset >= RESIZE_SINCE:
+        return
+    for node in new.nodes:
+        if node.op == "Resize":
+            node.attrs["coordinate_transformation_mode"] = "asymmetric"
+            if node.attrs.get("mode", "nearest") == "nearest":
+                node.attrs["nearest_mode"] = "floor"
 
 
 def _first_line(error: BaseException) -> str:

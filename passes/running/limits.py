@@ -6,6 +6,7 @@ with a sentence instead of taking the machine down.
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LARGEST_FEED = 1 << 25  # elements of one input: an image of 3x3344x3344
 LARGEST_SUM = 1 << 28  # elements of all tensors that are alive at once: a gigabyte of floats
+LOOP_BYTES = 1 << 30  # that a network with a Loop may hold
 LOOP_SECONDS = 5.0  # a network with a Loop may run so long; an NMS loop takes milliseconds
 
 
@@ -67,6 +69,26 @@ def _elements(model: onnx.ModelProto) -> dict[str, int]:
         value.name: math.prod(max(d.dim_value, 1) for d in value.type.tensor_type.shape.dim)
         for value in [*inferred.value_info, *inferred.output]
     }
+
+
+def limit_loops(model: onnx.ModelProto, options: onnxruntime.SessionOptions) -> None:
+    """Let a network that holds a Loop have a gigabyte and no more; onnxruntime then stops it.
+
+    What a loop makes grows as it runs: no shape says beforehand how large it becomes.
+    """
+    if _loops(model.graph):
+        _register_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+
+
+@functools.cache
+def _register_arena() -> None:
+    import onnxruntime as ort
+
+    kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    place = ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT)
+    as_requested = 1  # the arena does not grow by doubling
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg(LOOP_BYTES, as_requested, -1, -1))
 
 
 @contextmanager

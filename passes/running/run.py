@@ -10,7 +10,7 @@ import onnx
 from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
 from ..graph.tensor_checks import element_type
-from .limits import check_feed, check_memory, loops_end
+from .limits import check_feed, check_memory, limit_loops, loops_end
 from .sessions import open_session
 
 PROBE_SIDE = 96  # images larger than this are probed at this side, if the graph allows it
@@ -97,6 +97,7 @@ def run_model(
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 2
+    limit_loops(model, options)
     try:
         session = open_session(model, options)
         names = [output.name for output in session.get_outputs()]
@@ -104,6 +105,23 @@ def run_model(
             return dict(zip(names, session.run(names, dict(feed), limit), strict=True))
     except caught as error:
         raise PassFailedError(f"onnxruntime cannot run the graph: {_words(error)}") from error
+
+
+def check_runs(graph: Graph) -> None:
+    """Raise UnsupportedGraphError, in onnxruntime's words, if it cannot run the network.
+
+    Not looked at: a network that can only be fed once a pass has been over it (of bfloat16, or of
+    an unknown size), and operators that onnxruntime has for no CPU.
+    """
+    try:
+        feed = random_feed(graph, probe_size(graph))
+    except UnsupportedGraphError:
+        return
+    try:
+        run(graph, feed)
+    except PassFailedError as error:
+        if "NOT_IMPLEMENTED" not in str(error):
+            raise UnsupportedGraphError(str(error)) from error
 
 
 def ort_errors() -> tuple[type[Exception], ...]:

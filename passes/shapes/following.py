@@ -34,10 +34,11 @@ SIZED = ("Reshape", "Expand", "ConstantOfShape", "Resize", "Upsample")
 
 @dataclasses.dataclass
 class Known:
-    """What is known: tensor name -> shape (numbers, symbols, None), and -> what it holds."""
+    """What is known: tensor name -> shape (numbers, symbols, None), what it holds, ONNX's type."""
 
     shapes: dict[str, Shape]
     values: dict[str, Value]
+    types: dict[str, int]
 
     def numbers(self, name: str) -> np.ndarray | None:
         """Return what a tensor holds if every number of it is known."""
@@ -61,8 +62,8 @@ class _Walk:
         self.nodes = graph.node
         self.opset = next((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), 1)
         self.imports = list(model.opset_import)
-        self.known = Known({}, {})
         self.types: dict[str, int] = {}
+        self.known = Known({}, {}, self.types)
         self.better: set[str] = set()  # tensors of which more is known than ONNX knew
         for info in [*graph.input, *graph.value_info, *graph.output]:
             tensor = info.type.tensor_type

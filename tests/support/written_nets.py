@@ -92,3 +92,15 @@ class Written:
         return helper.make_model(
             body, opset_imports=imports, ir_version=helper.find_min_ir_version_for(imports)
         )
+
+
+def answers(model: onnx.ModelProto, feed: np.ndarray) -> list[np.ndarray]:
+    """Return what onnxruntime computes of one picture or several."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return [np.asarray(one) for one in session.run(None, {"x": feed})]
