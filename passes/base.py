@@ -10,6 +10,8 @@ from typing import ClassVar
 
 import onnx_graphsurgeon as gs
 
+from .decisions import Left as Left
+from .decisions import Rewrote as Rewrote
 from .graph import Graph
 
 
@@ -19,20 +21,6 @@ class Keeps(enum.Flag):
     NOTHING = 0
     INTERFACE = enum.auto()  # the names, dtypes and shapes of the graph's inputs and outputs
     OUTPUTS = enum.auto()  # the numbers the graph computes
-
-
-@dataclasses.dataclass(frozen=True)
-class Rewrote:
-    """The pass changed this node; ``what`` says how, in five words or fewer."""
-
-    what: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Left:
-    """The node looked like a match and was left as it is; ``why`` completes "because ..."."""
-
-    why: str
 
 
 @dataclasses.dataclass

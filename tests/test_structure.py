@@ -23,7 +23,7 @@ COMMANDS = (
 # each other. A room is a folder, or a file that stands directly in the tree.
 FLOORS = {
     "passes": [
-        "errors",
+        "decisions errors",
         "files remap",
         "graph",
         "base blocks running",

@@ -38,14 +38,14 @@ def explain(graph: Graph, space: str = "auto", task: str | None = None) -> Expla
     structure = find_blocks(plain)
     task = task or graph.manifest.get("task")
     mix = mixing_pass(plain, ExpandSettings(space=space), task)
-    layers = {layer.name: layer for layer in mix.plan(plain)}
+    layers = {(layer.stage, layer.index): layer for layer in mix.plan(plain)}
     rows = []
     left = dict(structure.left)
     for stage in structure.stages:
-        deepest = [_depth(name) for name, one in layers.items() if one.stage == stage.index]
-        depth = max([len(stage.blocks), *deepest])
+        depths = [index + 1 for number, index in layers if number == stage.index]
+        depth = max([len(stage.blocks), *depths])
         for number in range(depth):
-            layer = layers.get(f"stage{stage.index}.layer{number}")
+            layer = layers.get((stage.index, number))
             block = stage.blocks[min(number, len(stage.blocks) - 1)]
             new = number >= len(stage.blocks)
             candidates = [c.name for c in layer.candidates] if layer is not None else []
@@ -68,7 +68,3 @@ def explain(graph: Graph, space: str = "auto", task: str | None = None) -> Expla
             if stage not in structure.searchable:
                 left[block.node_name] = NOT_EXPANDED
     return Explanation(rows, [{"node": node, "why": why} for node, why in left.items()])
-
-
-def _depth(layer_name: str) -> int:
-    return int(layer_name.rpartition("layer")[2]) + 1

@@ -242,26 +242,27 @@ def _of_colour(graph: Graph) -> bool:
 def _normalize(
     graph: Graph, settings: ExpandSettings, manager: PassManager, images: Images | None
 ) -> None:
-    from fnac.passes.prepare.lost_batchnorm import NEVER_THERE, layers_to_restore
+    from fnac.passes.decisions import Code
+    from fnac.passes.prepare.lost_batchnorm import layers_to_restore
     from fnac.passes.prepare.restore_batchnorm import RestoreBatchNorm
 
     normalize(graph, manager)
     if not settings.restore_batchnorm:
         return
     where = "all" if settings.restore_batchnorm == "all" else "auto"
-    reasons = [why_not for _, why_not in layers_to_restore(graph, where)]
+    left = [left for _, left in layers_to_restore(graph, where)]
     pictures = None
-    if None in reasons and settings.remap != "random":
+    if None in left and settings.remap != "random":
         pictures = None if images is None else images(graph)
         if pictures is None:
             logger.warning(
                 "batch normalisation is put in uncalibrated: training will start badly; give "
                 "pictures with --data"
             )
-    elif NEVER_THERE in reasons:
+    elif any(one is not None and one.code is Code.NEVER_HAD_BATCHNORM for one in left):
         logger.info(
-            "no batch normalisation: %s; expand.restore_batchnorm=all puts it in",
-            NEVER_THERE.removesuffix(" (where=all)"),
+            "no batch normalisation: no depthwise or residual convolution has a bias, so BN was "
+            "never there; expand.restore_batchnorm=all puts it in"
         )
     # where there is nothing to do, the pass says in the ledger why
     manager.run([RestoreBatchNorm(where, images=pictures)], graph)

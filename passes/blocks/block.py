@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ..decisions import Left
 from ..graph.convolution import Conv
 from ..remap.block_arrays import BlockArrays
 from ..remap.strategies import Strategy
@@ -157,7 +158,7 @@ class Block(abc.ABC):
         """Return the name of ``form`` of this block, or of a copy behind it, as a candidate."""
 
     @abc.abstractmethod
-    def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
+    def form_of(self, spelled: Spelled, *, added: bool) -> Form | Left | None:
         """Return the form that a candidate's name asks for, or why the block cannot take it.
 
         None if the name is meant for blocks of another kind. ``added``: of a copy behind the block.

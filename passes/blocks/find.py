@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 import onnx_graphsurgeon as gs
 
+from ..decisions import Left
 from ..graph import Graph
 from ..graph.convolution import Conv
 from .block import Block
@@ -25,7 +26,7 @@ from .structure import Stage, Structure
 from .tensor_strides import tensor_strides
 from .units import ConvUnit, find_units, why_not_stored
 
-Pattern = Callable[[Graph, Mapping[int, ConvUnit], gs.Node], "Block | str | None"]
+Pattern = Callable[[Graph, Mapping[int, ConvUnit], gs.Node], "Block | Left | None"]
 
 PATTERNS: tuple[Pattern, ...] = (match_mbconv, match_residual, match_fused)
 GROUPS: tuple[tuple[Pattern, ...], ...] = (PATTERNS, (match_region,))  # a group for what is left
@@ -69,20 +70,21 @@ def _found(
             for pattern in patterns:
                 found = pattern(graph, units, node)
                 if isinstance(found, Block):
-                    found = _why_shared(found) or _why_overlapping(found, taken) or found
+                    why_not = _why_not_its_own(found) or _why_not_apart(found, taken)
+                    found = found if why_not is None else Left(why_not)
                 if isinstance(found, Block):
                     inner = sorted(found.nodes, key=lambda node: place[id(node)])
                     blocks.append(dataclasses.replace(found, nodes=tuple(inner)))
                     break
                 if found is not None:  # what an earlier group said is the nearer reason
-                    left[node.name] = before.get(node.name, found)
+                    left[node.name] = before.get(node.name, found.why)
     blocks.sort(key=lambda block: place[id(block.nodes[-1])])
     inside = {id(node) for block in blocks for node in block.nodes}
     for node in graph.nodes:
         if id(node) in inside:
             left.pop(node.name, None)
         elif node.op == "Conv" and node.name not in left:
-            left[node.name] = _why_no_block(node)
+            left[node.name] = _why_not_in_a_block(node)
     return Structure(_stages(blocks, tensor_strides(graph)), left)
 
 
@@ -108,7 +110,7 @@ def _key(block: Block, strides: Mapping[int, float]) -> tuple[float | None, int]
     return strides.get(id(block.output)), block.out_channels
 
 
-def _why_shared(block: Block) -> str | None:
+def _why_not_its_own(block: Block) -> str | None:
     inside = {id(node) for node in block.nodes}
     for unit in block.units.values():
         stored = [*unit.conv.inputs[1:], *(unit.bn.inputs[1:] if unit.bn is not None else ())]
@@ -119,14 +121,14 @@ def _why_shared(block: Block) -> str | None:
     return None
 
 
-def _why_overlapping(block: Block, taken: Mapping[int, Block]) -> str | None:
+def _why_not_apart(block: Block, taken: Mapping[int, Block]) -> str | None:
     for node in block.nodes:
         if id(node) in taken:
             return f"its residual holds the block of {taken[id(node)].node_name}"
     return None
 
 
-def _why_no_block(conv: gs.Node) -> str:
+def _why_not_in_a_block(conv: gs.Node) -> str:
     why = why_not_stored(conv)
     if why is not None:
         return why

@@ -55,7 +55,7 @@ class AttachDetections(DetectorAnswers, Pass):
             report.left["graph"] = "the manifest says no anchors"
             return report
         spec = AnchorSpec.read(graph.manifest["anchors"])
-        why_not = _cannot_attach(graph, spec)
+        why_not = _why_not_attached(graph, spec)
         if why_not is not None:
             report.left["graph"] = why_not
             return report
@@ -127,7 +127,7 @@ class AttachDetections(DetectorAnswers, Pass):
         return min(self.detections, min(self.candidates, spec.count(size)) * classes)
 
 
-def _cannot_attach(graph: Graph, spec: AnchorSpec) -> str | None:
+def _why_not_attached(graph: Graph, spec: AnchorSpec) -> str | None:
     if graph.opset < SINCE:
         return f"operator set {graph.opset} is below {SINCE}; raise-opset first"
     if not any(t.shape is not None and len(t.shape) == 4 for t in graph.inputs):

@@ -39,7 +39,7 @@ class ConvertFloat16(Pass):
     def run(self, graph: Graph) -> Report:
         """See the class."""
         report = Report()
-        why_not = _cannot_convert(graph)
+        why_not = _why_not_converted(graph)
         if why_not is not None:
             report.left["graph"] = why_not
             return report
@@ -66,7 +66,7 @@ class ConvertFloat16(Pass):
         return report
 
 
-def _cannot_convert(graph: Graph) -> str | None:
+def _why_not_converted(graph: Graph) -> str | None:
     floats = [
         tensor
         for node in graph.nodes

@@ -42,7 +42,7 @@ class FoldBatchNorm(Pass):
         if node.op != "BatchNormalization":
             return None
         linear = graph.producer(node.inputs[0])
-        why_not = _cannot_fold(node, linear, graph)
+        why_not = _why_not_folded(node, linear, graph)
         if why_not is not None:
             return Left(why_not)
         assert linear is not None
@@ -91,7 +91,7 @@ def scale_outputs(node: gs.Node, weight: np.ndarray, scale: np.ndarray) -> np.nd
     return np.asarray((grouped * per_output).reshape(weight.shape))
 
 
-def _cannot_fold(node: gs.Node, linear: gs.Node | None, graph: Graph) -> str | None:
+def _why_not_folded(node: gs.Node, linear: gs.Node | None, graph: Graph) -> str | None:
     if node.attrs.get("training_mode", 0):
         return "it is in training mode"
     if any(t.outputs or graph.is_output(t) for t in list(node.outputs)[1:]):

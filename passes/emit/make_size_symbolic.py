@@ -40,7 +40,7 @@ class MakeSizeSymbolic(Pass):
         image = next(t for t in trial.inputs if t.name == name)
         height, width = image.shape[2:]
         image.shape = [*image.shape[:2], HEIGHT, WIDTH]
-        why_not = _fixed_resize(trial) or _does_not_run(graph, trial, (height, width))
+        why_not = _why_not_symbolic(trial) or _why_not_running(graph, trial, (height, width))
         if why_not is not None:
             report.left[name] = why_not
             return report
@@ -50,14 +50,14 @@ class MakeSizeSymbolic(Pass):
         return report
 
 
-def _fixed_resize(graph: Graph) -> str | None:
+def _why_not_symbolic(graph: Graph) -> str | None:
     for node in graph.nodes:
         if node.op == "Resize" and stored(argument(node, 3)) is not None:
             return f"{node.name} (Resize) has fixed sizes"
     return None
 
 
-def _does_not_run(graph: Graph, trial: Graph, size: tuple[int, int]) -> str | None:
+def _why_not_running(graph: Graph, trial: Graph, size: tuple[int, int]) -> str | None:
     """Say why a larger picture does not go through ``trial``; frees the dimensions that follow."""
     from ..running.run import random_feed, run
 

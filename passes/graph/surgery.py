@@ -39,7 +39,7 @@ def sole_reader(graph: Graph, tensor: gs.Tensor) -> gs.Node | None:
     return readers[0] if len(readers) == 1 and not graph.is_output(tensor) else None
 
 
-def cannot_bypass(graph: Graph, node: gs.Node) -> str | None:
+def why_not_bypassed(graph: Graph, node: gs.Node) -> str | None:
     """Say why ``node`` cannot be replaced by its first input; None if it can."""
     source, result = node.inputs[0], node.outputs[0]
     if not graph.is_output(result):
@@ -52,7 +52,7 @@ def cannot_bypass(graph: Graph, node: gs.Node) -> str | None:
 
 
 def bypass(graph: Graph, node: gs.Node) -> None:
-    """Let the readers of ``node`` read its first input; see :func:`cannot_bypass`."""
+    """Let the readers of ``node`` read its first input; see :func:`why_not_bypassed`."""
     source, result = node.inputs[0], node.outputs[0]
     node.outputs.clear()
     node.inputs.clear()

@@ -54,7 +54,7 @@ class SetOutputStride(Pass):
             before = max(strides.get(id(t), 1.0) for t in node.inputs)
             if after > self.stride:
                 rates = int(max(before / self.stride, 1)), int(after / self.stride)
-                why = _why_not(node, rates[0], graph.opset)
+                why = _why_not_dilated(node, rates[0], graph.opset)
                 if why is not None:
                     raise UnsupportedGraphError(
                         f"{node.name} ({node.op}): {why}; its stride cannot become dilation; "
@@ -70,7 +70,7 @@ class SetOutputStride(Pass):
         return report
 
 
-def _why_not(node: gs.Node, rate: int, opset: int) -> str | None:
+def _why_not_dilated(node: gs.Node, rate: int, opset: int) -> str | None:
     """Say why ``node`` cannot be dilated, ``rate`` being what was given up before it."""
     if node.op == "LpPool":
         return "it is an LpPool"

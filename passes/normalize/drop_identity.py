@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph, Inferred
-from ..graph.surgery import argument, bypass, cannot_bypass, same_shape, stored
+from ..graph.surgery import argument, bypass, same_shape, stored, why_not_bypassed
 
 _POOLS = ("AveragePool", "MaxPool")
 _BY_SHAPE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "Tile", "Resize")
@@ -44,49 +44,49 @@ class DropIdentity(Pass):
                 continue
             if node.op == "Dropout" and not self.dropout:
                 continue
-            what = _nothing(node, inferred)
-            if isinstance(what, Left):
-                report.note(node.name, what)
-            elif what is not None:
-                why_not = cannot_bypass(graph, node)
+            decision = _nothing(node, inferred)
+            if isinstance(decision, Rewrote):
+                why_not = why_not_bypassed(graph, node)
                 if why_not is None:
                     bypass(graph, node)
-                report.note(node.name, Left(why_not) if why_not else Rewrote(what))
+                else:
+                    decision = Left(why_not)
+            report.note(node.name, decision)
         if report.rewrote:
             graph.cleanup()
         return report
 
 
-def _nothing(node: gs.Node, inferred: Inferred) -> str | Left | None:
+def _nothing(node: gs.Node, inferred: Inferred) -> Rewrote | Left | None:
     shapes, types = inferred.shapes, inferred.types
     source, result = node.inputs[0], node.outputs[0]
     match node.op:
         case "Identity":
-            return "identity dropped"
+            return Rewrote("identity dropped")
         case "Dropout":
             return _dropout(node)
         case "Cast" if types.get(source.name) == node.attrs.get("to"):
-            return "cast to its own type"
+            return Rewrote("cast to its own type")
         case "Pad":
             pads = stored(argument(node, 1)) if "pads" not in node.attrs else node.attrs["pads"]
-            return "pad by zero" if pads is not None and not np.any(pads) else None
+            return Rewrote("pad by zero") if pads is not None and not np.any(pads) else None
         case "Transpose":
             perm = node.attrs.get("perm")
-            return "moves nothing" if perm and list(perm) == sorted(perm) else None
+            return Rewrote("moves nothing") if perm and list(perm) == sorted(perm) else None
         case "Concat" | "Sum" | "Min" | "Max" | "Mean" if len(node.inputs) == 1:
-            return "of one tensor"
+            return Rewrote("of one tensor")
     if node.op == "Resize" and _all_ones(stored(argument(node, 2))):
-        return "scales of one" if _only_reshapes(node) else None
+        return Rewrote("scales of one") if _only_reshapes(node) else None
     if node.op in _BY_SHAPE and same_shape(shapes.get(source.name), shapes.get(result.name)):
-        return "shape does not change" if _only_reshapes(node) else None
+        return Rewrote("shape does not change") if _only_reshapes(node) else None
     if node.op in _POOLS and len(node.outputs) == 1:
         flat = set(node.attrs.get("kernel_shape", [0])) | set(node.attrs.get("strides", [1]))
         if flat == {1} and not any(node.attrs.get("pads", [])):
-            return "window of one"
+            return Rewrote("window of one")
     return None
 
 
-def _dropout(node: gs.Node) -> str | Left:
+def _dropout(node: gs.Node) -> Rewrote | Left:
     if len(node.outputs) > 1 and node.outputs[1].outputs:
         return Left("its mask is read")
     training = argument(node, 2)
@@ -96,7 +96,7 @@ def _dropout(node: gs.Node) -> str | Left:
             return Left("its training mode is computed")
         if bool(value):
             return Left("it is in training mode")
-    return "dropout of inference"
+    return Rewrote("dropout of inference")
 
 
 def _all_ones(scales: np.ndarray | None) -> bool:

@@ -48,7 +48,7 @@ class MakeBatchSymbolic(Pass):
         for end in ends:
             if end.shape:
                 end.shape = [BATCH, *end.shape[1:]]
-        why_not = _mixes_images(graph, trial)
+        why_not = _why_not_apart(graph, trial)
         if why_not is not None:
             report.left[graph.inputs[0].name] = why_not
             return report
@@ -101,7 +101,7 @@ class _Trial:
         return np.array([out / side for out, side in zip(sizes, shape)], np.float32)
 
 
-def _mixes_images(graph: Graph, trial: Graph) -> str | None:
+def _why_not_apart(graph: Graph, trial: Graph) -> str | None:
     """Say why a batch of two in ``trial`` is not two batches of one in ``graph``; None if it is."""
     from ..running.run import probe_size, random_feed, run
     from ..running.verify import NOISE_FACTOR, noise

@@ -46,7 +46,7 @@ class MergePad(Pass):
         sides = _sides(pad, len(kernel))
         if isinstance(sides, Left):
             return sides
-        why_not = _value_differs(pad, node, graph)
+        why_not = _why_not_merged(pad, node, graph)
         if why_not is not None:
             return Left(why_not)
         own = ints(node, "pads", 0, 2 * len(kernel))
@@ -88,7 +88,7 @@ def _sides(pad: gs.Node, rank: int) -> list[int] | Left:
     return [*full[2 : rank + 2], *full[rank + 4 :]]
 
 
-def _value_differs(pad: gs.Node, node: gs.Node, graph: Graph) -> str | None:
+def _why_not_merged(pad: gs.Node, node: gs.Node, graph: Graph) -> str | None:
     """Say why the Pad's value is not what ``node`` pads with; None if it is."""
     tensor = argument(pad, 2)
     stored_value = np.float32(pad.attrs.get("value", 0.0)) if tensor is None else stored(tensor)

@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
-from ..graph.surgery import argument, bypass, cannot_bypass, sole_reader, stored
+from ..graph.surgery import argument, bypass, sole_reader, stored, why_not_bypassed
 
 Bounds = tuple[float, float]
 BOUNDED = ("Clip", "Relu", "Min", "Max")
@@ -50,7 +50,7 @@ class UnifyClip(Pass):
                 node.inputs.clear()
                 return Rewrote(f"merged into {following.op}")
         if bounds == (-np.inf, np.inf):
-            why_not = cannot_bypass(graph, node)
+            why_not = why_not_bypassed(graph, node)
             if why_not is not None:
                 return Left(why_not)
             node.inputs[0] = source

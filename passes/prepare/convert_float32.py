@@ -45,7 +45,7 @@ class ConvertFloat32(Pass):
             return report
         ends = [t for t in [*graph.inputs, *graph.outputs] if element_type(t.dtype) in OTHERS]
         stored = [t for t in foreign if isinstance(t, gs.Constant)]
-        why_not = _cannot_convert(graph, stored)
+        why_not = _why_not_converted(graph, stored)
         if why_not is not None:
             report.left[WHOLE] = why_not
             return report
@@ -78,7 +78,7 @@ def not_float32(graph: Graph) -> list[gs.Tensor]:
     return [tensor for tensor in tensors if element_type(tensor.dtype) in OTHERS]
 
 
-def _cannot_convert(graph: Graph, foreign: list[gs.Constant]) -> str | None:
+def _why_not_converted(graph: Graph, foreign: list[gs.Constant]) -> str | None:
     for node in graph.nodes:
         if any(isinstance(value, gs.Graph) for value in node.attrs.values()):
             return f"{node.name} ({node.op}) holds a graph"

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import onnx_graphsurgeon as gs
 
+from ..decisions import Code, Left
 from ..graph import Graph
 from ..graph.convolution import Conv
 from ..graph.operators import ACTIVATES_LAYERS, LAYERS, REDUCING, SWISH_GATES
 from ..graph.surgery import argument, stored
 
-NEVER_THERE = "no depthwise or residual convolution has a bias, so BN was never there (where=all)"
 PREDICTIONS = ("Sigmoid", "Tanh", "Mul")  # what may stand behind a last layer, too
 BY_PIXEL = (
     "Add", "Sub", "Div", "BatchNormalization", "Dropout", "Identity", "Flatten", "Reshape",
@@ -24,7 +24,7 @@ OTHER_NORMS = (
 )  # fmt: skip
 
 
-def layers_to_restore(graph: Graph, where: str) -> list[tuple[gs.Node, str | None]]:
+def layers_to_restore(graph: Graph, where: str) -> list[tuple[gs.Node, Left | None]]:
     """Return every Conv and Gemm, each with the reason why it gets no BatchNormalization, or None.
 
     where  ``auto`` or ``all``, see RestoreBatchNorm
@@ -32,13 +32,13 @@ def layers_to_restore(graph: Graph, where: str) -> list[tuple[gs.Node, str | Non
     whole = why_not_folded(graph) if where == "auto" else None
     inner, pooled = _with_layers_behind(graph), _pooled(graph)
     return [
-        (node, whole or _why_left(node, graph, inner, pooled))
+        (node, whole or _why_not_restored(node, graph, inner, pooled))
         for node in graph.nodes
         if node.op in RESTORED
     ]
 
 
-def why_not_folded(graph: Graph) -> str | None:
+def why_not_folded(graph: Graph) -> Left | None:
     """Say why the network does not look like one whose BatchNormalization was folded.
 
     A folded network may keep the BatchNormalizations that no convolution could take in: in front
@@ -52,13 +52,13 @@ def why_not_folded(graph: Graph) -> str | None:
     kept = False
     for node in graph.nodes:
         if node.op in OTHER_NORMS and id(node.inputs[0]) not in pooled:
-            return f"the network normalises by itself ({node.op} {node.name})"
+            return Left(f"the network normalises by itself ({node.op} {node.name})")
         if node.op == "BatchNormalization":
             if id(node.inputs[0]) not in of_picture:
-                return f"the network standardises its weights ({node.op} {node.name})"
+                return Left(f"the network standardises its weights ({node.op} {node.name})")
             layer = _layer_in_front(node.inputs[0], node, graph)
             if layer is not None and layer.op == "Conv":
-                return f"the network normalises by itself ({node.op} {node.name})"
+                return Left(f"the network normalises by itself ({node.op} {node.name})")
             says_nothing = id(node.inputs[0]) in pooled or id(node.inputs[0]) not in behind_layers
             kept = kept or (layer is None and not says_nothing)
     for node in graph.nodes:
@@ -67,7 +67,10 @@ def why_not_folded(graph: Graph) -> str | None:
             return None
         if node.op == "Add" and _adds_residual(node, graph):
             return None
-    return NEVER_THERE
+    return Left(
+        "no depthwise or residual convolution has a bias, so BN was never there (where=all)",
+        Code.NEVER_HAD_BATCHNORM,
+    )
 
 
 def _layer_in_front(tensor: gs.Tensor, reader: gs.Node, graph: Graph) -> gs.Node | None:
@@ -118,27 +121,29 @@ def _adds_residual(node: gs.Node, graph: Graph) -> bool:
     return any(m is not None and m.op == "Conv" and len(m.inputs) > 2 for m in makers)
 
 
-def _why_left(node: gs.Node, graph: Graph, inner: set[int], pooled: set[int]) -> str | None:
+def _why_not_restored(
+    node: gs.Node, graph: Graph, inner: set[int], pooled: set[int]
+) -> Left | None:
     """Say why no BatchNormalization belongs behind ``node``; None if one does."""
     if stored(node.inputs[1]) is None:
-        return "its weight is computed"
+        return Left("its weight is computed")
     readers = graph.consumers(node.outputs[0])
     if any(reader.op == "BatchNormalization" for reader in readers):
-        return "it has its BatchNormalization"
+        return Left("it has its BatchNormalization")
     bias = argument(node, 2)
     if bias is None:
-        return "it has no bias"
+        return Left("it has no bias")
     if stored(bias) is None:
-        return "its bias is computed"
+        return Left("its bias is computed")
     if node.op == "Gemm" and not _adds_plainly(node):
-        return "its bias is not one number a channel"
+        return Left("its bias is not one number a channel")
     if graph.is_output(node.outputs[0]) or not readers:
-        return "its output is an output of the network"
+        return Left("its output is an output of the network")
     if id(node.inputs[0]) in pooled:
-        return "its input is pooled to one pixel"
+        return Left("its input is pooled to one pixel")
     activated = any(r.op in ACTIVATES_LAYERS and r.op not in PREDICTIONS for r in readers)
     if not activated and id(node) not in inner:
-        return "it is the last layer of its branch"
+        return Left("it is the last layer of its branch")
     return None
 
 

@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..base import Keeps, Left, Pass, Report, Rewrote
+from ..base import Keeps, Pass, Report, Rewrote
 from ..graph import Graph
 from ..graph.node_maker import new_node
 from ..graph.surgery import values_of
@@ -73,11 +73,11 @@ class RestoreBatchNorm(Pass):
         """See the class. Raises UnsupportedGraphError if the pictures do not fit the network."""
         report = Report()
         chosen: list[gs.Node] = []
-        for node, why_not in layers_to_restore(graph, self.where):
-            if why_not is None:
+        for node, left in layers_to_restore(graph, self.where):
+            if left is None:
                 chosen.append(node)
             else:
-                report.note(node.name, Left(why_not))
+                report.note(node.name, left)
         if not chosen:
             return report
         images = read_images(self.data) if self.data is not None else self.images

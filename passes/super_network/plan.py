@@ -9,6 +9,7 @@ from ..blocks.block import Block, Form
 from ..blocks.candidate_names import SKIP, read_name
 from ..blocks.structure import Stage, Structure
 from ..blocks.windows import why_not_kernel
+from ..decisions import Left
 from ..errors import UnsupportedGraphError
 
 
@@ -24,20 +25,26 @@ class Candidate:
 class Layer:
     """One searchable position: the seed block it is remapped from and its candidates.
 
+    ``stage``, ``index``  where it stands: the number of its stage, and its own in the stage
     ``seed_choice`` is the candidate that is the seed; ``added`` layers deepen a stage. One layer
     at each block's place, the last added behind the last block, ``owns_output``: what it leaves is
     the block's output tensor. ``declined``: candidates that the space offers and the block cannot
     take, with the reason.
     """
 
-    name: str
     stage: int
+    index: int
     block: Block
     candidates: tuple[Candidate, ...]
     seed_choice: str
     added: bool
     owns_output: bool
     declined: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The layer's name in reports and in the manifest."""
+        return f"stage{self.stage}.layer{self.index}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +102,8 @@ class Offer:
             if self.skip and i > 0 and (added or block.passes_on):
                 candidates.append(Candidate(SKIP))
             yield Layer(
-                name=f"stage{stage.index}.layer{i}",
                 stage=stage.index,
+                index=i,
                 block=block,
                 candidates=tuple(candidates),
                 seed_choice=SKIP if added else block.name,
@@ -117,10 +124,11 @@ def _candidates(
         form = block.form_of(spelled, added=added)
         if form is None:
             continue
-        why = form if isinstance(form, str) else why_not_kernel(block, spelled.kernel)
-        if why is not None:
-            declined[name] = why
-        elif isinstance(form, Form):
+        if isinstance(form, Left):
+            declined[name] = form.why
+        elif (why_not := why_not_kernel(block, spelled.kernel)) is not None:
+            declined[name] = why_not
+        else:
             spelling = block.spell(form, added=added)
             found[spelling] = Candidate(spelling, form)
     if not added:

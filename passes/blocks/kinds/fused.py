@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx_graphsurgeon as gs
 
+from ...decisions import Left
 from ...graph import Graph
 from ...graph.convolution import Conv
 from ...graph.surgery import sole_reader
@@ -32,7 +33,7 @@ class FusedBlock(ResidualBlock):
         width = self.out_channels if added else self.in_channels
         return spell(form.kernel, expansion=form.hidden / width)
 
-    def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
+    def form_of(self, spelled: Spelled, *, added: bool) -> Form | Left | None:
         """Read ``k5e6``, or ``k5`` with its own expansion."""
         if spelled.groups is not None or spelled.width is not None:
             return None
@@ -40,7 +41,7 @@ class FusedBlock(ResidualBlock):
         own = self.form.hidden / self.in_channels
         hidden = round((own if spelled.expansion is None else spelled.expansion) * width)
         if hidden < 1:
-            return f"expansion {spelled.expansion:g} of {width} channels leaves none"
+            return Left(f"expansion {spelled.expansion:g} of {width} channels leaves none")
         return Form(spelled.kernel, hidden)
 
     def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
@@ -54,7 +55,7 @@ class FusedBlock(ResidualBlock):
 
 def match_fused(
     graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node
-) -> FusedBlock | str | None:
+) -> FusedBlock | Left | None:
     """Return the fused MBConv whose expanding convolution is ``node``.
 
     1. ``node`` is dense, has an odd, square window larger than 1x1 and an activation, and makes
@@ -80,7 +81,7 @@ def match_fused(
         return None
     why = why_window_fixed(node)
     if why is not None:
-        return why
+        return Left(why)
     by_role = dict(zip(ROLES[KIND], (heart, behind), strict=True))
     nodes = [*heart.nodes, *behind.nodes]
     if gated is not None:

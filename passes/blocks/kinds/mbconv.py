@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ...decisions import Left
 from ...graph.convolution import Conv
 from ...remap.block_arrays import BlockArrays
 from ...remap.mbconv import mask_mbconv, remap_mbconv
@@ -122,7 +123,7 @@ class MBConvBlock(Block):
         width = self.out_channels if added else self.width
         return spell(form.kernel, expansion=form.hidden / width)
 
-    def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
+    def form_of(self, spelled: Spelled, *, added: bool) -> Form | Left | None:
         """Read ``k5e6``, or ``k5`` with its own expansion; a tapped block takes no other."""
         if spelled.groups is not None or spelled.width is not None:
             return None
@@ -130,9 +131,9 @@ class MBConvBlock(Block):
         expansion = self.expansion if spelled.expansion is None else spelled.expansion
         hidden = round(expansion * width)
         if hidden < 1:
-            return f"expansion {expansion:g} of {width} channels leaves none"
+            return Left(f"expansion {expansion:g} of {width} channels leaves none")
         if self.tapped is not None and hidden != self.hidden:
-            return f"a head reads its expansion, which stays e{round(self.expansion, 2):g}"
+            return Left(f"a head reads its expansion, which stays e{round(self.expansion, 2):g}")
         return Form(spelled.kernel, hidden, hidden)
 
     def remap(

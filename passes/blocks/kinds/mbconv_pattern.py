@@ -7,17 +7,59 @@ from collections.abc import Mapping
 
 import onnx_graphsurgeon as gs
 
+from ...decisions import Left
 from ...graph import Graph
 from ...graph.convolution import Conv, pair, why_padding_not_explicit
 from ...graph.surgery import sole_reader
 from ..units import ConvUnit, maker, pointwise, why_not_stored
 from .mbconv import MBConvBlock
-from .squeeze_excitation import match_squeeze_excitation
+from .squeeze_excitation import SqueezeExcitation, match_squeeze_excitation
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """What stands about a depthwise convolution; ``start`` only with its ``residual``."""
+
+    expand: ConvUnit | None
+    depthwise: ConvUnit
+    gated: SqueezeExcitation | None
+    project: ConvUnit
+    start: ConvUnit | None = None
+    residual: gs.Node | None = None
+
+    @property
+    def entry(self) -> gs.Tensor:
+        """What the first convolution reads."""
+        return (self.start or self.expand or self.depthwise).input
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the entry."""
+        return self.depthwise.shape()[0] if self.expand is None else self.expand.shape()[1]
+
+    @property
+    def before(self) -> dict[str, ConvUnit]:
+        """The convolutions in front of the depthwise one, by role."""
+        return _there({"start": self.start, "expand": self.expand})
+
+    @property
+    def behind(self) -> dict[str, ConvUnit]:
+        """The depthwise convolution and those behind it, by role."""
+        gated = self.gated
+        between = {} if gated is None else {"squeeze": gated.squeeze, "excite": gated.excite}
+        return {"depthwise": self.depthwise, **between, "project": self.project}
+
+    @property
+    def nodes_behind(self) -> tuple[gs.Node, ...]:
+        """The nodes from the depthwise convolution on."""
+        gated = () if self.gated is None else self.gated.nodes
+        residual = () if self.residual is None else (self.residual,)
+        return (*self.depthwise.nodes, *gated, *self.project.nodes, *residual)
 
 
 def match_mbconv(
     graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node
-) -> MBConvBlock | str | None:
+) -> MBConvBlock | Left | None:
     """Return the MBConv about the depthwise Conv ``node``.
 
     1. its weight is (C, 1, k, k) in C groups, k odd, padding explicit, steps equal both ways
@@ -40,70 +82,90 @@ def match_mbconv(
         return None  # grouped, not depthwise
     why = why or _why_not_depthwise(node, group)
     if why is not None:
-        return why
-    depthwise = units[id(node)]
-    expand = _expansion(graph, units, node)
+        return Left(why)
+    parts = _parts(graph, units, units[id(node)])
+    if isinstance(parts, _Parts):
+        parts = _with_residual(graph, units, parts)
+    if isinstance(parts, Left):
+        return parts
+    whole = _block(parts)
+    if parts.expand is None or sole_reader(graph, parts.expand.output) is node:
+        return whole
+    return _tapped(graph, whole, parts, parts.expand)
+
+
+def _parts(graph: Graph, units: Mapping[int, ConvUnit], depthwise: ConvUnit) -> _Parts | Left:
+    """Return what stands before and behind the depthwise convolution."""
+    expand = _expansion(graph, units, depthwise.conv)
     gated = match_squeeze_excitation(graph, units, depthwise.output)
     hidden = depthwise.output if gated is None else gated.output
     reader = sole_reader(graph, hidden)
     if reader is None:
-        return f"{_count(graph, hidden)} nodes read the depthwise output, not one"
+        return Left(f"{_count(graph, hidden)} nodes read the depthwise output, not one")
     project = units.get(id(reader))
     if project is None or not pointwise(project) or reader.inputs[0] is not hidden:
-        return f"behind it stands {reader.name} ({reader.op}), not a 1x1 convolution"
+        return Left(f"behind it stands {reader.name} ({reader.op}), not a 1x1 convolution")
     if project.act:
-        return "its 1x1 convolution is activated: separable, not an inverted residual"
-    entry = node.inputs[0] if expand is None else expand.input
-    if isinstance(entry, gs.Constant):
-        return "it reads a stored tensor"
-    in_channels = group if expand is None else expand.shape()[1]
-    residual, start = None, None
-    output = project.output
-    if Conv(node).strides[0] == 1 and in_channels == project.shape()[0]:
-        found = _residual(graph, output, entry)
-        if found is None and expand is not None:
-            start = _start(graph, units, expand)
-            found = None if start is None else _residual(graph, output, start.input)
-        if isinstance(found, str):
-            return found
-        if found is not None:
-            residual, output = found, found.outputs[0]
-    before: dict[str, ConvUnit] = {}
-    if start is not None and residual is not None:
-        before["start"], entry = start, start.input
-    if expand is not None:
-        before["expand"] = expand
-    between = {} if gated is None else {"squeeze": gated.squeeze, "excite": gated.excite}
-    units_of = {"depthwise": depthwise, **between, "project": project}
-    inner = [*depthwise.nodes, *(() if gated is None else gated.nodes), *project.nodes]
-    inner += [] if residual is None else [residual]
-    whole = MBConvBlock(
+        return Left("its 1x1 convolution is activated: separable, not an inverted residual")
+    parts = _Parts(expand, depthwise, gated, project)
+    return Left("it reads a stored tensor") if isinstance(parts.entry, gs.Constant) else parts
+
+
+def _with_residual(graph: Graph, units: Mapping[int, ConvUnit], parts: _Parts) -> _Parts | Left:
+    """Return ``parts`` with the residual Add, if there is one, and what starts the block then."""
+    keeps_size = Conv(parts.depthwise.conv).strides[0] == 1
+    if not keeps_size or parts.in_channels != parts.project.shape()[0]:
+        return parts
+    start = None
+    found = _residual(graph, parts.project.output, parts.entry)
+    if found is None and parts.expand is not None:
+        start = _start(graph, units, parts.expand)
+        found = None if start is None else _residual(graph, parts.project.output, start.input)
+    if isinstance(found, Left):
+        return found
+    return parts if found is None else dataclasses.replace(parts, residual=found, start=start)
+
+
+def _block(parts: _Parts) -> MBConvBlock:
+    """Return the block of these parts, as if its expansion were its own."""
+    output = parts.project.output if parts.residual is None else parts.residual.outputs[0]
+    before = parts.before
+    return MBConvBlock(
         kind="mbconv",
-        entry=entry,
+        entry=parts.entry,
         output=output,
-        units={**before, **units_of},
-        nodes=(*(one for unit in before.values() for one in unit.nodes), *inner),
-        residual=residual,
-        in_channels=in_channels,
-        out_channels=project.shape()[0],
+        units={**before, **parts.behind},
+        nodes=(*(one for unit in before.values() for one in unit.nodes), *parts.nodes_behind),
+        residual=parts.residual,
+        in_channels=parts.in_channels,
+        out_channels=parts.project.shape()[0],
     )
-    if expand is None or sole_reader(graph, expand.output) is node:
-        return whole
-    others = [n.name for n in graph.consumers(expand.output) if n is not node]
-    if residual is not None:
-        return (
+
+
+def _tapped(
+    graph: Graph, whole: MBConvBlock, parts: _Parts, expand: ConvUnit
+) -> MBConvBlock | Left:
+    """Return the block behind an expansion that others read as well."""
+    if parts.residual is not None:
+        node = parts.depthwise.conv
+        others = [n.name for n in graph.consumers(expand.output) if n is not node]
+        return Left(
             f"its expansion is also read by {', '.join(others) or 'the network output'}, and it "
             "has a residual"
         )
     return dataclasses.replace(
         whole,
         entry=expand.output,
-        units=units_of,
-        nodes=tuple(inner),
-        in_channels=group,
+        units=parts.behind,
+        nodes=parts.nodes_behind,
+        in_channels=parts.depthwise.shape()[0],
         tapped=expand,
         untapped=whole,
     )
+
+
+def _there(units: Mapping[str, ConvUnit | None]) -> dict[str, ConvUnit]:
+    return {role: unit for role, unit in units.items() if unit is not None}
 
 
 def _why_not_depthwise(node: gs.Node, group: int) -> str | None:
@@ -138,7 +200,7 @@ def _start(graph: Graph, units: Mapping[int, ConvUnit], expand: ConvUnit) -> Con
     return unit if look.is_depthwise and still else None
 
 
-def _residual(graph: Graph, output: gs.Tensor, entry: gs.Tensor) -> gs.Node | str | None:
+def _residual(graph: Graph, output: gs.Tensor, entry: gs.Tensor) -> gs.Node | Left | None:
     adds = [
         n
         for n in graph.consumers(output)
@@ -147,7 +209,7 @@ def _residual(graph: Graph, output: gs.Tensor, entry: gs.Tensor) -> gs.Node | st
     if not adds:
         return None
     if sole_reader(graph, output) is not adds[0]:
-        return f"its projection is read by others than the residual {adds[0].name}"
+        return Left(f"its projection is read by others than the residual {adds[0].name}")
     return adds[0]
 
 

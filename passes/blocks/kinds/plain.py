@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ...decisions import Left
 from ...graph import Graph
 from ...graph.convolution import Conv
 from ...remap.block_arrays import BlockArrays
@@ -62,7 +63,7 @@ class PlainBlock(Block):
         """Return ``k5``, or ``k5g2`` where the groups are not the seed's."""
         return spell(form.kernel, groups=None if form.groups == self.groups else form.groups)
 
-    def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
+    def form_of(self, spelled: Spelled, *, added: bool) -> Form | Left | None:
         """Read ``k5``, and ``k5g2`` for a dense convolution."""
         if spelled.expansion is not None or spelled.width is not None:
             return None
@@ -70,9 +71,9 @@ class PlainBlock(Block):
         rows, per_group = self.units[CONV].shape()[:2]
         inputs = per_group * self.groups
         if groups != self.groups and self.groups > 1:
-            return None if self.groups == inputs else "its groups stay as they are"
+            return None if self.groups == inputs else Left("its groups stay as they are")
         if inputs % groups or rows % groups:
-            return f"{groups} groups do not divide {inputs} input and {rows} output channels"
+            return Left(f"{groups} groups do not divide {inputs} input and {rows} output channels")
         return Form(spelled.kernel, rows, groups)
 
     def remap(
@@ -116,7 +117,7 @@ class PlainBlock(Block):
 
 def match_plain(
     graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node
-) -> PlainBlock | str | None:
+) -> PlainBlock | Left | None:
     """Return the block of the Conv ``node`` if its window can grow about its centre.
 
     The window is odd, square and larger than 1x1, its padding explicit and its weight its own. The
@@ -125,16 +126,16 @@ def match_plain(
     """
     why = why_not_stored(node)
     if why is not None:
-        return why
+        return Left(why)
     if max(node.inputs[1].shape[2:]) == 1:
         return None
     if any(node.inputs[0] is tensor for tensor in graph.inputs):
-        return "it reads the network's input: the stem stays as it is"
+        return Left("it reads the network's input: the stem stays as it is")
     if isinstance(node.inputs[0], gs.Constant):
-        return "it reads a stored tensor"
+        return Left("it reads a stored tensor")
     why = why_window_fixed(node)
     if why is not None:
-        return why
+        return Left(why)
     unit = units[id(node)]
     return PlainBlock(
         kind="plain",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx_graphsurgeon as gs
 
+from ...decisions import Left
 from ...graph import Graph
 from ...graph.convolution import Conv
 from ..block import Form
@@ -64,7 +65,7 @@ class RegionBlock(PlainBlock):
 
 def match_region(
     graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node
-) -> RegionBlock | str | None:
+) -> RegionBlock | Left | None:
     """Return the residual region whose first convolution with a window is ``node``.
 
     1. all that is made of ``node`` meets in an Add, whose other input is the region's entry
@@ -80,26 +81,26 @@ def match_region(
         return None
     add, entry, leaves = joined
     if graph.producer(entry) is None:
-        return "it reads the network's input: the stem stays as it is"
+        return Left("it reads the network's input: the stem stays as it is")
     nodes = _between(graph, entry, leaves)
     if nodes is None:
-        return f"what {add.name} adds is not made of its other input alone"
+        return Left(f"what {add.name} adds is not made of its other input alone")
     inside = {id(one) for one in nodes} | {id(add)}
     for tensor in (t for one in nodes for t in one.outputs):
         if graph.is_output(tensor) or any(id(r) not in inside for r in graph.consumers(tensor)):
-            return f"{tensor.name} is read outside of its residual"
+            return Left(f"{tensor.name} is read outside of its residual")
     convs = [one for one in nodes if one.op == "Conv"]
     computed = [one.name for one in convs if id(one) not in units]
     if computed:
-        return f"the weight of {computed[0]} beside it is not stored"
+        return Left(f"the weight of {computed[0]} beside it is not stored")
     if next(one for one in convs if max(one.inputs[1].shape[2:]) > 1) is not node:
         return None
     why = why_window_fixed(node)
+    if why is not None:
+        return Left(why)
     channels = _channels(graph, units, entry, leaves)
-    if why is None and channels is None:
-        why = f"how many channels {entry.name} has is not known"
-    if why is not None or channels is None:
-        return why
+    if channels is None:
+        return Left(f"how many channels {entry.name} has is not known")
     return RegionBlock(
         kind=KIND,
         entry=entry,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ...decisions import Left
 from ...graph.convolution import Conv
 from ...remap.block_arrays import BlockArrays
 from ...remap.residual import Inner, mask_residual, remap_residual
@@ -77,7 +78,7 @@ class ResidualBlock(Block):
         width = None if form.hidden == own else form.hidden / own
         return spell(form.kernel, groups=form.groups, width=width)
 
-    def form_of(self, spelled: Spelled, *, added: bool) -> Form | str | None:
+    def form_of(self, spelled: Spelled, *, added: bool) -> Form | Left | None:
         """Read ``k5g2``, ``k5g2w1.5``, or ``k5`` with its own groups.
 
         Groups must divide the channels and only split the seed's groups.
@@ -90,14 +91,14 @@ class ResidualBlock(Block):
         if rows != own:
             why = self._why_not_width(rows)
             if why is not None:
-                return why
+                return Left(why)
         inputs = rows if self.heart in self._inner(rows).reads else per_group * self.groups
         if added and self.heart == "first":
             inputs = self.out_channels
         if groups % self.groups:
-            return f"its {self.groups} groups do not split into {groups}"
+            return Left(f"its {self.groups} groups do not split into {groups}")
         if rows % groups or inputs % groups:
-            return f"{groups} groups do not divide {inputs} input and {rows} output channels"
+            return Left(f"{groups} groups do not divide {inputs} input and {rows} output channels")
         return Form(spelled.kernel, rows, groups)
 
     def remap(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import onnx_graphsurgeon as gs
 
+from ...decisions import Left
 from ...graph import Graph
 from ...graph.convolution import Conv
 from ...graph.operators import ACTIVATIONS
@@ -20,7 +21,7 @@ PLAIN = ("AveragePool", "MaxPool", "Slice", "Pad")  # what a shortcut may do wit
 
 def match_residual(
     graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node
-) -> ResidualBlock | str | None:
+) -> ResidualBlock | Left | None:
     """Return the basic or bottleneck block whose searched convolution is ``node``.
 
     1. ``node`` has an odd, square window larger than 1x1 and an activation; it is not depthwise
@@ -50,7 +51,7 @@ def match_residual(
     main = [heart, behind]
     if before is not None and pointwise(behind) and pointwise(before, strided=True):
         if not before.act or sole_reader(graph, before.output) is not node:
-            return "the 1x1 convolution before it is read by others as well, or not activated"
+            return Left("the 1x1 convolution before it is read by others as well, or not activated")
         kind, main = "bottleneck", [before, heart, behind]
     elif max(behind.shape()[2:]) == 1:
         return None
@@ -62,9 +63,9 @@ def match_residual(
         return None
     why = why_window_fixed(node)
     if why is not None:
-        return why
+        return Left(why)
     if max(Conv(behind.conv).strides) > 1:
-        return f"the stride lies on its last convolution, {behind.conv.name}"
+        return Left(f"the stride lies on its last convolution, {behind.conv.name}")
     return _joined(graph, units, kind, main, gated, leaves, add)
 
 
@@ -76,17 +77,17 @@ def _joined(
     gated: SqueezeExcitation | None,
     leaves: gs.Tensor,
     add: gs.Node,
-) -> ResidualBlock | str:
+) -> ResidualBlock | Left:
     """Return the block of the main path, which ``leaves`` a tensor, and the shortcut of ``add``."""
     entry = main[0].input
     other = add.inputs[1] if add.inputs[0] is leaves else add.inputs[0]
     in_channels = Conv(main[0].conv).channels
     out_channels = main[-1].shape()[0]
     if isinstance(entry, gs.Constant):
-        return "it reads a stored tensor"
+        return Left("it reads a stored tensor")
     strides = {Conv(unit.conv).strides for unit in main} - {(1, 1)}
     if len(strides) > 1 or any(a != b for a, b in strides):
-        return "its convolutions have strides of different sizes"
+        return Left("its convolutions have strides of different sizes")
     by_role = dict(zip(ROLES[kind], main, strict=True))
     path: list[gs.Node] = []
     nodes = [node for unit in main for node in unit.nodes]
@@ -95,13 +96,13 @@ def _joined(
         nodes += gated.nodes
     if other is entry:
         if strides or in_channels != out_channels:
-            return "its shortcut is the identity, but input and output differ"
+            return Left("its shortcut is the identity, but input and output differ")
     else:
         projected = _shortcut(graph, units, other, entry)
         if projected is None:
             maker_of = graph.producer(other)
             what = other.name if maker_of is None else f"{maker_of.name} ({maker_of.op})"
-            return f"its shortcut comes from {what}, not from what it reads"
+            return Left(f"its shortcut comes from {what}, not from what it reads")
         unit, path = projected
         if unit is not None:
             by_role[SHORTCUT] = unit
