@@ -20,10 +20,7 @@ from fnac.data.source import Dataset, DataSource
 from fnac.errors import DataError, UsageError
 from fnac.progress import StepProgress
 from fnac.stages.opening.onnx_network import OnnxNetwork
-from fnac.tasks.base import Manifest, Outputs, Task
-
-Progress = Callable[[int, int], None]
-"""Called after each batch with the pictures done and the pictures in all."""
+from fnac.tasks.base import Manifest, Outputs, Size, Task
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,72 @@ class EvalResult:
         }
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured: a task's metric on the samples of a split, at one size of pictures.
+
+    size      (H, W) that pictures are fed at; manifest: of the network (its preprocessing)
+    limit     only the first samples; None: all of them
+    shown     a bar on a terminal's stderr, plain lines elsewhere where it takes long
+    """
+
+    task: Task
+    dataset: Dataset
+    split: str
+    size: Size
+    manifest: Manifest
+    batch_size: int = 1
+    limit: int | None = None
+    workers: int = 1
+    shown: bool = True
+
+    @property
+    def images(self) -> int:
+        """Count the samples; DataError where there is none."""
+        found = len(self.dataset)
+        images = found if self.limit is None else min(self.limit, found)
+        if images < 1:
+            cut = "" if self.limit is None else f", limited to {self.limit}"
+            raise DataError(
+                f"eval: split '{self.split}' has {found} pictures{cut}; wanted at least 1 to "
+                "measure"
+            )
+        return images
+
+    def of(self, network: Callable[[Tensor], Outputs], *, runtime: str, where: str) -> EvalResult:
+        """Measure ``network``; ``where`` names it in error messages, ``runtime`` what runs it."""
+        task, images = self.task, self.images
+        loader = EpochLoader(
+            self.dataset,
+            task.eval_transform(self.size, self.manifest),
+            self.batch_size,
+            workers=self.workers,
+            shuffle=False,
+            drop_last=False,
+            collate=task.collate,
+        )
+        evaluation = task.evaluation(self.dataset, self.size, self.manifest, where)
+        done = 0
+        with StepProgress("eval", images, unit="picture", brief=True, shown=self.shown) as progress:
+            for inputs, targets in loader.iterate(0, -(-images // self.batch_size)):
+                count = min(len(inputs), images - done)
+                outputs = task.predict(network, inputs[:count])
+                evaluation.add(range(done, done + count), outputs, targets[:count])
+                done += count
+                progress.advance(done)
+        scores = evaluation.compute()
+        return EvalResult(
+            metric=task.metric,
+            value=scores.value,
+            images=images,
+            size=self.size,
+            split=self.split,
+            runtime=runtime,
+            per_class=scores.per_class,
+            extra=scores.extra,
+        )
+
+
 def evaluate_onnx(
     path: Path | str,
     source: DataSource,
@@ -66,7 +129,6 @@ def evaluate_onnx(
     device: str = "auto",
     threads: int = 0,
     workers: int = 1,
-    progress: Progress | None = None,
     shown: bool = True,
 ) -> EvalResult:
     """Measure the file at ``path`` on a split of ``source`` in onnxruntime.
@@ -83,20 +145,18 @@ def evaluate_onnx(
     is nothing to count.
     """
     network = OnnxNetwork(Path(path), device=device, threads=threads)
-    return _evaluate(
-        network,
+    measurement = Measurement(
         task,
         source.split(split),
+        split,
         network.evaluation_size(size),
         network.manifest if manifest is None else manifest,
         batch_size=network.fixed_batch or batch_size,
         limit=limit,
         workers=workers,
-        progress=progress,
         shown=shown,
-        where=str(path),
-        result=("onnxruntime", split),
     )
+    return measurement.of(network, runtime="onnxruntime", where=str(path))
 
 
 def evaluate_module(
@@ -111,7 +171,6 @@ def evaluate_module(
     limit: int | None = None,
     workers: int = 1,
     dataset: Dataset | None = None,
-    progress: Progress | None = None,
     shown: bool = False,
 ) -> EvalResult:
     """Measure a torch module as ``evaluate_onnx`` measures a file; its mode is put back after.
@@ -131,22 +190,20 @@ def evaluate_module(
         several = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         return dict(zip(task.output_names, several))
 
+    measurement = Measurement(
+        task,
+        source.split(split) if dataset is None else dataset,
+        split,
+        size,
+        manifest,
+        batch_size=batch_size,
+        limit=limit,
+        workers=workers,
+        shown=shown,
+    )
     try:
         with torch.inference_mode():
-            return _evaluate(
-                run,
-                task,
-                source.split(split) if dataset is None else dataset,
-                size,
-                manifest,
-                batch_size=batch_size,
-                limit=limit,
-                workers=workers,
-                progress=progress,
-                shown=shown,
-                where="network",
-                result=("torch", split),
-            )
+            return measurement.of(run, runtime="torch", where="network")
     finally:
         module.train(training)
 
@@ -165,58 +222,3 @@ def predict_first(
         images, _ = task.collate([transform(*dataset[index])])
         outputs.append(task.predict(network, images))
     return outputs, at
-
-
-def _evaluate(
-    network: Callable[[Tensor], Outputs],
-    task: Task,
-    dataset: Dataset,
-    size: tuple[int, int],
-    manifest: Manifest,
-    *,
-    batch_size: int,
-    limit: int | None,
-    workers: int,
-    progress: Progress | None,
-    shown: bool,
-    where: str,
-    result: tuple[str, str],
-) -> EvalResult:
-    runtime, split = result
-    images = len(dataset) if limit is None else min(limit, len(dataset))
-    if images < 1:
-        cut = "" if limit is None else f", limited to {limit}"
-        raise DataError(
-            f"eval: split '{split}' has {len(dataset)} pictures{cut}; wanted at least 1 to measure"
-        )
-    loader = EpochLoader(
-        dataset,
-        task.eval_transform(size, manifest),
-        batch_size,
-        workers=workers,
-        shuffle=False,
-        drop_last=False,
-        collate=task.collate,
-    )
-    evaluation = task.evaluation(dataset, size, manifest, where)
-    done = 0
-    with StepProgress("eval", images, unit="picture", brief=True, shown=shown) as shows:
-        for inputs, targets in loader.iterate(0, -(-images // batch_size)):
-            count = min(len(inputs), images - done)
-            outputs = task.predict(network, inputs[:count])
-            evaluation.add(range(done, done + count), outputs, targets[:count])
-            done += count
-            shows.advance(done)
-            if progress is not None:
-                progress(done, images)
-    scores = evaluation.compute()
-    return EvalResult(
-        metric=task.metric,
-        value=scores.value,
-        images=images,
-        size=size,
-        split=split,
-        runtime=runtime,
-        per_class=scores.per_class,
-        extra=scores.extra,
-    )
