@@ -27,6 +27,7 @@ from fnac.search.settings import SearchSettings
 from fnac.search.steering import Steering, softmax_rows
 from fnac.tasks.base import Task
 from fnac.training.loop import METRICS, TrainingRun
+from fnac.training.objectives import TaskLoss
 from fnac.training.runtime import open_fabric, training_loader
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,15 @@ class SearchRun(TrainingRun):
         self.plan = settings.plan(weight_data.batches_per_epoch)
         identity = {**as_plain(settings), "budget": budget, "unit": space.unit}
         super().__init__(
-            graph, module, task, folder, settings, fabric, weight_data, self.plan.total, identity
+            graph,
+            module,
+            TaskLoss(task),
+            folder,
+            settings,
+            fabric,
+            weight_data,
+            self.plan.total,
+            identity,
         )
         self.sampler = PathSampler(settings.random_seed)
         self.alphas = AlphaSteps(

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from fnac.config import as_plain
-from fnac.data.source import DataSource
+from fnac.data.loader import split
+from fnac.data.source import Dataset, DataSource
 from fnac.errors import UsageError
 from fnac.importer import ImportedModule, import_onnx
 from fnac.passes.graph import Graph
@@ -25,7 +26,9 @@ from fnac.stages.opening.as_trained import state_training
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.network_check import check_pictures
+from fnac.training.kept_weights import KeptWeights
 from fnac.training.loop import METRICS, TrainingRun
+from fnac.training.objectives import open_objective
 from fnac.training.runtime import open_fabric, same_buffers, training_loader
 from fnac.training.settings import for_batch
 
@@ -36,12 +39,16 @@ COLUMNS = ("step", "epoch", "loss", "lr", "head_lr")
 
 @dataclasses.dataclass(frozen=True)
 class TuneResult:
-    """Outcome of tuning: steps taken, last loss, validation metric in percent (None: no val)."""
+    """Outcome of tuning: steps taken, last loss, which weights were written: best or last.
+
+    ``val``: validation metric of these weights in percent; None where there is no validation set.
+    """
 
     output: Path
     steps: int
     loss: float
     val: float | None
+    weights: str
 
 
 def tune(
@@ -52,17 +59,20 @@ def tune(
     folder: Path,
     settings: TuneSettings,
     *,
+    baseline: Path | None = None,
     resume: bool = False,
 ) -> TuneResult:
     """Train the network of ``model`` and write it to ``output``.
 
-    folder   gets ``last.ckpt`` and ``metrics.csv``; with ``resume`` its checkpoint is continued
-    raises   UsageError for a super network or other classes, TrainingError when training fails
+    baseline  the file that ``teacher: baseline`` means
+    folder    gets ``last.ckpt`` and ``metrics.csv``; with ``resume`` its checkpoint is continued
+    raises    UsageError for a super network or other classes, TrainingError when training fails
     """
     graph = Graph.load(model)
     state_training(graph, task, settings.size, settings.mean, settings.std)
     module = _trainable(graph, task, model)
-    run = TuneRun(graph, module, source, task, folder, for_batch(settings, settings.batch_size))
+    settings = for_batch(settings, settings.batch_size)
+    run = TuneRun(graph, module, source, task, folder, settings, baseline)
     run.open(resume=resume)
     run.train()
     return run.finish(output)
@@ -82,29 +92,44 @@ class TuneRun(TrainingRun):
         task: Task,
         folder: Path,
         settings: TuneSettings,
+        baseline: Path | None = None,
     ) -> None:
         fabric = open_fabric(settings)
+        self.task, self.source = task, source
         train = source.split("train")
+        self.held: Dataset | None = None
+        if settings.held_out:
+            train, self.held = split(train, 1 - settings.held_out, settings.random_seed)
         loader = training_loader(
             train, task, graph.manifest, settings, fabric, settings.random_seed
         )
         total = settings.steps or settings.epochs * loader.batches_per_epoch
+        objective = open_objective(task, settings, graph.manifest, fabric.device, baseline)
+        identity = as_plain(settings)
         super().__init__(
-            graph, module, task, folder, settings, fabric, loader, total, as_plain(settings)
+            graph, module, objective, folder, settings, fabric, loader, total, identity
         )
-        self.source = source
+        chooses = self.held is not None
+        self.kept = KeptWeights(self.module, settings, higher=True, chooses=chooses)
         self.val: float | None = None
-        self.measured = f"val_{task.metric}"
+        self.val_of_kept: float | None = None
         self.validation = source.split("val") if "val" in source.splits else None
-        if self.validation is not None and settings.cache:
+        if settings.cache:
             still = dataclasses.replace(settings, scale=(1.0, 1.0))  # is measured at one scale
-            self.validation = task.cached(self.validation, still, graph.manifest)
+            if self.held is not None:
+                self.held = task.cached(self.held, still, graph.manifest)
+            if self.validation is not None:
+                self.validation = task.cached(self.validation, still, graph.manifest)
 
     # ------------------------------------------------------------------ begin, resume, save
 
     def columns(self) -> dict[str, Sequence[str]]:
         """Return the columns of metrics.csv."""
-        return {METRICS: (*COLUMNS, self.measured)}
+        held = () if self.held is None else (self._column("held"),)
+        return {METRICS: (*COLUMNS, self._column("val"), *held)}
+
+    def _column(self, part: str) -> str:
+        return f"{part}_{self.task.metric}"
 
     def open(self, *, resume: bool) -> None:
         """Continue or begin; BN is frozen after either, if it is to be."""
@@ -118,20 +143,23 @@ class TuneRun(TrainingRun):
             batches = self.loader.iterate(0, self.settings.recalibrate_bn)
             recalibrate_bn(self.module, (self.on_device(batch)[0] for batch in batches))
             same_buffers(self.fabric, self.module)
+        self.kept.begin()
 
     def state(self) -> dict[str, Any]:
-        """Return the last metric."""
-        return {"val": self.val}
+        """Return the metrics, and the weights that are kept."""
+        return {"val": self.val, "val_of_kept": self.val_of_kept, "kept": self.kept.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take the last metric from a checkpoint."""
-        self.val = state["val"]
+        """Take metrics and kept weights from a checkpoint."""
+        self.val, self.val_of_kept = state["val"], state["val_of_kept"]
+        self.kept.restore(state["kept"])
 
     # ------------------------------------------------------------------ steps
 
     def step(self, step: int, images: Tensor, targets: Tensor) -> None:
         """Take a weight step."""
         loss = self.weights.step(step, images, targets)
+        self.kept.update()
         rates = {"lr": self.weights.lr, "head_lr": self.weights.head_lr}
         self.trace.add(loss, step=step + 1, epoch=self.epoch(step), **rates)
 
@@ -140,39 +168,57 @@ class TuneRun(TrainingRun):
         if not self.is_epoch_over(done):
             return
         epoch = self.epoch(done - 1)
-        if done == self.total or (epoch + 1) % self.settings.eval_every == 0:
-            self.val = self._measure()
-            if self.val is not None:
-                self.trace.row(step=done, epoch=epoch, **{self.measured: self.val})
+        if done != self.total and (epoch + 1) % self.settings.eval_every:
+            return
+        with self.kept.averaged():
+            held = self._measure(self.held)
+            self.val = self._measure(self.validation)
+            if held is None or self.kept.offer(held, done):
+                self.val_of_kept = self.val
+        if self.settings.freeze_bn:  # back in training mode, and so was BN
+            freeze_bn(self.module)
+        shown = {self._column("val"): self.val, self._column("held"): held}
+        shown = {column: value for column, value in shown.items() if value is not None}
+        if shown:
+            self.trace.row(step=done, epoch=epoch, **shown)
+
+    def is_enough(self) -> bool:
+        """Say whether the metric has not risen for longer than the patience."""
+        return self.kept.is_enough()
 
     def figures(self) -> dict[str, float | str]:
         """Return the last metric."""
         return {} if self.val is None else {self.task.metric: f"{self.val:.1f}"}
 
-    def _measure(self) -> float | None:
-        if self.validation is None or not self.fabric.is_global_zero:
+    def _measure(self, dataset: Dataset | None) -> float | None:
+        """Measure the metric in percent on the first rank, and tell the others."""
+        if dataset is None:
             return None
-        value = evaluate_module(
-            self.module,
-            self.source,
-            self.task,
-            size=self.settings.whole_size(self.graph.manifest),
-            manifest=self.graph.manifest,
-            batch_size=max(1, self.settings.batch_size // self.fabric.world_size),
-            workers=self.settings.workers,
-            dataset=self.validation,
-        ).value
-        if self.settings.freeze_bn:  # back in training mode, and so was BN
-            freeze_bn(self.module)
-        return value
+        value: float | None = None
+        if self.fabric.is_global_zero:
+            value = evaluate_module(
+                self.module,
+                self.source,
+                self.task,
+                size=self.settings.whole_size(self.graph.manifest),
+                manifest=self.graph.manifest,
+                batch_size=max(1, self.settings.batch_size // self.fabric.world_size),
+                workers=self.settings.workers,
+                dataset=dataset,
+            ).value
+        return self.fabric.broadcast(value)
 
     # ------------------------------------------------------------------ the outcome
 
     def finish(self, output: Path) -> TuneResult:
-        """Write the tuned network."""
-        entry = {"steps": self.total, "val": self.val, "metric": self.task.metric}
+        """Write the network with the weights that are kept."""
+        weights = self.kept.choose(self.done)
+        val = self.val_of_kept if weights["weights"] == "best" else self.val
+        entry = {"steps": self.done, "val": val, "metric": self.task.metric, **weights}
+        if self.settings.teacher is not None:
+            entry["teacher"] = self.settings.teacher
         self.write(output, {self.stage: entry})
-        return TuneResult(output, self.total, self.trace.last, self.val)
+        return TuneResult(output, self.done, self.trace.last, val, weights["weights"])
 
 
 def _trainable(graph: Graph, task: Task, model: Path) -> ImportedModule:

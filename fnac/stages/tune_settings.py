@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from fnac.data.preprocessing import Stated, parse_stated
 from fnac.errors import UsageError
-from fnac.training.settings import TrainingSettings
+from fnac.training.settings import KeptSettings, TeacherSettings, TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneSettings(TrainingSettings):
+class TuneSettings(TeacherSettings, KeptSettings, TrainingSettings):
     """Settings of parameter adaptation."""
 
     section: ClassVar[str] = "tune"
@@ -33,7 +33,9 @@ class TuneSettings(TrainingSettings):
     """Of the preprocessing, on pixels / 255; none: the file's, or that of the name in `mean`."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        TeacherSettings.__post_init__(self)
+        KeptSettings.__post_init__(self)
+        TrainingSettings.__post_init__(self)
         parse_stated(self.mean, self.std)
         if self.epochs < 1 or (self.steps is not None and self.steps < 1):
             raise UsageError("epochs, steps: wanted at least 1")

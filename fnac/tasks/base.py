@@ -111,6 +111,20 @@ class Task(ABC):
         outputs: as the module returns them; size: of the images that were fed.
         """
 
+    @abstractmethod
+    def distillation(
+        self,
+        outputs: Tensor | tuple[Tensor, ...],
+        teacher: Tensor | tuple[Tensor, ...],
+        size: Size,
+        temperature: float,
+    ) -> Tensor:
+        """Return how far ``outputs`` are from a teacher's for the same images, 0 where equal.
+
+        A scalar in float32, in the loss's own scale; class scores are divided by ``temperature``
+        before they are compared. TrainingError where shapes do not fit.
+        """
+
     def predict(self, network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
         """Run ``network`` on images as this task evaluates it: once, unless the task says else."""
         return network(images)

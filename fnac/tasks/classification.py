@@ -22,6 +22,7 @@ from fnac.data.transforms.pictures import EvalTransform
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 
 from .base import Manifest, Outputs, Scores, Size, Task
+from .divergence import softened_divergence
 from .network_check import check_count
 from .segmentation import whole_picture_transform
 from .settings import ClassificationSettings
@@ -92,17 +93,33 @@ class Classification(Task):
         outputs: logits (N, C), any float type; targets: int64 (N,). Raises TrainingError where
         the outputs are something else.
         """
+        logits = self._checked(outputs, targets.shape[0])
+        return functional.cross_entropy(
+            logits.float(), targets, label_smoothing=self.settings.label_smoothing
+        )
+
+    def distillation(
+        self,
+        outputs: Tensor | tuple[Tensor, ...],
+        teacher: Tensor | tuple[Tensor, ...],
+        size: Size,
+        temperature: float,
+    ) -> Tensor:
+        """Return the mean divergence over the pictures."""
+        logits, wanted = self._checked(outputs), self._checked(teacher)
+        return softened_divergence(logits, wanted, temperature).mean()
+
+    def _checked(self, outputs: Tensor | tuple[Tensor, ...], count: int | None = None) -> Tensor:
+        """Return the logits (N, C); TrainingError for anything else, or for another N."""
         logits = outputs if isinstance(outputs, Tensor) else outputs[0]
-        wanted = (targets.shape[0], self.num_classes)
+        wanted = (logits.shape[0] if count is None else count, self.num_classes)
         if tuple(logits.shape) != wanted:
             raise TrainingError(
                 f"network output: found {tuple(logits.shape)}; wanted logits {wanted} for the "
                 f"{self.num_classes} classes of this data set; attach a classifier with these "
                 "classes (fnac expand --task cls --classes)"
             )
-        return functional.cross_entropy(
-            logits.float(), targets, label_smoothing=self.settings.label_smoothing
-        )
+        return logits
 
     # ------------------------------------------------------------------ measuring
 

@@ -20,6 +20,7 @@ from fnac.data.transforms.pictures import EvalTransform, TrainTransform, resize_
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 
 from .base import Manifest, Outputs, Scores, Size, Task
+from .divergence import softened_divergence
 from .mean_iou import MeanIoU
 from .network_check import check_count
 from .panels import draw_panel
@@ -88,11 +89,24 @@ class Segmentation(Task):
         outputs: logits (N, C, h, w), any float type, resized to the targets' size where they
         have another; targets: int64 (N, H, W). The loss is computed in float32.
         """
-        logits = self._logits(outputs, targets)
+        logits = self._logits(outputs, len(targets))
         logits = fit_logits(logits.float(), targets.shape[-2:])
         total = functional.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
         counted = (targets != IGNORE).sum().clamp(min=1)
         return total / counted
+
+    def distillation(
+        self,
+        outputs: Tensor | tuple[Tensor, ...],
+        teacher: Tensor | tuple[Tensor, ...],
+        size: Size,
+        temperature: float,
+    ) -> Tensor:
+        """Return the mean divergence over all pixels; the teacher's logits are resized to fit."""
+        logits = self._logits(outputs, len(outputs))
+        wanted = self._logits(teacher, len(logits))
+        wanted = fit_logits(wanted.float(), logits.shape[-2:])
+        return softened_divergence(logits, wanted, temperature).mean()
 
     # ------------------------------------------------------------------ measuring
 
@@ -110,8 +124,8 @@ class Segmentation(Task):
         image, truth = resize_pair(*sample, (int(ids.shape[0]), int(ids.shape[1])))
         return draw_panel(image, truth, ids.to(torch.uint8))
 
-    def _logits(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor) -> Tensor:
-        wanted = (targets.shape[0], self.num_classes)
+    def _logits(self, outputs: Tensor | tuple[Tensor, ...], count: int) -> Tensor:
+        wanted = (count, self.num_classes)
         if isinstance(outputs, Tensor) and not outputs.is_floating_point():
             raise TrainingError(
                 f"network output: found {tuple(outputs.shape)} of {outputs.dtype}; the network "

@@ -19,7 +19,6 @@ from fnac.data.loader import EpochLoader
 from fnac.importer import ImportedModule, write_back
 from fnac.passes.graph import Graph
 from fnac.progress import StepProgress
-from fnac.tasks.base import Task
 from fnac.training.checkpoints import (
     fingerprint,
     load_checkpoint,
@@ -27,6 +26,7 @@ from fnac.training.checkpoints import (
     restore_precision,
     save_checkpoint,
 )
+from fnac.training.objectives import Objective
 from fnac.training.run_log import CsvLog, LossTrace
 from fnac.training.runtime import prepare_module, seed_step
 from fnac.training.settings import TrainingSettings
@@ -41,11 +41,12 @@ METRICS = "metrics"
 class TrainingRun(abc.ABC):
     """One training of a network in its folder: what is trained, where it is, how it is saved.
 
-    graph     the file's network, whose weights are written back at the end
-    module    ``graph`` as it was imported
-    loader    batches of the weights' training set; an epoch is one pass over it
-    total     weight steps of the whole run
-    identity  what must be the same for a checkpoint to be continued
+    graph      the file's network, whose weights are written back at the end
+    module     ``graph`` as it was imported
+    objective  what a weight step makes smaller
+    loader     batches of the weights' training set; an epoch is one pass over it
+    total      weight steps of the whole run
+    identity   what must be the same for a checkpoint to be continued
     """
 
     stage: str
@@ -57,7 +58,7 @@ class TrainingRun(abc.ABC):
         self,
         graph: Graph,
         module: ImportedModule,
-        task: Task,
+        objective: Objective,
         folder: Path,
         settings: TrainingSettings,
         fabric: Fabric,
@@ -65,9 +66,9 @@ class TrainingRun(abc.ABC):
         total: int,
         identity: Mapping[str, Any],
     ) -> None:
-        self.graph, self.task, self.settings, self.fabric = graph, task, settings, fabric
+        self.graph, self.settings, self.fabric = graph, settings, fabric
         self.folder, self.checkpoint = folder, folder / "last.ckpt"
-        self.loader, self.total, self.first = loader, total, 0
+        self.loader, self.total, self.first, self.done = loader, total, 0, 0
         self.identity = {**identity, "steps": total, "network": self.stage}
         self.module: ImportedModule = prepare_module(module, fabric, settings)  # type: ignore
         self.weights = open_weight_steps(
@@ -76,7 +77,7 @@ class TrainingRun(abc.ABC):
             module.backbone_parameters(),
             module.head_parameters(),
             settings,
-            task,
+            objective,
             total,
             loader.batches_per_epoch,
         )
@@ -124,7 +125,7 @@ class TrainingRun(abc.ABC):
             load_network(self.checkpoint, self.module, state["network"])
             self.weights.optimizer.load_state_dict(state["weights"])
             restore_precision(self.fabric, state)
-            self.first = int(state["step"])
+            self.first = self.done = int(state["step"])
             self.restore(state)
         else:
             self.begin()
@@ -155,7 +156,7 @@ class TrainingRun(abc.ABC):
                 images, targets = self.on_device(next(batches))
                 self.reseed(step)
                 self.step(step, images, targets)
-                done = step + 1
+                self.done = done = step + 1
                 over = self.is_epoch_over(done)
                 self.after_step(done)
                 if over or done % settings.log_every == 0:
@@ -167,10 +168,14 @@ class TrainingRun(abc.ABC):
     def write(self, output: Path, entries: Mapping[str, Any]) -> None:
         """Write the trained network to ``output``; ``entries`` go into its manifest."""
         if self.fabric.is_global_zero:
-            trained = Graph.from_model(write_back(self.module.cpu(), self.graph.to_model()))
-            trained.manifest.update(entries)
-            trained.save(output)
+            self.trained(entries).save(output)
         self.fabric.barrier()
+
+    def trained(self, entries: Mapping[str, Any]) -> Graph:
+        """Return the network with the module's weights; ``entries`` go into its manifest."""
+        trained = Graph.from_model(write_back(self.module.cpu(), self.graph.to_model()))
+        trained.manifest.update(entries)
+        return trained
 
     def is_epoch_over(self, done: int) -> bool:
         """Say whether an epoch, or the run, ends when ``done`` steps are taken."""

@@ -124,6 +124,52 @@ class RuntimeSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class KeptSettings:
+    """Which weights survive a training; chosen on pictures of the training set held back."""
+
+    held_out: float = 0.0
+    """Share of the training set that is held back to choose weights by; 0: none."""
+    keep: Literal["best", "last"] | None = None
+    """Weights that are written; none: the best where a part is held back, else the last."""
+    patience: int | None = None
+    """Measurements on the part held back without a better one that end the run; none: no end."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, which is measured and written instead."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.held_out < 1:
+            raise UsageError(f"held_out {self.held_out:g}: wanted a share from 0 to below 1")
+        if not self.held_out and (self.keep == "best" or self.patience is not None):
+            what = "keep best" if self.keep == "best" else f"patience {self.patience}"
+            raise UsageError(
+                f"{what}: there is nothing to choose weights by; hold a share of the training set "
+                "back (held_out 0.1)"
+            )
+        if self.patience is not None and self.patience < 1:
+            raise UsageError(f"patience {self.patience}: wanted at least 1 measurement")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise UsageError(f"ema {self.ema:g}: wanted a decay between 0 and 1 (0.999)")
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherSettings:
+    """Another network that the weights learn from, beside the labels."""
+
+    teacher: str | None = None
+    """ONNX file of a network of the same task and classes, or ``baseline``: the tuned seed."""
+    teacher_weight: float = 0.5
+    """Share of the teacher's part in the loss; the rest is the labels'."""
+    temperature: float = 2.0
+    """What class scores are divided by before teacher and student are compared."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.teacher_weight <= 1:
+            raise UsageError(f"teacher_weight {self.teacher_weight:g}: wanted a share above 0 to 1")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise UsageError(f"temperature {self.temperature:g}: wanted a number above zero")
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
     """What search and tune are both set up with."""
 

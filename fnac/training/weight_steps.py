@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from fnac.tasks.base import Task
+from fnac.training.objectives import Objective
 from fnac.training.optimizers import make_optimizer, set_learning_rates
 from fnac.training.settings import OptimizerSettings
 
@@ -24,7 +24,7 @@ class WeightSteps:
     network: nn.Module
     optimizer: Any
     settings: OptimizerSettings
-    task: Task
+    objective: Objective
     total: int
     per_epoch: int
     lr: float = 0.0
@@ -33,13 +33,12 @@ class WeightSteps:
     def step(self, step: int, images: Tensor, targets: Tensor) -> Tensor:
         """Take weight step ``step`` (from 0) on one batch; returns the loss, on the device.
 
-        images   float32 (n, 3, H, W) on any device; targets: as the task's loss wants them
+        images   float32 (n, 3, H, W) on any device; targets: as the objective wants them
         """
         factor = self.settings.factor(step, self.total, self.per_epoch)
         self.lr, self.head_lr = set_learning_rates(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
-        size = (int(images.shape[-2]), int(images.shape[-1]))
-        loss = self.task.loss(self.network(images), targets, size)
+        loss = self.objective(self.network(images), images, targets)
         self.fabric.backward(loss)
         if self.settings.clip is not None:
             clip(self.fabric, self.network, self.optimizer, self.settings.clip)
@@ -53,14 +52,14 @@ def open_weight_steps(
     backbone: Sequence[Parameter],
     head: Sequence[Parameter],
     settings: OptimizerSettings,
-    task: Task,
+    objective: Objective,
     total: int,
     per_epoch: int,
 ) -> WeightSteps:
     """Move ``module`` to the device, wrap it (DDP, precision) and give it its optimiser."""
     network = fabric.setup_module(module)
     optimizer = fabric.setup_optimizers(make_optimizer(settings, backbone, head))
-    return WeightSteps(fabric, network, optimizer, settings, task, total, per_epoch)
+    return WeightSteps(fabric, network, optimizer, settings, objective, total, per_epoch)
 
 
 def clip(fabric: Fabric, network: nn.Module, optimizer: Any, norm: float) -> None:

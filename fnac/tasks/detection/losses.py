@@ -16,7 +16,8 @@ from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from fnac.passes.emit.anchors import AnchorSpec
 
-from .decoding import encode_boxes
+from ..divergence import softened_binary_divergence, softened_divergence
+from .decoding import class_scores, encode_boxes
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
 RETINANET_BETA, SSD_BETA = 1 / 9, 1.0
@@ -93,6 +94,30 @@ def mining_losses(
     return classes, _box_loss(
         deltas[picture, anchor], truth, anchors[anchor], spec, SSD_BETA
     ) / count
+
+
+def distilled_losses(
+    found: tuple[Tensor, Tensor],
+    wanted: tuple[Tensor, Tensor],
+    spec: AnchorSpec,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """Return how far a student is from its teacher on the same anchors: classes, boxes (scalars).
+
+    found, wanted: class logits (N, A, C or 1 + C) and deltas (N, A, 4) of student and teacher.
+    Scores are compared at every anchor; boxes as much as the teacher sees an object there. Both
+    are divided by the objects that it sees, as the losses on labels are by the labelled ones.
+    """
+    (logits, deltas), (teacher, boxes) = found, wanted
+    chances = class_scores(teacher, spec).amax(dim=-1)  # (N, A)
+    objects = chances.sum().clamp(min=1)
+    if spec.scores == "sigmoid":
+        far = softened_binary_divergence(logits, teacher, temperature)
+    else:
+        far = softened_divergence(logits, teacher, temperature, axis=-1)
+    beta = RETINANET_BETA if spec.scores == "sigmoid" else SSD_BETA
+    off = functional.smooth_l1_loss(deltas.float(), boxes.float(), reduction="none", beta=beta)
+    return far.sum() / objects, (off.sum(dim=-1) * chances).sum() / objects
 
 
 def _box_loss(

@@ -30,7 +30,7 @@ from ..network_check import check_count
 from ..settings import DetectionSettings, Resize
 from .decoding import detect
 from .evaluation import ANSWERS, DetectionEvaluation, stacked, unstacked
-from .losses import focal_losses, mining_losses
+from .losses import distilled_losses, focal_losses, mining_losses
 from .pictures import draw_boxes
 
 RAW = ("class_logits", "box_deltas")
@@ -141,6 +141,20 @@ class Detection(Task):
         device = logits.device.type
         with torch.autocast(device, enabled=False):
             classes, boxes = losses(logits.float(), deltas.float(), targets, anchors, spec)
+        return classes + boxes
+
+    def distillation(
+        self,
+        outputs: Tensor | tuple[Tensor, ...],
+        teacher: Tensor | tuple[Tensor, ...],
+        size: Size,
+        temperature: float,
+    ) -> Tensor:
+        """Return how far classes and boxes are from the teacher's on the same anchors."""
+        spec = self._spec()
+        found, wanted = (self._checked(each, spec, size) for each in (outputs, teacher))
+        with torch.autocast(found[0].device.type, enabled=False):
+            classes, boxes = distilled_losses(found, wanted, spec, temperature)
         return classes + boxes
 
     # ------------------------------------------------------------------ measuring

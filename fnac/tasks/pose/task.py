@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from fnac.data.batches import BatchSettings
 from fnac.data.loader import keep_in_memory
@@ -127,8 +128,34 @@ class Pose(Task):
         images of ``size`` (H, W). As SimpleBaseline's loss: the mean is over all joints, labelled
         or not. Raises TrainingError where the outputs are something else.
         """
+        heatmaps = self._checked(outputs, len(targets))
+        h, w = heatmaps.shape[-2:]
+        truth, weights = gaussian_heatmaps(targets, (h, w), size, self.settings.sigma)
+        squared = (heatmaps.float() - truth) ** 2
+        return 0.5 * (squared * weights[..., None, None]).mean()
+
+    def distillation(
+        self,
+        outputs: Tensor | tuple[Tensor, ...],
+        teacher: Tensor | tuple[Tensor, ...],
+        size: Size,
+        temperature: float,
+    ) -> Tensor:
+        """Return half the mean squared difference of the heatmaps, the teacher's resized to fit.
+
+        Heatmaps are no scores of classes: the temperature does not matter.
+        """
+        heatmaps = self._checked(outputs, None)
+        wanted = self._checked(teacher, len(heatmaps)).float()
+        if wanted.shape != heatmaps.shape:
+            sides = heatmaps.shape[-2:]
+            wanted = functional.interpolate(wanted, sides, mode="bilinear", align_corners=False)
+        return 0.5 * functional.mse_loss(heatmaps.float(), wanted)
+
+    def _checked(self, outputs: Tensor | tuple[Tensor, ...], count: int | None) -> Tensor:
+        """Return heatmaps (count, K, h, w); TrainingError for anything else."""
         heatmaps = outputs if isinstance(outputs, Tensor) else outputs[0]
-        wanted = (targets.shape[0], self.count)
+        wanted = (len(heatmaps) if count is None else count, self.count)
         if heatmaps.ndim != 4 or heatmaps.shape[:2] != wanted:
             raise TrainingError(
                 f"network output: found {tuple(heatmaps.shape)}; wanted heatmaps ({wanted[0]}, "
@@ -136,10 +163,7 @@ class Pose(Task):
                 "a head with these joints (fnac expand --task pose --classes), and tune the "
                 "target.onnx, not the emitted file"
             )
-        h, w = heatmaps.shape[-2:]
-        truth, weights = gaussian_heatmaps(targets, (h, w), size, self.settings.sigma)
-        squared = (heatmaps.float() - truth) ** 2
-        return 0.5 * (squared * weights[..., None, None]).mean()
+        return heatmaps
 
     # ------------------------------------------------------------------ measuring
 

@@ -1,0 +1,27 @@
+"""How far a student's class scores are from a teacher's (Hinton et al. 2015)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def softened_divergence(
+    logits: Tensor, teacher: Tensor, temperature: float, *, axis: int = 1
+) -> Tensor:
+    """Return T^2 KL(softmax(teacher / T), softmax(logits / T)) at each place, float32.
+
+    The classes' ``axis`` is gone from the result. T^2 keeps the gradient's size at any T.
+    """
+    wanted = functional.log_softmax(teacher.float() / temperature, dim=axis)
+    found = functional.log_softmax(logits.float() / temperature, dim=axis)
+    return temperature**2 * (wanted.exp() * (wanted - found)).sum(axis)
+
+
+def softened_binary_divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return the same of sigmoids, one number a score, float32."""
+    wanted, found = teacher.float() / temperature, logits.float() / temperature
+    chance = wanted.sigmoid()
+    yes = functional.logsigmoid(wanted) - functional.logsigmoid(found)
+    no = functional.logsigmoid(-wanted) - functional.logsigmoid(-found)
+    return temperature**2 * (chance * yes + (1 - chance) * no)

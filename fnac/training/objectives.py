@@ -1,0 +1,103 @@
+"""What a weight step makes smaller: the task's loss on labels, or with a teacher's part in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fnac.errors import TrainingError, UsageError
+from fnac.passes.graph import Graph
+from fnac.tasks.base import Task
+from fnac.training.settings import TeacherSettings
+from fnac.training.teacher import Teacher
+
+BASELINE = "baseline"
+"""The teacher that is no file: the seed's architecture, tuned in the same run."""
+
+
+class Objective(Protocol):
+    """A loss of a network's outputs for a batch."""
+
+    def __call__(
+        self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Return the scalar loss; ``outputs`` as the module returns them for ``images``."""
+        ...
+
+
+@dataclass(frozen=True)
+class TaskLoss:
+    """The task's own loss on the labels."""
+
+    task: Task
+
+    def __call__(
+        self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Return the loss."""
+        return self.task.loss(outputs, targets, (int(images.shape[-2]), int(images.shape[-1])))
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The task's loss and how far the network is from a teacher's answers, in shares.
+
+    weight  share of the teacher's part; 1: the labels are not looked at
+    """
+
+    task: Task
+    teacher: Teacher
+    weight: float
+    temperature: float
+
+    def __call__(
+        self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, targets: Tensor
+    ) -> Tensor:
+        """Return the loss; UsageError where the teacher's outputs are of another form."""
+        size = (int(images.shape[-2]), int(images.shape[-1]))
+        answers = self.teacher(images)
+        try:
+            learnt = self.task.distillation(
+                outputs, answers[0] if len(answers) == 1 else answers, size, self.temperature
+            )
+        except TrainingError as error:
+            raise UsageError(f"--teacher {self.teacher.name}: {error}") from error
+        if self.weight == 1:
+            return learnt
+        return torch.lerp(self.task.loss(outputs, targets, size), learnt, self.weight)
+
+
+def open_objective(
+    task: Task,
+    settings: TeacherSettings,
+    student: Mapping[str, Any],
+    device: torch.device,
+    baseline: Path | None = None,
+) -> Objective:
+    """Return the objective that ``settings`` ask for; ``student``: the learner's manifest.
+
+    baseline  what ``teacher: baseline`` is; None: there is none
+    raises    UsageError for a teacher that is not there, of another task or of other classes
+    """
+    if settings.teacher is None:
+        return TaskLoss(task)
+    path: Path | None = Path(settings.teacher)
+    if settings.teacher == BASELINE:
+        path = baseline
+    if path is None:
+        raise UsageError(
+            f"--teacher {BASELINE}: this run has no tuned seed; name an ONNX file, or let `fnac "
+            "adapt` tune the seed first"
+        )
+    graph = Graph.load(path)
+    found = graph.manifest.get("task")
+    if found is not None and found != task.name:
+        raise UsageError(f"--teacher {path}: its task is {found}; wanted one for {task.name}")
+    task.check_network(graph.manifest)
+    teacher = Teacher(graph, str(path), student, device)
+    return Distilled(task, teacher, settings.teacher_weight, settings.temperature)
