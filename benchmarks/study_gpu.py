@@ -15,14 +15,13 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fnac.adaptation.plan import resolve
+from fnac.adaptation.plan import Plan
 from fnac.adaptation.settings import one_task, recipe_for
-from fnac.config import build, parse_size
+from fnac.config import parse_size
 from fnac.data.sets.joints import MPII
 from fnac.importer import ImportedModule, import_onnx
 from fnac.models.recipes import recipe_names
@@ -32,9 +31,8 @@ from fnac.passes.manager import PassManager
 from fnac.passes.super_network.choose import choose
 from fnac.passes.super_network.layers import read_layers, seed_arch
 from fnac.search.settings import SearchSettings
-from fnac.stages.expand import ExpandSettings, expand
+from fnac.stages.expand import expand
 from fnac.stages.export import export_seed
-from fnac.stages.exporting.settings import ExportSettings
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.detection.task import Detection
@@ -85,14 +83,11 @@ def made_up(task: str, graph: Graph, batch: int, size: Size) -> tuple[Task, Tens
     return Detection(names, spec=spec), torch.cat([boxes, labels], dim=2)
 
 
-def networks(settings: dict[str, Any], size: Size | None) -> tuple[Graph, Graph]:
+def networks(plan: Plan, size: Size | None) -> tuple[Graph, Graph]:
     """Return a recipe's super network and its seed alone."""
-    export = {**settings["export"], "weights": "none"}
-    expanding = {**settings["expand"], "size": size or settings["expand"]["size"]}
-    seed = export_seed(build(ExportSettings, export, "export"))
-    mixed = expand(
-        seed, build(ExpandSettings, expanding, "expand"), manager=PassManager(verify=False)
-    )
+    seed = export_seed(dataclasses.replace(plan.export, weights="none"))
+    how = dataclasses.replace(plan.expand, size=size or plan.expand.size)
+    mixed = expand(seed, how, manager=PassManager(verify=False))
     alone = mixed.copy()
     choose(alone, seed_arch(read_layers(mixed.manifest)))
     return mixed, alone
@@ -175,14 +170,12 @@ def main() -> None:
     for name in given.recipes or papers:
         recipe = recipe_for(name, seed=None, task=None, data="none") or {}
         recipe.setdefault("adapt", {})["task"] = one_task(None, recipe, recipe, name)
-        resolved = resolve(recipe)
-        mixed, alone = networks(resolved, given.size)
-        searching = build(SearchSettings, recipe.get("search", {}), "search")
-        tuning = build(TuneSettings, recipe.get("tune", {}), "tune")
-        for graph, rows, how in ((mixed, search_rows, searching), (alone, tune_rows, tuning)):
+        plan = Plan.of(recipe)
+        mixed, alone = networks(plan, given.size)
+        for graph, rows, how in ((mixed, search_rows, plan.search), (alone, tune_rows, plan.tune)):
             size = given.size or how.crop or how.whole_size(graph.manifest)
             batch = given.batch or max(1, how.batch_size // given.devices)
-            steps = Steps(graph, resolved["adapt"]["task"], batch, size, device)
+            steps = Steps(graph, plan.adapt.task, batch, size, device)
             for what, step in rows(steps, how):
                 for precision in (torch.float32, torch.bfloat16):
                     row = f"| {name} | {size[0]}x{size[1]} | {batch} | {what} | {precision} |"

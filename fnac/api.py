@@ -69,15 +69,15 @@ def expand(
 
     data  SPEC of pictures that a restored BN is calibrated on
     """
-    from fnac.adaptation.settings import AdaptSettings
+    from fnac.adaptation.plan import Subject
     from fnac.adaptation.single_stages import expand_graph
-    from fnac.config import build
+    from fnac.config import read
     from fnac.stages.expand import ExpandSettings
 
     graph = seed.graph if isinstance(seed, Network) else Graph.load(seed)
-    options = build(ExpandSettings, {"task": task, **settings}, "expand")
-    pictures = AdaptSettings(task=task or "seg", data=data) if data else None
-    made, _ = expand_graph(graph, options, data=pictures, verify=verify)
+    how = read(ExpandSettings, {"expand": {"task": task, **settings}})
+    on = Subject.read({"adapt": {"data": data}}, task or "seg") if data else None
+    made, _ = expand_graph(graph, how, on=on, verify=verify)
     return Network(made)
 
 
@@ -98,6 +98,7 @@ def adapt(
 
     Raises what the stages raise: UsageError, DataError, TrainingError, UnsupportedGraphError.
     """
+    from fnac.adaptation.plan import Plan
     from fnac.adaptation.settings import one_task, recipe_for
     from fnac.config import gather
     from fnac.flow import adapt as run
@@ -119,7 +120,7 @@ def adapt(
         said = {**sections, "adapt": {**sections.get("adapt", {}), **options}}
         config = gather(recipe=settings, options=said)
         config["adapt"]["task"] = one_task(task, config, settings, recipe)
-        result = run(config, out=None if out is None else Path(out))
+        result = run(Plan.of(config), out=None if out is None else Path(out))
     if result is None:
         raise UsageError("fnac.adapt runs in one process; use torchrun with the command line")
     return Run(

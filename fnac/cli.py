@@ -14,8 +14,7 @@ import sys
 import click
 
 import fnac
-from fnac.commands import graph as graph_commands
-from fnac.commands import stages as stage_commands
+from fnac.commands import adapt, graph, stages
 
 
 class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
@@ -45,7 +44,7 @@ def cli(debug: bool, quiet: bool) -> None:
     log.propagate = False
 
 
-for _command in [*graph_commands.COMMANDS, *stage_commands.COMMANDS]:
+for _command in [*graph.COMMANDS, *stages.COMMANDS, *adapt.COMMANDS]:
     cli.add_command(_command)
 
 

@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from fnac.errors import UsageError
 
@@ -21,6 +21,8 @@ SECTIONS = (
     "profile", "inspect", "verify", "bench", "run-pass", "report",
 )  # fmt: skip
 
+VERSION = 2
+"""Layout of a written configuration: 1 had ``search.seed`` and no version."""
 RENAMED = {("search", "seed"): "random_seed", ("tune", "seed"): "random_seed"}
 """(section, key) of earlier configurations -> what the key is called now."""
 
@@ -29,10 +31,21 @@ Config = dict[str, Section]
 T = TypeVar("T")
 
 
-def read_yaml(path: Path) -> Config:
-    """Read a configuration file: a mapping of sections.
+class InSection(Protocol):
+    """A settings class that says which section of a configuration it is filled from."""
 
-    Raises UsageError naming the file and what is wrong.
+    section: ClassVar[str]
+
+
+S = TypeVar("S", bound=InSection)
+
+
+def read_yaml(path: Path, *, of_run: bool = False) -> Config:
+    """Read a configuration file: a mapping of sections, and the ``version`` of its layout.
+
+    of_run  it is a run's own ``config.yaml``, which always has a version
+
+    Raises UsageError naming the file and what is wrong, among it another version.
     """
     import yaml
 
@@ -47,6 +60,12 @@ def read_yaml(path: Path) -> Config:
         raise UsageError(f"{path}: is not YAML: {words}") from error
     if not isinstance(loaded, dict):
         raise UsageError(f"{path}: a mapping of sections was wanted, {_kind(loaded)} was found")
+    version = loaded.pop("version", None if of_run else VERSION)
+    if version != VERSION:
+        raise UsageError(
+            f"{path}: settings of version {version or 1} were found; this fnac reads version "
+            f"{VERSION}, in which keys have other names (docs/settings.md); begin a new run"
+        )
     for section, values in loaded.items():
         if not isinstance(values, dict):
             raise UsageError(
@@ -83,7 +102,6 @@ def gather(
 
     Raises UsageError for a section that does not exist.
     """
-    merged: Config = {}
     sources: list[Mapping[str, Mapping[str, Any]]] = [recipe or {}]
     if file is not None:
         sources.append(read_yaml(file))
@@ -96,6 +114,12 @@ def gather(
             for section, values in (options or {}).items()
         }
     )
+    return merge(*sources)
+
+
+def merge(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Return all settings together; later sources win. UsageError for an unknown section."""
+    merged: Config = {}
     for source in sources:
         for section, values in source.items():
             if section not in SECTIONS:
@@ -105,6 +129,11 @@ def gather(
             given = {k.replace("-", "_"): v for k, v in values.items()}
             merged.setdefault(section, {}).update(given)
     return merged
+
+
+def read(kind: type[S], config: Config) -> S:
+    """Fill the settings class ``kind`` from its section; the one place where settings are built."""
+    return build(kind, config.get(kind.section, {}), kind.section)
 
 
 def build(kind: type[T], section: Mapping[str, Any], where: str) -> T:

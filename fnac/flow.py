@@ -12,63 +12,65 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fnac.adaptation.adapt_run import AdaptRun
-from fnac.adaptation.folder import claim_for_all, describe, kept_if_trained
-from fnac.adaptation.plan import _check_inputs, _refuse_changes, resolve
+from fnac.adaptation.folder import (
+    claim_for_all,
+    describe,
+    kept_if_trained,
+    latest,
+    plan_to_resume,
+)
+from fnac.adaptation.plan import Plan
 from fnac.adaptation.result import AdaptResult
-from fnac.config import Config, read_yaml
-
-if TYPE_CHECKING:
-    pass
-
+from fnac.config import Config
 
 log = logging.getLogger(__name__)
 
 
-def adapt(
-    config: Config,
-    *,
-    given: Config | None = None,
-    out: Path | None = None,
-    resume: bool = False,
-    verify: bool = True,
-) -> AdaptResult | None:
-    """Run every stage that is not done yet; None on all processes but the first.
-
-    given  what the user set in so many words; a resumed run must not contradict it
+def adapt(plan: Plan, *, out: Path | None = None) -> AdaptResult | None:
+    """Adapt in a new run folder; None on all processes but the first.
 
     Raises UsageError for contradictions and impossible budgets before anything is trained; a run
     that fails before its first checkpoint leaves no folder.
     """
-    resolved = resolve(config)
-    name = str(resolved["adapt"]["task"])
-    if not resume:
-        _check_inputs(resolved)
-    folder, ranks = claim_for_all(out, name, resume, resolved["search"]["device"])
-    if resume:
-        config = read_yaml(folder / "config.yaml")
-        _refuse_changes(config, given or {}, folder)
-    run = AdaptRun(folder, config, verify, ranks, resume)
-    with kept_if_trained(folder, new=ranks.first and not resume):
+    plan.check_inputs()
+    folder, ranks = claim_for_all(out, plan.adapt.task, resume=False, device=plan.search.device)
+    with kept_if_trained(folder, new=ranks.first):
         if ranks.first:
-            log.info("run folder: %s", folder)
-            if not resume:
-                describe(folder, resolved)
-            run.seed()
-            run.expand()
-        ranks.wait()
-        run.search()
-    if ranks.first:
+            describe(folder, plan.written())
+        return _run(AdaptRun(plan, folder, ranks))
+
+
+def resume(given: Config, *, out: Path | None = None) -> AdaptResult | None:
+    """Continue the run in ``out`` (default: the newest) with the plan it was begun with.
+
+    given  what the user says now; UsageError where the run was begun with something else
+    """
+    folder = latest(out, given.get("adapt", {}).get("task"))
+    plan = plan_to_resume(folder, given)
+    folder, ranks = claim_for_all(folder, plan.adapt.task, resume=True, device=plan.search.device)
+    return _run(AdaptRun(plan, folder, ranks))
+
+
+def _run(run: AdaptRun) -> AdaptResult | None:
+    """Run every stage that is not done yet."""
+    first, wait = run.ranks.first, run.ranks.wait
+    if first:
+        log.info("run folder: %s", run.folder)
+        run.seed()
+        run.expand()
+    wait()
+    run.search()
+    if first:
         run.derive()
-    ranks.wait()
+    wait()
     run.tune()
-    if not ranks.first:
-        ranks.wait()
+    if not first:
+        wait()
         return None
     run.emit()
     result = run.evaluate()
     run.report()
-    ranks.wait()
+    wait()
     return result

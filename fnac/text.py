@@ -12,11 +12,11 @@ MADDS_NOTE = "MAdds = multiply-adds = MACs = FLOPs/2"
 
 
 def human(quantity: float) -> str:
-    """Write a count for people: `24.52B`, `301M`, `2.57M`, `15.2K`, `640`."""
+    """Write a count for people: `24.52G`, `301M`, `2.57M`, `15.2K`, `640`."""
     sign = "-" if quantity < 0 else ""
     value = abs(quantity)
-    if value >= 999.5e6:  # what would round to 1000M is written in B
-        return f"{sign}{value / 1e9:.2f}B"
+    if value >= 999.5e6:  # what would round to 1000M is written in G
+        return f"{sign}{value / 1e9:.2f}G"
     for unit, symbol in ((1e6, "M"), (1e3, "K")):
         if value >= 0.9995 * unit:
             scaled = value / unit
@@ -121,5 +121,5 @@ def _cell(value: object) -> str:
 
 def _is_quantity(cell: str) -> bool:
     """Whether a cell is a number, with thousands separators, a unit letter or a sign."""
-    digits = cell.strip().lstrip("+-±").rstrip("BMK%x×").replace(",", "").replace(".", "", 1)
+    digits = cell.strip().lstrip("+-±").rstrip("GMK%x×").replace(",", "").replace(".", "", 1)
     return digits.isdigit() or cell in {"–", "-"}

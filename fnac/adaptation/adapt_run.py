@@ -1,4 +1,8 @@
-"""One adaptation in its folder: the stages as methods."""
+"""One adaptation in its folder: the stages as methods, each on files of the folder.
+
+A stage is done when its file says so. One that was stopped goes on from its last checkpoint: a
+folder that was just claimed has none.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fnac.adaptation.plan import Plan, is_file
 from fnac.adaptation.result import AdaptResult
-from fnac.adaptation.settings import EvalSettings, adapt_settings, open_source, task_for
 from fnac.adaptation.single_stages import emit_images, run_expand, unsearched_super
-from fnac.config import Config, build, write_json
+from fnac.config import write_json
 from fnac.data.preprocessing import preprocessing_findings
 from fnac.findings import FINDINGS, read_findings, written
 from fnac.passes.graph import Graph
@@ -21,95 +25,65 @@ from fnac.ranks import Ranks
 if TYPE_CHECKING:
     from fnac.tasks.base import Task
 
-
-from .plan import _is_file, with_answers
-
 log = logging.getLogger(__name__)
 
 PICTURES = 6
 
 
 class AdaptRun:
-    """One adaptation in its folder: the stages as methods, in the order of the file's words."""
+    """One adaptation in its folder; ``fnac.flow`` has the order of the stages."""
 
-    def __init__(
-        self, folder: Path, config: Config, verify: bool, ranks: Ranks, resume: bool
-    ) -> None:
-        self.folder, self.config, self.verify = folder, with_answers(config), verify
-        self.ranks, self.resume = ranks, resume
-        self.settings = adapt_settings(config, "seg")
-        self.source = open_source(self.settings)
-        self.budget = self.settings.parsed_budget()
+    def __init__(self, plan: Plan, folder: Path, ranks: Ranks) -> None:
+        self.plan, self.folder, self.ranks = plan, folder, ranks
 
     def task(self, network: str) -> Task:
         """Return the task for a network of the folder."""
-        manifest = Graph.load(self.path(network)).manifest
-        return task_for(self.settings, self.source, self.config, manifest)
+        return self.plan.task_for(Graph.load(self.path(network)).manifest)
 
     def path(self, name: str) -> Path:
         """Return the path of a file of the run."""
         return self.folder / name
 
-    def _section(self, section: str) -> dict[str, Any]:
-        values = dict(self.config.get(section, {}))
-        if section == "expand":
-            values["task"] = self.settings.task
-            if values.get("classes") is None:
-                values["classes"] = len(self.source.classes)
-        return values
-
     def seed(self) -> None:
-        """Bring the seed into the run folder."""
+        """Bring the seed into the run folder: copied, or exported by its name."""
         from fnac.stages.export import export_seed
-        from fnac.stages.exporting.settings import ExportSettings
 
         if self.path("seed.onnx").exists() or self.path("super.onnx").exists():
             return
-        section = dict(self.config.get("export", {}))
-        given = self.settings.seed or section.pop("seed", None) or "bundled"
-        if _is_file(given):
-            expanded = Graph.load(given).manifest.get("role") == "super"
-            name = self.path("super.onnx" if expanded else "seed.onnx")
-            part = name.with_suffix(".part")
-            shutil.copyfile(given, part)
-            os.replace(part, name)
+        given = self.plan.export.seed
+        if not is_file(given):
+            export_seed(self.plan.export).save(self.path("seed.onnx"))
             return
-        section.pop("seed", None)
-        export_seed(build(ExportSettings, {"seed": given, **section}, "export")).save(
-            self.path("seed.onnx")
-        )
+        expanded = Graph.load(given).manifest.get("role") == "super"
+        name = self.path("super.onnx" if expanded else "seed.onnx")
+        part = name.with_suffix(".part")
+        shutil.copyfile(given, part)
+        os.replace(part, name)
 
     def expand(self) -> None:
         """seed.onnx -> super.onnx; refuse an impossible budget."""
         from fnac.architectures.budget import budget_costs
-        from fnac.stages.expand import ExpandSettings
 
+        plan = self.plan
         if not self.path("super.onnx").exists():
-            settings = build(ExpandSettings, self._section("expand"), "expand")
             graph, ledger = run_expand(
-                self.path("seed.onnx"),
-                settings,
-                data=self.settings,
-                verify=self.verify,
-                count=self.settings.calibrate,
+                self.path("seed.onnx"), plan.expand, on=plan, verify=not plan.adapt.no_verify
             )
-            task_for(self.settings, self.source, self.config, graph.manifest).describe(
-                graph.manifest
-            )
-            if self.settings.task == "seg":  # other tasks cut, fill up, or stretch on purpose
+            plan.task_for(graph.manifest).describe(graph.manifest)
+            if plan.adapt.task == "seg":  # other tasks cut, fill up, or stretch on purpose
                 self._warn_of_distortion(graph)
             write_json(self.path("ledger.json"), ledger)
             graph.save(self.path("super.onnx"))
             log.info("expanded: %d layers to choose", len(graph.manifest["layers"]))
         manifest = Graph.load(self.path("super.onnx")).manifest
-        costs = budget_costs(manifest, self.settings.budget_of, self.latencies())
-        if self.budget is not None:
-            self.budget.resolve(costs)
+        costs = budget_costs(manifest, plan.adapt.budget_of, self.latencies())
+        if plan.budget is not None:
+            plan.budget.resolve(costs)
 
     def _warn_of_distortion(self, graph: Graph) -> None:
         """Say so when pictures will be squeezed into the network's size."""
         size = graph.image_size()
-        height, width = self.source.split("train")[0][0].shape[-2:]
+        height, width = self.plan.source.split("train")[0][0].shape[-2:]
         if size and abs(size[0] / size[1] / (height / width) - 1) > 0.1:
             log.warning(
                 "pictures of %dx%d are resized to %dx%d, another shape; --size HxW sets it",
@@ -120,39 +94,41 @@ class AdaptRun:
 
     def latencies(self) -> dict[str, Any] | None:
         """Return the table that a latency budget needs; latency.json of the run."""
-        return self.settings.latencies(self.path("super.onnx"), self.path("latency.json"))
+        from fnac.architectures.latency import latency_table
+
+        how, network = self.plan.adapt, self.path("super.onnx")
+        return latency_table(how.budget_of, how.latency_table, network, self.path("latency.json"))
 
     def search(self) -> None:
         """super.onnx -> super.onnx, weights and alphas trained."""
-        from fnac.search.settings import SearchSettings
         from fnac.stages.search import search
 
         if "search" in Graph.load(self.path("super.onnx")).manifest:
             return
         search(
             self.path("super.onnx"),
-            self.source,
+            self.plan.source,
             self.task("super.onnx"),
             self.path("super.onnx"),
             self.path("search"),
-            build(SearchSettings, self._section("search"), "search"),
-            budget=self.budget,
+            self.plan.search,
+            budget=self.plan.budget,
             latency_table=self.latencies(),
-            resume=self.resume,
+            resume=True,
         )
 
     def derive(self) -> None:
         """super.onnx -> target.onnx and arch.json, within the budget."""
-        from fnac.stages.derive import DeriveSettings, derive
+        from fnac.stages.derive import derive
 
         if self.path("target.onnx").exists():
             return
-        settings = build(DeriveSettings, self._section("derive"), "derive")
+        settings = self.plan.derive
         found = derive(
             self.path("super.onnx"),
             self.path("target.part.onnx"),
             settings,
-            budget=self.budget,
+            budget=self.plan.budget,
             arch_output=self.path("arch.json"),
             latency_table=self.latencies(),
             unsearched=unsearched_super(self.folder) if settings.weights == "seed" else None,
@@ -163,35 +139,29 @@ class AdaptRun:
     def tune(self) -> None:
         """target.onnx -> target.onnx, fine-tuned."""
         from fnac.stages.tune import tune
-        from fnac.stages.tune_settings import TuneSettings
 
         if "tune" in Graph.load(self.path("target.onnx")).manifest:
             return
         tune(
             self.path("target.onnx"),
-            self.source,
+            self.plan.source,
             self.task("target.onnx"),
             self.path("target.onnx"),
             self.path("tune"),
-            build(TuneSettings, self._section("tune"), "tune"),
-            resume=self.resume,
+            self.plan.tune,
+            resume=True,
         )
 
     def emit(self) -> None:
         """target.onnx -> model.onnx, profile.json, profile.csv."""
-        from fnac.stages.emit import EmitSettings, emit
+        from fnac.stages.emit import emit
 
         if self.path("model.onnx").exists():
             return
-        section = self._section("emit")
-        if not self.verify:
-            section["no_verify"] = True
-        settings = build(EmitSettings, section, "emit")
-        images = emit_images(
-            self.path("target.onnx"), settings, self.source, self.task("target.onnx")
-        )
-        part = self.path("model.part.onnx")
-        found = emit(self.path("target.onnx"), part, settings, images=images, named="model.onnx")
+        target, part = self.path("target.onnx"), self.path("model.part.onnx")
+        settings = self.plan.emit
+        images = emit_images(target, settings, self.plan.source, self.task("target.onnx"))
+        found = emit(target, part, settings, images=images, named="model.onnx")
         self._add_to_ledger([{**entry, "stage": "emit"} for entry in found.ledger])
         os.replace(part, self.path("model.onnx"))
 
@@ -201,10 +171,10 @@ class AdaptRun:
         from fnac.passes.graph.contract import cost_size
         from fnac.stages.evaluate import evaluate_onnx
 
-        settings = build(EvalSettings, self._section("eval"), "eval")
+        settings = self.plan.eval
         found = evaluate_onnx(
             self.path("model.onnx"),
-            self.source,
+            self.plan.source,
             self.task("model.onnx"),
             settings.split,
             settings.size,
@@ -215,22 +185,20 @@ class AdaptRun:
         manifest = target.manifest
         counted = profile(target, cost_size(manifest))
         findings = (*preprocessing_findings(manifest), *read_findings(manifest))
-        key = found.metric.lower()
         results: dict[str, Any] = {
+            "metric": {"name": found.metric, "value": found.value},
             "seed": {"madds": manifest["seed_madds"], "params": manifest["seed_params"]},
             "target": {
-                key: found.value,
                 "madds": counted.madds,
                 "params": counted.params,
                 "images": found.images,
             },
-            "metric": found.metric,
             "per_class": [{"name": n, "value": v} for n, v in found.per_class.items()],
             "extra": dict(found.extra),
             FINDINGS: written(findings),
         }
         write_json(self.path("results.json"), results)
-        self._pictures(settings)
+        self._pictures()
         return AdaptResult(
             folder=self.folder,
             metric=found.metric,
@@ -240,12 +208,12 @@ class AdaptRun:
             findings=findings,
         )
 
-    def _pictures(self, settings: EvalSettings) -> None:
+    def _pictures(self) -> None:
         from fnac.stages.evaluate import predict_first
 
-        dataset, task = self.source.split(settings.split), self.task("model.onnx")
-        model = self.path("model.onnx")
-        outputs, size = predict_first(model, task, dataset, PICTURES, settings.size)
+        how, model, task = self.plan.eval, self.path("model.onnx"), self.task("model.onnx")
+        dataset = self.plan.source.split(how.split)
+        outputs, size = predict_first(model, task, dataset, PICTURES, how.size)
         manifest = Graph.load(model).manifest
         task.pictures(dataset, outputs, self.path("pictures"), size, manifest)
 

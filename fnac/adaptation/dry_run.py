@@ -12,14 +12,12 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fnac.adaptation.adapt_run import AdaptRun
-from fnac.adaptation.plan import check_data, resolve
-from fnac.adaptation.settings import task_for
-from fnac.config import Config, build
+from fnac.adaptation.plan import Plan
 from fnac.data.loader import Subset
 from fnac.data.source import Dataset, DataSource
 from fnac.errors import UsageError
@@ -27,6 +25,8 @@ from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.super_network.choose import Choose
 from fnac.ranks import Ranks
+from fnac.search.settings import SearchSettings
+from fnac.stages.tune_settings import TuneSettings
 
 STEP_PICTURES = 2  # BN of a pooled branch needs more than one value a channel
 CPU_SIDE = 320  # pixels of the longer side in a CPU's steps
@@ -56,7 +56,7 @@ class DryRun:
             f"data    {counts}",
             f"seed    {self.seed['params']:,} params, {self.seed['madds']:,} MAdds exact, "
             f"{self.seed['madds_paper']:,} in the paper's convention (with its head)",
-            f"space   {self.space['layers']} layers; searchable part, B MAdds: seed "
+            f"space   {self.space['layers']} layers; searchable part, G MAdds: seed "
             f"{self.space['seed'] / 1e9:.6f}, least {least}, mean {mean}, most {most}",
             f"search  {self.plan['search_steps']:,} weight steps, of them "
             f"{self.plan['warmup_steps']:,} warm-up; {self.plan['alpha_steps']:,} alpha steps",
@@ -75,43 +75,35 @@ class FewSamples:
 
     def __init__(self, source: DataSource, count: int) -> None:
         self._source, self._count = source, count
+        self.name, self.classes, self.splits = source.name, source.classes, source.splits
 
     def split(self, name: str) -> Dataset:
         """Return the first samples of a split."""
         whole = self._source.split(name)
         return Subset(whole, tuple(range(min(self._count, len(whole)))))
 
-    def __getattr__(self, name: str) -> Any:
-        """Be the data set in everything else (classes, joints, ...)."""
-        return getattr(self._source, name)
-
-    # declared for the protocol; found by __getattr__ of the source itself
-    name: str
-    classes: list[str]
-    splits: tuple[str, ...]
-
     def check(self, splits: Sequence[str] | None = None) -> None:
         """Look at the files of the data set, all of them."""
         self._source.check(splits)
 
 
-def dry_run(config: Config, *, verify: bool = True) -> DryRun:
+def dry_run(plan: Plan) -> DryRun:
     """Do everything that can go wrong early, once; raises what a real run would raise."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("--dry-run: it runs in one process; leave torchrun away")
-    resolved = resolve(config)
+        raise UsageError("--dry-run: it runs in one process; run it without torchrun")
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="fnac-dry-run-") as folder:
-        run = AdaptRun(Path(folder), config, verify, Ranks(first=True), resume=False)
-        check_data(run.source, resolved)
+        run = AdaptRun(plan, Path(folder), Ranks(first=True))
+        plan.check_data()
         run.seed()
         run.expand()
-        plan = _plan(run, resolved, notes)
+        steps = _planned_steps(plan, notes)
         figures, space = _costs(run.path("super.onnx"))
         with _quiet():  # what a search of one step says of itself misleads
-            steps = _steps(run, resolved, notes)
-        data = {name: len(run.source.split(name)) for name in run.source.splits}
-    return DryRun(run.settings.task, data, figures, space, plan, steps, tuple(notes))
+            tried = _try_steps(run, notes)
+        source = plan.source
+        data = {name: len(source.split(name)) for name in source.splits}
+    return DryRun(plan.adapt.task, data, figures, space, steps, tried, tuple(notes))
 
 
 @contextlib.contextmanager
@@ -151,19 +143,15 @@ def _costs(network: Path) -> tuple[dict[str, int], dict[str, int]]:
     )
 
 
-def _plan(run: AdaptRun, resolved: dict[str, dict[str, Any]], notes: list[str]) -> dict[str, int]:
+def _planned_steps(plan: Plan, notes: list[str]) -> dict[str, int]:
     """Predict the steps of a real run."""
     from fnac.data.loader import split
-    from fnac.search.settings import SearchSettings
-    from fnac.stages.tune_settings import TuneSettings
     from fnac.training.settings import for_batch
 
-    train = run.source.split("train")
-    search = build(SearchSettings, resolved["search"], "search")
-    search = for_batch(search, search.batch_size)
+    train = plan.source.split("train")
+    search = for_batch(plan.search, plan.search.batch_size)
     weights, alphas = split(train, search.split, search.random_seed)
-    tune = build(TuneSettings, resolved["tune"], "tune")
-    tune = for_batch(tune, tune.batch_size)
+    tune = for_batch(plan.tune, plan.tune.batch_size)
     for what, count, batch in (
         ("search: the weights' part", len(weights), search.batch_size),
         ("search: the alphas' part", len(alphas), search.batch_size),
@@ -183,71 +171,66 @@ def _plan(run: AdaptRun, resolved: dict[str, dict[str, Any]], notes: list[str]) 
     }
 
 
-def _steps(run: AdaptRun, resolved: dict[str, dict[str, Any]], notes: list[str]) -> dict[str, Any]:
+def _try_steps(run: AdaptRun, notes: list[str]) -> dict[str, Any]:
     """Take one search step and one tuning step; return how long they took, and at which size."""
     import torch
 
-    from fnac.search.settings import SearchSettings
     from fnac.stages.derive import DeriveSettings, derive
     from fnac.stages.search import search
     from fnac.stages.tune import tune
-    from fnac.stages.tune_settings import TuneSettings
 
-    device = str(resolved["search"]["device"])
-    cuda = device != "cpu" and torch.cuda.is_available()
-    manifest = Graph.load(run.path("super.onnx")).manifest
-    size = resolved["search"]["crop"] or resolved["search"]["size"] or manifest["size"]
-    height, width = (int(side) for side in size)
-    if not cuda and max(height, width) > CPU_SIDE:
-        shrunk = CPU_SIDE / max(height, width)
-        height, width = (max(64, round(side * shrunk / 32) * 32) for side in (height, width))
-        notes.append(f"the steps were taken at {height}x{width}, because this is a CPU")
-    small = {
-        "size": (height, width),
-        "crop": None,
-        "batch_size": STEP_PICTURES,
-        "lr_batch": None,
-        "workers": 0,
-        "lr_warmup_steps": 0,
-        "recalibrate_bn": 0,
-    }
-    few = FewSamples(run.source, 4 * STEP_PICTURES)
-    task = task_for(run.settings, few, run.config, manifest)
+    plan, trained, target = run.plan, run.path("trained.onnx"), run.path("target.onnx")
+    cuda = plan.search.device != "cpu" and torch.cuda.is_available()
+    size = _size_of_steps(plan, Graph.load(run.path("super.onnx")).manifest, cuda, notes)
+    few, task = FewSamples(plan.source, 4 * STEP_PICTURES), run.task("super.onnx")
     began = time.perf_counter()
-    keys = {f.name for f in dataclasses.fields(SearchSettings)}
-    settings = {
-        **resolved["search"],
-        **{k: v for k, v in small.items() if k in keys},
-        "steps": 1,
-        "warmup_steps": 0,
-        "split": 0.5,
-    }
-    trained = run.path("trained.onnx")
     search(
         run.path("super.onnx"),
         few,
         task,
         trained,
         run.path("search"),
-        build(SearchSettings, settings, "search"),
-        budget=run.budget,
+        dataclasses.replace(_small(plan.search, size), steps=1, warmup_steps=0, split=0.5),
+        budget=plan.budget,
         latency_table=run.latencies(),
     )
     searched = time.perf_counter()
-    target = run.path("target.onnx")
     derive(trained, target, DeriveSettings(verify=False), arch="seed")
-    keys = {f.name for f in dataclasses.fields(TuneSettings)}
-    settings = {
-        **resolved["tune"],
-        **{k: v for k, v in small.items() if k in keys},
-        "steps": 1,
-    }
     derived = time.perf_counter()
-    tune(target, few, task, target, run.path("tune"), build(TuneSettings, settings, "tune"))
+    tuning = dataclasses.replace(_small(plan.tune, size), steps=1, recalibrate_bn=0)
+    tune(target, few, task, target, run.path("tune"), tuning)
     return {
         "search_s": round(searched - began, 2),
         "tune_s": round(time.perf_counter() - derived, 2),
-        "height": height,
-        "width": width,
+        "height": size[0],
+        "width": size[1],
         "device": "CUDA" if cuda else "CPU",
     }
+
+
+S = TypeVar("S", SearchSettings, TuneSettings)
+
+
+def _small(settings: S, size: tuple[int, int]) -> S:
+    """Return the settings for steps on a few images of one size."""
+    return dataclasses.replace(
+        settings,
+        size=size,
+        crop=None,
+        batch_size=STEP_PICTURES,
+        lr_batch=None,
+        workers=0,
+        lr_warmup_steps=0,
+    )
+
+
+def _size_of_steps(
+    plan: Plan, manifest: Mapping[str, Any], cuda: bool, notes: list[str]
+) -> tuple[int, int]:
+    """Return (H, W) of the images that steps are tried on: the search's, smaller on a CPU."""
+    height, width = plan.search.crop or plan.search.whole_size(manifest)
+    if not cuda and max(height, width) > CPU_SIDE:
+        shrunk = CPU_SIDE / max(height, width)
+        height, width = (max(64, round(side * shrunk / 32) * 32) for side in (height, width))
+        notes.append(f"the steps were taken at {height}x{width}, because this is a CPU")
+    return height, width

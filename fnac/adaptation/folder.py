@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fnac.config import write_json, write_yaml
+from fnac.adaptation.plan import Plan, changed
+from fnac.config import VERSION, Config, as_plain, read_yaml, write_json, write_yaml
 from fnac.errors import FnacError, UsageError
 from fnac.ranks import Ranks
 
@@ -63,7 +64,7 @@ def kept_if_trained(folder: Path, *, new: bool) -> Iterator[None]:
         raise
 
 
-def latest(out: Path | None, name: str) -> Path:
+def latest(out: Path | None, name: str | None) -> Path:
     """Return the folder that ``--resume`` continues: ``out``, or the newest ``runs/name*``.
 
     Raises UsageError if there is none.
@@ -72,10 +73,15 @@ def latest(out: Path | None, name: str) -> Path:
         if not (out / "config.yaml").is_file():
             raise UsageError(f"--resume: {out} holds no config.yaml; name the folder of a run")
         return out
-    found = [p.parent for p in Path("runs").glob(f"{name}*/config.yaml")]
-    if not found:
-        raise UsageError(f"--resume: there is no runs/{name}*; name the run folder with -o")
-    return max(found, key=lambda folder: (folder / "config.yaml").stat().st_mtime_ns)
+    begun = [p.parent for p in Path("runs").glob(f"{name or ''}*/config.yaml")]
+    if not begun:
+        raise UsageError(f"--resume: there is no runs/{name or ''}*; name the run folder with -o")
+    return max(begun, key=lambda folder: (folder / "config.yaml").stat().st_mtime_ns)
+
+
+def read_plan(folder: Path) -> Plan:
+    """Return the plan that a run was begun with; UsageError for one of another version."""
+    return Plan.of(read_yaml(folder / "config.yaml", of_run=True))
 
 
 def environment() -> dict[str, Any]:
@@ -103,20 +109,40 @@ def environment() -> dict[str, Any]:
 
 def describe(folder: Path, config: Mapping[str, Any]) -> None:
     """Write what the run was told and where it runs: config.yaml and env.json."""
-    write_yaml(folder / "config.yaml", config)
+    write_yaml(folder / "config.yaml", {"version": VERSION, **config})
     write_json(folder / "env.json", environment())
 
 
 def claim_for_all(
-    out: Path | None, name: str, resume: bool, device: Any = None
+    out: Path | None, name: str, resume: bool, device: str = "auto"
 ) -> tuple[Path, Ranks]:
-    """Let the first process claim the run folder and tell the others."""
+    """Let the first process claim the run folder (or find the latest) and tell the others."""
     take = latest if resume else claim
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return take(out, name), Ranks(first=True)
     from fnac.training.runtime import open_fabric
     from fnac.training.settings import RuntimeSettings
 
-    fabric = open_fabric(RuntimeSettings(device=device or "auto"))
+    fabric = open_fabric(RuntimeSettings(device=device))  # type: ignore[arg-type]
     folder = str(take(out, name)) if fabric.is_global_zero else ""
     return Path(fabric.broadcast(folder)), Ranks(fabric.is_global_zero, fabric)
+
+
+def plan_to_resume(folder: Path, given: Config) -> Plan:
+    """Return the plan of a run that is continued; UsageError if ``given`` says something else."""
+    plan = read_plan(folder)
+    begun, said = plan.adapt.task, given.get("adapt", {}).get("task")
+    if said not in (None, begun):
+        raise UsageError(
+            f"--resume: the task of {folder} is {begun}, {said} was given; leave it out, or begin "
+            "a new run"
+        )
+    asked, differing = changed(plan, given)
+    for path in differing:
+        section, _, key = path.partition(".")
+        then, now = (getattr(getattr(one, section), key) for one in (plan, asked))
+        raise UsageError(
+            f"--resume: {path} is {as_plain(then)!r} in {folder}, {as_plain(now)!r} was given; "
+            "leave it out, or begin a new run"
+        )
+    return plan

@@ -1,26 +1,196 @@
-"""Settings of a whole adaptation, checked before anything runs."""
+"""The plan of an adaptation: every stage's settings, typed, with the task and the data set.
+
+``Plan.of`` reads a configuration once. It settles what several sections have a say in (the seed,
+the classes, how a detector answers, whether passes are proven); no stage does that again. A run's
+``config.yaml`` is its plan written down, and reads back as an equal one.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac.adaptation.settings import AdaptSettings, EvalSettings, adapt_settings, open_source
-from fnac.config import Config, as_plain, build
+from fnac.adaptation.settings import AdaptSettings, EvalSettings, open_source
+from fnac.architectures.budget import check_lambda
+from fnac.config import VERSION, Config, as_plain, read
 from fnac.errors import DataError, UsageError
+from fnac.passes.emit.detector_answers import DetectorAnswers
 from fnac.passes.graph import Graph
 from fnac.ranks import is_first_rank
+from fnac.search.settings import SearchSettings
+from fnac.stages.derive import DeriveSettings
+from fnac.stages.emit import EmitSettings
+from fnac.stages.expand import ExpandSettings
+from fnac.stages.exporting.settings import ExportSettings
+from fnac.stages.tune_settings import TuneSettings
+from fnac.tasks import make_task, settings_kind
+from fnac.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
+    from fnac.architectures.budget import Budget
     from fnac.data.source import DataSource
+    from fnac.tasks.base import Task
+
+ANSWERS = tuple(field.name for field in dataclasses.fields(DetectorAnswers))
+BUNDLED = "bundled"
+"""The seed of a run that names none."""
 
 
-DETECTOR_ANSWERS = {"iou", "score", "candidates", "detections"}
-"""Settings that the torch side (section task) and the emitted file (section emit) share."""
+class OpenedOnce:
+    """The data set that settings name, opened when it is first looked at."""
+
+    def __init__(self, settings: AdaptSettings) -> None:
+        self.settings = settings
+
+    @functools.cached_property
+    def source(self) -> DataSource:
+        """Open the data set; raises what its reader raises."""
+        return open_source(self.settings)
 
 
-def with_answers(config: Config) -> Config:
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What a stage works on: the section ``adapt``, the task's settings, the data set."""
+
+    adapt: AdaptSettings
+    task: TaskSettings
+    data: OpenedOnce = dataclasses.field(compare=False, repr=False)
+
+    @classmethod
+    def read(cls, config: Config, task: str = "seg") -> Subject:
+        """Read the sections ``adapt`` and ``task``; ``task`` holds where they name none."""
+        return cls(*_subject(config, task))
+
+    @property
+    def source(self) -> DataSource:
+        """The data set, opened once."""
+        return self.data.source
+
+    @property
+    def budget(self) -> Budget | None:
+        """The budget of the whole network; None: there is none."""
+        return self.adapt.parsed_budget()
+
+    def task_for(self, manifest: Mapping[str, Any]) -> Task:
+        """Return the task on the data set, for the network of a manifest (its anchors count)."""
+        return make_task(self.adapt.task, self.source, manifest, self.task)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan(Subject):
+    """Everything that a run is told, settled; ``Plan.of`` makes it, ``written`` writes it down."""
+
+    export: ExportSettings
+    expand: ExpandSettings
+    search: SearchSettings
+    derive: DeriveSettings
+    tune: TuneSettings
+    emit: EmitSettings
+    eval: EvalSettings
+
+    @classmethod
+    def of(cls, config: Config) -> Plan:
+        """Read a configuration, so that a slip shows before anything runs.
+
+        Without a seed it is the bundled one; without classes they are the data set's, which is
+        opened for that. Raises UsageError for settings that contradict each other.
+        """
+        unknown = [section for section in config if section not in SECTIONS]
+        if unknown:
+            raise UsageError(
+                f"{unknown[0]}: adapt has no such section; it has: {', '.join(SECTIONS)}"
+            )
+        config = _with_seed(_with_answers(config))
+        adapt, task, data = _subject(config)
+        expand = dict(config.get("expand", {}))
+        if expand.get("classes") is None:
+            expand["classes"] = len(data.source.classes)
+        plan = cls(
+            adapt=adapt,
+            task=task,
+            data=data,
+            export=read(ExportSettings, config),
+            expand=read(ExpandSettings, {"expand": {**expand, "task": adapt.task}}),
+            search=read(SearchSettings, config),
+            derive=read(DeriveSettings, config),
+            tune=read(TuneSettings, config),
+            emit=read(EmitSettings, config),
+            eval=read(EvalSettings, config),
+        )
+        plan = plan.unproven() if adapt.no_verify else plan
+        check_lambda(plan.budget, plan.search.lambda_)
+        if getattr(task, "flip_test", False) and not plan.emit.no_postprocess:
+            raise UsageError(
+                "task.flip_test: it averages heatmaps, and the emitted file would put out "
+                "keypoints; add --set emit.no_postprocess=true, or leave flip_test to a later "
+                "fnac eval"
+            )
+        return plan
+
+    def unproven(self) -> Plan:
+        """Return the plan without a proof after every pass."""
+        return dataclasses.replace(
+            self,
+            derive=dataclasses.replace(self.derive, verify=False),
+            emit=dataclasses.replace(self.emit, no_verify=True),
+        )
+
+    def written(self) -> dict[str, Any]:
+        """Return what ``config.yaml`` holds: the version of the layout, then the sections."""
+        sections = {section: as_plain(getattr(self, section)) for section in SECTIONS}
+        return {"version": VERSION, **sections}
+
+    def check_inputs(self) -> None:
+        """Look at the seed's file and at every file of the data, before a folder is claimed.
+
+        Raises UnsupportedGraphError, or DataError for a broken file or a split that is missing.
+        """
+        seed = self.export.seed
+        if is_file(seed):
+            Graph.load(seed).check_finite()
+        if is_first_rank():
+            self.check_data()
+
+    def check_data(self) -> None:
+        """Look at every file, and that what is trained and measured on is there."""
+        source = self.source
+        source.check()
+        for split in ("train", self.eval.split):
+            if not len(source.split(split)):
+                raise DataError(
+                    f"{source.name}: split '{split}' is empty; it is needed; add samples"
+                )
+
+
+SECTIONS = (
+    *("adapt", "task", "export", "expand", "search"),
+    *("derive", "tune", "emit", "eval"),
+)
+"""The sections of a plan, in the order in which they are written."""
+SHARED = (("adapt", "export", ("seed",)), ("task", "emit", ANSWERS))
+"""Two sections, and the settings of which both have one account."""
+
+
+def _subject(config: Config, task: str = "seg") -> tuple[AdaptSettings, TaskSettings, OpenedOnce]:
+    adapt = read(AdaptSettings, {"adapt": {"task": task, **config.get("adapt", {})}})
+    return adapt, read(settings_kind(adapt.task), config), OpenedOnce(adapt)
+
+
+def _with_seed(config: Config) -> Config:
+    """Return the settings with one account of the seed, in ``adapt.seed`` and ``export.seed``.
+
+    What is adapted goes before what an export would be of; where neither says it, it is the
+    bundled seed.
+    """
+    adapt, export = config.get("adapt", {}), config.get("export", {})
+    seed = adapt.get("seed") or export.get("seed") or BUNDLED
+    return {**config, "adapt": {**adapt, "seed": seed}, "export": {**export, "seed": seed}}
+
+
+def _with_answers(config: Config) -> Config:
     """Return the settings with one account of how a detector answers, in torch and in the file.
 
     What section ``task`` or ``emit`` says of overlap, score and counts holds for both, so that the
@@ -28,105 +198,38 @@ def with_answers(config: Config) -> Config:
     they differ.
     """
     task, emit = dict(config.get("task", {})), dict(config.get("emit", {}))
-    for key in DETECTOR_ANSWERS & (task.keys() | emit.keys()):
+    for key in ANSWERS:
+        if key not in task and key not in emit:
+            continue
         value = task.setdefault(key, emit.get(key))
         if emit.setdefault(key, value) != value:
             raise UsageError(
-                f"emit.{key} {emit[key]:g}: task.{key} is {value:g}; set one of them, or both alike"
+                f"emit.{key} {emit[key]}: task.{key} is {value}; set one of them, or both alike"
             )
     if config.get("adapt", {}).get("task") != "det":
         return config
     return {**config, "task": task, "emit": emit}
 
 
-def resolve(config: Config) -> dict[str, dict[str, Any]]:
-    """Build every stage's settings, so that a slip shows before anything runs, and return them.
-
-    The classes of the head come from the data set where nothing says them.
-    """
-    from fnac.architectures.budget import check_lambda
-    from fnac.search.settings import SearchSettings
-    from fnac.stages.derive import DeriveSettings
-    from fnac.stages.emit import EmitSettings
-    from fnac.stages.expand import ExpandSettings
-    from fnac.stages.exporting.settings import ExportSettings
-    from fnac.stages.tune_settings import TuneSettings
-    from fnac.tasks import settings_kind
-
-    kinds: dict[str, type[Any]] = {
-        "adapt": AdaptSettings,
-        "export": ExportSettings,
-        "expand": ExpandSettings,
-        "search": SearchSettings,
-        "derive": DeriveSettings,
-        "tune": TuneSettings,
-        "emit": EmitSettings,
-        "eval": EvalSettings,
-    }
-    unknown = [section for section in config if section not in (*kinds, "task")]
-    if unknown:
-        known = ", ".join((*kinds, "task"))
-        raise UsageError(f"{unknown[0]}: adapt has no such section; it has: {known}")
-    config = with_answers(config)
-    settings = adapt_settings(config, "seg")
-    check_lambda(settings.parsed_budget(), config.get("search", {}).get("lambda_"))
-    sections = {section: dict(config.get(section, {})) for section in kinds}
-    sections["expand"]["task"] = settings.task
-    if sections["expand"].get("classes") is None:
-        sections["expand"]["classes"] = len(open_source(settings).classes)
-    resolved = {
-        section: dataclasses.asdict(build(kind, sections[section], section))
-        for section, kind in kinds.items()
-    }
-    resolved["task"] = dataclasses.asdict(
-        build(settings_kind(settings.task), config.get("task", {}), "task")
-    )
-    if resolved["task"].get("flip_test") and not resolved["emit"]["no_postprocess"]:
-        raise UsageError(
-            "task.flip_test: it averages heatmaps, and the emitted file would put out keypoints; "
-            "add --set emit.no_postprocess=true, or leave flip_test to a later fnac eval"
-        )
-    return resolved
+def changed(plan: Plan, given: Mapping[str, Mapping[str, Any]]) -> tuple[Plan, list[str]]:
+    """Return the plan with ``given`` settings put in, and what they change: ``section.key``."""
+    stored = plan.written()
+    merged = {s: {**stored.get(s, {}), **given.get(s, {})} for s in (*SECTIONS, *given)}
+    for one, other, keys in SHARED:  # what is said once holds for both
+        for key in keys:
+            for here, there in ((one, other), (other, one)):
+                if key in given.get(here, {}) and key not in given.get(there, {}):
+                    merged[there][key] = merged[here][key]
+    asked = Plan.of(merged)
+    now = asked.written()
+    return asked, [
+        f"{section}.{key}"
+        for section, values in given.items()
+        for key in values
+        if now[section][key] != stored[section][key]
+    ]
 
 
-def _check_inputs(resolved: Config) -> None:
-    """Look at the seed's file and at every file of the data before a folder is claimed."""
-    given = resolved["adapt"]["seed"]
-    if given and _is_file(given):
-        Graph.load(given).check_finite()
-    if is_first_rank():
-        check_data(open_source(build(AdaptSettings, resolved["adapt"], "adapt")), resolved)
-
-
-def check_data(source: DataSource, resolved: Config) -> None:
-    """Look at every file, and that what is trained and measured on is there.
-
-    Raises DataError for a broken file or a split that is missing or empty.
-    """
-    source.check()
-    for split in ("train", str(resolved["eval"]["split"])):
-        if not len(source.split(split)):
-            raise DataError(f"{source.name}: split '{split}' is empty; it is needed; add samples")
-
-
-def _refuse_changes(stored: Config, given: Config, folder: Path) -> None:
-    """Raise UsageError if ``given`` says something else than the run was begun with."""
-    merged = {s: {**stored.get(s, {}), **given.get(s, {})} for s in {**stored, **given}}
-    begun, said = stored["adapt"]["task"], given.get("adapt", {}).get("task")
-    if said not in (None, begun):
-        raise UsageError(
-            f"--resume: the task of {folder} is {begun}, {said} was given; leave it out, or begin "
-            "a new run"
-        )
-    now, then = as_plain(resolve(merged)), as_plain(resolve(stored))
-    for section, values in given.items():
-        for key in values:
-            if now[section][key] != then[section][key]:
-                raise UsageError(
-                    f"--resume: {section}.{key} is {then[section][key]!r} in {folder}, "
-                    f"{now[section][key]!r} was given; leave it out, or begin a new run"
-                )
-
-
-def _is_file(seed: str) -> bool:
+def is_file(seed: str) -> bool:
+    """Say whether a seed is a file, and not a name."""
     return Path(seed).suffix == ".onnx" or Path(seed).is_file()

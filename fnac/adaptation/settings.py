@@ -1,13 +1,12 @@
-"""What is adapted to what: the settings of `adapt`, its recipe, data and task, and its outcome."""
+"""What is adapted to what: sections ``adapt`` and ``eval``, and the recipe that fills the rest."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from fnac.config import Config, build, read_yaml
+from fnac.config import Config, merge
 from fnac.data.preprocessing import Stated, parse_stated
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
@@ -15,14 +14,13 @@ from fnac.passes.graph import Graph
 if TYPE_CHECKING:
     from fnac.architectures.budget import Budget
     from fnac.data.source import DataSource
-    from fnac.tasks.base import Task
 
 
 @dataclasses.dataclass(frozen=True)
 class AdaptSettings:
     """What is adapted to what.
 
-    seed       an ONNX file, or the name of a seed; default: the bundled one
+    seed       an ONNX file, or the name of a seed; default: export.seed, else the bundled one
     task       seg, det, pose or cls
     data       SPEC of the data set; default: built-in scenes
     skip_bad   leave out samples whose annotations are wrong, instead of refusing the data set
@@ -31,7 +29,8 @@ class AdaptSettings:
     budget_of  what the budget counts: madds, params or latency
     latency_table  file of latencies measured before; default: measured when it is needed
     recipe     the recipe's name, for the record
-    calibrate  pictures that restored BN is calibrated on
+    calibrate  images that a restored BatchNorm is calibrated on
+    no_verify  skip the proof after every pass
     """
 
     section: ClassVar[str] = "adapt"
@@ -45,6 +44,7 @@ class AdaptSettings:
     latency_table: Path | None = None
     recipe: str | None = None
     calibrate: int = 200
+    no_verify: bool = False
 
     def __post_init__(self) -> None:
         from fnac.tasks import TASKS
@@ -59,23 +59,6 @@ class AdaptSettings:
         if self.budget == "none":
             return None
         return parse_budget("1x" if self.budget is None else self.budget, self.budget_of)
-
-    def latencies(self, network: Path, keep: Path) -> dict[str, Any] | None:
-        """Return the latency table that the budget needs, if it needs one.
-
-        It is read from ``latency_table``, else from ``keep``, else measured on the super network
-        and kept there.
-        """
-        if self.budget_of != "latency":
-            return None
-        from fnac.architectures.latency import measure_latency, read_latency
-        from fnac.config import write_json
-
-        if self.latency_table is not None:
-            return read_latency(self.latency_table)
-        if not keep.exists():
-            write_json(keep, measure_latency(Graph.load(network)))
-        return read_latency(keep)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,14 +116,6 @@ def one_task(said: str | None, config: Config, recipe: Config | None, name: str 
     return task
 
 
-def task_of_run(run: Path | None) -> str | None:
-    """Return the task of the run folder that is continued; None where no run was begun."""
-    begun = None if run is None else run / "config.yaml"
-    if begun is None or not begun.is_file():
-        return None
-    return task_named(read_yaml(begun))
-
-
 def recipe_for(
     name: str | None, *, seed: str | None, task: str | None, data: str | None
 ) -> Config | None:
@@ -174,12 +149,6 @@ def recipe_for(
     return recipe
 
 
-def adapt_settings(config: Config, task: str) -> AdaptSettings:
-    """Read section ``adapt``; ``task`` holds where it names none."""
-    section = {"task": task, **config.get("adapt", {})}
-    return build(AdaptSettings, section, "adapt")
-
-
 def task_of(model: Path) -> str:
     """Return the task that a file's manifest names; seg if it names none."""
     return str(Graph.load(model).manifest.get("task") or "seg")
@@ -192,14 +161,15 @@ def open_source(settings: AdaptSettings) -> DataSource:
     return open_data(settings.data, settings.task, skip_bad=settings.skip_bad)
 
 
-def task_for(
-    settings: AdaptSettings,
-    source: DataSource,
-    config: Config,
-    manifest: Mapping[str, Any] | None = None,
-) -> Task:
-    """Return the task that ``settings`` name on ``source``, for the network of ``manifest``."""
-    from fnac.tasks import make_task, settings_kind
+def with_recipe(given: Config, name: str | None, data: str | None) -> Config:
+    """Return the settings of recipe ``name`` (None: the built-in job's), then those given.
 
-    how = build(settings_kind(settings.task), config.get("task", {}), "task")
-    return make_task(settings.task, source, manifest, how)
+    data  that the user names beside the settings; None: the built-in scenes, or the recipe's
+
+    Raises UsageError where no task is named, or two are.
+    """
+    said = task_named(given)
+    recipe = recipe_for(name, seed=given.get("adapt", {}).get("seed"), task=said, data=data)
+    config = merge(recipe or {}, given)
+    config.setdefault("adapt", {})["task"] = one_task(said, config, recipe, name)
+    return config

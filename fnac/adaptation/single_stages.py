@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac.adaptation.folder import claim_for_all, describe, kept_if_trained
-from fnac.adaptation.settings import (
-    AdaptSettings,
-    EvalSettings,
-    adapt_settings,
-    open_source,
-    task_for,
-    task_of,
-)
-from fnac.config import Config, build, read_yaml
+from fnac.adaptation.folder import claim_for_all, describe, kept_if_trained, read_plan
+from fnac.adaptation.plan import Subject
+from fnac.adaptation.settings import EvalSettings, task_of
+from fnac.config import Config, as_plain, read
 from fnac.data.preprocessing import ASSUMED, state_preprocessing
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import Contract
 from fnac.passes.manager import PassManager
 from fnac.ranks import Ranks, is_first_rank
+from fnac.tasks import make_task
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fnac.data.source import DataSource
+    from fnac.search.settings import SearchSettings
     from fnac.stages.emit import EmitSettings
     from fnac.stages.evaluate import EvalResult
     from fnac.stages.expand import ExpandSettings
+    from fnac.stages.tune_settings import TuneSettings
     from fnac.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -41,30 +39,25 @@ def run_expand(
     model: Path,
     settings: ExpandSettings,
     *,
-    data: AdaptSettings | None = None,
+    on: Subject | None = None,
     verify: bool = True,
     dump: Path | None = None,
-    count: int = 200,
 ) -> tuple[Graph, list[dict[str, Any]]]:
     """Expand the file ``model``; see :func:`expand_graph`."""
-    return expand_graph(
-        Graph.load(model), settings, data=data, verify=verify, dump=dump, count=count
-    )
+    return expand_graph(Graph.load(model), settings, on=on, verify=verify, dump=dump)
 
 
 def expand_graph(
     graph: Graph,
     settings: ExpandSettings,
     *,
-    data: AdaptSettings | None = None,
+    on: Subject | None = None,
     verify: bool = True,
     dump: Path | None = None,
-    count: int = 200,
 ) -> tuple[Graph, list[dict[str, Any]]]:
     """Return the super network of ``graph`` and the ledger.
 
-    With ``data`` (settings that name a data set), a restored BN is calibrated on ``count`` of its
-    training pictures.
+    on  whose training images a restored BatchNorm is calibrated on; None: it cannot be
     """
     from fnac.stages.calibration import calibration_images
     from fnac.stages.expand import expand
@@ -72,57 +65,53 @@ def expand_graph(
     manager = PassManager(verify=verify, dump=dump)
 
     def images(network: Graph) -> np.ndarray:
-        assert data is not None
-        source, task = to_calibrate_on(data, {}, network)
-        return calibration_images(source, task, _image_size(network), network.manifest, count=count)
+        assert on is not None
+        source, task = to_calibrate_on(on, network)
+        size, count = _image_size(network), on.adapt.calibrate
+        return calibration_images(source, task, size, network.manifest, count=count)
 
-    made = expand(graph, settings, manager=manager, images=images if data else None)
+    made = expand(graph, settings, manager=manager, images=images if on else None)
     return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
 
 
-def to_calibrate_on(
-    adapting: AdaptSettings, config: Config, network: Graph
-) -> tuple[DataSource, Task]:
+def to_calibrate_on(on: Subject, network: Graph) -> tuple[DataSource, Task]:
     """Return the data set that the settings name, or ``pictures:FOLDER`` without labels."""
     from fnac.data.readers.picture_folder import SPEC, read_pictures
     from fnac.tasks.segmentation import Segmentation
 
-    spec = adapting.data or ""
+    spec = on.adapt.data or ""
     if spec.startswith(SPEC):
         folder = spec.removeprefix(SPEC)
         if not folder:
             raise UsageError(f"--data {spec}: it names no folder; wanted {SPEC}FOLDER")
-        pictures = read_pictures(Path(folder), skip_bad=adapting.skip_bad)
+        pictures = read_pictures(Path(folder), skip_bad=on.adapt.skip_bad)
         return pictures, Segmentation(("nothing",))
-    source = open_source(adapting)
-    return source, task_for(adapting, source, config, network.manifest)
+    return on.source, on.task_for(network.manifest)
 
 
 def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
     """Search the super network ``model`` in a run folder of its own."""
+    from fnac.architectures.latency import latency_table
     from fnac.search.settings import SearchSettings
     from fnac.stages.search import search
 
-    settings = build(SearchSettings, config.get("search", {}), "search")
-
-    def train(run: _Training) -> Any:
-        budget, table = run.adapting.parsed_budget(), run.folder / "latency.json"
-        if run.first:
-            run.adapting.latencies(model, table)
-        run.wait()
-        return search(
+    settings = read(SearchSettings, config)
+    with _training(model, config, settings, out=out, resume=resume) as (on, folder, ranks):
+        how, kept = on.adapt, folder / "latency.json"
+        if ranks.first:
+            latency_table(how.budget_of, how.latency_table, model, kept)
+        ranks.wait()
+        found = search(
             model,
-            run.source,
-            run.task,
-            run.folder / "super.onnx",
-            run.folder / "search",
+            on.source,
+            on.task_for(Graph.load(model).manifest),
+            folder / "super.onnx",
+            folder / "search",
             settings,
-            budget=budget,
-            latency_table=run.adapting.latencies(model, table),
+            budget=on.budget,
+            latency_table=latency_table(how.budget_of, how.latency_table, model, kept),
             resume=resume,
         )
-
-    found = _train("search", model, config, settings, train, out=out, resume=resume)
     keys = ("output", "steps", "expected", "budget", "unit", "lambda_", "entropy", "findings")
     return _plain(found, keys)
 
@@ -132,62 +121,41 @@ def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
     from fnac.stages.tune import tune
     from fnac.stages.tune_settings import TuneSettings
 
-    settings = build(TuneSettings, config.get("tune", {}), "tune")
+    settings = read(TuneSettings, config)
     if state_preprocessing(Graph.load(model).manifest, settings.mean, settings.std):
         log.warning(ASSUMED)
-
-    def train(run: _Training) -> Any:
-        run.wait()
-        target, log = run.folder / "target.onnx", run.folder / "tune"
-        return tune(model, run.source, run.task, target, log, settings, resume=resume)
-
-    found = _train("tune", model, config, settings, train, out=out, resume=resume)
+    with _training(model, config, settings, out=out, resume=resume) as (on, folder, ranks):
+        ranks.wait()
+        target, log_folder, task = (
+            folder / "target.onnx",
+            folder / "tune",
+            on.task_for(Graph.load(model).manifest),
+        )
+        found = tune(model, on.source, task, target, log_folder, settings, resume=resume)
     return _plain(found, ("output", "steps", "loss", "val"))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Training:
-    """What a stage that trains needs: its folder, data and task, and the other processes."""
-
-    folder: Path
-    adapting: AdaptSettings
-    source: DataSource
-    task: Task
-    ranks: Ranks
-
-    @property
-    def first(self) -> bool:
-        return self.ranks.first
-
-    def wait(self) -> None:
-        self.ranks.wait()
-
-
-def _train(
-    stage: str,
+@contextlib.contextmanager
+def _training(
     model: Path,
     config: Config,
-    settings: Any,
-    train: Callable[[_Training], Any],
+    settings: SearchSettings | TuneSettings,
     *,
     out: Path | None,
     resume: bool,
-) -> Any:
-    """Check file and data, claim a run folder, train in it; a run that never began leaves none."""
+) -> Iterator[tuple[Subject, Path, Ranks]]:
+    """Check file and data, claim a run folder to train in; one that never began is removed."""
     Graph.load(model).check_finite()
-    adapting = adapt_settings(config, task_of(model))
-    source = open_source(adapting)
+    on = Subject.read(config, task_of(model))
     if is_first_rank():
-        source.check()
-    folder, ranks = claim_for_all(out, stage, resume, settings.device)
-    task = task_for(adapting, source, config, Graph.load(model).manifest)
-    run = _Training(folder, adapting, source, task, ranks)
+        on.source.check()
+    folder, ranks = claim_for_all(out, settings.section, resume, settings.device)
     with kept_if_trained(folder, new=ranks.first and not resume):
         if ranks.first and not resume:
-            what = {**dataclasses.asdict(adapting), "seed": str(model)}
-            asked = {"adapt": what, stage: dataclasses.asdict(settings)}
-            describe(folder, {**asked, "task": config.get("task", {})})
-        return train(run)
+            adapt = dataclasses.replace(on.adapt, seed=str(model))
+            asked = {"adapt": adapt, settings.section: settings, "task": on.task}
+            describe(folder, {name: as_plain(one) for name, one in asked.items()})
+        yield on, folder, ranks
 
 
 def run_derive(
@@ -198,26 +166,27 @@ def run_derive(
     weights_from  None: the trained super network; ``seed``: remapped from the seed, for which the
                   super network of ``model``'s run is expanded again; or an untrained super network
     """
+    from fnac.architectures.latency import latency_table
     from fnac.stages.derive import DeriveSettings, derive
 
-    adapting = adapt_settings(config, "seg")
-    section = dict(config.get("derive", {}))
-    settings = build(DeriveSettings, section, "derive")
+    on = Subject.read(config)
+    settings = read(DeriveSettings, config)
     unsearched = None
     if weights_from is not None or settings.weights == "seed":
-        section["weights"] = "seed"
+        settings = dataclasses.replace(settings, weights="seed")
         given = weights_from or "seed"
         unsearched = unsearched_super(model.parent) if given == "seed" else Path(given)
-    asked = adapting.budget is not None or adapting.budget_of != "madds"
+    how, kept = on.adapt, out.parent / "latency.json"
+    asked = how.budget is not None or how.budget_of != "madds"
     found = derive(
         model,
         out,
-        build(DeriveSettings, section, "derive"),
-        budget=adapting.parsed_budget() if asked else None,
+        settings,
+        budget=on.budget if asked else None,
         arch=None if arch is None else "seed" if arch == "seed" else Path(arch),
         unsearched=unsearched,
         arch_output=out.parent / "arch.json",
-        latency_table=adapting.latencies(model, out.parent / "latency.json"),
+        latency_table=latency_table(how.budget_of, how.latency_table, model, kept),
     )
     return _plain(found, ("output", "choices", "madds", "params", "budget", "findings"))
 
@@ -235,17 +204,8 @@ def unsearched_super(folder: Path) -> Path:
             f"--from seed: {folder} holds no seed.onnx and config.yaml of a run to expand again; "
             "give the untrained super network: --from SUPER.onnx"
         )
-    from fnac.stages.expand import ExpandSettings
-
-    config = read_yaml(folder / "config.yaml")
-    adapting = adapt_settings(config, "seg")
-    graph, _ = run_expand(
-        folder / "seed.onnx",
-        build(ExpandSettings, config.get("expand", {}), "expand"),
-        data=adapting,
-        verify=False,
-        count=adapting.calibrate,
-    )
+    plan = read_plan(folder)
+    graph, _ = run_expand(folder / "seed.onnx", plan.expand, on=plan, verify=False)
     return graph.save(path)
 
 
@@ -253,11 +213,11 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
     """Emit ``model`` to ``out``; its profile goes beside it."""
     from fnac.stages.emit import EmitSettings, emit
 
-    settings = build(EmitSettings, config.get("emit", {}), "emit")
-    adapting = adapt_settings(config, task_of(model))
+    settings = read(EmitSettings, config)
+    on = Subject.read(config, task_of(model))
     images = None
-    if adapting.data:
-        source, task = to_calibrate_on(adapting, config, Graph.load(model))
+    if on.adapt.data:
+        source, task = to_calibrate_on(on, Graph.load(model))
         images = emit_images(model, settings, source, task)
     found = emit(model, out, settings, images=images)
     return {
@@ -286,19 +246,18 @@ def run_eval(model: Path, config: Config) -> EvalResult:
     """Measure the metric of ``model`` in onnxruntime, fed as its file says."""
     from fnac.stages.evaluate import evaluate_onnx
 
-    adapting = adapt_settings(config, task_of(model))
-    settings = build(EvalSettings, config.get("eval", {}), "eval")
+    on, settings = Subject.read(config, task_of(model)), read(EvalSettings, config)
     manifest = Graph.load(model).manifest
-    source = in_classes_of(model, manifest, open_source(adapting), adapting.task, settings)
+    source = in_classes_of(model, manifest, on.source, on.adapt.task, settings)
     if state_preprocessing(manifest, settings.mean, settings.std):
         log.warning(ASSUMED)
-    said, stated = config.get("task", {}).get("resize"), Contract.read(manifest).input.resize
+    said, stated = getattr(on.task, "resize", None), Contract.read(manifest).input.resize
     if said is not None and stated not in (None, said):
         log.warning("task.resize %s is followed; the file says %s", said, stated)
     return evaluate_onnx(
         model,
         source,
-        task_for(adapting, source, config, manifest),
+        make_task(on.adapt.task, source, manifest, on.task),
         settings.split,
         settings.size,
         batch_size=settings.batch_size,

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from fnac.config import write_json
 from fnac.errors import UsageError
 from fnac.passes.emit.fold_batchnorm import FoldBatchNorm
 from fnac.passes.graph import Graph, Shape
@@ -37,6 +38,21 @@ class LatencySettings:
 
     runs: int = 20
     threads: int | None = None
+
+
+def latency_table(of: str, given: Path | None, network: Path, keep: Path) -> dict[str, Any] | None:
+    """Return the latency table that a budget ``of`` something needs; None if it needs none.
+
+    It is read from the file ``given``, else from ``keep``, else measured on the super network in
+    the file ``network`` and kept there.
+    """
+    if of != "latency":
+        return None
+    if given is not None:
+        return read_latency(given)
+    if not keep.exists():
+        write_json(keep, measure_latency(Graph.load(network)))
+    return read_latency(keep)
 
 
 def measure_latency(graph: Graph, settings: LatencySettings | None = None) -> dict[str, Any]:

@@ -1,50 +1,77 @@
-"""Options and printing that several commands share."""
+"""What commands share: their settings from file, ``--set`` and options, and how they answer."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from fnac.config import Config
+    from fnac.errors import FnacError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-Size = tuple[int, int]
+
+class Told(Protocol):
+    """What a command may return: it can be printed for programs and for people."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return one JSON object."""
+        ...
+
+    def as_text(self) -> str:
+        """Return lines for people."""
+        ...
 
 
-class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
-    """``HxW`` in pixels."""
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """An answer in both forms; ``error`` is raised after it was printed (or in its place)."""
 
-    name = "HxW"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Size | None:
-        """Read the size; raises UsageError."""
-        from fnac.config import parse_size
-
-        return value if isinstance(value, tuple) or value is None else parse_size(value)
+    json: Mapping[str, Any]
+    text: str
+    error: FnacError | None = None
 
 
-model_argument = click.argument("model", type=click.Path(path_type=Path))
-json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."
-)
-size_option = click.option("--size", type=SizeType(), help="Input size of the images.")
-no_verify_option = click.option(
-    "--no-verify", is_flag=True, help="Skip the proof after every pass (not recommended)."
-)
-dump_option = click.option(
-    "--dump-passes",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Write the graph after each pass into this folder.",
-)
+def configured(**targets: str) -> Callable[[F], F]:
+    """Add ``--config FILE`` and ``--set``; hand the command all its settings as ``config``.
+
+    targets  option -> ``section.key`` of the setting it is, several with blanks between them; one
+             that the command has a parameter for is handed on as well
+    """
+
+    def add(function: F) -> F:
+        handed_on = inspect.signature(function).parameters
+
+        @functools.wraps(function)
+        def command(
+            *arguments: Any, config_file: Path | None, assignments: tuple[str, ...], **options: Any
+        ) -> Any:
+            from fnac.config import gather
+
+            said: Config = {}
+            for option, settings in targets.items():
+                value = options[option] if option in handed_on else options.pop(option)
+                for setting in settings.split():
+                    section, _, key = setting.partition(".")
+                    said.setdefault(section, {})[key] = value
+            config = gather(file=config_file, assignments=assignments, options=said)
+            return function(*arguments, config=config, **options)
+
+        return config_options(command)  # type: ignore[return-value]
+
+    return add
 
 
-def configured(function: F) -> F:
-    """Add ``--config FILE`` and ``--set section.key=value``."""
+def config_options(function: F) -> F:
+    """Add the options ``--config`` and ``--set``."""
     function = click.option(
         "--set",
         "assignments",
@@ -60,6 +87,43 @@ def configured(function: F) -> F:
     )(function)
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON object on stdout."""
-    click.echo(json.dumps(value))
+def printed(function: F) -> F:
+    """Add ``--json``; print what the command returns, as one JSON object or for people.
+
+    It returns an :class:`Answer`, an object with ``as_json`` and ``as_text``, pairs of names and
+    values, or None (another process of a distributed run speaks).
+    """
+
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, nothing else."
+    )
+    @functools.wraps(function)
+    def command(*arguments: Any, as_json: bool, **options: Any) -> None:
+        told: Answer | Told | dict[str, Any] | None = function(*arguments, **options)
+        if told is None:
+            return
+        if isinstance(told, dict):
+            told = Answer(told, pairs(told))
+        if not isinstance(told, Answer):
+            told = Answer(told.as_json(), "" if as_json else told.as_text())
+        if as_json:
+            click.echo(json.dumps(told.json))
+            if told.error is not None:
+                raise click.exceptions.Exit(told.error.exit_code)
+            return
+        if told.error is not None:
+            raise told.error
+        click.echo(told.text)
+
+    return command  # type: ignore[return-value]
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Return names and values for people: one line a value, a list one line an item."""
+    lines: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, list):
+            lines += [f"{key}: {item}" for item in value]
+        elif value is not None:
+            lines.append(f"{key}: {value:,}" if isinstance(value, int) else f"{key}: {value}")
+    return "\n".join(lines)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fnac.commands.common import (
-    Size,
-    configured,
+from fnac.commands.common import Answer, Told, configured, printed
+from fnac.commands.options import (
     dump_option,
-    json_option,
+    in_section,
+    ledger_option,
     model_argument,
     no_verify_option,
-    print_json,
     size_option,
 )
+
+if TYPE_CHECKING:
+    from fnac.config import Config
 
 
 @click.command()
@@ -28,119 +31,69 @@ from fnac.commands.common import (
 )
 @click.option("--by", type=click.Choice(["node", "op", "block"]), default="node", show_default=True)
 @click.option("--top", type=int, help="Show the N most expensive rows only.")
-@json_option
-@configured
-def profile(
-    model: Path,
-    size: Size | None,
-    convention: str | None,
-    by: str,
-    top: int | None,
-    as_json: bool,
-    config_file: Path | None,
-    assignments: tuple[str, ...],
-) -> None:
+@printed
+@configured(size="profile.size", convention="profile.convention")
+def profile(config: Config, model: Path, by: str, top: int | None) -> Answer:
     """Count the MAdds (= MACs = FLOPs/2) and parameters of MODEL, per node.
 
     MAdds under `exact` are the same before and after BN folding.
     """
-    from fnac.config import build, gather
+    from fnac.config import read
     from fnac.inspection.profile import ProfileSettings, grouped, profile_file, profile_json
-
-    config = gather(
-        file=config_file,
-        assignments=assignments,
-        options={"profile": {"size": size, "convention": convention}},
-    )
-    settings = build(ProfileSettings, config.get("profile", {}), "profile")
-    counted, graph = profile_file(model, settings)
-    shown = profile_json(counted, graph, by, top)
-    if as_json:
-        print_json(shown)
-        return
     from fnac.text import profile_text
 
+    counted, graph = profile_file(model, read(ProfileSettings, config))
+    shown = profile_json(counted, graph, by, top)
     rows = None if by == "node" else grouped(counted, graph, by)
-    click.echo(profile_text(counted.as_json(), rows=rows, top=top))
+    return Answer(shown, profile_text(counted.as_json(), rows=rows, top=top))
 
 
 @click.command()
 @model_argument
 @click.option("--space", help="auto, a name, or a YAML file.  [default: auto]")
-@json_option
-@configured
-def inspect(
-    model: Path,
-    space: str | None,
-    as_json: bool,
-    config_file: Path | None,
-    assignments: tuple[str, ...],
-) -> None:
+@printed
+@configured(space="inspect.space")
+def inspect(config: Config, model: Path) -> Told:
     """Show stages, blocks and the candidates MODEL would get, and why the rest is left alone.
 
     Of a super network: its layers, candidates and their costs.
     """
-    from fnac.config import build, gather
+    from fnac.config import read
     from fnac.inspection.inspect import InspectSettings, inspect_file
 
-    config = gather(
-        file=config_file,
-        assignments=assignments,
-        options={"inspect": {"space": space}},
-    )
-    found = inspect_file(model, build(InspectSettings, config.get("inspect", {}), "inspect"))
-    if as_json:
-        print_json(found.as_json())
-    else:
-        click.echo(found.as_text())
+    return inspect_file(model, read(InspectSettings, config))
 
 
 @click.command()
 @click.argument("first", metavar="A.onnx", type=click.Path(path_type=Path))
 @click.argument("second", metavar="B.onnx", type=click.Path(path_type=Path))
 @size_option
-@json_option
-@configured
-def verify(
-    first: Path,
-    second: Path,
-    size: Size | None,
-    as_json: bool,
-    config_file: Path | None,
-    assignments: tuple[str, ...],
-) -> None:
+@printed
+@configured(size="verify.size")
+def verify(config: Config, first: Path, second: Path) -> Answer:
     """Say whether A.onnx and B.onnx compute the same function; if not, where they part.
 
     The tolerance is A's own float noise. Exit code 5 when they differ.
     """
-    from fnac.config import build, gather
+    from fnac.config import read
     from fnac.inspection.inspect import VerifySettings
     from fnac.passes.errors import OutputsDifferError
     from fnac.passes.graph import Graph
     from fnac.passes.running.verify import compare
 
-    config = gather(file=config_file, assignments=assignments, options={"verify": {"size": size}})
-    settings = build(VerifySettings, config.get("verify", {}), "verify")
     graphs = [Graph.load(path) for path in (first, second)]
     for graph in graphs:
         graph.check_finite()
-    found = compare(*graphs, size=settings.size)
-    if as_json:
-        print_json(found.as_json())
-        if not found.equal:
-            raise click.exceptions.Exit(OutputsDifferError.exit_code)
-        return
+    found = compare(*graphs, size=read(VerifySettings, config).size)
     if not found.equal:
         where = found.first_difference or "the interface"
-        raise OutputsDifferError(
-            f"{second}: differs from {first}, first at node {where}: {found.detail}"
-        )
-    click.echo(
+        differ = f"{second}: differs from {first}, first at node {where}: {found.detail}"
+        return Answer(found.as_json(), differ, OutputsDifferError(differ))
+    close = (
         f"equal: largest difference {found.max_abs_diff:.3g}, "
         f"float noise allows {found.tolerance:.3g}"
-        if found.max_abs_diff
-        else "equal to the bit"
     )
+    return Answer(found.as_json(), close if found.max_abs_diff else "equal to the bit")
 
 
 @click.command()
@@ -154,46 +107,28 @@ def verify(
     type=click.Path(path_type=Path),
     help="Time every candidate of a super network and write the table here.",
 )
-@json_option
-@configured
-def bench(
-    models: tuple[Path, ...],
-    latency_table: Path | None,
-    size: Size | None,
-    batch: int | None,
-    runs: int | None,
-    threads: int | None,
-    as_json: bool,
-    config_file: Path | None,
-    assignments: tuple[str, ...],
-) -> None:
+@printed
+@configured(**in_section("bench", {key: key for key in ("size", "batch", "runs", "threads")}))
+def bench(config: Config, models: tuple[Path, ...], latency_table: Path | None) -> Answer:
     """Measure onnxruntime latency of one or several files, run in turn (paired)."""
-    from fnac.config import build, gather
+    from fnac.config import read
     from fnac.inspection.bench import BenchSettings
     from fnac.inspection.bench import bench as measure
     from fnac.text import table
 
-    options = {"size": size, "batch": batch, "runs": runs, "threads": threads}
-    config = gather(file=config_file, assignments=assignments, options={"bench": options})
-    settings = build(BenchSettings, config.get("bench", {}), "bench")
+    settings = read(BenchSettings, config)
     if latency_table is not None:
         from fnac.architectures.latency import LatencySettings, measure_latency
         from fnac.config import write_json
         from fnac.passes.graph import Graph
 
         how = LatencySettings(settings.runs, settings.threads)
-        table_found = measure_latency(Graph.load(models[0]), how)
-        write_json(latency_table, table_found)
-        if as_json:
-            print_json(table_found)
-        else:
-            click.echo(f"{latency_table}: {len(table_found['layers'])} layers measured")
-        return
+        measured = measure_latency(Graph.load(models[0]), how)
+        write_json(latency_table, measured)
+        return Answer(measured, f"{latency_table}: {len(measured['layers'])} layers measured")
     found = measure(models, settings)
-    if as_json:
-        print_json(found.as_json())
-        return
-    click.echo(table(["file", "min ms", "median ms", "max ms", "ratio"], found.rows()))
+    text = table(["file", "min ms", "median ms", "max ms", "ratio"], found.rows())
+    return Answer(found.as_json(), text)
 
 
 @click.command("run-pass")
@@ -202,32 +137,26 @@ def bench(
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Result file.")
 @no_verify_option
 @dump_option
-@click.option("--ledger", type=click.Path(path_type=Path), help="Write the ledger (JSON) here.")
-@json_option
-@configured
+@ledger_option
+@printed
+@configured()
 def run_pass(
+    config: Config,
     pipeline: str,
     model: Path,
     out: Path,
-    no_verify: bool,
+    no_verify: bool | None,
     dump_passes: Path | None,
     ledger: Path | None,
-    as_json: bool,
-    config_file: Path | None,
-    assignments: tuple[str, ...],
-) -> None:
+) -> Answer:
     """Apply PIPELINE, e.g. `widen-kernel{kernel=7},clean`, to MODEL and prove each pass."""
-    import json
-
-    from fnac.config import gather
-    from fnac.passes.files import write_atomically
+    from fnac.config import write_json
     from fnac.passes.graph import Graph
     from fnac.passes.manager import PassManager
     from fnac.passes.registry import parse_pipeline
     from fnac.passes.running.run import check_runs
     from fnac.text import table
 
-    gather(file=config_file, assignments=assignments)
     passes = parse_pipeline(pipeline)
     graph = Graph.load(model)
     graph.check_finite()
@@ -238,21 +167,15 @@ def run_pass(
     graph.save(out)
     entries = [entry.as_json() for entry in manager.ledger]
     if ledger is not None:
-        write_atomically(ledger, json.dumps(entries, indent=1).encode())
-    if as_json:
-        print_json({"out": str(out), "ledger": entries})
-        return
+        write_json(ledger, entries)
     rows = [
         [e["pass"], len(e["rewrote"]), len(e["left"]), e["verdict"], _gap(e["max_abs_diff"])]
         for e in entries
     ]
-    click.echo(table(["pass", "rewrote", "left", "verdict", "max diff"], rows))
+    lines = [table(["pass", "rewrote", "left", "verdict", "max diff"], rows)]
     for entry in entries:
-        for node, why in list(entry["left"].items())[:10]:
-            click.echo(f"left {node}: {why}")
-        for node, offers in list(entry["declined"].items())[:10]:
-            said = "; ".join(f"not {offer}: {why}" for offer, why in offers.items())
-            click.echo(f"{node}: {said}")
+        lines += [f"left {node}: {why}" for node, why in list(entry["left"].items())[:10]]
+    return Answer({"out": str(out), "ledger": entries}, "\n".join(lines))
 
 
 def _gap(value: float | None) -> str:

@@ -282,7 +282,7 @@ def _thin(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[f
 
 
 def _counts(axes: Axes, label: str) -> None:
-    """Ticks as 301M, 24.5B."""
+    """Ticks as 301M, 24.5G."""
 
     def tick(value: float, _position: Any) -> str:
         return human(value)

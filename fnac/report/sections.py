@@ -14,7 +14,18 @@ from fnac.report.plots import Picture
 from fnac.report.run_folder import RunFolder
 from fnac.text import MADDS_NOTE, human, percent
 
-FACTS = ("task", "data", "head", "classes", "size", "budget", "remap", "recipe", "seed")
+FACTS = {
+    "task": "adapt.task",
+    "data": "adapt.data",
+    "head": "expand.head",
+    "classes": "expand.classes",
+    "size": "expand.size",
+    "budget": "adapt.budget",
+    "remap": "expand.remap",
+    "recipe": "adapt.recipe",
+    "seed": "adapt.seed",
+}
+"""What the header tells -> the setting that says it."""
 COUNTS = ("madds", "params")
 MOST_PREDICTIONS = 12
 
@@ -31,9 +42,8 @@ def header(run: RunFolder) -> Html:
         element("dl", join(facts), cls="facts"),
         _cards(run),
     ]
-    results = {name: row for name, row in run.results.items() if isinstance(row, dict)}
-    if results:
-        parts.append(_results_table(results))
+    if rows := _result_rows(run):
+        parts.append(_results_table(rows))
     else:
         parts.append(missing("Results (results.json)"))
     parts.append(element("p", f"{MADDS_NOTE}; whole network, exact counting.", cls="note"))
@@ -42,7 +52,8 @@ def header(run: RunFolder) -> Html:
 
 def fact(run: RunFolder, name: str) -> str | None:
     """One setting of the run in words: from its configuration, else from the manifest."""
-    found = _look_up(run.config, name)
+    section, _, setting = FACTS[name].partition(".")
+    found = (run.config.get(section) or {}).get(setting)
     if found is None:
         key = {"classes": "num_classes", "seed": "name"}.get(name, name)
         found = run.manifest.get(key)
@@ -141,14 +152,6 @@ def environment(run: RunFolder) -> Html:
     return section("Environment and configuration", env, config)
 
 
-def _look_up(config: Mapping[str, Any], name: str) -> Any:
-    """A key at the top of the configuration, or else in one of its sections."""
-    if config.get(name) is not None:
-        return config[name]
-    nested = (part.get(name) for part in config.values() if isinstance(part, Mapping))
-    return next((value for value in nested if value is not None), None)
-
-
 def _cards(run: RunFolder) -> Html:
     seed, target = (_figures(run, side) for side in ("seed", "target"))
     cards = []
@@ -180,9 +183,8 @@ def _figures(run: RunFolder, side: str) -> dict[str, float]:
         counted = {key: run.profile[key] for key in COUNTS if _is_number(run.profile.get(key))}
         if _target_madds(run) is None:
             figures.update(counted)
-    row = run.results.get(side)
-    if isinstance(row, dict):
-        figures.update({key: value for key, value in row.items() if _is_number(value)})
+    row = _result_rows(run).get(side, {})
+    figures.update({key: value for key, value in row.items() if _is_number(value)})
     metric = [key for key in figures if key not in COUNTS]
     return {key: figures[key] for key in (*metric, *COUNTS) if key in figures}
 
@@ -194,6 +196,19 @@ def _target_madds(run: RunFolder) -> int | None:
     target = run.results.get("target")
     madds = target.get("madds") if isinstance(target, dict) else None
     return int(madds) if isinstance(madds, (int, float)) else None
+
+
+def _result_rows(run: RunFolder) -> dict[str, Mapping[str, Any]]:
+    """What was measured of seed and target, and whatever else the task measures."""
+    rows = {
+        name: run.results[name]
+        for name in ("seed", "target", "extra")
+        if isinstance(run.results.get(name), dict) and run.results[name]
+    }
+    metric = run.results.get("metric")
+    if isinstance(metric, dict) and "target" in rows:
+        rows["target"] = {str(metric.get("name")): metric.get("value"), **rows["target"]}
+    return rows
 
 
 def _results_table(results: Mapping[str, Mapping[str, Any]]) -> Html:
@@ -219,7 +234,7 @@ def _spelled(key: str) -> str:
 
 
 def _figure(key: str, value: Any) -> str:
-    """A count as 24.52B, any other number with two decimals."""
+    """A count as 24.52G, any other number with two decimals."""
     if not _is_number(value):
         return "" if value is None or isinstance(value, (dict, list)) else str(value)
     if key in COUNTS or isinstance(value, int):

@@ -13,9 +13,10 @@ from torch.nn import Parameter
 
 from fnac.architectures.costs import SpaceCosts
 from fnac.importer import ImportedModule
+from fnac.search.health import softmax_rows
 from fnac.search.sampler import PathSampler
 from fnac.search.settings import SearchSettings
-from fnac.search.steering import Steering, cost_term, softmax_rows
+from fnac.search.steering import Steering, cost_term
 from fnac.tasks.base import Task
 from fnac.training.weight_steps import clip
 

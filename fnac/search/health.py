@@ -18,6 +18,16 @@ FEW = 20  # alpha steps below which nothing can have been decided
 OFF_BUDGET = 0.03  # distance of the expected cost from the budget, as a share of it
 
 
+def softmax_rows(alphas: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return softmax of every row in float64."""
+    rows = []
+    for alpha in alphas:
+        row = np.asarray(alpha, dtype=np.float64)
+        row = np.exp(row - row.max())
+        rows.append(row / row.sum())
+    return rows
+
+
 def normalised_entropy(probabilities: Sequence[np.ndarray]) -> list[float]:
     """Return each layer's entropy over that of a uniform choice: 1 undecided, 0 decided."""
     shares = []

@@ -12,9 +12,8 @@ import numpy as np
 from fnac.architectures.costs import SpaceCosts
 from fnac.architectures.solve import choose_architecture
 from fnac.findings import Finding, together
-from fnac.search.health import mean_entropy, search_findings
+from fnac.search.health import mean_entropy, search_findings, softmax_rows
 from fnac.search.settings import SearchPlan
-from fnac.search.steering import softmax_rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,11 +20,11 @@ from fnac.findings import FINDINGS, written
 from fnac.importer import ImportedModule, import_onnx
 from fnac.passes.graph import Graph
 from fnac.search.alpha_steps import AlphaSteps
-from fnac.search.health import mean_entropy
+from fnac.search.health import mean_entropy, softmax_rows
 from fnac.search.outcome import SearchResult, judge
 from fnac.search.sampler import PathSampler
 from fnac.search.settings import SearchSettings
-from fnac.search.steering import Steering, softmax_rows
+from fnac.search.steering import Steering
 from fnac.tasks.base import Task
 from fnac.training.loop import METRICS, TrainingRun
 from fnac.training.objectives import TaskLoss

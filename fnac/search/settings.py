@@ -41,7 +41,7 @@ class SearchSettings(TrainingSettings):
     alpha_clip: float = 35.0
     """Greatest norm of the alphas' gradient."""
     lambda_: float | None = None
-    """Weight of log10(expected cost in B) in the loss (``--lambda``); none: steered to budget."""
+    """Weight of log10(expected cost in G) in the loss (``--lambda``); none: steered to budget."""
     steer_reach: float = 0.5
     """Share of the alpha steps after which a steered search has reached its budget."""
     use_at_least: float = 0.95

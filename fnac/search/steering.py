@@ -1,7 +1,7 @@
 """The cost term of the search (FNA++ Eq. 8, 9), with lambda fixed or steered to a budget.
 
 Fixed, as in the paper: loss = task + lambda * log10(E), E the expected cost of the searchable
-layers in B, and Adam sees the gradient of the sum.
+layers in G, and Adam sees the gradient of the sum.
 
 Steered, the default: a lambda that lands on a budget depends on the data, the network, the
 optimiser and the number of steps, so it is found anew at every alpha step. Adam steps on the task
@@ -48,18 +48,8 @@ def expected_searchable(alphas: Sequence[Tensor], costs: Sequence[Tensor]) -> Te
 
 
 def cost_term(alphas: Sequence[Tensor], costs: Sequence[Tensor]) -> Tensor:
-    """Return log10 of the expected cost in B (1e9) of the searchable layers (Eq. 9)."""
+    """Return log10 of the expected cost in G (1e9) of the searchable layers (Eq. 9)."""
     return torch.log10(expected_searchable(alphas, costs) / 1e9)
-
-
-def softmax_rows(alphas: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return softmax of every row in float64."""
-    rows = []
-    for alpha in alphas:
-        row = np.asarray(alpha, dtype=np.float64)
-        row = np.exp(row - row.max())
-        rows.append(row / row.sum())
-    return rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,8 +27,7 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.super_network.choice_points import find_choice_points
 from fnac.passes.super_network.choose import Choose
-from fnac.search.health import skip_finding
-from fnac.search.steering import softmax_rows
+from fnac.search.health import skip_finding, softmax_rows
 
 logger = logging.getLogger(__name__)
 

@@ -29,6 +29,4 @@ class DetectorAnswers:
 
     def answers(self) -> DetectorAnswers:
         """Return these four numbers alone, without the other settings they stand among."""
-        return DetectorAnswers(
-            *(getattr(self, f.name) for f in dataclasses.fields(DetectorAnswers))
-        )
+        return DetectorAnswers(self.iou, self.score, self.candidates, self.detections)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fnac.data import open_data
+from fnac.tasks.settings import DetectionSettings
 
 DEPLOY = """
 import sys
@@ -140,15 +141,16 @@ def test_a_task_is_named_once(tmp_path: Path, capfd: pytest.CaptureFixture[str])
 
 
 def test_a_detector_answers_alike_in_torch_and_in_the_file() -> None:
-    from fnac.adaptation.plan import resolve
+    from fnac.adaptation.plan import Plan
     from fnac.errors import UsageError
 
     said = {"adapt": {"task": "det"}, "task": {"iou": 0.6}, "emit": {"score": 0.02}}
-    settings = resolve({**said, "expand": {"classes": 3}})
-    for section in ("task", "emit"):
-        assert (settings[section]["iou"], settings[section]["score"]) == (0.6, 0.02)
+    plan = Plan.of({**said, "expand": {"classes": 3}})
+    assert isinstance(plan.task, DetectionSettings)
+    assert plan.task.answers() == plan.emit.answers()
+    assert (plan.emit.iou, plan.emit.score) == (0.6, 0.02)
     with pytest.raises(UsageError, match=r"emit.iou 0.5: task.iou is 0.6; set one of them"):
-        resolve({**said, "emit": {"iou": 0.5}, "expand": {"classes": 3}})
+        Plan.of({**said, "emit": {"iou": 0.5}, "expand": {"classes": 3}})
 
 
 def test_without_a_budget_lambda_is_fixed_and_every_layer_takes_its_argmax(tmp_path: Path) -> None:

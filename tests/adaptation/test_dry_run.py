@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fnac.adaptation.dry_run import dry_run
+from fnac.adaptation.plan import Plan
 from fnac.cli import run
 from fnac.errors import UsageError
 from fnac.models.recipes import load_recipe
@@ -44,10 +45,11 @@ def test_too_few_samples_are_a_note_and_processes_a_refusal(
     config = load_recipe("builtin-seg")
     config["adapt"] = {"data": "scenes:train=4,val=1,size=48"}
     config["expand"]["size"] = [48, 48]
-    found = dry_run(config, verify=False)
+    plan = Plan.of({**config, "adapt": {**config["adapt"], "no_verify": True}})
+    found = dry_run(plan)
     assert found.notes[0].startswith(
         "search: the weights' part has 2 samples, which do not fill one batch of 16"
     )
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="--dry-run: it runs in one process"):
-        dry_run(config)
+        dry_run(plan)

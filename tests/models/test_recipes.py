@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fnac.adaptation.plan import resolve
+from fnac.adaptation.plan import Plan
 from fnac.adaptation.settings import one_task, recipe_for
 from fnac.cli import run
 from fnac.models.recipes import load_recipe
+from fnac.tasks.settings import DetectionSettings
 
 # FNA++ Tables II, IV, VI, VIII, X: parameters and MAdds (paper's convention) of seed and head
 PAPER = {
@@ -103,16 +104,16 @@ def test_a_recipe_is_of_one_piece(name: str) -> None:
     recipe = recipe_for(name, seed=None, task=None, data="coco:/nowhere")
     assert recipe is not None
     recipe.setdefault("adapt", {})["task"] = one_task(None, recipe, recipe, name)
-    settings = resolve(recipe)
-    assert settings["adapt"]["task"] == load_recipe(name)["expand"]["task"]
+    plan = Plan.of(recipe)
+    assert plan.adapt.task == load_recipe(name)["expand"]["task"]
     # what tuning validates and what is measured at the end are one figure
-    assert settings["tune"]["size"] == settings["eval"]["size"]
+    assert plan.tune.size == plan.eval.size
     # the paper's fixed lambda goes with its choice: the argmax of every layer
-    fixed = settings["search"]["lambda_"] is not None
-    assert fixed == (settings["adapt"]["budget"] == "none")
+    fixed = plan.search.lambda_ is not None
+    assert fixed == (plan.adapt.budget == "none")
     assert fixed == (not name.startswith("cityscapes"))
-    answers = {"iou", "score", "candidates", "detections"} & settings["task"].keys()
-    assert all(settings["task"][key] == settings["emit"][key] for key in answers)
+    if isinstance(plan.task, DetectionSettings):
+        assert plan.task.answers() == plan.emit.answers()
 
 
 @pytest.mark.slow

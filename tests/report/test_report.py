@@ -182,10 +182,13 @@ def make_run(folder: Path, stages: Sequence[tuple[int, int, int]]) -> dict[str, 
     save_tune(folder / "tune")
     (folder / "ledger.json").write_text(json.dumps(LEDGER))
     (folder / "env.json").write_text(json.dumps({"python": "3.11.9", "torch": "2.15.0"}))
-    (folder / "config.yaml").write_text(f"task: seg\ndata: 'folder:{HOSTILE}'\nbudget: 0.9x\n")
+    (folder / "config.yaml").write_text(
+        f"version: 2\nadapt: {{task: seg, data: 'folder:{HOSTILE}', budget: 0.9x}}\n"
+    )
     results = {
-        "seed": {"miou": 46.41, "madds": 301_000_000, "params": 2_567_507},
-        "target": {"miou": 47.25, "madds": target.madds, "params": target.params},
+        "metric": {"name": "mIoU", "value": 47.25},
+        "seed": {"madds": 301_000_000, "params": 2_567_507},
+        "target": {"madds": target.madds, "params": target.params},
     }
     (folder / "results.json").write_text(json.dumps(results))
     pictures = folder / "pictures"
@@ -217,7 +220,7 @@ def test_header_has_facts_and_figures(page: str) -> None:
     assert "<dt>budget</dt><dd>0.9x</dd>" in page
     assert "<dt>head</dt><dd>deeplabv3</dd>" in page
     assert "<dt>size</dt><dd>96×128</dd>" in page
-    assert "46.41 → 47.25" in page
+    assert "<b>47.25</b>" in page
     assert "301M" in page
     assert "2.57M" in page
     assert "MAdds = multiply-adds = MACs = FLOPs/2" in page
@@ -471,8 +474,8 @@ def test_svg_escapes_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "written"),
     [
-        (24_521_711_616, "24.52B"), (301_000_000, "301M"), (2_567_507, "2.57M"),
-        (25_600_000, "25.6M"), (999_600_000, "1.00B"), (999_400_000, "999M"), (15_200, "15.2K"),
+        (24_521_711_616, "24.52G"), (301_000_000, "301M"), (2_567_507, "2.57M"),
+        (25_600_000, "25.6M"), (999_600_000, "1.00G"), (999_400_000, "999M"), (15_200, "15.2K"),
         (640, "640"), (0, "0"), (-1_500_000, "-1.50M"), (999_960, "1.00M"),
     ],
 )  # fmt: skip

@@ -12,9 +12,9 @@ import torch
 
 from fnac.architectures.costs import LayerCosts, SpaceCosts
 from fnac.architectures.solve import choose_architecture
-from fnac.search.health import mean_entropy, search_findings, skip_finding
+from fnac.search.health import mean_entropy, search_findings, skip_finding, softmax_rows
 from fnac.search.sampler import PathSampler
-from fnac.search.steering import Steering, cost_term, expected_searchable, softmax_rows
+from fnac.search.steering import Steering, cost_term, expected_searchable
 
 
 def mobile_space() -> SpaceCosts:

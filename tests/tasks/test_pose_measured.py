@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fnac.adaptation.plan import resolve
+from fnac.adaptation.plan import Plan
 from fnac.data import DataSource, open_data
 from fnac.errors import UsageError
 from fnac.importer import import_onnx
@@ -124,6 +124,6 @@ def test_pictures_of_the_emitted_file(tmp_path: Path) -> None:
 def test_a_run_that_could_not_be_measured_is_refused_before_it_begins() -> None:
     config = {"adapt": {"task": "pose"}, "task": {"flip_test": True}}
     with pytest.raises(UsageError, match=r"task.flip_test: it averages heatmaps, and the emitted"):
-        resolve(config)
-    resolved = resolve({**config, "emit": {"no_postprocess": True}})
-    assert resolved["task"]["flip_test"] is True
+        Plan.of(config)
+    plan = Plan.of({**config, "emit": {"no_postprocess": True}})
+    assert plan.task == PoseSettings(flip_test=True)

@@ -1,0 +1,115 @@
+"""`adapt`, which runs all stages (order: fnac/flow.py), and `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fnac.commands.common import Told, configured, printed
+from fnac.commands.options import (
+    BUDGET,
+    DATA,
+    TASKS,
+    budget_options,
+    data_option,
+    device_options,
+    expand_options,
+    no_verify_option,
+    out_run,
+    resume_option,
+    search_options,
+    size_option,
+)
+
+if TYPE_CHECKING:
+    from fnac.config import Config
+
+ADAPT = {
+    "seed": "adapt.seed",
+    "task": "adapt.task",
+    **DATA,
+    **BUDGET,
+    "no_verify": "adapt.no_verify",
+    "head": "expand.head",
+    "classes": "expand.classes",
+    "space": "expand.space",
+    "remap": "expand.remap",
+    "output_stride": "expand.output_stride",
+    "size": "expand.size search.size tune.size",
+    "batch": "search.batch_size tune.batch_size",
+    "alpha_grad": "search.alpha_grad",
+    "lambda_": "search.lambda_",
+    "device": "search.device tune.device",
+    "precision": "search.precision tune.precision",
+    "random_seed": "export.random_seed expand.random_seed search.random_seed tune.random_seed",
+    "workers": "search.workers tune.workers",
+}
+"""Option -> the settings that it is."""
+
+
+@click.command()
+@click.argument("seed", metavar="[SEED.onnx|NAME]", required=False)
+@click.option("--task", type=click.Choice(TASKS), help="Required, unless a recipe names it.")
+@data_option
+@out_run
+@budget_options
+@click.option("--recipe", help="Settings by name (fnac/models/recipes) or a YAML file.")
+@expand_options
+@size_option
+@click.option("--batch", type=int, help="Images a step of search and tuning, over all devices.")
+@search_options
+@device_options
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check data, plan and costs, take one step of each kind; keep nothing.",
+)
+@resume_option
+@no_verify_option
+@printed
+@configured(**ADAPT)
+def adapt(
+    config: Config,
+    data: str | None,
+    recipe: str | None,
+    out: Path | None,
+    dry_run: bool,
+    resume: bool,
+) -> Told | None:
+    """Adapt a seed to a task and a budget: expand, search, derive, tune, emit, eval, report.
+
+    Without arguments: the bundled seed, on built-in scenes. The run folder is never overwritten;
+    --resume continues one that was stopped, at whatever stage and step.
+    """
+    from fnac import flow
+    from fnac.adaptation.plan import Plan
+    from fnac.adaptation.settings import with_recipe
+    from fnac.errors import UsageError
+
+    if resume:
+        if dry_run:
+            raise UsageError("--dry-run, --resume: the one keeps nothing; give one of them")
+        if recipe is not None:
+            config.setdefault("adapt", {})["recipe"] = recipe
+        return flow.resume(config, out=out)
+    plan = Plan.of(with_recipe(config, recipe, data))
+    if dry_run:
+        from fnac.adaptation.dry_run import dry_run as try_out
+
+        return try_out(plan)
+    return flow.adapt(plan, out=out)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@configured()
+def report(run: Path, config: Config) -> None:
+    """Write RUN/report.html (self-contained) and its pictures."""
+    from fnac.report import write_report
+
+    click.echo(str(write_report(run)))
+
+
+COMMANDS = [adapt, report]

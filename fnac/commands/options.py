@@ -1,0 +1,139 @@
+"""Options that several commands have, alone and in groups. Light: click only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fnac.commands.common import F
+
+TASKS = ["seg", "det", "pose", "cls"]
+
+Size = tuple[int, int]
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
+    """``HxW`` in pixels."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Size | None:
+        """Read the size; raises UsageError."""
+        from fnac.config import parse_size
+
+        return value if isinstance(value, tuple) or value is None else parse_size(value)
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return one decorator that adds all the options, in this order."""
+
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+model_argument = click.argument("model", type=click.Path(path_type=Path))
+size_option = click.option("--size", type=SizeType(), help="Input size of the images.")
+no_verify_option = click.option(
+    "--no-verify",
+    is_flag=True,
+    default=None,
+    help="Skip the proof after every pass (not recommended).",
+)
+dump_option = click.option(
+    "--dump-passes",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the graph after each pass into this folder.",
+)
+ledger_option = click.option(
+    "--ledger", type=click.Path(path_type=Path), help="Write the ledger (JSON) here."
+)
+out_file = click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write.")
+out_run = click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder.")
+skip_bad_option = click.option(
+    "--skip-bad",
+    is_flag=True,
+    default=None,
+    help="Leave out samples with wrong annotations, say how many.  [default: refuse them]",
+)
+data_option = together(
+    click.option(
+        "--data", metavar="SPEC", help="NAME:PATH or a YAML file.  [default: built-in scenes]"
+    ),
+    skip_bad_option,
+)
+budget_options = together(
+    click.option("--budget", help="24.2G, 0.9x, 90%, or 2.4M with --budget-of params."),
+    click.option("--budget-of", type=click.Choice(["madds", "params", "latency"])),
+    click.option(
+        "--latency-table",
+        type=click.Path(path_type=Path),
+        help="Measured before with `fnac bench --latency-table`.  [default: measure]",
+    ),
+)
+output_stride_option = click.option(
+    "--output-stride",
+    type=int,
+    help="Of the backbone under a dense head: 8, 16 (the default, where it can be) or 32.",
+)
+head_option = click.option("--head", help="Head to attach; own: the seed's.  [default: the task's]")
+classes_option = click.option("--classes", type=int, help="Classes, without background.")
+expand_options = together(
+    head_option,
+    classes_option,
+    click.option("--space", help="Search space: auto, a name, or a YAML file."),
+    click.option("--remap", help="Remapping strategy: fna, fna-live, net2net, random, ..."),
+    output_stride_option,
+)
+train_options = together(
+    click.option("--epochs", type=int),
+    click.option("--batch", type=int, help="Images a step, over all devices."),
+    click.option("--lr", type=float, help="Learning rate of the backbone."),
+    click.option("--head-lr", type=float, help="Learning rate of the head."),
+)
+device_options = together(
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"])),
+    click.option("--precision", type=click.Choice(["32", "bf16-mixed", "16-mixed"])),
+    click.option(
+        "--random-seed", "--seed", "random_seed", type=int, help="Random seed of the run."
+    ),
+    click.option("--workers", type=int, help="Threads that prepare batches."),
+)
+search_options = together(
+    click.option("--alpha-grad", type=click.Choice(["all", "two-path", "gumbel"])),
+    click.option("--lambda", "lambda_", type=float, help="Fix lambda instead of steering it."),
+)
+resume_option = click.option("--resume", is_flag=True, help="Continue a run that was stopped.")
+
+DATA = {"data": "adapt.data", "skip_bad": "adapt.skip_bad"}
+"""Option of ``data_option`` -> setting."""
+BUDGET = {
+    "budget": "adapt.budget",
+    "budget_of": "adapt.budget_of",
+    "latency_table": "adapt.latency_table",
+}
+"""Option of ``budget_options`` -> setting."""
+TRAINING = {
+    "epochs": "epochs",
+    "batch": "batch_size",
+    "lr": "lr",
+    "head_lr": "head_lr",
+    "device": "device",
+    "precision": "precision",
+    "random_seed": "random_seed",
+    "workers": "workers",
+}
+"""Option of ``train_options`` and ``device_options`` -> key in the section of the stage."""
+
+
+def in_section(section: str, keys: dict[str, str]) -> dict[str, str]:
+    """Return option -> setting for options whose keys are of one section."""
+    return {option: f"{section}.{key}" for option, key in keys.items()}
