@@ -18,7 +18,7 @@ Colour = tuple[int, int, int]
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
-def read_classes(path: Path) -> list[str]:
+def read_classes(path: Path, least: int = 2) -> list[str]:
     """Read class names, one a line, ``#`` starts a comment; raises DataError.
 
     Lines that are numbered throughout (``0 road``, ``1: sky``) lose their numbers; a single line
@@ -32,16 +32,18 @@ def read_classes(path: Path) -> list[str]:
     if len(names) > 1 and counts in (list(range(len(names))), list(range(1, len(names) + 1))):
         names = [match[2] for match in numbered if match]
     names = [name.strip().strip("\"'").rstrip(",;").strip("\"'") for name in names]
-    return checked_classes([name for name in names if name], str(path))
+    return checked_classes([name for name in names if name], str(path), least)
 
 
-def checked_classes(names: list[str], where: str) -> list[str]:
+def checked_classes(names: list[str], where: str, least: int = 2) -> list[str]:
     """Return class names; DataError where one is listed twice, or they are too few or too many."""
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise DataError(f"{where}: '{twice}' is listed twice; wanted each class name once")
-    if not 2 <= len(names) <= IGNORE:
-        raise DataError(f"{where}: {len(names)} class names; wanted 2 to {IGNORE}, one a line")
+    if not least <= len(names) <= IGNORE:
+        raise DataError(
+            f"{where}: {len(names)} class names; wanted {least} to {IGNORE}, one a line"
+        )
     return names
 
 

@@ -4,7 +4,8 @@ YAML keys: ``reader`` (a NAME), ``path`` (relative to the YAML file) and, for ``
 ``classes`` (names, or a file of names), ``ignore`` (ids), ``ids`` (id of a mask: class name),
 ``colours`` (file of the masks' colours), ``images``, ``masks`` (folder names), ``val_fraction``
 (``classes`` and ``val_fraction`` with ``--task cls``); for ``mpii``, ``lsp``, ``coco-keypoints``:
-``annotations`` (split: file) and, in this order, nothing, ``val_fraction``, ``sigmas``; for
+``annotations`` (split: file) and, in this order, nothing, ``val_fraction``, ``sigmas`` and
+``mirror`` (pairs of joints); for
 ``coco``: ``annotations`` (split: json), ``images`` (split: folder), ``classes`` (those wanted); for
 ``voc`` with ``--task det``: ``lists`` (split: files of names), ``images``, ``annotations`` (folder
 names), ``classes``; for ``scenes``: ``train``, ``val`` (counts), ``size`` (S or HxW), ``seed``.
@@ -112,6 +113,7 @@ def _scenes(root: Path, options: Options, asked: Asked) -> DataSource:
 
 
 FOLDER_KEYS = frozenset({"classes", "ignore", "images", "masks", "ids", "colours", "val_fraction"})
+KEYPOINT_KEYS = frozenset({"annotations", "sigmas", "mirror"})
 _SCENE_KEYS = frozenset({"train", "val", "test", "size", "seed"})
 READERS: dict[str, dict[str, Reader]] = {
     "cityscapes": {"seg": _stock(read_cityscapes)},
@@ -125,7 +127,7 @@ READERS: dict[str, dict[str, Reader]] = {
     },
     "mpii": {"pose": Reader(_mpii, frozenset({"annotations"}))},
     "lsp": {"pose": Reader(_lsp, frozenset({"annotations", "val_fraction"}))},
-    "coco-keypoints": {"pose": Reader(_coco_keypoints, frozenset({"annotations", "sigmas"}))},
+    "coco-keypoints": {"pose": Reader(_coco_keypoints, KEYPOINT_KEYS)},
     "scenes": {task: Reader(_scenes, _SCENE_KEYS) for task in SAMPLES},
 }
 """Name of a SPEC -> task -> reader."""
@@ -235,6 +237,12 @@ def _person_options(options: Options, where: str) -> Options:
     sigmas = options.get("sigmas", [])
     if not isinstance(sigmas, list) or not all(isinstance(s, float) and s > 0 for s in sigmas):
         raise UsageError(f"{where}: sigmas {sigmas!r}; wanted a list of numbers, one a joint")
+    mirror = options.get("mirror", [])
+    if not isinstance(mirror, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(n, str) for n in pair)
+        for pair in mirror
+    ):
+        raise UsageError(f"{where}: mirror {mirror!r}; wanted pairs of joints, [LEFT, RIGHT] each")
     _check_fraction(options, where)
     return options
 

@@ -283,7 +283,7 @@ def test_coco_files_of_other_kinds(tmp_path: Path) -> None:
     )
     path.write_text(json.dumps({"annotations": []}))
     assert message_of(read_coco_keypoints, tmp_path) == (
-        f"{path}: found ['annotations']; wanted an object with the lists images, annotations, "
+        f"{path}: found annotations; wanted an object with the lists images, annotations, "
         "categories (COCO's format); name the right file"
     )
     write_coco(tmp_path, [coco_person(0, joints=2)], names=["nose", "tail"])

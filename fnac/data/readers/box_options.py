@@ -42,7 +42,7 @@ def voc_options(options: dict[str, Any], base: Path, where: str) -> dict[str, An
 def _with_classes(options: dict[str, Any], base: Path, where: str) -> dict[str, Any]:
     classes = options.get("classes")
     if isinstance(classes, str):
-        options["classes"] = read_classes(base / classes)
+        options["classes"] = read_classes(base / classes, least=1)
     elif classes is not None:
         if (
             not isinstance(classes, list)

@@ -9,6 +9,7 @@ beside the pictures (Roboflow). Category ids become class ids 0.. in the order o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import numpy as np
 
 from fnac.errors import DataError
 
-from ..folders import require_folder
+from ..folders import SPLIT_NAMES, require_folder
+from ..json_files import as_flag, as_key, as_number, short, unquoted
 from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
 from ..sets.listed import Listed, ListedSource
-from .coco_json import coco_classes, image_records, load_coco, number
+from .coco_json import Images, Key, coco_classes, image_records, load_coco, require_names
 
 SPLITS = ("train", "val", "test")
 _FILES = (
@@ -56,16 +58,17 @@ def read_coco(
     folders = {s: _folder(root, s, f, (images or {}).get(s)) for s, f in files.items()}
     # the smallest file says the categories; each other one is held to it when it is read
     first = min(files.values(), key=lambda f: f.stat().st_size if f.is_file() else 0)
-    known = coco_classes(load_coco(first), first)
-    names = list(classes) if classes is not None else [name for _, name in known]
+    known = list(coco_classes(load_coco(first), first).values())
+    names = list(classes) if classes is not None else known
     for name in names:
-        if name not in {n for _, n in known}:
+        if name not in known:
             raise DataError(
-                f"{first}: no category '{name}'; wanted one of {', '.join(n for _, n in known)}; "
+                f"{first}: no category '{name}'; wanted one of {', '.join(known)}; "
                 "correct 'classes'"
             )
+    told = first if classes is None else None
     readers = {
-        split: partial(_read_split, path, folders[split], known, names)
+        split: partial(_read_split, path, folders[split], names, told)
         for split, path in files.items()
     }
     return box_source("coco", root, names, readers, skip_bad)
@@ -74,10 +77,8 @@ def read_coco(
 def _find_files(root: Path) -> dict[str, Path]:
     found = {}
     for split in SPLITS:
-        paths = [root / name.format(split=split) for name in _FILES]
-        if split == "val":
-            paths.append(root / "valid/_annotations.coco.json")
-        path = next((p for p in paths if p.is_file()), None)
+        names = [name.format(split=called) for called in SPLIT_NAMES[split] for name in _FILES]
+        path = next((root / name for name in names if (root / name).is_file()), None)
         if path is not None:
             found[split] = path
     return found
@@ -89,81 +90,97 @@ def _folder(root: Path, split: str, file: Path, stated: str | None) -> Path:
     if file.name == "_annotations.coco.json":
         return file.parent
     year = next((y for y in ("2017", "2014") if y in file.stem), "")
-    folders = [root / name.format(split=split, year=year) for name in _FOLDERS]
+    folders = [
+        root / name.format(split=called, year=year)
+        for called in SPLIT_NAMES.get(split, (split,))
+        for name in _FOLDERS
+    ]
     found = next((f for f in folders if f.is_dir()), None)
     if found is None:
         tried = ", ".join(dict.fromkeys(f.relative_to(root).as_posix() for f in folders))
         raise DataError(
-            f"{root}: no folder with the pictures of {file.name}; wanted one of {tried}; "
-            "unpack the pictures there"
+            f"{root}: no folder with the images of {file.name}; wanted one of {tried}; "
+            "unpack the images there"
         )
     return found
 
 
 def _read_split(
-    path: Path, folder: Path, known: list[tuple[int, str]], names: Sequence[str]
+    path: Path, folder: Path, names: Sequence[str], first: Path | None
 ) -> Listed[BoxPicture]:
+    """Read a file's boxes of the classes ``names``; ``first``: the file whose names they are."""
     content = load_coco(path)
-    if coco_classes(content, path) != known:
-        raise DataError(
-            f"{path}: its categories are not those of the other splits; wanted the same ids and "
-            "names in the same order in every split; correct 'categories'"
-        )
+    known = coco_classes(content, path)  # ids and order are each file's own: the names count
+    if first is not None:
+        require_names(list(known.values()), names, path, first)
     places = {name: place for place, name in enumerate(names)}
-    class_ids = {key: places.get(name) for key, name in known}
+    class_ids = {key: places.get(name) for key, name in known.items()}
     problems: list[str] = []
-    images = image_records(content, path, problems)
-    rows: dict[object, list[list[float]]] = {key: [] for key in images}
-    areas: dict[object, list[float]] = {key: [] for key in images}
-    ignored: dict[object, list[list[float]]] = {key: [] for key in images}
+    images = image_records(content, path, folder, problems)
+    rows: dict[Key, list[list[float]]] = {key: [] for key in images}
+    areas: dict[Key, list[float]] = {key: [] for key in images}
+    ignored: dict[Key, list[list[float]]] = {key: [] for key in images}
     for place, record in enumerate(content["annotations"]):
         found = _read_box(record, images, class_ids)
         if isinstance(found, str):
             key = record.get("id", f"number {place}") if isinstance(record, dict) else place
-            problems.append(f"{path}: annotation {key}: {found}; {TODO}")
+            problems.append(f"{path}: annotation {unquoted(key)}: {found}; {TODO}")
             continue
-        image, row, area = found
-        if row is None:
+        if found.row is None:
             continue
-        if record.get("iscrowd"):
-            ignored[image].append(row)
+        if found.crowd:
+            ignored[found.image].append(found.row)
         else:
-            rows[image].append(row)
-            areas[image].append(area)
+            rows[found.image].append(found.row)
+            areas[found.image].append(found.area)
     pictures = tuple(
         BoxPicture(
-            folder / name, str(key), size,
+            image, str(key), size,
             box_rows(rows[key]), np.array(areas[key], dtype=np.float32), box_rows(ignored[key]),
         )
-        for key, (name, size) in images.items()
+        for key, (image, size) in images.items()
     )  # fmt: skip
     return Listed(pictures, tuple(problems))
 
 
-def _read_box(
-    record: Any,
-    images: Mapping[object, tuple[str, tuple[int, int]]],
-    class_ids: Mapping[int, int | None],
-) -> tuple[object, list[float] | None, float] | str:
-    """Return (image, row x0 y0 x1 y1 class, area), or what is wrong; row None: another class."""
+@dataclass(frozen=True)
+class _Box:
+    """One annotation; row: x0 y0 x1 y1 class, None for a class that is not wanted."""
+
+    image: Key
+    row: list[float] | None
+    area: float
+    crowd: bool
+
+
+def _read_box(record: Any, images: Images, class_ids: Mapping[Key, int | None]) -> _Box | str:
+    """Return the box of an annotation, or what is wrong."""
     if not isinstance(record, dict):
-        return f"found {record!r}; wanted an object with image_id, category_id, bbox"
-    image, category, box = (record.get(k) for k in ("image_id", "category_id", "bbox"))
-    if not isinstance(image, int | str) or image not in images:
-        return f"image_id {image!r} is not the id of any image"
-    if not isinstance(category, int) or category not in class_ids:
-        return f"image {image}: category_id {category!r} is not the id of any category"
-    if not isinstance(box, list) or len(box) != 4 or not all(number(v) for v in box):
-        return f"image {image}: bbox {box!r}; wanted [x, y, width, height]"
+        return f"found {short(record)}; wanted an object with image_id, category_id, bbox"
+    image, category = (as_key(record.get(k)) for k in ("image_id", "category_id"))
+    if image is None or image not in images:
+        return f"image_id {short(record.get('image_id'))} is not the id of any image"
+    if category is None or category not in class_ids:
+        said = short(record.get("category_id"))
+        return f"image {image}: category_id {said} is not the id of any category"
+    stated = record.get("bbox")
+    box = [as_number(v) for v in stated] if isinstance(stated, list) and len(stated) == 4 else []
+    x, y, w, h = box if box else (None,) * 4
+    if x is None or y is None or w is None or h is None:
+        return f"image {image}: bbox {short(stated)}; wanted [x, y, width, height]"
     size = images[image][1]
-    corners = (box[0], box[1], box[0] + box[2], box[1] + box[3])
+    corners = (x, y, x + w, y + h)
     problem = box_problem(corners, size)
     if problem is not None:
         return f"image {image}: {problem}"
+    crowd = as_flag(record.get("iscrowd"))
+    if crowd is None:
+        return f"image {image}: iscrowd {short(record['iscrowd'])}; wanted 0 or 1"
     class_id = class_ids[category]
     if class_id is None:
-        return image, None, 0.0
-    area = record.get("area", box[2] * box[3])
-    if not number(area) or area < 0:
-        return f"image {image}: area {area!r}; wanted the object's pixels"
-    return image, [*clipped(corners, size), class_id], float(area)
+        return _Box(image, None, 0.0, crowd)
+    stated_area = record.get("area")
+    area = w * h if stated_area is None else as_number(stated_area)
+    if area is None or area < 0:
+        return f"image {image}: area {short(stated_area)}; wanted the object's pixels"
+    return _Box(image, [*clipped(corners, size), class_id], area, crowd)

@@ -2,75 +2,112 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fnac.errors import DataError
 
-from ..json_files import read_json
+from ..files import image_size
+from ..folders import image_named
+from ..json_files import as_key, as_whole, read_json, short
 
 LISTS = ("images", "annotations", "categories")
+Key = int | str
+"""An id: of an image, a category, an annotation."""
+Images = dict[Key, tuple[Path, tuple[int, int]]]
+"""Image id -> (file, (H, W))."""
 
 
 def load_coco(path: Path) -> dict[str, Any]:
     """Return the content of a COCO json; raises DataError where the file is not one."""
     content = read_json(path, "COCO annotations")
-    found = sorted(content) if isinstance(content, dict) else type(content).__name__
+    found = ", ".join(sorted(content)[:8]) if isinstance(content, dict) else type(content).__name__
     for key in LISTS:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise DataError(
-                f"{path}: found {found}; wanted an object with the lists {', '.join(LISTS)} "
-                "(COCO's format); name the right file"
+                f"{path}: found {found or 'an empty object'}; wanted an object with the lists "
+                f"{', '.join(LISTS)} (COCO's format); name the right file"
             )
     return dict(content)
 
 
-def coco_classes(content: dict[str, Any], path: Path) -> list[tuple[int, str]]:
-    """Return (category id, name) in the order of the file; raises DataError."""
-    found: list[tuple[int, str]] = []
+def coco_classes(content: dict[str, Any], path: Path) -> dict[Key, str]:
+    """Return category id -> name, in the order of the file; raises DataError."""
+    found: dict[Key, str] = {}
+    names: list[str] = []
     for record in content["categories"]:
-        key = record.get("id") if isinstance(record, dict) else None
+        key = as_key(record.get("id")) if isinstance(record, dict) else None
         name = record.get("name") if isinstance(record, dict) else None
-        if not isinstance(key, int) or not isinstance(name, str):
-            raise DataError(f"{path}: category {record!r}; wanted an object with id and name")
-        found.append((key, name))
-    if not found or len({k for k, _ in found}) < len(found) or len(dict(found)) < len(found):
-        raise DataError(f"{path}: categories {found}; wanted at least one, each id once")
-    names = [name for _, name in found]
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twice is not None:
-        ids = ", ".join(str(key) for key, name in found if name == twice)
-        raise DataError(f"{path}: categories {ids} are all called '{twice}'; wanted each name once")
+        if key is None or not isinstance(name, str | int) or not str(name).strip():
+            raise DataError(f"{path}: category {short(record)}; wanted an object with id and name")
+        name = str(name).strip()
+        if key in found:
+            raise DataError(f"{path}: category {key} is listed twice; wanted each id once")
+        if name in names:
+            ids = ", ".join(str(k) for k, n in found.items() if n == name)
+            raise DataError(
+                f"{path}: categories {ids}, {key} are all called '{name}'; wanted each name once"
+            )
+        found[key] = name
+        names.append(name)
+    if not found:
+        raise DataError(f"{path}: no categories; wanted at least one")
     return found
 
 
-def image_records(
-    content: dict[str, Any], path: Path, problems: list[str]
-) -> dict[object, tuple[str, tuple[int, int]]]:
-    """Return image id -> (file name, (H, W)); a sentence a wrong record goes to ``problems``."""
-    found: dict[object, tuple[str, tuple[int, int]]] = {}
+def require_names(names: Sequence[str], known: Sequence[str], path: Path, first: Path) -> None:
+    """Raise DataError for a category of ``path`` that the file of another split has not."""
+    more = [name for name in names if name not in known]
+    if more:
+        raise DataError(
+            f"{path}: category '{more[0]}' is not among those of {first.name} "
+            f"({', '.join(known[:8])}); wanted the same names in every split; correct "
+            "'categories', or give 'classes' in a YAML file as --data"
+        )
+
+
+def image_records(content: dict[str, Any], path: Path, folder: Path, problems: list[str]) -> Images:
+    """Return the images of a file; a sentence for each wrong record goes to ``problems``.
+
+    A size that is not stated is read from the image.
+    """
+    found: Images = {}
     for place, record in enumerate(content["images"]):
-        key = record.get("id") if isinstance(record, dict) else None
-        if not isinstance(key, int | str):
-            problems.append(f"{path}: images[{place}]: found {record!r}; wanted an object with id")
-            continue
-        name, width, height = (record.get(k) for k in ("file_name", "width", "height"))
-        if not isinstance(name, str) or not all(
-            isinstance(side, int) and side > 0 for side in (width, height)
-        ):
+        key = as_key(record.get("id")) if isinstance(record, dict) else None
+        if key is None:
             problems.append(
-                f"{path}: image {key}: file_name {name!r}, width {width!r}, height {height!r}; "
-                "wanted a name and the picture's size in pixels"
+                f"{path}: images[{place}]: found {short(record)}; wanted an object with id"
             )
+            continue
+        name = record.get("file_name")
+        if not isinstance(name, str) or not name:
+            problems.append(f"{path}: image {key}: file_name {short(name)}; wanted a file's name")
             continue
         if key in found:
             problems.append(f"{path}: image {key}: the id is there twice; wanted each id once")
             continue
-        found[key] = (name, (height, width))
+        image = image_named(folder, name, (path.parent, path.parent.parent))
+        size = _size(record, image)
+        if isinstance(size, str):
+            problems.append(f"{path}: image {key}: {size}")
+            continue
+        found[key] = image, size
     return found
 
 
-def number(value: object) -> bool:
-    """Say whether ``value`` is a finite number (bool is none)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _size(record: dict[str, Any], image: Path) -> tuple[int, int] | str:
+    """Return (H, W) as stated or, where nothing is, of the file; or what is wrong."""
+    stated = record.get("height"), record.get("width")
+    if not any(stated):
+        try:
+            return image_size(image)
+        except DataError as error:
+            return str(error)
+    height, width = (as_whole(side) for side in stated)
+    if height is None or width is None or not (0 < height < 2**31 and 0 < width < 2**31):
+        return (
+            f"file_name {short(record['file_name'])}, width {short(stated[1])}, height "
+            f"{short(stated[0])}; wanted a name and the picture's size in pixels"
+        )
+    return height, width

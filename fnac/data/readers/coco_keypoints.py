@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ import numpy as np
 
 from fnac.errors import DataError
 
-from ..folders import require_folder
-from ..json_files import read_numbers
+from ..folders import SPLIT_NAMES, require_folder
+from ..json_files import as_flag, as_key, as_whole, read_numbers, short, unquoted
 from ..sets.boxes import box_problem
 from ..sets.joints import COCO, OKS_AP, JointSet, oks_sigmas
 from ..sets.listed import Listed
 from ..sets.persons import PADDING, TODO, Person, PersonSource, person_source, read_persons
-from .coco_json import coco_classes, image_records, load_coco
+from .coco_json import Key, coco_classes, image_records, load_coco
 
 SPLITS = ("train", "val", "test")
 STEM = "person_keypoints"
@@ -37,12 +38,14 @@ def read_coco_keypoints(
     *,
     annotations: Mapping[str, str] | None = None,
     sigmas: Sequence[float] | None = None,
+    mirror: Sequence[Sequence[str]] | None = None,
     skip_bad: bool = False,
 ) -> PersonSource:
     """Find the files of each split; they are read when the split is asked for.
 
     annotations: other files (split -> path in root); sigmas: of OKS, one a joint, where they are
-    not COCO's. Raises DataError where folders are missing or a file is in another format.
+    not COCO's; mirror: pairs of joints that change places in a mirror, where their names do not say
+    it. Raises DataError where folders are missing or a file is in another format.
     """
     require_folder(root, "the folder with annotations/ and the pictures")
     files = find_annotations(root, STEM, annotations)
@@ -54,7 +57,7 @@ def read_coco_keypoints(
         )
     # the smallest file says the joints; each other one is held to it when it is read
     first = min(files.values(), key=lambda f: f.stat().st_size if f.is_file() else 0)
-    joints = _joint_set(load_coco(first)["categories"], first, sigmas)
+    joints = _joint_set(load_coco(first)["categories"], first, sigmas, mirror)
     readers = {
         split: partial(_read_split, path, _image_folder(root, split, path), joints)
         for split, path in files.items()
@@ -73,12 +76,11 @@ def find_annotations(
     if annotations:
         return {split: root / name for split, name in annotations.items()}
     files = {}
+    folder = root / "annotations"
     for split in SPLITS:
-        folder = root / "annotations"
-        exact = [*folder.glob(f"{stem}_{split}.json"), *folder.glob(f"{stem}_{split}20??.json")]
-        found = exact or sorted(
-            {*folder.glob(f"{stem}*_{split}.json"), *folder.glob(f"{stem}*_{split}20??.json")}
-        )
+        ends = [f"{name}{year}.json" for name in SPLIT_NAMES[split] for year in ("", "20??")]
+        exact = [path for end in ends for path in folder.glob(f"{stem}_{end}")]
+        found = exact or sorted({path for end in ends for path in folder.glob(f"{stem}*_{end}")})
         if len(found) > 1:
             raise DataError(
                 f"{folder}: {', '.join(path.name for path in found)}; wanted one file for "
@@ -95,64 +97,120 @@ def _image_folder(root: Path, split: str, path: Path) -> Path:
     return next((root / name for name in names if (root / name).is_dir()), root)
 
 
-def _joint_set(categories: Sequence[Any], path: Path, sigmas: Sequence[float] | None) -> JointSet:
-    names = tuple(str(name) for name in _person_category(categories, path)["keypoints"])
+def _joint_set(
+    categories: Sequence[Any],
+    path: Path,
+    sigmas: Sequence[float] | None,
+    mirror: Sequence[Sequence[str]] | None,
+) -> JointSet:
+    person = _person_category(categories, path)
+    names = person.names
     if sigmas is not None and len(sigmas) != len(names):
         raise DataError(f"{path}: {len(names)} joints; wanted as many sigmas, found {len(sigmas)}")
+    pairs = None if mirror is None else _named_pairs(mirror, names, path)
     if names == COCO.names:
-        return COCO if sigmas is None else dataclasses.replace(COCO, sigmas=tuple(sigmas))
-    skeleton = _person_category(categories, path).get("skeleton") or []
-    pairs = [(int(a) - 1, int(b) - 1) for a, b in skeleton]
-    # CrowdPose gives COCO's skeleton to other joints: such a skeleton is not drawn.
-    drawn = all(0 <= i < len(names) for pair in pairs for i in pair)
-    has_torso = {"left_shoulder", "right_hip"} <= set(names)
-    return JointSet(
+        known = COCO if sigmas is None else dataclasses.replace(COCO, sigmas=tuple(sigmas))
+        return known if pairs is None else dataclasses.replace(known, mirror=pairs)
+    joints = JointSet(
         names=names,
-        limbs=tuple(pairs) if drawn else (),
+        limbs=_limbs(person.skeleton, len(names)),
         metric=OKS_AP,
         sigmas=oks_sigmas(names, str(path)) if sigmas is None else tuple(sigmas),
-        torso=(names.index("left_shoulder"), names.index("right_hip")) if has_torso else None,
+        mirror=pairs,
     )
+    ends = joints.place("left", "shoulder"), joints.place("right", "hip")
+    torso = None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+    return dataclasses.replace(joints, torso=torso)
 
 
-def _person_category(categories: Sequence[Any], path: Path) -> dict[str, Any]:
+def _named_pairs(
+    mirror: Sequence[Sequence[str]], names: Sequence[str], path: Path
+) -> tuple[tuple[int, int], ...]:
+    for left, right in mirror:
+        for name in (left, right):
+            if name not in names:
+                raise DataError(
+                    f"{path}: 'mirror' names joint '{name}'; wanted one of {', '.join(names)}"
+                )
+    return tuple((names.index(left), names.index(right)) for left, right in mirror)
+
+
+def _limbs(skeleton: object, count: int) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of a skeleton, counted from 1 or (where a 0 is there) from 0.
+
+    A skeleton of other joints (CrowdPose has COCO's) or of something else is not drawn.
+    """
+    pairs = []
+    for pair in skeleton if isinstance(skeleton, list) else ():
+        ends = [as_whole(end) for end in pair] if isinstance(pair, list) else []
+        if len(ends) != 2 or ends[0] is None or ends[1] is None:
+            return ()
+        pairs.append((ends[0], ends[1]))
+    start = 0 if any(0 in pair for pair in pairs) else 1
+    limbs = tuple((a - start, b - start) for a, b in pairs)
+    return limbs if all(0 <= i < count for pair in limbs for i in pair) else ()
+
+
+@dataclass(frozen=True)
+class _PersonCategory:
+    """What a file says of persons: the category's id, the joints' names, the skeleton."""
+
+    key: Key
+    names: tuple[str, ...]
+    skeleton: object
+
+
+def _person_category(categories: Sequence[Any], path: Path) -> _PersonCategory:
     with_joints = [c for c in categories if isinstance(c, dict) and c.get("keypoints")]
     if len(with_joints) != 1:
         raise DataError(
             f"{path}: {len(with_joints)} categories with 'keypoints'; wanted one, the person's "
             "(instances_*.json has none: take person_keypoints_*.json)"
         )
-    return dict(with_joints[0])
+    category = with_joints[0]
+    key, stated = as_key(category.get("id")), category["keypoints"]
+    if key is None or not isinstance(stated, list) or not all(isinstance(n, str) for n in stated):
+        raise DataError(
+            f"{path}: category {short(category)}; wanted its id, and keypoints as a list of names"
+        )
+    names = tuple(name.strip() for name in stated)
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise DataError(f"{path}: joint '{twice}' is listed twice; wanted each name once")
+    return _PersonCategory(key, names, category.get("skeleton"))
 
 
 def _read_split(path: Path, folder: Path, joints: JointSet) -> Listed[Person]:
     content = load_coco(path)
     person = _person_category(content["categories"], path)
-    if tuple(person["keypoints"]) != joints.names:
-        found = ", ".join(person["keypoints"])
+    if sorted(person.names) != sorted(joints.names):
+        found = ", ".join(person.names)
         raise DataError(f"{path}: joints {found}; wanted those of the other splits")
+    order = [person.names.index(name) for name in joints.names]
     problems: list[str] = []
-    images = image_records(content, path, problems)
-    known = {key for key, _ in coco_classes(content, path)}
+    images = image_records(content, path, folder, problems)
+    known = coco_classes(content, path)
 
     def make(number: int, entry: Any) -> Person | None:
-        if not isinstance(entry, dict) or "id" not in entry:
+        key = as_key(entry.get("id")) if isinstance(entry, dict) else None
+        if key is None:
             raise DataError(f"{path}: annotation {number}: no 'id'; wanted {WANTED}")
-        where = f"{path}: annotation {entry['id']}"
-        image_id, kind = entry.get("image_id"), entry.get("category_id")
-        if not isinstance(image_id, int | str) or image_id not in images:
-            raise DataError(f"{where}: image_id {image_id!r}; wanted one of the file's images")
-        if not isinstance(kind, int) or kind not in known:
-            raise DataError(f"{where}: category_id {kind!r}; wanted one of the file's categories")
-        if kind != person["id"]:
+        where = f"{path}: annotation {unquoted(key)}"
+        image_id, kind = as_key(entry.get("image_id")), as_key(entry.get("category_id"))
+        if image_id is None or image_id not in images:
+            said = short(entry.get("image_id"))
+            raise DataError(f"{where}: image_id {said}; wanted one of the file's images")
+        if kind is None or kind not in known:
+            said = short(entry.get("category_id"))
+            raise DataError(f"{where}: category_id {said}; wanted one of the file's categories")
+        if kind != person.key:
             return None
-        name, size = images[image_id]
-        return _person(entry, f"{where} ({name})", folder / name, size, joints)
+        image, size = images[image_id]
+        return _person({**entry, "id": key, "image_id": image_id}, where, image, size, order)
 
     persons = read_persons(content["annotations"], make)
-    return Listed(
-        persons.items, (*(f"{problem}; {TODO}" for problem in problems), *persons.problems)
-    )
+    told = (f"{problem}; {TODO}" for problem in problems)
+    return Listed(persons.items, (*told, *persons.problems))
 
 
 def _person(
@@ -160,15 +218,20 @@ def _person(
     where: str,
     image: Path,
     size: tuple[int, int],
-    joints: JointSet,
+    order: Sequence[int],
 ) -> Person | None:
-    """Make a person of an annotation in a picture of ``size`` (H, W); None: nothing to find."""
-    count = len(joints.names)
+    """Make a person of an annotation in an image of ``size`` (H, W); None: nothing to find.
+
+    order: where each joint of the data set stands among the file's
+    """
+    where, count = f"{where} ({image.name})", len(order)
     flat = read_numbers(entry, "keypoints", (3 * count,), where)
-    places = flat.reshape(count, 3).astype(np.float32)
+    places = flat.reshape(count, 3).astype(np.float32)[list(order)]
     if not np.isin(places[:, 2], (0, 1, 2)).all():
         raise DataError(f"{where}: visibility {places[:, 2].tolist()}; wanted 0, 1 or 2 each")
-    crowd = bool(entry.get("iscrowd"))
+    crowd = as_flag(entry.get("iscrowd"))
+    if crowd is None:
+        raise DataError(f"{where}: iscrowd {short(entry['iscrowd'])}; wanted 0 or 1")
     left, top, width, height = (float(v) for v in read_numbers(entry, "bbox", (4,), where))
     if width <= 0 or height <= 0:
         if crowd or not (places[:, 2] > 0).any():
@@ -177,7 +240,7 @@ def _person(
     problem = box_problem((left, top, left + width, top + height), size)
     if problem is not None and not crowd:
         raise DataError(f"{where}: {problem}")
-    area = float(read_numbers(entry, "area", (), where)) if "area" in entry else 0.0
+    area = float(read_numbers(entry, "area", (), where)) if entry.get("area") is not None else 0.0
     places[places[:, 2] == 0] = 0
     return Person(
         where=where,

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
-from ..files import IMAGE_SUFFIXES
-from ..folders import require_folder
+from ..class_files import read_classes
+from ..files import IMAGE_SUFFIXES, image_size, is_there, read_text
+from ..folders import image_named, require_folder
+from ..json_files import as_whole
 from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
 from ..sets.listed import Listed, ListedSource
 
@@ -25,6 +27,7 @@ CLASSES = [
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
     "train", "tvmonitor",
 ]  # fmt: skip
+CLASS_FILES = ("classes.txt", "labels.txt")
 YEARS = ("VOC2007", "VOC2012")
 
 
@@ -42,7 +45,7 @@ def read_voc(
     lists: split -> files of picture names relative to ``root``, where the data set is laid out
     in VOC's way but is not VOC. images, annotations: folders beside ``ImageSets`` (or beside the
     list), ``{split}`` in them stands for the split. classes: names in the order of their ids;
-    default the twenty of VOC. Raises DataError.
+    default those of ``classes.txt`` or ``labels.txt``, else the twenty of VOC. Raises DataError.
     """
     require_folder(root, "the VOCdevkit folder")
     if lists is not None:
@@ -54,6 +57,9 @@ def read_voc(
             f"{root}: no lists of pictures; wanted VOCdevkit/VOC2007/ImageSets/Main/trainval.txt "
             "or VOC2012's; check the path in --data"
         )
+    listing = next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
+    if classes is None and listing is not None:
+        classes = read_classes(listing, least=1)
     names = list(CLASSES if classes is None else classes)
     readers = {
         split: partial(
@@ -83,9 +89,9 @@ def _find_lists(root: Path, annotations: str) -> dict[str, list[Path]]:
 
 
 def _is_annotated(listing: Path, annotations: str) -> bool:
-    """Say whether the first picture of a list has annotations (VOC2012's test set has none)."""
-    first = next(_names(listing), None)
-    return first is not None and (_home(listing) / annotations / f"{first}.xml").is_file()
+    """Say whether any picture of a list has annotations (of VOC2012's test set none has)."""
+    home = _home(listing) / annotations
+    return any(is_there(home / f"{name}.xml") for name in _names(listing, home))
 
 
 def _home(listing: Path) -> Path:
@@ -93,16 +99,22 @@ def _home(listing: Path) -> Path:
     return next((p.parent for p in listing.parents if p.name == "ImageSets"), listing.parent)
 
 
-def _names(listing: Path) -> Iterator[str]:
-    try:
-        lines = listing.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{listing}: cannot be read ({error}); wanted a picture's name a line"
-        ) from error
-    for line in lines:
-        if line.split():
-            yield line.split()[0]
+def _names(listing: Path, annotations: Path) -> Iterator[str]:
+    """Yield the names of a list: without folder, suffix, and the 1 or -1 of a class's own list.
+
+    A name with blanks is one where its annotations say so.
+    """
+    for line in read_text(listing, "an image's name a line").split("\n"):
+        text = line.strip()
+        if not text:
+            continue
+        for name in (text, text.split()[0]):
+            name = name.replace("\\", "/").rsplit("/", 1)[-1]
+            end = Path(name).suffix.lower()
+            name = name[: -len(end)] if end in (*IMAGE_SUFFIXES, ".xml") else name
+            if " " not in name or is_there(annotations / f"{name}.xml"):
+                yield name
+                break
 
 
 def _read_split(
@@ -113,14 +125,14 @@ def _read_split(
     problems: list[str] = []
     for listing in listings:
         home = _home(listing)
-        for name in _names(listing):
+        for name in _names(listing, home / annotations):
             file = home / annotations / f"{name}.xml"
             try:
                 tree = ElementTree.parse(file)
             except FileNotFoundError:
                 problems.append(f"{file}: no such file; wanted the annotations of {name}; {TODO}")
                 continue
-            except (ElementTree.ParseError, LookupError, ValueError) as error:
+            except (ElementTree.ParseError, LookupError, ValueError, OSError) as error:
                 problems.append(f"{file}: not XML ({error}); wanted VOC annotations; {TODO}")
                 continue
             found = _read_picture(tree.getroot(), file, home / images, name, ids, problems)
@@ -137,12 +149,14 @@ def _read_picture(
     ids: Mapping[str, int],
     problems: list[str],
 ) -> BoxPicture | None:
+    image = _picture_file(folder, name, root.findtext("filename"))
     height, width = (_integer(root.find(f"size/{side}")) for side in ("height", "width"))
-    if height is None or width is None or min(height, width) < 1:
-        problems.append(
-            f"{file}: no size of the picture; wanted size/width and size/height; {TODO}"
-        )
-        return None
+    if not height or not width:  # tools that never saw the image write nothing, or 0
+        try:
+            height, width = image_size(image)
+        except DataError as error:
+            problems.append(f"{file}: no size of the image is stated, and {error}; {TODO}")
+            return None
     rows: list[list[float]] = []
     ignored: list[list[float]] = []
     for place, thing in enumerate(root.iter("object")):
@@ -155,15 +169,20 @@ def _read_picture(
             rows.append(found)
     boxes = box_rows(rows)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    image = _picture_file(folder, name, root.findtext("filename"))
     return BoxPicture(image, name, (height, width), boxes, areas, box_rows(ignored))
 
 
 def _picture_file(folder: Path, name: str, stated: str | None) -> Path:
-    """Return the picture: what the annotations name if it is there, else NAME.jpg or another."""
-    names = [stated] if stated else []
-    names += [f"{name}{suffix}" for suffix in IMAGE_SUFFIXES]
-    return next((folder / n for n in names if (folder / n).is_file()), folder / f"{name}.jpg")
+    """Return the image: the one that is called as the list and the annotations are.
+
+    What the annotations say of its name is stale where files were renamed; it is taken only where
+    there is no such image.
+    """
+    found = image_named(folder, name)
+    if is_there(found) or not (stated or "").strip():
+        return found if is_there(found) else folder / f"{name}.jpg"
+    other = image_named(folder, (stated or "").strip())
+    return other if is_there(other) else folder / f"{name}.jpg"
 
 
 def _read_object(
@@ -172,10 +191,10 @@ def _read_object(
     """Return the row x0, y0, x1, y1, class id, or what is wrong."""
     name = (thing.findtext("name") or "").strip()
     if name not in ids:
-        return f"class '{name}'; wanted one of {', '.join(ids)}"
+        return f"class '{name}'; wanted one of {', '.join(ids)}; other classes stand in classes.txt"
     corners = [thing.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
     try:
-        x0, y0, x1, y1 = (float(value or "") for value in corners)
+        x0, y0, x1, y1 = (float((value or "").strip()) for value in corners)
     except ValueError:
         return f"bndbox {corners}; wanted the numbers xmin, ymin, xmax, ymax"
     if x1 <= x0 or y1 <= y0:  # in whole pixels, such a box is one row or column: a slip
@@ -191,5 +210,4 @@ def _says_yes(element: ElementTree.Element | None) -> bool:
 
 
 def _integer(element: ElementTree.Element | None) -> int | None:
-    text = (element.text or "").strip() if element is not None else ""
-    return int(text) if text.isdecimal() else None
+    return as_whole((element.text or "").strip()) if element is not None else None

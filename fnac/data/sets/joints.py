@@ -7,6 +7,7 @@ as in CrowdPose.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ class JointSet:
     head: head top and neck: their distance stands in for a head size that is not stated.
     torso: two joints whose distance is the unit of PCK (left shoulder, right hip).
     not_counted: joints that the metric leaves out (MPII: pelvis and thorax).
+    mirror: pairs (left, right) that change places in a mirror; None: those that the names say.
     """
 
     names: tuple[str, ...]
@@ -44,16 +46,35 @@ class JointSet:
     head: tuple[int, int] | None = None
     torso: tuple[int, int] | None = None
     not_counted: tuple[int, ...] = ()
+    mirror: tuple[tuple[int, int], ...] | None = None
 
     @property
     def flip_pairs(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of joints that change places in a mirror: ``left_x`` and ``right_x``."""
-        place = {name: i for i, name in enumerate(self.names)}
+        """Pairs (left, right) of joints that change places in a mirror."""
+        if self.mirror is not None:
+            return self.mirror
+        sided = [side_of(name) for name in self.names]
+        right = {rest: i for i, (side, rest) in enumerate(sided) if side == "right"}
         return tuple(
-            (i, place["right_" + name.removeprefix("left_")])
-            for name, i in place.items()
-            if name.startswith("left_") and "right_" + name.removeprefix("left_") in place
+            (i, right[rest])
+            for i, (side, rest) in enumerate(sided)
+            if side == "left" and rest in right
         )
+
+    @property
+    def unpaired(self) -> tuple[str, ...]:
+        """The joints whose names say a side, of which the other one is not there."""
+        paired = {place for pair in self.flip_pairs for place in pair}
+        return tuple(
+            name
+            for place, name in enumerate(self.names)
+            if side_of(name)[0] is not None and place not in paired
+        )
+
+    def place(self, side: str, part: str) -> int | None:
+        """Return where a joint such as (left, shoulder) stands, however its name is written."""
+        sided = [side_of(name) for name in self.names]
+        return sided.index((side, part)) if (side, part) in sided else None
 
     @property
     def mirrored(self) -> list[int]:
@@ -64,11 +85,43 @@ class JointSet:
         return order
 
 
+_SIDES = {
+    "left": "left",
+    "l": "left",
+    "lft": "left",
+    "right": "right",
+    "r": "right",
+    "rgt": "right",
+}
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+
+
+def side_of(name: str) -> tuple[str | None, str]:
+    """Return the side that a joint's name says (left, right or None), and the name without it.
+
+    Read are the words of ``left_hip``, ``hip-left``, ``Left Hip``, ``LHip``, ``leftHip``, ``l_hip``
+    and ``hip.L`` alike; the rest comes in small letters with ``_`` between its words. One letter is
+    a side at either end of a name alone.
+    """
+    words = [word.lower() for word in _WORDS.findall(_split_capital(name))]
+    for place in (0, len(words) - 1, *range(1, len(words) - 1)):
+        ends = place in (0, len(words) - 1)
+        if len(words) > 1 and words[place] in _SIDES and (ends or len(words[place]) > 1):
+            side = _SIDES[words[place]]
+            return side, "_".join(words[:place] + words[place + 1 :])
+    return None, "_".join(words) or name
+
+
+def _split_capital(name: str) -> str:
+    """Put a blank between a capital side and the word behind it: ``LHip`` is ``L Hip``."""
+    return re.sub(r"\b([LR])(?=[A-Z][a-z])", r"\1 ", name)
+
+
 def oks_sigmas(names: Sequence[str], where: str) -> tuple[float, ...]:
     """Look up the sigma of each joint by its name without the side; DataError for unknown ones."""
     found = []
     for name in names:
-        plain = name.removeprefix("left_").removeprefix("right_")
+        plain = side_of(name)[1]
         if plain not in _SIGMAS:
             raise DataError(
                 f"{where}: joint '{name}' has no OKS sigma; wanted (left_, right_) "

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from fnac.data.sets.joints import JointSet
+from fnac.data.sets.joints import JointSet, side_of
 
 from ..panels import lay_beside
 
@@ -50,7 +50,7 @@ def _skeleton(
 
 
 def _colour(joints: JointSet, *places: int) -> tuple[int, int, int]:
-    names = [joints.names[place] for place in places]
-    if any(name.startswith("left_") for name in names):
-        return MIDDLE if any(name.startswith("right_") for name in names) else LEFT
-    return RIGHT if any(name.startswith("right_") for name in names) else MIDDLE
+    sides = {side_of(joints.names[place])[0] for place in places}
+    if "left" in sides:
+        return MIDDLE if "right" in sides else LEFT
+    return RIGHT if "right" in sides else MIDDLE
