@@ -21,6 +21,15 @@ SECTIONS = {
     "derive": [("fnac/stages/derive.py", "DeriveSettings")],
     "tune": [
         ("fnac/stages/tune_settings.py", "TuneSettings"),
+        ("fnac/training/settings.py", "TeacherSettings"),
+        ("fnac/training/settings.py", "KeptSettings"),
+        ("fnac/training/settings.py", "OptimizerSettings"),
+        ("fnac/data/batches.py", "BatchSettings"),
+        ("fnac/training/settings.py", "RuntimeSettings"),
+    ],
+    "heal": [
+        ("fnac/stages/heal_settings.py", "HealSettings"),
+        ("fnac/training/settings.py", "KeptSettings"),
         ("fnac/training/settings.py", "OptimizerSettings"),
         ("fnac/data/batches.py", "BatchSettings"),
         ("fnac/training/settings.py", "RuntimeSettings"),

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from fnac.errors import UsageError
 
 SECTIONS = (
-    "adapt", "task", "export", "expand", "search", "derive", "tune", "emit", "eval",
+    "adapt", "task", "export", "expand", "search", "derive", "tune", "heal", "emit", "eval",
     "profile", "inspect", "verify", "bench", "run-pass", "report",
 )  # fmt: skip
 

@@ -86,8 +86,8 @@ def with_raw_outputs(graph: Graph) -> tuple[Graph, tuple[RawOutput, ...]]:
     raw = raw_outputs(graph)
     ended = graph.copy()
     tensors = {tensor.name: tensor for node in ended.nodes for tensor in node.outputs}
-    ended.gs.outputs = [tensors[one.name] for one in raw]
-    for tensor in ended.gs.outputs:
+    ended.put_outputs(tensors[one.name] for one in raw)
+    for tensor in ended.outputs:
         tensor.dtype = tensor.dtype or np.dtype(np.float32)
     return ended.cleanup(), raw
 
