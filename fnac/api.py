@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fnac.errors import UsageError
 from fnac.findings import Finding
@@ -15,12 +15,17 @@ from fnac.passes.cost import Profile
 from fnac.passes.cost import profile as count
 from fnac.passes.graph import Graph
 
+if TYPE_CHECKING:
+    from fnac.stages.deployment.predict import Predictor
+    from fnac.tasks.answers import Answer
+
 
 class Network:
     """An ONNX network: a seed, a super network, a target or an emitted model."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self._predictor: Predictor | None = None
 
     @property
     def role(self) -> str:
@@ -34,6 +39,21 @@ class Network:
     def profile(self, size: tuple[int, int] | None = None, convention: str = "exact") -> Profile:
         """Count MAdds and parameters per node; image size (H, W)."""
         return count(self.graph, size, convention)
+
+    def predict(self, image: Any, boxes: Sequence[Sequence[float]] | None = None) -> Answer:
+        """Say what the network sees in an image: a path, a Pillow image, or uint8 (H, W, 3), RGB.
+
+        boxes  pose: x0, y0, x1, y1 of each person; without them the whole image is one
+
+        Returns labels, boxes, keypoints or classes in the image's own pixels; they draw themselves
+        (``draw``) and have ``as_json``. Raises UsageError for a file that names no task.
+        """
+        from fnac.stages.deployment.predict import Predictor, as_picture
+
+        if self._predictor is None:
+            with tempfile.TemporaryDirectory() as folder:
+                self._predictor = Predictor(self.save(Path(folder) / "network.onnx"))
+        return self._predictor(as_picture(image), boxes)
 
     def __repr__(self) -> str:
         return f"<fnac.Network {self.role}, {len(self.graph.nodes)} nodes>"

@@ -15,7 +15,8 @@ from fnac.passes.registry import PASSES, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
-    "adapt bench derive emit eval expand export inspect profile report run-pass search tune verify"
+    "adapt bench derive emit eval expand export inspect predict profile report run-pass search "
+    "tune verify"
 ).split()
 
 
@@ -34,9 +35,9 @@ FLOORS = {
     "models": ["errors bundled", "recipes seeds spaces to_onnx", "heads"],
     "fnac": [
         "ranks progress text errors findings importer",
-        "config data architectures",
-        "tasks report",
-        "training",
+        "config data",
+        "architectures tasks",
+        "training report",
         "search",
         "stages",
         "adaptation inspection",

@@ -16,6 +16,7 @@ from fnac.commands.options import (
     data_option,
     device_options,
     expand_options,
+    mean_options,
     no_verify_option,
     out_run,
     resume_option,
@@ -37,6 +38,8 @@ ADAPT = {
     "space": "expand.space",
     "remap": "expand.remap",
     "output_stride": "expand.output_stride",
+    "mean": "expand.mean",
+    "std": "expand.std",
     "size": "expand.size search.size tune.size",
     "batch": "search.batch_size tune.batch_size",
     "alpha_grad": "search.alpha_grad",
@@ -58,6 +61,7 @@ ADAPT = {
 @click.option("--recipe", help="Settings by name (fnac/models/recipes) or a YAML file.")
 @expand_options
 @size_option
+@mean_options
 @click.option("--batch", type=int, help="Images a step of search and tuning, over all devices.")
 @search_options
 @device_options

@@ -111,6 +111,15 @@ search_options = together(
     click.option("--alpha-grad", type=click.Choice(["all", "two-path", "gumbel"])),
     click.option("--lambda", "lambda_", type=float, help="Fix lambda instead of steering it."),
 )
+mean_options = together(
+    click.option(
+        "--mean",
+        metavar="R,G,B|NAME",
+        help="Of the preprocessing, on pixels / 255, if the file does not say; or imagenet, tf, "
+        "caffe, which bring std along.",
+    ),
+    click.option("--std", metavar="R,G,B", help="Of the preprocessing, on pixels / 255."),
+)
 resume_option = click.option("--resume", is_flag=True, help="Continue a run that was stopped.")
 
 DATA = {"data": "adapt.data", "skip_bad": "adapt.skip_bad"}
@@ -121,6 +130,8 @@ BUDGET = {
     "latency_table": "adapt.latency_table",
 }
 """Option of ``budget_options`` -> setting."""
+MEAN = {"mean": "mean", "std": "std"}
+"""Option of ``mean_options`` -> key in the section of the stage."""
 TRAINING = {
     "epochs": "epochs",
     "batch": "batch_size",

@@ -13,6 +13,7 @@ from fnac.commands.common import Answer, F, configured, printed
 from fnac.commands.options import (
     BUDGET,
     DATA,
+    MEAN,
     TASKS,
     TRAINING,
     budget_options,
@@ -24,6 +25,7 @@ from fnac.commands.options import (
     head_option,
     in_section,
     ledger_option,
+    mean_options,
     model_argument,
     no_verify_option,
     out_file,
@@ -84,6 +86,7 @@ def export(config: Config, seed: str, out: Path | None) -> Answer:
 @click.option("--task", type=click.Choice(TASKS), help="Cut the classifier, attach a head.")
 @expand_options
 @size_option
+@mean_options
 @click.option(
     "--data",
     metavar="SPEC",
@@ -95,7 +98,7 @@ def export(config: Config, seed: str, out: Path | None) -> Answer:
 @ledger_option
 @printed
 @configured(
-    **in_section("expand", {**HEAD, "space": "space", "remap": "remap"}),
+    **in_section("expand", {**HEAD, **MEAN, "space": "space", "remap": "remap"}),
     **DATA,
     no_verify="adapt.no_verify",
 )
@@ -187,9 +190,10 @@ def derive(
 @train_options
 @device_options
 @size_option
+@mean_options
 @resume_option
 @printed
-@configured(task="adapt.task", **DATA, **in_section("tune", {**TRAINING, "size": "size"}))
+@configured(task="adapt.task", **DATA, **in_section("tune", {**TRAINING, **MEAN, "size": "size"}))
 def tune(config: Config, model: Path, out: Path | None, resume: bool) -> dict[str, Any]:
     """Fine-tune any ONNX network on a data set; the tuned file is RUN/target.onnx."""
     from fnac.adaptation.single_stages import run_tune
@@ -236,11 +240,18 @@ def emit(config: Config, model: Path, out: Path | None) -> dict[str, Any]:
 @click.option("--split", help="Split to measure on.  [default: val]")
 @size_option
 @click.option("--limit", type=int, help="Use the first N pictures only.")
+@mean_options
+@click.option(
+    "--classes-map",
+    metavar="FILE|by-name",
+    help="For data of other classes: YAML, name in the data set: name in the file.",
+)
 @printed
 @configured(
     task="adapt.task",
     **DATA,
-    **in_section("eval", {key: key for key in ("split", "size", "limit")}),
+    **in_section("eval", {key: key for key in ("split", "size", "limit", "classes_map")}),
+    **in_section("eval", MEAN),
 )
 def evaluate(config: Config, model: Path) -> Answer:
     """Measure MODEL's metric in onnxruntime."""

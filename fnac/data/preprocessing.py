@@ -37,6 +37,11 @@ def preprocessing(manifest: Mapping[str, Any]) -> tuple[Triple, Triple, str]:
     return mean, std, stated.color
 
 
+def padding(manifest: Mapping[str, Any]) -> Triple | None:
+    """Return the colour around an image (0 to 255) where it is not simply the mean, or None."""
+    return Contract.read(manifest).input.pad
+
+
 def manifest_size(manifest: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the (H, W) that images are fed at, or None: the manifest's, or its ``sides``."""
     stated = Contract.read(manifest).input

@@ -62,12 +62,13 @@ class Fit:
 
 @dataclass(frozen=True)
 class BoxEvalTransform:
-    """Fit the whole picture; normalise; pad with the mean colour (0 after normalisation)."""
+    """Fit the whole picture; normalise; pad with ``pad``, by default the mean (then 0)."""
 
     fit: Fit
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     color: str = "RGB"
+    pad: Triple | None = None
 
     def __call__(
         self, image: Tensor, target: Tensor, random: np.random.Generator | None = None, /
@@ -76,8 +77,17 @@ class BoxEvalTransform:
         image, boxes = resize_boxed(image, target, self.fit.scaled(*image.shape[1:]))
         pixels = normalise(image, self.mean, self.std, self.color)
         if self.fit.mode == "letterbox":
-            pixels = pad_to(pixels, self.fit.size)
+            pixels = pad_to(pixels, self.fit.size, fill=self._fill())
         return pixels, boxes
+
+    def _fill(self) -> Tensor | None:
+        if self.pad is None:
+            return None
+        values = [
+            (colour / 255 - mean) / std
+            for colour, mean, std in zip(self.pad, self.mean, self.std, strict=True)
+        ]
+        return torch.tensor(values)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -159,13 +169,25 @@ def resize_boxed(image: Tensor, boxes: Tensor, size: tuple[int, int]) -> Sample:
     return resize_image(image, size), boxes * scale
 
 
-def pad_to(pixels: Tensor, size: tuple[int, int], place: tuple[int, int] = (0, 0)) -> Tensor:
-    """Lay (3, h, w) at ``place`` (top, left) into zeros of (H, W); as it is where it fits."""
+def pad_to(
+    pixels: Tensor,
+    size: tuple[int, int],
+    place: tuple[int, int] = (0, 0),
+    fill: Tensor | None = None,
+) -> Tensor:
+    """Lay (3, h, w) at ``place`` (top, left) into (H, W) of zeros, or of ``fill`` (3, 1, 1).
+
+    As it is where it fits.
+    """
     top, left = place
     bottom, right = size[0] - top - pixels.shape[1], size[1] - left - pixels.shape[2]
     if (top, left, bottom, right) == (0, 0, 0, 0):
         return pixels
-    return nn_functional.pad(pixels, (left, right, top, bottom))
+    if fill is None:
+        return nn_functional.pad(pixels, (left, right, top, bottom))
+    whole = fill.expand(3, *size).clone()
+    whole[:, top : top + pixels.shape[1], left : left + pixels.shape[2]] = pixels
+    return whole
 
 
 def collate_boxes(samples: Sequence[Sample], multiple: int = 1) -> Batch:

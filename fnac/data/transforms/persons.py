@@ -96,6 +96,7 @@ class PersonTransform:
     rotation: float = 0.0
     flip: bool = False
     colour: float = 0.0
+    pad: Triple | None = None
 
     def __call__(
         self, image: Tensor, target: Tensor, random: np.random.Generator | None = None
@@ -119,7 +120,7 @@ class PersonTransform:
             degrees=degrees,
             mirror=mirror,
         )
-        pixels = warp(image, matrix, self.size, self.mean)
+        pixels = warp(image, matrix, self.size, self._around())
         if self.scale is not None and self.colour > 0:
             pixels = change_colour(pixels, self.colour, draws)
         moved = torch.from_numpy(move_points(joints[:, :2].numpy(), matrix)).float()
@@ -128,6 +129,11 @@ class PersonTransform:
         if mirror:
             result = result[list(self.mirrored)]
         return normalise(pixels, self.mean, self.std, self.color), result
+
+    def _around(self) -> Triple:
+        """Return the colour (RGB, 0 to 1) of what lies outside the image."""
+        r, g, b = self.mean if self.pad is None else (value / 255 for value in self.pad)
+        return (r, g, b) if self.color == "RGB" else (b, g, r)
 
     def _draw(self, random: np.random.Generator) -> tuple[float, float, bool, np.ndarray]:
         """Draw zoom, degrees, mirror and the draws of the colour: always as many numbers."""

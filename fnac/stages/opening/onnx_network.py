@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fnac.data.preprocessing import manifest_size
 from fnac.errors import FileNotThereError, UnsupportedGraphError, UsageError
+from fnac.passes.graph.contract import state_input
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,13 @@ _SESSION_ERRORS = tuple(
         "NoSuchFile", "NotImplemented", "RuntimeException",
     )
 )  # fmt: skip
+
+DTYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+}
+"""Type of an input as onnxruntime spells it -> numpy's."""
 
 
 class OnnxNetwork:
@@ -37,13 +45,18 @@ class OnnxNetwork:
         self.session = open_session(path, device, threads)
         self.manifest = _read_manifest(self.session)
         inputs = self.session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in DTYPES:
             found = ", ".join(f"{i.name} {i.shape}" for i in inputs)
             raise UnsupportedGraphError(
-                f"{path}: inputs {found}; wanted one picture input (N, 3, H, W)"
+                f"{path}: inputs {found}; wanted one input of images, (N, 3, H, W) or "
+                "(N, H, W, 3), of floats or uint8"
             )
         self._input = inputs[0]
-        self._dtype = np.float16 if "float16" in inputs[0].type else np.float32
+        self._dtype = DTYPES[inputs[0].type]
+        self._channels_last = inputs[0].shape[3] == 3 and inputs[0].shape[1] != 3
+        if self._dtype == np.uint8 and "preprocessing" not in self.manifest:
+            pixels = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "range": (0.0, 255.0)}
+            state_input(self.manifest, **pixels, assumed=False)
 
     @property
     def fixed_batch(self) -> int | None:
@@ -51,12 +64,19 @@ class OnnxNetwork:
         first = self._input.shape[0]
         return first if isinstance(first, int) and first > 0 else None
 
+    @property
+    def output_shapes(self) -> list[list[int | str | None]]:
+        """The shapes of the outputs as the file states them."""
+        return [list(output.shape) for output in self.session.get_outputs()]
+
     def evaluation_size(self, asked: tuple[int, int] | None) -> tuple[int, int]:
         """Return (H, W): what was asked, else the fixed input size, else the manifest's.
 
         Raises UsageError where the file has a fixed size and another was asked, or none is known.
         """
-        dims = [d if isinstance(d, int) and d > 0 else None for d in self._input.shape[2:]]
+        shape = self._input.shape
+        sides = shape[1:3] if self._channels_last else shape[2:]
+        dims = [d if isinstance(d, int) and d > 0 else None for d in sides]
         if asked is not None:
             if any(d is not None and d != a for d, a in zip(dims, asked, strict=True)):
                 raise UsageError(
@@ -74,9 +94,18 @@ class OnnxNetwork:
         return size
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Run float32 (n, 3, H, W); a batch shorter than the file's fixed one is filled up."""
+        """Run float32 (n, 3, H, W), prepared as the contract says.
+
+        They are turned where the file takes (n, H, W, 3), and rounded where it takes pixels. A
+        batch shorter than the file's fixed one is filled up.
+        """
         count = images.shape[0]
-        batch = images.numpy().astype(self._dtype, copy=False)
+        batch = images.numpy()
+        if self._channels_last:
+            batch = np.ascontiguousarray(batch.transpose(0, 2, 3, 1))
+        if self._dtype == np.uint8:
+            batch = np.rint(batch).clip(0, 255)
+        batch = batch.astype(self._dtype, copy=False)
         if self.fixed_batch is not None and count < self.fixed_batch:
             batch = np.concatenate([batch, np.repeat(batch[-1:], self.fixed_batch - count, axis=0)])
         try:

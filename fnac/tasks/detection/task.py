@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fnac.data.batches import BatchSettings
 from fnac.data.loader import keep_in_memory
-from fnac.data.preprocessing import preprocessing
+from fnac.data.preprocessing import padding, preprocessing
 from fnac.data.source import Batch, Dataset, DataSource, Sample
 from fnac.data.transforms.boxes import (
     BoxEvalTransform,
@@ -105,7 +105,8 @@ class Detection(Task):
 
     def eval_transform(self, size: Size, manifest: Manifest) -> BoxEvalTransform:
         """Return the resizing to ``size``."""
-        return BoxEvalTransform(self.fit(size, manifest), *preprocessing(manifest))
+        pad = padding(manifest)
+        return BoxEvalTransform(self.fit(size, manifest), *preprocessing(manifest), pad=pad)
 
     def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
         """Keep pictures in memory, at the network's size if nothing needs more of them."""

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from fnac.data.batches import BatchSettings
 from fnac.data.loader import keep_in_memory
-from fnac.data.preprocessing import preprocessing
+from fnac.data.preprocessing import padding, preprocessing
 from fnac.data.sets.joints import OKS_AP, PCKH, JointSet
 from fnac.data.sets.persons import Person
 from fnac.data.source import Dataset, DataSource, Sample, source_sample
@@ -101,7 +101,8 @@ class Pose(Task):
 
     def eval_transform(self, size: Size, manifest: Manifest) -> PersonTransform:
         """Return the cut around the person."""
-        return PersonTransform(size, tuple(self.joints.mirrored), *preprocessing(manifest))
+        mirrored, pad = tuple(self.joints.mirrored), padding(manifest)
+        return PersonTransform(size, mirrored, *preprocessing(manifest), pad=pad)
 
     def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
         """Keep what transforms can see of each person in memory, if all of it fits."""

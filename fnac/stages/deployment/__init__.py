@@ -1,0 +1,1 @@
+"""What stands beside an emitted file, and what it says of images of one's own."""

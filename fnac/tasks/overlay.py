@@ -1,0 +1,151 @@
+"""Draw what a network says of an image on the image itself, with names and colours explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from .panels import palette
+
+OPACITY = 0.55
+LEAST_SIDE = 320
+"""Smaller images are enlarged, so that names can be read."""
+MOST_SIDE = 2048
+"""None is enlarged beyond."""
+TEXT_SHARE = 36
+"""The height of the image in heights of a line."""
+MARGIN = 6
+LEFT, RIGHT, MIDDLE = (80, 160, 255), (255, 120, 60), (250, 220, 80)
+Colour = tuple[int, int, int]
+Picture = npt.NDArray[np.uint8]
+
+
+def draw_labels(
+    image: Picture, labels: npt.NDArray[np.int64], names: Sequence[str], shown: Sequence[int]
+) -> Image.Image:
+    """Paint class ids (H, W) over image uint8 (H, W, 3); the legend names the classes ``shown``."""
+    colours = palette()[labels % 255]
+    mixed = (1 - OPACITY) * image.astype(np.float32) + OPACITY * colours
+    picture, _ = _enlarged(mixed.round().astype(np.uint8))
+    return _with_legend(picture, [(_colour(i), names[i]) for i in shown])
+
+
+def draw_boxes(
+    image: Picture,
+    found: Sequence[tuple[Sequence[float], float, int]],
+    names: Sequence[str],
+) -> Image.Image:
+    """Draw (x0 y0 x1 y1, score, class id) on image uint8 (H, W, 3); the best lie on top."""
+    picture, factor = _enlarged(image)
+    pen, font = ImageDraw.Draw(picture), _font(picture)
+    width = max(2, picture.height // 200)
+    for box, score, label in reversed(found):
+        x0, y0, x1, y1 = (edge * factor for edge in box)
+        pen.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=_colour(label), width=width)
+        _tag(pen, (x0, y0), f"{names[label]} {score:.2f}", _colour(label), font)
+    shown = dict.fromkeys(label for _, _, label in found)
+    return _with_legend(picture, [(_colour(i), names[i]) for i in shown])
+
+
+def draw_skeletons(
+    image: Picture,
+    persons: npt.NDArray[np.float64],
+    names: Sequence[str],
+    limbs: Sequence[tuple[int, int]],
+) -> Image.Image:
+    """Draw joints float (P, K, 2) and limbs on image uint8 (H, W, 3): left blue, right orange."""
+    picture, factor = _enlarged(image)
+    pen = ImageDraw.Draw(picture)
+    width = max(2, picture.height // 120)
+    for joints in persons:
+        spots = [((float(x) + 0.5) * factor, (float(y) + 0.5) * factor) for x, y in joints]
+        for a, b in limbs:
+            pen.line([spots[a], spots[b]], fill=_side(names[a], names[b]), width=width)
+        for name, (x, y) in zip(names, spots, strict=True):
+            place = (x - width, y - width, x + width, y + width)
+            pen.ellipse(place, fill=_side(name), outline="black")
+    return _with_legend(picture, [(LEFT, "left"), (RIGHT, "right"), (MIDDLE, "middle")])
+
+
+def draw_classes(image: Picture, best: Sequence[tuple[str, float]]) -> Image.Image:
+    """Write (name, probability) in bars below image uint8 (H, W, 3)."""
+    picture, _ = _enlarged(image)
+    font, line = _font(picture), _line(picture)
+    whole = Image.new("RGB", (picture.width, picture.height + line * len(best) + MARGIN), "white")
+    whole.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(whole)
+    for row, (name, share) in enumerate(best):
+        top = picture.height + MARGIN // 2 + row * line
+        pen.rectangle((0, top, round(whole.width * share), top + line - 2), fill=(190, 215, 245))
+        pen.text((MARGIN, top), f"{name} {100 * share:.1f} %", fill="black", font=font)
+    return whole
+
+
+def _enlarged(image: Picture) -> tuple[Image.Image, int]:
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    wanted = -(-LEAST_SIDE // min(picture.size))
+    factor = max(1, min(wanted, MOST_SIDE // max(picture.size)))
+    size = (picture.width * factor, picture.height * factor)
+    return picture.resize(size, Image.Resampling.NEAREST), factor
+
+
+def _with_legend(picture: Image.Image, entries: Sequence[tuple[Colour, str]]) -> Image.Image:
+    """Put coloured squares with names below a picture, as many a row as fit."""
+    if not entries:
+        return picture
+    font, line = _font(picture), _line(picture)
+    places: list[tuple[int, int]] = []
+    x, row = MARGIN, 0
+    for _, name in entries:
+        wide = line + MARGIN + round(font.getlength(name)) + 2 * MARGIN
+        if x > MARGIN and x + wide > picture.width:
+            x, row = MARGIN, row + 1
+        places.append((x, row))
+        x += wide
+    whole = Image.new("RGB", (picture.width, picture.height + (row + 1) * line + MARGIN), "white")
+    whole.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(whole)
+    for (colour, name), (left, number) in zip(entries, places, strict=True):
+        top = picture.height + MARGIN // 2 + number * line
+        side = line - 4
+        pen.rectangle((left, top + 2, left + side, top + 2 + side), fill=colour, outline="black")
+        pen.text((left + line + MARGIN, top), name, fill="black", font=font)
+    return whole
+
+
+def _tag(
+    pen: ImageDraw.ImageDraw,
+    corner: tuple[float, float],
+    text: str,
+    colour: Colour,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    """Write ``text`` on ``colour`` above a corner, or below where there is no room."""
+    left, _, right, bottom = pen.textbbox((0, 0), text, font=font)
+    high = bottom + 2
+    x, y = corner[0], corner[1] - high if corner[1] >= high else corner[1]
+    pen.rectangle((x, y, x + right - left + 4, y + high), fill=colour)
+    bright = sum(weight * part for weight, part in zip((0.3, 0.59, 0.11), colour, strict=True))
+    pen.text((x + 2, y), text, fill="black" if bright > 140 else "white", font=font)
+
+
+def _line(picture: Image.Image) -> int:
+    return max(14, picture.height // TEXT_SHARE + 6)
+
+
+def _font(picture: Image.Image) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(_line(picture) - 4)
+
+
+def _colour(label: int) -> Colour:
+    r, g, b = (int(part) for part in palette()[label % 255])
+    return r, g, b
+
+
+def _side(*names: str) -> Colour:
+    if any(name.startswith("left_") for name in names):
+        return MIDDLE if any(name.startswith("right_") for name in names) else LEFT
+    return RIGHT if any(name.startswith("right_") for name in names) else MIDDLE
