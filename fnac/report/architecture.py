@@ -24,7 +24,7 @@ KERNEL_FILLS = {3: "#8ecae6", 5: "#ffd166", 7: "#f4978e"}
 OTHER_KERNEL_FILL = "#b7e4c7"
 FIXED_FILL = "#ced4da"
 HEAD_FILL = "#cdb4db"
-EXPANSION_HEIGHTS = {1: 24.0, 3: 40.0, 6: 64.0}
+EXPANSION_HEIGHTS = {1.0: 24.0, 3.0: 40.0, 6.0: 64.0}
 
 BLOCK_WIDTH = 34.0
 BLOCK_GAP = 4.0
@@ -77,7 +77,7 @@ def block_height(choice: str) -> float:
         width = 1.0 if spelled is None or spelled.width is None else spelled.width
         return min(72.0, EXPANSION_HEIGHTS[3] * width)
     heights = EXPANSION_HEIGHTS
-    return heights.get(int(spelled.expansion), min(72.0, 16.0 + 8.0 * spelled.expansion))
+    return heights.get(spelled.expansion, min(72.0, 16.0 + 8.0 * spelled.expansion))
 
 
 def draw_architectures(network: Network, rows: Sequence[tuple[str, Sequence[str]]]) -> Drawing:

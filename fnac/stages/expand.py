@@ -349,8 +349,14 @@ def mixing_pass(graph: Graph, settings: ExpandSettings, task: str | None = None)
 def _space(settings: ExpandSettings, kinds: Collection[str], task: str | None) -> Space:
     from fnac.models.errors import ModelError
     from fnac.models.spaces import load_space, space_for
+    from fnac.passes.blocks.candidate_names import read_name
+    from fnac.passes.errors import CandidateNameError
 
     try:
-        return space_for(kinds, task) if settings.space == "auto" else load_space(settings.space)
-    except ModelError as error:
+        auto = settings.space == "auto"
+        space = space_for(kinds, task) if auto else load_space(settings.space)
+        for name in space.candidates:  # models do not know what the compiler reads
+            read_name(name)
+    except (ModelError, CandidateNameError) as error:
         raise UsageError(f"--space {settings.space}: {error}") from error
+    return space

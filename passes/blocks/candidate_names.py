@@ -3,6 +3,9 @@
 ``k5e6``: kernel and expansion; ``k5g2``: kernel and groups; ``k5g1w1.5``: hidden channels as
 multiples of the seed's as well; ``k5``: the kernel alone. ``kup`` in place of ``k5`` is two more
 than the block's own kernel, whatever that is.
+
+An expansion and a width may be fractions: ``k3e3.5``. How many channels they ask of a block,
+:func:`channels_of` says; how a block's channels are spelled, :func:`multiple_of`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,9 @@ import re
 from ..errors import CandidateNameError
 
 SKIP = "skip"
+
+GRID = 8  # channels, as hardware likes them in a tensor
+COARSE = 32  # channels below which a step of the grid is too large a change
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 UP = "up"
@@ -46,6 +52,29 @@ def read_name(name: str, own: int = 1) -> Spelled:
     return Spelled(kernel, expansion, groups, width)
 
 
+def channels_of(multiple: float, of: int) -> int:
+    """Return how many channels ``multiple`` times ``of`` channels are.
+
+    Whole multiples are exact. A fraction is taken to the next multiple of 8 channels, except where
+    that would be a large step: fewer than 32 channels are rounded to whole ones.
+    """
+    exact = multiple * of
+    if multiple.is_integer() or exact < COARSE:
+        return round(exact)
+    return GRID * round(exact / GRID)
+
+
+def multiple_of(channels: int, of: int) -> float:
+    """Return ``channels`` over ``of`` with as few decimals as tell it from its neighbours.
+
+    They are two at least, so that the spelling does not depend on how large the channels are where
+    two will do.
+    """
+    exact = channels / of
+    rounded = (round(exact, decimals) for decimals in range(2, 10))
+    return next((value for value in rounded if round(value * of) == channels), exact)
+
+
 def spell(
     kernel: int,
     *,
@@ -53,7 +82,7 @@ def spell(
     groups: int | None = None,
     width: float | None = None,
 ) -> str:
-    """Spell a candidate; what is no whole number gets two decimals at most."""
+    """Spell a candidate; ``expansion`` and ``width`` as :func:`multiple_of` makes them."""
     parts = (("e", expansion), ("g", groups), ("w", width))
-    said = (f"{letter}{round(value, 2):g}" for letter, value in parts if value is not None)
+    said = (f"{letter}{value:.10g}" for letter, value in parts if value is not None)
     return f"k{kernel}{''.join(said)}"

@@ -9,16 +9,19 @@ import pytest
 
 from fnac.adaptation.settings import AdaptSettings, EvalSettings
 from fnac.config import build
+from fnac.errors import UsageError
 from fnac.models.errors import ModelError, SpaceError
 from fnac.models.recipes import load_recipe, recipe_names
 from fnac.models.seeds.find import find_seed
 from fnac.models.spaces import load_space, space_for, space_names
+from fnac.passes.blocks.candidate_names import read_name
 from fnac.search.settings import SearchSettings
 from fnac.stages.emit import EmitSettings
-from fnac.stages.expand import ExpandSettings
+from fnac.stages.expand import ExpandSettings, mixing_pass
 from fnac.stages.exporting.settings import ExportSettings
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks import settings_kind
+from tests.support.resnet_networks import resnet_network
 
 
 @pytest.mark.parametrize(
@@ -86,10 +89,7 @@ def test_a_space_of_ones_own(tmp_path: Path) -> None:
         ("kernels: [3, 3]\nexpansions: [3]", r"kernels \[3, 3\]; wanted one or more, each once"),
         ("kernels: [3]\nexpansions: [3]\ndepths: [0]", r"depths \[0\]; wanted 1 or more layers"),
         ("kernels: [3]\nexpansions: [3]\nskip: maybe", "skip 'maybe'; wanted true or false"),
-        ("candidates: [k4g1]", "candidates: 'k4g1'; wanted names like k5e6"),
-        ("candidates: [kup2]", "candidates: 'kup2'; wanted names .* k5 or kup"),
-        ("candidates: [k3g1, wide]", "candidates: 'wide'; wanted names like k5e6"),
-        ("candidates: [skip]", "candidates: 'skip'; wanted names like k5e6"),
+        ("kernels: [3]\nexpansions: [wide]", r"expansions \['wide'\]; wanted a list of numbers"),
         ("candidates: 3", "candidates 3; wanted a list of names like k5e6"),
         ("candidates: []", r"candidates \[\]; wanted one or more, each once"),
         ("candidates: [k3, k3]", r"candidates \['k3', 'k3'\]; wanted one or more, each once"),
@@ -103,6 +103,26 @@ def test_a_bad_space_is_explained(tmp_path: Path, text: str, message: str) -> No
     file.write_text(text)
     with pytest.raises(SpaceError, match=rf"bad\.yaml: {message}"):
         load_space(file)
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_the_compiler_reads_every_bundled_candidate(name: str) -> None:
+    for candidate in load_space(name).candidates:
+        assert read_name(candidate).kernel % 2
+
+
+@pytest.mark.parametrize("candidate", ["k4g1", "kup2", "wide", "skip", "k3e"])
+def test_a_candidate_that_means_nothing_is_explained(tmp_path: Path, candidate: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(f"candidates: [k3g1, {candidate}]")
+    with pytest.raises(UsageError, match=rf"--space .*bad\.yaml: candidate '{candidate}': k5e6 "):
+        mixing_pass(resnet_network(), ExpandSettings(space=str(file)))
+
+
+def test_fractions_of_an_expansion(tmp_path: Path) -> None:
+    file = tmp_path / "fine.yaml"
+    file.write_text("kernels: [3, 5]\nexpansions: [3, 3.5]\n")
+    assert load_space(file).candidates == ("k3e3", "k3e3.5", "k5e3", "k5e3.5")
 
 
 def test_an_unknown_space_names_those_there_are() -> None:

@@ -12,7 +12,7 @@ from ...graph import Graph
 from ...graph.convolution import Conv
 from ...graph.surgery import sole_reader
 from ..block import Form
-from ..candidate_names import Spelled, spell
+from ..candidate_names import Spelled, channels_of, multiple_of, spell
 from ..units import ConvUnit, pointwise, why_not_stored
 from ..windows import why_window_fixed
 from .residual import ROLES, ResidualBlock
@@ -31,17 +31,19 @@ class FusedBlock(ResidualBlock):
     def spell(self, form: Form, *, added: bool = False) -> str:
         """Return ``k3e4``."""
         width = self.out_channels if added else self.in_channels
-        return spell(form.kernel, expansion=form.hidden / width)
+        return spell(form.kernel, expansion=multiple_of(form.hidden, width))
 
     def form_of(self, spelled: Spelled, *, added: bool) -> Form | Left | None:
         """Read ``k5e6``, or ``k5`` with its own expansion."""
         if spelled.groups is not None or spelled.width is not None:
             return None
         width = self.out_channels if added else self.in_channels
-        own = self.form.hidden / self.in_channels
-        hidden = round((own if spelled.expansion is None else spelled.expansion) * width)
+        expansion = spelled.expansion
+        if expansion is None:
+            return Form(spelled.kernel, round(self.form.hidden / self.in_channels * width))
+        hidden = channels_of(expansion, width)
         if hidden < 1:
-            return Left(f"expansion {spelled.expansion:g} of {width} channels leaves none")
+            return Left(f"expansion {expansion:g} of {width} channels leaves none")
         return Form(spelled.kernel, hidden)
 
     def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
@@ -50,7 +52,7 @@ class FusedBlock(ResidualBlock):
         if heart is None:
             return None
         hidden, inputs, kernel, _ = heart.inputs[1].shape
-        return spell(int(kernel), expansion=hidden / inputs), heart
+        return spell(int(kernel), expansion=multiple_of(int(hidden), int(inputs))), heart
 
 
 def match_fused(

@@ -14,7 +14,7 @@ from ...remap.block_arrays import BlockArrays
 from ...remap.mbconv import mask_mbconv, remap_mbconv
 from ...remap.strategies import Strategy
 from ..block import Block, Form
-from ..candidate_names import Spelled, spell
+from ..candidate_names import Spelled, channels_of, multiple_of, spell
 from ..units import ConvUnit
 
 
@@ -121,19 +121,22 @@ class MBConvBlock(Block):
     def spell(self, form: Form, *, added: bool = False) -> str:
         """Return ``k3e6``."""
         width = self.out_channels if added else self.width
-        return spell(form.kernel, expansion=form.hidden / width)
+        return spell(form.kernel, expansion=multiple_of(form.hidden, width))
 
     def form_of(self, spelled: Spelled, *, added: bool) -> Form | Left | None:
         """Read ``k5e6``, or ``k5`` with its own expansion; a tapped block takes no other."""
         if spelled.groups is not None or spelled.width is not None:
             return None
         width = self.out_channels if added else self.width
-        expansion = self.expansion if spelled.expansion is None else spelled.expansion
-        hidden = round(expansion * width)
+        if spelled.expansion is None:
+            hidden = round(self.expansion * width)
+        else:
+            hidden = channels_of(spelled.expansion, width)
         if hidden < 1:
-            return Left(f"expansion {expansion:g} of {width} channels leaves none")
+            return Left(f"expansion {spelled.expansion or 0:g} of {width} channels leaves none")
         if self.tapped is not None and hidden != self.hidden:
-            return Left(f"a head reads its expansion, which stays e{round(self.expansion, 2):g}")
+            own = multiple_of(self.hidden, self.width)
+            return Left(f"a head reads its expansion, which stays e{own:g}")
         return Form(spelled.kernel, hidden, hidden)
 
     def remap(
@@ -177,5 +180,5 @@ class MBConvBlock(Block):
             if per_group == 1 and Conv(conv).groups == hidden:
                 width = hidden if conv is convs[0] else convs[0].inputs[1].shape[1]
                 width = width if self.tapped is None else self.width
-                return spell(int(window[0]), expansion=hidden / width), conv
+                return spell(int(window[0]), expansion=multiple_of(int(hidden), int(width))), conv
         return None

@@ -14,7 +14,7 @@ from ...remap.block_arrays import BlockArrays
 from ...remap.residual import Inner, mask_residual, remap_residual
 from ...remap.strategies import Strategy
 from ..block import Block, Form
-from ..candidate_names import Spelled, spell
+from ..candidate_names import Spelled, channels_of, multiple_of, spell
 
 ROLES = {
     "basic": ("first", "second"),
@@ -75,7 +75,7 @@ class ResidualBlock(Block):
     def spell(self, form: Form, *, added: bool = False) -> str:
         """Return ``k3g1``, and ``k3g1w1.5`` where the hidden width is not the seed's."""
         own = self.form.hidden
-        width = None if form.hidden == own else form.hidden / own
+        width = None if form.hidden == own else multiple_of(form.hidden, own)
         return spell(form.kernel, groups=form.groups, width=width)
 
     def form_of(self, spelled: Spelled, *, added: bool) -> Form | Left | None:
@@ -87,7 +87,7 @@ class ResidualBlock(Block):
             return None
         groups = self.groups if spelled.groups is None else spelled.groups
         own, per_group = self.units[self.heart].shape()[:2]
-        rows = own if spelled.width is None else round(spelled.width * own)
+        rows = own if spelled.width is None else channels_of(spelled.width, own)
         if rows != own:
             why = self._why_not_width(rows)
             if why is not None:
