@@ -22,9 +22,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, fx, nn
 
 from .errors import ModelError
-
-OPSET = 18
-IR_VERSION = 10
+from .onnx_version import IR_VERSION, OPSET
 
 Dims = Sequence[int | str]
 

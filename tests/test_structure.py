@@ -32,7 +32,7 @@ FLOORS = {
         "normalize cost",
         "heads super_network",
     ],
-    "models": ["errors bundled", "recipes seeds spaces to_onnx", "heads"],
+    "models": ["errors bundled onnx_version", "recipes seeds spaces to_onnx", "heads"],
     "fnac": [
         "ranks progress text errors findings importer",
         "config data",

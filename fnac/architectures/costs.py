@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.passes.blocks.candidate_names import SKIP
 from fnac.passes.super_network.layers import read_layers
-
-SKIP = "skip"
 
 
 @dataclasses.dataclass(frozen=True)

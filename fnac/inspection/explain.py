@@ -7,10 +7,11 @@ import logging
 from typing import Any
 
 from fnac.errors import UnsupportedGraphError
+from fnac.passes.blocks.candidate_names import SKIP
 from fnac.passes.blocks.find import find_blocks
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.passes.super_network.mix import NOT_EXPANDED, SKIP
+from fnac.passes.super_network.mix import NOT_EXPANDED
 from fnac.stages.expand import ExpandSettings, mixing_pass
 from fnac.stages.opening.canonical import normalize, take_pictures
 

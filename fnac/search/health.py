@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from fnac.architectures.budget import say
-from fnac.architectures.costs import SKIP, SpaceCosts
+from fnac.architectures.costs import SpaceCosts
 from fnac.findings import Finding
+from fnac.passes.blocks.candidate_names import SKIP
 
 FLAT = 0.95  # mean entropy, as a share of the greatest possible, above which nothing was decided
 SKIPPED = 0.6  # mean probability of skip where it is offered, above which the search collapsed

@@ -24,9 +24,8 @@ import torch
 from torch import nn
 
 from ..errors import ModelError, WeightsError
+from ..onnx_version import OPSET
 from .weights import read_weights
-
-OPSET = 18
 
 
 @dataclass(frozen=True)

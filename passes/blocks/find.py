@@ -139,6 +139,3 @@ def _why_not_in_a_block(conv: gs.Node) -> str:
     if set(conv.inputs[1].shape[2:]) == {1}:
         why = "it has no window to grow, and others read its channels"
     return f"it is a plain {window} convolution{split} outside of every known block: {why}"
-
-
-__all__ = ["PATTERNS", "Block", "Stage", "Structure", "find_blocks"]

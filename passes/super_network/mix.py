@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from ..base import Keeps, Pass, Report
-from ..blocks.candidate_names import SKIP, read_name, spell
+from ..blocks.candidate_names import read_name, spell
 from ..blocks.find import find_blocks
 from ..errors import ArgumentError, UnsupportedGraphError
 from ..graph import Graph
@@ -152,6 +152,3 @@ class Mix(Pass):
 
     def _choices(self, graph: Graph) -> list[Layer]:
         return [layer for layer in self.plan(graph) if len(layer.candidates) > 1]
-
-
-__all__ = ["SKIP", "Mix"]
