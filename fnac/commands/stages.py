@@ -215,11 +215,14 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
     "--data", metavar="SPEC", help="Pictures for --int8; pictures:FOLDER needs no labels."
 )
 @skip_bad_option
+@size_option
 @no_verify_option
 @printed
 @configured(
     **DATA,
-    **in_section("emit", {key: key for key in ("no_postprocess", "fp16", "int8", "no_verify")}),
+    **in_section(
+        "emit", {key: key for key in ("no_postprocess", "fp16", "int8", "size", "no_verify")}
+    ),
 )
 def emit(config: Config, model: Path, out: Path | None) -> dict[str, Any]:
     """Make MODEL ready for onnxruntime: fold BN, clean, arg-max inside, MAdds on every node.

@@ -33,10 +33,13 @@ from fnac.passes.emit.fold_batchnorm import FoldBatchNorm
 from fnac.passes.emit.make_size_symbolic import MakeSizeSymbolic
 from fnac.passes.files import write_atomically
 from fnac.passes.graph import Graph
+from fnac.passes.graph.layout import image_axes, sides
 from fnac.passes.manager import PassManager
 from fnac.passes.normalize.drop_identity import DropIdentity
 from fnac.passes.normalize.lift_constants import LiftConstants
 from fnac.passes.running.run import check_runs
+
+ANY = 224  # pixels of a side that the network leaves open, to count at
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +145,8 @@ def emit(
     graph.check_finite()
     if not settings.no_verify:
         _check_it_runs(graph, model)
-    before = profile(graph, settings.size, "paper")
+    size = _counted_at(graph, settings)
+    before = profile(graph, size, "paper")
     manager = PassManager(verify=not settings.no_verify, dump=dump)
     manager.run(pipeline(graph, settings), graph)
     for entry in manager.ledger:
@@ -155,7 +159,7 @@ def emit(
         from fnac.stages.quantize import quantize
 
         graph = quantize(graph, images[: settings.calibration])
-    counted = profile(graph, settings.size)
+    counted = profile(graph, size)
     for node, cost in zip(graph.nodes, counted.nodes, strict=True):
         node.metadata["fnac.madds"] = str(cost.madds)
     graph.save(out)
@@ -167,6 +171,24 @@ def emit(
     )
     write_profile(result, out.with_name(named or out.name))
     return result
+
+
+def _counted_at(graph: Graph, settings: EmitSettings) -> tuple[int, int] | None:
+    """Return the size that MAdds are counted at; None: the network takes no images."""
+    size = settings.size or graph.image_size()
+    if size is not None:
+        return size
+    for tensor in graph.inputs:
+        axes = image_axes(tensor)
+        if axes is not None:
+            free = [d if isinstance(d, int) else ANY for d in sides(tensor.shape, axes)]
+            logger.info(
+                "the network takes images of any size: its MAdds are counted at %dx%d; "
+                "--size HxW counts at another",
+                *free,
+            )
+            return free[0], free[1]
+    return None
 
 
 def _check_it_runs(graph: Graph, where: Path) -> None:

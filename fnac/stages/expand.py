@@ -15,6 +15,7 @@ from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import forget_task
+from fnac.passes.graph.layout import image_axes, with_size
 from fnac.passes.heads.attach_head import HEAD
 from fnac.passes.heads.cut_classifier import CutClassifier
 from fnac.passes.heads.encoder import has_own_head
@@ -222,8 +223,9 @@ def _state(graph: Graph, settings: ExpandSettings) -> None:
     if settings.size is not None or graph.manifest.get("size") is None:
         graph.manifest["size"] = list(size)
     for tensor in graph.inputs:
-        if tensor.shape is not None and len(tensor.shape) == 4:
-            tensor.shape = [*tensor.shape[:2], *size]
+        axes = image_axes(tensor)
+        if axes is not None:
+            tensor.shape = with_size(tensor.shape, axes, size)
     for output in graph.outputs:
         if settings.size is not None and output.shape is not None and len(output.shape) == 4:
             output.shape = [*output.shape[:2], None, None]

@@ -8,6 +8,7 @@ from typing import ClassVar
 from ..base import Keeps, Pass, Report
 from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
+from ..graph.layout import image_axes, sides, with_size
 from ..graph.surgery import argument, stored
 
 HEIGHT, WIDTH = "height", "width"
@@ -32,14 +33,16 @@ class MakeSizeSymbolic(Pass):
     def run(self, graph: Graph) -> Report:
         """See the class."""
         report = Report()
-        images = [t for t in graph.inputs if t.shape is not None and len(t.shape) == 4]
-        if len(images) != 1 or not all(isinstance(d, int) for d in images[0].shape[2:]):
+        images = [t for t in graph.inputs if image_axes(t) is not None]
+        axes = image_axes(images[0]) if len(images) == 1 else None
+        size = [d for d in sides(images[0].shape, axes) if isinstance(d, int)] if axes else []
+        if axes is None or len(size) != 2:
             return report
         name = images[0].name
         trial = graph.copy()
         image = next(t for t in trial.inputs if t.name == name)
-        height, width = image.shape[2:]
-        image.shape = [*image.shape[:2], HEIGHT, WIDTH]
+        height, width = size
+        image.shape = with_size(image.shape, axes, (HEIGHT, WIDTH))
         why_not = _why_not_symbolic(trial) or _why_not_running(graph, trial, (height, width))
         if why_not is not None:
             report.left[name] = why_not

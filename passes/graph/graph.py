@@ -28,6 +28,7 @@ from .contract import PLAIN_KEYS, plain_entries
 from .copying import holds_graphs, twin_of
 from .inference import IR_VERSION, Inferred, infer, inferred_model, skeleton, stored_tensors
 from .inlining import inlined
+from .layout import image_axes, sides
 from .manifest import MANIFEST_KEY, MANIFEST_VERSION, read_manifest
 from .model_checks import check_model, one_line
 from .stored_numbers import with_stored_constants
@@ -413,8 +414,9 @@ class Graph:
     def image_size(self) -> tuple[int, int] | None:
         """Return (H, W) of the first image input: from the file, else from the manifest."""
         for tensor in self.gs.inputs:
-            if tensor.shape is not None and len(tensor.shape) == 4:
-                h, w = tensor.shape[2:]
+            axes = image_axes(tensor)
+            if axes is not None:
+                h, w = sides(tensor.shape, axes)
                 if isinstance(h, int) and isinstance(w, int) and h > 0 and w > 0:
                     return h, w
         stored = self.manifest.get("size")

@@ -10,6 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..errors import UnsupportedGraphError
+from .layout import image_axes, with_size
 from .model_checks import one_line
 from .tensor_checks import element_type
 
@@ -84,8 +85,9 @@ def skeleton(
         shape = None if tensor.shape is None else list(tensor.shape)
         if shape and batch is not None:
             shape[0] = batch
-        if shape and size is not None and len(shape) == 4:
-            shape[2:] = size
+        axes = image_axes(tensor)
+        if shape and size is not None and axes is not None:
+            shape = with_size(shape, axes, size)
         inputs.append(
             onnx.helper.make_tensor_value_info(tensor.name, dtype_to_onnx(tensor.dtype), shape)
         )

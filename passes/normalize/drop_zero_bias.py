@@ -1,4 +1,4 @@
-"""Drop the zero biases that exporters give to convolutions in front of BatchNormalization."""
+"""Zero biases are no parameters in front of BatchNormalization, and never shared ones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from ..graph.surgery import argument, sole_reader, stored
 
 @dataclasses.dataclass(frozen=True)
 class DropZeroBias(Pass):
-    """Remove a bias that is zero in front of a BatchNormalization.
+    """Remove a bias that is zero in front of a BatchNormalization; a shared zero is untied.
 
-    Matches  Conv and ConvTranspose with a stored bias of zeros, read by one BatchNormalization
-             alone: torch's exporter computes such biases (``dynamo=True, optimize=False``).
-    Changes  the bias input goes. It was no parameter of the network and must not become one.
+    Matches  Conv and ConvTranspose with a stored bias of zeros: 1. read by one BatchNormalization
+             alone: torch's exporter computes such biases (``dynamo=True, optimize=False``);
+             2. that several nodes share: tf2onnx and optimizers store equal tensors once.
+    Changes  1. the bias input goes: it was no parameter of the network and must not become one;
+             2. each node has a bias of its own, so that a block's weights are its own.
     Keeps    interface and outputs.
     """
 
@@ -31,7 +33,15 @@ class DropZeroBias(Pass):
             return None
         bias = stored(argument(node, 2))
         reader = sole_reader(graph, node.outputs[0])
-        if bias is None or reader is None or reader.op != "BatchNormalization" or bias.any():
+        if bias is None or bias.any():
             return None
-        node.inputs = list(node.inputs)[:2]
-        return Rewrote("zero bias dropped")
+        if reader is not None and reader.op == "BatchNormalization":
+            node.inputs = list(node.inputs)[:2]
+            return Rewrote("zero bias dropped")
+        shared = node.inputs[2]
+        if len(graph.consumers(shared)) < 2:
+            return None
+        own = gs.Constant(graph.new_name(f"{node.name}.bias"), bias.copy())
+        node.inputs[2] = own
+        report.initializers[own.name] = f"copied from {shared.name}"
+        return Rewrote("zero bias untied")

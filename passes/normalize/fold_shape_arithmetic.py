@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
+from ..graph.layout import image_axes
 from ..graph.operators import CONTROL_FLOW, READS_SIZE
 from ..graph.surgery import argument, become_constant
 from ..shapes.evaluation import fold_stored, is_size
@@ -82,13 +83,12 @@ def _known_at_any_size(graph: Graph) -> Known:
     """Follow the graph with batch and image sizes as symbols, where that is possible."""
     probe = graph.copy()
     for number, tensor in enumerate(probe.inputs):
-        if tensor.shape is not None and len(tensor.shape) == 4:
-            batch, channels, height, width = tensor.shape
+        axes = image_axes(tensor)
+        if axes is not None:
+            names = {0: "batch", axes[0]: "height", axes[1]: "width"}
             tensor.shape = [
-                batch if isinstance(batch, str) else f"batch.{number}",
-                channels,
-                height if isinstance(height, str) else f"height.{number}",
-                width if isinstance(width, str) else f"width.{number}",
+                side if isinstance(side, str) or axis not in names else f"{names[axis]}.{number}"
+                for axis, side in enumerate(tensor.shape)
             ]
     for output in probe.outputs:
         output.shape = None

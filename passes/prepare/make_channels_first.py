@@ -10,9 +10,8 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
+from ..graph.layout import TO_FIRST
 from ..graph.surgery import read_through
-
-TO_FIRST = [0, 3, 1, 2]
 
 
 @dataclasses.dataclass(frozen=True)

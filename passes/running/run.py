@@ -9,6 +9,7 @@ import onnx
 
 from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
+from ..graph.layout import image_axes, sides, with_size
 from ..graph.tensor_checks import element_type
 from .limits import check_feed, check_memory, limit_loops, loops_end
 from .sessions import open_session
@@ -28,13 +29,19 @@ def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) 
     rng = np.random.default_rng(seed)
     feed: Arrays = {}
     shapes: list[list[int]] = []
+    images: list[tuple[int, int]] = []
     at = size or graph.image_size() or (PROBE_SIDE, PROBE_SIDE)
     for tensor in graph.inputs:
         shape = list(tensor.shape or [])
         if shape and not isinstance(shape[0], int):
             shape[0] = 2
-        if len(shape) == 4 and (size is not None or not all(isinstance(d, int) for d in shape[2:])):
-            shape[2:] = list(at)
+        axes = image_axes(tensor)
+        if axes is not None:
+            if size is not None or not all(isinstance(d, int) for d in sides(shape, axes)):
+                fixed = zip(sides(shape, axes), at, strict=True)
+                own = [d if size is None and isinstance(d, int) else side for d, side in fixed]
+                shape = with_size(shape, axes, own)
+            images.append((shape[axes[0]], shape[axes[1]]))
         if any(not isinstance(d, int) or d < 0 for d in shape):
             raise UnsupportedGraphError(
                 f"input {tensor.name}: its shape {shape} is not known in numbers; "
@@ -43,7 +50,7 @@ def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) 
         check_feed(tensor.name, shape)
         shapes.append(shape)
     batches = [shape[0] for shape in shapes if shape]
-    check_memory(graph, _image_size(shapes), max([1, *batches]))
+    check_memory(graph, images[0] if images else None, max([1, *batches]))
     for tensor, shape in zip(graph.inputs, shapes, strict=True):
         if element_type(tensor.dtype) == onnx.TensorProto.BFLOAT16:
             raise UnsupportedGraphError(
@@ -151,10 +158,6 @@ def probe_size(graph: Graph) -> tuple[int, int] | None:
     except (PassFailedError, UnsupportedGraphError):
         return own
     return small
-
-
-def _image_size(shapes: Sequence[Sequence[int]]) -> tuple[int, int] | None:
-    return next(((s[2], s[3]) for s in shapes if len(s) == 4), None)
 
 
 def _words(error: BaseException) -> str:

@@ -17,8 +17,9 @@ import onnx
 
 from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
+from ..graph.layout import FIRST, TO_FIRST, image_axes, sides
 from ..graph.operators import READS_SIZE, RESIZES
-from .run import Arrays, _image_size, probe_size, random_feed, run, run_model
+from .run import Arrays, probe_size, random_feed, run, run_model
 
 NOISE_TRIALS = 2
 NOISE_FACTOR = 16.0  # a rewrite may regroup a few operations per layer
@@ -179,8 +180,8 @@ def _common_channels(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _tensor_pairs(
     before: Graph, after: Graph, feed: Arrays, theirs: Arrays
 ) -> list[tuple[str, str]]:
-    shapes_a = before.infer(_size_of(feed)).shapes
-    shapes_b = after.infer(_size_of(theirs)).shapes
+    shapes_a = before.infer(_size_of(before, feed)).shapes
+    shapes_b = after.infer(_size_of(after, theirs)).shapes
     left = [(t.name, n.op) for n in before.nodes for t in n.outputs if t.name in shapes_a]
     right = [(t.name, n.op) for n in after.nodes for t in n.outputs if t.name in shapes_b]
     pairs: list[tuple[str, str]] = []
@@ -204,19 +205,39 @@ def _runs(a: Sequence[object], b: Sequence[object]) -> list[tuple[int, int, int]
     return [(m.a, m.b, m.size) for m in matcher.get_matching_blocks()]
 
 
-def _size_of(feed: Arrays) -> tuple[int, int] | None:
-    return _image_size([array.shape for array in feed.values()])
+def _size_of(graph: Graph, feed: Arrays) -> tuple[int, int] | None:
+    for tensor in graph.inputs:
+        axes = image_axes(tensor)
+        if axes is not None:
+            height, width = sides(feed[tensor.name].shape, axes)
+            return int(height or 0), int(width or 0)
+    return None
 
 
 def _feed_for(after: Graph, before: Graph, feed: Arrays) -> Arrays:
+    """Return what ``after`` is to be fed: the same pictures, in its own layout and by its names."""
     names = [t.name for t in after.inputs]
-    if set(names) == set(feed):
-        return feed
     if len(names) != len(feed):
         raise UnsupportedGraphError(
             f"{len(feed)} inputs against {len(names)}; graphs with the same inputs can be compared"
         )
-    return {new: feed[old.name] for new, old in zip(names, before.inputs, strict=True)}
+    same = set(names) == set(feed)
+    by_name = {tensor.name: tensor for tensor in before.inputs}
+    theirs: Arrays = {}
+    for new, old in zip(after.inputs, before.inputs, strict=True):
+        partner = by_name[new.name] if same else old
+        theirs[new.name] = _turned(feed[partner.name], image_axes(partner), image_axes(new))
+    return theirs
+
+
+def _turned(
+    pictures: np.ndarray, before: tuple[int, int] | None, after: tuple[int, int] | None
+) -> np.ndarray:
+    """Return pictures in another layout: expand turns channels that are last to the front."""
+    if before is None or after is None or before == after:
+        return pictures
+    order = TO_FIRST if after == FIRST else [0, 2, 3, 1]
+    return np.ascontiguousarray(np.transpose(pictures, order))
 
 
 def _named_node(error: BaseException, graph: Graph) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnac.data.preprocessing import Stated, state_preprocessing
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import Contract, state_input
+from fnac.passes.graph.layout import image_axes, sides, with_size
 from fnac.tasks.base import Size, Task
 
 
@@ -33,12 +34,12 @@ def state_training(
 
 def set_image_size(graph: Graph, size: Size) -> None:
     """Let the image input, where its height and width are numbers, be of ``size`` (H, W)."""
-    images = [t for t in graph.inputs if t.shape is not None and len(t.shape) == 4]
-    fixed = [t for t in images if all(isinstance(side, int) for side in t.shape[2:])]
-    if all(tuple(t.shape[2:]) == size for t in fixed):
+    images = [(t, axes) for t in graph.inputs if (axes := image_axes(t)) is not None]
+    fixed = [(t, a) for t, a in images if all(isinstance(d, int) for d in sides(t.shape, a))]
+    if all(sides(tensor.shape, axes) == size for tensor, axes in fixed):
         return
-    for tensor in fixed:
-        tensor.shape = [*tensor.shape[:2], *size]
+    for tensor, axes in fixed:
+        tensor.shape = with_size(tensor.shape, axes, size)
     for output in graph.outputs:
         if output.shape is not None and len(output.shape) > 2:  # maps, rows of anchors
             batch, *rest = output.shape
