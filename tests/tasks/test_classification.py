@@ -43,6 +43,17 @@ def test_loss_is_cross_entropy() -> None:
         ClassificationSettings(label_smoothing=1)
 
 
+def test_a_student_is_compared_with_its_teacher_at_a_temperature() -> None:
+    student, teacher = 3 * torch.randn(4, 3), 3 * torch.randn(4, 3)
+    for t in (1.0, 4.0):
+        p, q = (teacher.double() / t).softmax(1), (student.double() / t).softmax(1)
+        by_hand = t * t * float((p * (p / q).log()).sum(1).mean())
+        found = float(TASK.distillation(student, teacher, (32, 32), t))
+        assert found == pytest.approx(by_hand, rel=1e-4)
+    with pytest.raises(TrainingError, match=r"wanted logits \(5, 3\)"):
+        TASK.distillation(student, torch.randn(5, 4), (32, 32), 1.0)
+
+
 def test_top_1_by_hand() -> None:
     evaluation = TASK.evaluation([], (8, 8), MANIFEST)  # type: ignore[arg-type]
     logits = torch.tensor([[3.0, 1, 0], [0, 2, 1], [5, 1, 1], [0, 0, 1]])

@@ -173,6 +173,30 @@ def test_the_loss_of_the_task(anchors: dict[str, Any]) -> None:
         task.loss(outputs, some_targets(), (64, 64))
 
 
+@pytest.mark.parametrize("anchors", [ANCHORS, SSD_ANCHORS], ids=["retinanet", "ssdlite"])
+def test_a_student_is_compared_with_its_teacher_on_the_same_anchors(
+    anchors: dict[str, Any],
+) -> None:
+    task = Detection(CLASSES, spec=AnchorSpec.read(anchors))
+    logits, deltas = some_outputs(task.spec)  # type: ignore[arg-type]
+    teacher = (logits.detach() + 1.5 * torch.rand_like(logits), deltas.detach() + 0.1)
+    assert float(task.distillation(teacher, teacher, SIZE, 2.0)) == pytest.approx(0, abs=1e-6)
+    far = task.distillation((logits, deltas), teacher, SIZE, 2.0)
+    far.backward()
+    assert float(far) > 0
+    assert logits.grad is not None
+    assert deltas.grad is not None
+    if task.spec.scores == "sigmoid":  # type: ignore[union-attr]
+        assert bool((logits.grad <= 0).all()), "every score is below the teacher's"
+        chances = teacher[0].sigmoid().amax(-1)
+    else:
+        chances = teacher[0].softmax(-1)[..., 1:].amax(-1)
+    shares = (deltas.grad / chances[..., None]).abs()  # a box counts as its object is seen
+    torch.testing.assert_close(shares, torch.full_like(shares, float(shares.mean())))
+    with pytest.raises(TrainingError, match=r"wanted class logits \(N, 240, [34]\) and box deltas"):
+        task.distillation((logits, deltas), teacher[:1], SIZE, 2.0)
+
+
 # --------------------------------------------------------------------------- metric
 
 

@@ -108,6 +108,17 @@ def test_loss_is_half_the_mean_square_of_what_counts() -> None:
         TASK.loss(torch.zeros(1, 3, 2), targets, (64, 64))
 
 
+def test_a_student_is_compared_with_its_teachers_heatmaps() -> None:
+    student, teacher = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    found = float(TASK.distillation(student, teacher, (64, 64), 2.0))
+    assert found == pytest.approx(0.5 * float(((student - teacher) ** 2).mean()))
+    larger = torch.full((2, 3, 16, 16), 0.25)
+    flat = torch.full((2, 3, 8, 8), 0.25)
+    assert float(TASK.distillation(flat, larger, (64, 64), 2.0)) == pytest.approx(0, abs=1e-9)
+    with pytest.raises(TrainingError, match=r"wanted heatmaps \(2, 3, height, width\)"):
+        TASK.distillation(student, torch.rand(2, 4, 8, 8), (64, 64), 2.0)
+
+
 def test_pck_by_hand() -> None:
     metric = CorrectJoints("PCK@0.2", ("a", "b", "c"))
     truth = np.array([[[0, 0, 2], [10, 0, 2], [5, 5, 1]], [[0, 0, 2], [10, 0, 2], [9, 9, 0]]])

@@ -55,6 +55,19 @@ def test_metric_without_pixels_and_refusals() -> None:
         metric.update(torch.zeros(1, 2), torch.zeros(1, 3))
 
 
+def test_a_student_is_compared_with_its_teacher_pixel_by_pixel() -> None:
+    task = Segmentation(("a", "b", "c"))
+    student, teacher = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    p, q = teacher.double().softmax(1), student.double().softmax(1)
+    by_hand = float((p * (p / q).log()).sum(1).mean())
+    assert float(task.distillation(student, teacher, (4, 5), 1.0)) == pytest.approx(by_hand, 1e-4)
+    larger = functional.interpolate(teacher, scale_factor=2, mode="nearest")
+    smaller = functional.interpolate(larger, (4, 5), mode="bilinear", align_corners=False)
+    assert float(task.distillation(smaller, larger, (8, 10), 1.0)) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(TrainingError, match="ends in labels"):
+        task.distillation(student, teacher.argmax(1), (4, 5), 1.0)
+
+
 def test_loss_is_cross_entropy_over_what_counts() -> None:
     logits = torch.randn(2, 3, 4, 5, requires_grad=True)
     targets = torch.randint(0, 3, (2, 4, 5))
