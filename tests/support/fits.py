@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from fnac.passes.remap_new.gram import Gram, Moments
+from fnac.passes.remap.gram import Gram, Moments
 
 Array = np.ndarray
 

@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fnac.passes.remap_new.fit import error_of, mean_of, output_moments, refit
-from fnac.passes.remap_new.gram import FitDataError, Gram, Window
-
-from .fits import features, least_error, least_squares, measured_error, moments_of
+from fnac.passes.remap.fit import error_of, mean_of, output_moments, refit
+from fnac.passes.remap.gram import FitDataError, Gram, Window
+from tests.support.fits import features, least_error, least_squares, measured_error, moments_of
 
 Array = np.ndarray
 NOISE = 1e-9  # of sums of 400 products of order 1 to 100 in float64, twice solved

@@ -3,10 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fnac.passes.remap_new.fit import refit
-from fnac.passes.remap_new.fit_groups import GroupFit, dense_weight, fit_groups
-
-from .fits import equal_parts, features, least_error, least_squares, measured_error, moments_of
+from fnac.passes.remap.fit import refit
+from fnac.passes.remap.fit_groups import GroupFit, dense_weight, fit_groups
+from tests.support.fits import (
+    equal_parts,
+    features,
+    least_error,
+    least_squares,
+    measured_error,
+    moments_of,
+)
 
 Array = np.ndarray
 NOISE = 1e-8

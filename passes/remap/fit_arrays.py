@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from ..block_arrays import BatchNorm, ConvArrays
+from .block_arrays import BatchNorm, ConvArrays
 from .gram import Floats
 
 

@@ -5,17 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fnac.passes.block_arrays import BatchNorm, ConvArrays
-from fnac.passes.remap_new.fit import mean_of, output_moments, refit
-from fnac.passes.remap_new.fit_arrays import (
+from fnac.passes.remap.block_arrays import BatchNorm, ConvArrays
+from fnac.passes.remap.fit import mean_of, output_moments, refit
+from fnac.passes.remap.fit_arrays import (
     normalized_mean,
     recalibrated,
     row_weights,
     with_constant,
     with_fit,
 )
-
-from .fits import features, moments_of
+from tests.support.fits import features, moments_of
 
 Array = np.ndarray
 EPSILON = 1e-5

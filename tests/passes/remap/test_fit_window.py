@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fnac.passes.remap_new.fit_window import centre_taps, fit_dense_window, fit_depthwise
-from fnac.passes.remap_new.gram import Gram, Moments, Window
-
-from .fits import features, least_error, least_squares, measured_error
+from fnac.passes.remap.fit_window import centre_taps, fit_dense_window, fit_depthwise
+from fnac.passes.remap.gram import Gram, Moments, Window
+from tests.support.fits import features, least_error, least_squares, measured_error
 
 Array = np.ndarray
 NOISE = 1e-8

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from fnac.passes.remap_new.eliminate import (
+from fnac.passes.remap.eliminate import (
     LAZY_ROWS,
     Elimination,
     Reader,
@@ -13,10 +13,9 @@ from fnac.passes.remap_new.eliminate import (
     eliminate_together,
     width_on_grid,
 )
-from fnac.passes.remap_new.fit import refit
-from fnac.passes.remap_new.gram import Gram, Moments, Target, Window
-
-from .fits import features, least_error, least_squares, measured_error, moments_of
+from fnac.passes.remap.fit import refit
+from fnac.passes.remap.gram import Gram, Moments, Target, Window
+from tests.support.fits import features, least_error, least_squares, measured_error, moments_of
 
 Array = np.ndarray
 SHARP = 1e-12  # a ridge below what the comparison can see

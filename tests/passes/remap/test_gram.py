@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fnac.passes.remap_new.gram import (
+from fnac.passes.remap.gram import (
     FitDataError,
     Gram,
     Moments,
