@@ -34,6 +34,7 @@ SECTIONS = {
         ("fnac/data/batches.py", "BatchSettings"),
         ("fnac/training/settings.py", "RuntimeSettings"),
     ],
+    "shrink": [("fnac/stages/shrinking/settings.py", "ShrinkSettings")],
     "emit": [
         ("fnac/stages/emit.py", "EmitSettings"),
         ("passes/emit/detector_answers.py", "DetectorAnswers"),

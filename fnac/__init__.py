@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Network", "Run", "adapt", "expand", "load"]
+__all__ = ["Network", "Run", "adapt", "expand", "load", "shrink"]
 
 if TYPE_CHECKING:
-    from fnac.api import Network, Run, adapt, expand, load
+    from fnac.api import Network, Run, adapt, expand, load, shrink
 
 
 def __getattr__(name: str) -> Any:

@@ -101,6 +101,25 @@ def expand(
     return Network(made)
 
 
+def shrink(
+    network: Network | str | os.PathLike[str],
+    *,
+    budget: str = "0.6x",
+    data: str,
+    **settings: Any,
+) -> Network:
+    """Return ``network`` made cheaper without labels; ``settings`` are those of ``fnac shrink``.
+
+    budget  of the whole network: ``0.6x``, ``300M`` (MAdds)
+    data    SPEC of images to fit to, such as ``pictures:FOLDER``
+    """
+    from fnac.adaptation.shrink_file import shrink_graph
+
+    graph = network.graph if isinstance(network, Network) else Graph.load(network)
+    config = {"shrink": dict(settings), "adapt": {"budget": budget, "data": data}}
+    return Network(shrink_graph(graph, config).graph)
+
+
 def adapt(
     network: Network | str | os.PathLike[str] | None = None,
     *,

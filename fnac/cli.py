@@ -14,7 +14,7 @@ import sys
 import click
 
 import fnac
-from fnac.commands import adapt, graph, predict, stages
+from fnac.commands import adapt, graph, predict, shrink, stages
 
 
 class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
@@ -44,7 +44,13 @@ def cli(debug: bool, quiet: bool) -> None:
     log.propagate = False
 
 
-for _command in [*graph.COMMANDS, *stages.COMMANDS, *adapt.COMMANDS, *predict.COMMANDS]:
+for _command in [
+    *graph.COMMANDS,
+    *stages.COMMANDS,
+    *adapt.COMMANDS,
+    *predict.COMMANDS,
+    *shrink.COMMANDS,
+]:
     cli.add_command(_command)
 
 

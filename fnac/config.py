@@ -18,6 +18,7 @@ from fnac.errors import UsageError
 
 SECTIONS = (
     "adapt", "task", "export", "expand", "search", "derive", "tune", "heal", "emit", "eval",
+    "shrink",
     "profile", "inspect", "verify", "bench", "run-pass", "report",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from fnac.passes.registry import PASSES, resolve
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
     "adapt bench derive emit eval expand export inspect predict profile report run-pass search "
-    "tune verify"
+    "shrink tune verify"
 ).split()
 
 
@@ -31,6 +31,7 @@ FLOORS = {
         "registry manager shapes prepare grow emit",
         "normalize cost",
         "heads super_network",
+        "shrink",
     ],
     "models": ["errors bundled onnx_version", "recipes seeds spaces to_onnx", "heads"],
     "fnac": [

@@ -59,8 +59,8 @@ def expand_graph(
 
     on  whose training images a restored BatchNorm is calibrated on; None: it cannot be
     """
-    from fnac.stages.calibration import calibration_images
     from fnac.stages.expand import expand
+    from fnac.stages.opening.calibration import calibration_images
 
     manager = PassManager(verify=verify, dump=dump)
 
@@ -233,7 +233,7 @@ def emit_images(
     model: Path, settings: EmitSettings, source: DataSource, task: Task
 ) -> np.ndarray | None:
     """Return the pictures that int8 is calibrated on; None if they are not needed."""
-    from fnac.stages.calibration import calibration_images
+    from fnac.stages.opening.calibration import calibration_images
 
     if not settings.int8:
         return None

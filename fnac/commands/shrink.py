@@ -1,0 +1,89 @@
+"""The command ``fnac shrink``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fnac.commands.common import Answer, configured, printed
+from fnac.commands.options import (
+    DATA,
+    model_argument,
+    no_verify_option,
+    out_file,
+    size_option,
+    skip_bad_option,
+)
+
+if TYPE_CHECKING:
+    from fnac.config import Config
+    from fnac.stages.shrink import ShrinkResult
+
+
+@click.command()
+@model_argument
+@click.option("--budget", help="0.6x, 60%, 300M, or 2.4M with --budget-of params.  [default: 0.6x]")
+@click.option("--budget-of", type=click.Choice(["madds", "params"]))
+@click.option("--data", metavar="SPEC", help="Images to fit to; pictures:FOLDER needs no labels.")
+@skip_bad_option
+@click.option("--effort", type=int, help="Networks made and measured in the search.  [default: 6]")
+@click.option("--curve", is_flag=True, help="Show what budgets cost in error; write no network.")
+@out_file
+@size_option
+@no_verify_option
+@printed
+@configured(
+    **DATA,
+    budget="adapt.budget",
+    budget_of="adapt.budget_of",
+    effort="shrink.effort",
+    size="shrink.size",
+    no_verify="shrink.no_verify",
+)
+def shrink(config: Config, model: Path, out: Path | None, curve: bool) -> Answer:
+    """Make MODEL cheaper without labels and without training.
+
+    Hidden channels go where the network's answers miss them least; what is left is fitted to what
+    the original computes on the images of --data. Names, inputs and outputs of the file stay.
+    """
+    from fnac.adaptation.shrink_file import shrink_graph
+    from fnac.passes.graph import Graph
+
+    found = shrink_graph(Graph.load(model), config, only_curve=curve)
+    path = None
+    if not curve:
+        path = found.graph.save(out or model.with_name(f"{model.stem}.small.onnx"))
+    written = {"model": str(path) if path else None, **found.as_json()}
+    return Answer(written, _text(found, path))
+
+
+def _text(found: ShrinkResult, path: Path | None) -> str:
+    from fnac.text import human, percent, table
+
+    sum_of_errors = sum(row.error for row in found.rows) or 1.0
+    rows = [
+        [
+            row.name,
+            row.was,
+            row.width,
+            human(row.madds_saved),
+            f"{100 * row.error / sum_of_errors:.0f}%",
+        ]
+        for row in found.rows
+    ]
+    lines = [table(["block", "was", "is", "MAdds saved", "share of error"], rows), ""]
+    total = found.before[found.unit]
+    points = [[f"{cost / total:.2f}x", human(cost), f"{error:.4g}"] for cost, error in found.curve]
+    lines += [table(["budget", found.unit, "predicted error"], points), ""]
+    if path is None:
+        return "\n".join(lines)
+    for key in ("madds", "params"):
+        before, after = found.before[key], found.after[key]
+        lines.append(f"{key:7}{human(before)} -> {human(after)} ({percent(after, before)})")
+    lines.append(f"error  {found.error:.4g} on images held back ({found.measured_on})")
+    return "\n".join([*lines, str(path)])
+
+
+COMMANDS = [shrink]

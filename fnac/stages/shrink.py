@@ -1,0 +1,299 @@
+"""``shrink``: a network becomes cheaper without labels and without training, in this order.
+
+open the file, measure what each width does to the answers, choose widths for the budget, narrow the
+network in sequence with fitted weights, match its statistics, write it with its interface.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fnac.architectures.budget import Budget, say
+from fnac.errors import DataError, UnsupportedGraphError, UsageError
+from fnac.passes.cost import profile
+from fnac.passes.graph import Graph
+from fnac.passes.manager import PassManager
+from fnac.passes.shrink.answers import Judge
+from fnac.passes.shrink.sensitivity import Sensitivity, measure_sensitivities
+from fnac.passes.shrink.sequence import Narrowing, Step
+from fnac.progress import StepProgress
+from fnac.stages.shrinking.choice import Choice, Chooser, search_widths
+from fnac.stages.shrinking.settings import ShrinkSettings
+from fnac.stages.shrinking.shrinkable import (
+    Shrinkable,
+    check_images,
+    open_shrinkable,
+    with_interface_of,
+)
+
+logger = logging.getLogger(__name__)
+
+MOST_MEASURED = 32  # sets of hidden channels whose effect on the answers is measured
+OTHER_BUDGETS = (0.9, 0.75, 0.6, 0.5, 0.4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What became of one set of hidden channels.
+
+    ``madds_saved``  by its width alone, the others as chosen
+    ``error``        of the answers that its width alone makes, predicted
+    """
+
+    name: str
+    was: int
+    width: int
+    madds_saved: int
+    error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ShrinkResult:
+    """The smaller network and what is known of it.
+
+    ``error``  of the answers on images held back: KL in nats of class scores, else relative
+    ``curve``  other budgets: cost, predicted error
+    """
+
+    graph: Graph
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    budget: int
+    unit: str
+    error: float
+    rows: tuple[Row, ...]
+    curve: tuple[tuple[int, float], ...]
+    left: Mapping[str, str]
+    measured_on: str
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``fnac shrink --json`` prints, the file's name left out."""
+        return {
+            "madds_before": self.before["madds"],
+            "madds_after": self.after["madds"],
+            "params_before": self.before["params"],
+            "params_after": self.after["params"],
+            "budget": self.budget,
+            "budget_of": self.unit,
+            "error": self.error,
+            "error_is": self.measured_on,
+            "blocks": [
+                {
+                    "name": row.name,
+                    "was": row.was,
+                    "is": row.width,
+                    "madds_saved": row.madds_saved,
+                    "error": row.error,
+                }
+                for row in self.rows
+            ],
+            "curve": [{"madds": cost, "error": error} for cost, error in self.curve],
+            "left": dict(self.left),
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def shrink(
+    graph: Graph,
+    images: np.ndarray,
+    budget: Budget,
+    settings: ShrinkSettings | None = None,
+    *,
+    only_curve: bool = False,
+) -> ShrinkResult:
+    """Return a cheaper network that answers like ``graph``, which is left as it is.
+
+    images      (N, C, H, W) float32, preprocessed for the network; every fifth (at most
+                ``held_back``) measures, the others fit
+    budget      of the whole network, in MAdds or parameters
+    only_curve  choose and predict, make nothing: ``graph`` of the result is the original
+
+    Raises UsageError for a budget out of reach, DataError for images that nothing can be fitted to,
+    UnsupportedGraphError for a network whose channels must all stay.
+    """
+    started = time.perf_counter()
+    settings = settings or ShrinkSettings()
+    check_images(images)
+    fit, held = split_images(images, settings)
+    manager = PassManager(verify=not settings.no_verify)
+    subject = open_shrinkable(graph, heads=settings.heads, manager=manager)
+    judge = Judge(subject.graph, held, batch=settings.batch)
+    known, left = _measure(subject, fit, judge, settings)
+    chooser = Chooser(known, subject.costs([one.name for one in known], budget.of))
+    limit = _resolved(budget, chooser, subject)
+    curve = _curve(chooser, subject, budget.of)
+    if only_curve:
+        choice = chooser.by_program(limit)
+        assert choice is not None  # the budget is within reach
+        made, error = graph, choice.predicted
+    else:
+        maker = _Maker(subject, fit, judge, [one.name for one in known], settings)
+        choice = _search(chooser, limit, maker, settings)
+        narrowed = maker.make(choice.widths, fit)
+        error = judge.error_of(narrowed.made)
+        made = _finished(graph, narrowed, choice, known, error, settings)
+    counted = profile(made)
+    madds = subject.costs([one.name for one in known], "madds")
+    return ShrinkResult(
+        graph=made,
+        before={"madds": subject.madds, "params": subject.params},
+        after={"madds": counted.madds, "params": counted.params},
+        budget=limit,
+        unit=budget.of,
+        error=error,
+        rows=tuple(_row(madds, known, choice, i) for i in range(len(known))),
+        curve=curve,
+        left={**subject.left, **left},
+        measured_on=judge.said,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def split_images(images: np.ndarray, settings: ShrinkSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images to fit to and those held back, which lie evenly between them.
+
+    Raises DataError for fewer than two.
+    """
+    count = min(settings.held_back, len(images) // 5 or 1)
+    if len(images) < 2:
+        raise DataError(
+            f"--data: {len(images)} image; at least 2 are wanted, better {settings.images}: one to "
+            "measure on"
+        )
+    places = np.unique(np.linspace(0, len(images) - 1, count + 2).astype(int)[1:-1])
+    held = np.zeros(len(images), bool)
+    held[places] = True
+    return np.ascontiguousarray(images[~held]), np.ascontiguousarray(images[held])
+
+
+def _measure(
+    subject: Shrinkable, fit: np.ndarray, judge: Judge, settings: ShrinkSettings
+) -> tuple[list[Sensitivity], dict[str, str]]:
+    with StepProgress("measure", len(subject.sets), unit="block", brief=True) as progress:
+        known, left = measure_sensitivities(
+            subject.graph,
+            subject.sets,
+            fit,
+            judge,
+            multiple=settings.multiple,
+            least=settings.least,
+            most=MOST_MEASURED,
+            batch=settings.batch,
+            pixels=settings.pixels,
+            progress=progress.advance,
+        )
+    if not known:
+        name, why = next(iter(left.items()))
+        raise UnsupportedGraphError(f"no channel can go: {name}: {why}")
+    if all(float(one.curve[0]) == 0 for one in known):
+        raise DataError(
+            "--data: no feature of the network changes over the images; wanted images "
+            "preprocessed as the network was trained"
+        )
+    return known, left
+
+
+def _resolved(budget: Budget, chooser: Chooser, subject: Shrinkable) -> int:
+    total = subject.madds if budget.of == "madds" else subject.params
+    limit = int(budget.amount * total) if budget.relative else int(budget.amount)
+    if limit < chooser.least():
+        raise UsageError(
+            f"--budget {budget.text}: that is {say(limit, budget.of)} for the whole network; the "
+            f"least that can be reached is {say(chooser.least(), budget.of)} "
+            f"({chooser.least() / total:.2f}x); ask for more"
+        )
+    return limit
+
+
+def _curve(chooser: Chooser, subject: Shrinkable, of: str) -> tuple[tuple[int, float], ...]:
+    total = subject.madds if of == "madds" else subject.params
+    points = []
+    for share in OTHER_BUDGETS:
+        choice = chooser.by_program(int(share * total))
+        if choice is not None:
+            points.append((choice.cost, choice.predicted))
+    return tuple(points)
+
+
+class _Maker:
+    """Makes whole networks of given widths."""
+
+    def __init__(
+        self,
+        subject: Shrinkable,
+        fit: np.ndarray,
+        judge: Judge,
+        names: list[str],
+        settings: ShrinkSettings,
+    ) -> None:
+        self.subject, self.judge, self.names, self.settings = subject, judge, names, settings
+        few = max(1, -(-len(fit) // 3))
+        self.few = np.ascontiguousarray(fit[np.linspace(0, len(fit) - 1, few).astype(int)])
+
+    def error(self, widths: tuple[int, ...]) -> float:
+        """Return the error of a network that is fitted to some of the images."""
+        return self.judge.error_of(self.make(widths, self.few).made)
+
+    def make(self, widths: tuple[int, ...], images: np.ndarray) -> Narrowing:
+        """Narrow the network in sequence, then match its statistics."""
+        narrowing = Narrowing(
+            self.subject.graph, images, batch=self.settings.batch, pixels=self.settings.pixels
+        )
+        self.steps: list[Step] = []
+        for name, width in zip(self.names, widths, strict=True):
+            self.steps.append(narrowing.narrow(name, width))
+        narrowing.match(images)
+        return narrowing
+
+
+def _search(chooser: Chooser, limit: int, maker: _Maker, settings: ShrinkSettings) -> Choice:
+    done = 0
+    with StepProgress("search", settings.effort, unit="network", brief=True) as progress:
+
+        def measure(widths: tuple[int, ...]) -> float:
+            nonlocal done
+            error = maker.error(widths)
+            done += 1
+            progress.advance(done)
+            return error
+
+        return search_widths(chooser, limit, settings.effort, measure)
+
+
+def _finished(
+    graph: Graph,
+    narrowing: Narrowing,
+    choice: Choice,
+    known: list[Sensitivity],
+    error: float,
+    settings: ShrinkSettings,
+) -> Graph:
+    """Return the narrowed network with the file's interface and its costs per node."""
+    made = narrowing.made
+    made.cleanup()
+    made.refresh_shapes()
+    with_interface_of(made, graph)
+    counted = profile(made)
+    for node, cost in zip(made.nodes, counted.nodes, strict=True):
+        if "fnac.madds" in node.metadata:
+            node.metadata["fnac.madds"] = str(cost.madds)
+    made.manifest["shrink"] = {
+        "error": error,
+        "widths": {one.name: w for one, w in zip(known, choice.widths, strict=True)},
+    }
+    return made
+
+
+def _row(madds: Any, known: list[Sensitivity], choice: Choice, place: int) -> Row:
+    one, width = known[place], choice.widths[place]
+    whole = list(choice.widths)
+    whole[place] = one.count
+    saved = madds.of(whole) - madds.of(choice.widths)
+    return Row(one.name, one.count, width, saved, one.error(width))

@@ -1,0 +1,48 @@
+"""Settings of ``shrink``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from fnac.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class ShrinkSettings:
+    """How a network is made cheaper. Fields are settings of ``fnac shrink``.
+
+    ``images``      images that weights are fitted to
+    ``held_back``   further images, on which errors are measured
+    ``effort``      networks that are made and measured whole in the search for widths
+    ``multiple``    widths are multiples of this many channels
+    ``least``       share of its channels that a block keeps at least
+    ``heads``       hidden channels of a task's head may go as well
+    ``batch``       images a run
+    ``pixels``      pixels that a fit is made on, spread over all images
+    ``size``        (H, W) of the images; None: the file's own
+    ``no_verify``   skip the proof after every pass
+    """
+
+    section: ClassVar[str] = "shrink"
+
+    images: int = 128
+    held_back: int = 32
+    effort: int = 6
+    multiple: int = 8
+    least: float = 0.125
+    heads: bool = False
+    batch: int = 8
+    pixels: int = 32768
+    size: tuple[int, int] | None = None
+    no_verify: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        for name in ("images", "held_back", "multiple", "batch", "pixels"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"shrink.{name} {getattr(self, name)}: wanted at least 1")
+        if self.effort < 0:
+            raise UsageError(f"--effort {self.effort}: wanted 0 or more")
+        if not 0 < self.least < 1:
+            raise UsageError(f"shrink.least {self.least:g}: wanted a share between 0 and 1")

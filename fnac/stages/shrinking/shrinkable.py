@@ -1,0 +1,102 @@
+"""The network as it is worked on, in canonical form, and its way back to the file's interface."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from fnac.errors import DataError, UnsupportedGraphError
+from fnac.passes.blocks.hidden_channels import HiddenChannels, find_hidden
+from fnac.passes.cost import profile
+from fnac.passes.graph import Graph
+from fnac.passes.manager import PassManager
+from fnac.passes.shapes.sized_shapes import shapes_at
+from fnac.passes.shrink.linear import why_not_fitted
+from fnac.passes.shrink.width_costs import WidthCosts, width_costs
+from fnac.stages.opening.canonical import check_control_flow, normalize, take_pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Shrinkable:
+    """A network in canonical form and its sets of hidden channels.
+
+    left  convolution -> why its channels stay
+    """
+
+    graph: Graph
+    sets: tuple[HiddenChannels, ...]
+    left: dict[str, str]
+    madds: int
+    params: int
+
+    def costs(self, names: Sequence[str], of: str) -> WidthCosts:
+        """Return the cost of the whole network by the widths of some sets, in this order."""
+        by_name = {channels.name: channels for channels in self.sets}
+        total = self.madds if of == "madds" else self.params
+        shapes = shapes_at(self.graph, self.graph.image_size())
+        return width_costs(self.graph, [by_name[n] for n in names], shapes, total, of=of)
+
+
+def open_shrinkable(graph: Graph, *, heads: bool, manager: PassManager) -> Shrinkable:
+    """Return a copy of the network in canonical form with what may be taken from it.
+
+    Raises UnsupportedGraphError if nothing may.
+    """
+    made = graph.copy()
+    made.check_finite()
+    check_control_flow(made)
+    take_pictures(made, manager)
+    normalize(made, manager)
+    made.refresh_shapes()
+    found, left = find_hidden(made, heads=heads)
+    sets = []
+    for channels in found:
+        why = next(
+            (w for r in channels.readings if (w := why_not_fitted(r.node)) is not None), None
+        )
+        if why is None:
+            sets.append(channels)
+        else:
+            left[channels.name] = why
+    if not sets:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(left.items())[:3])
+        raise UnsupportedGraphError(
+            f"no convolution's channels can become fewer ({reasons or 'there is none'})"
+        )
+    cost = profile(made)
+    return Shrinkable(made, tuple(sets), left, cost.madds, cost.params)
+
+
+def with_interface_of(graph: Graph, file: Graph) -> Graph:
+    """Let ``graph`` declare inputs and outputs as ``file`` does; it must compute as many.
+
+    Raises UnsupportedGraphError where canonical form has changed more than how they are declared.
+    """
+    for ours, theirs in zip(
+        [*graph.inputs, *graph.outputs], [*file.inputs, *file.outputs], strict=True
+    ):
+        ranks = [len(t.shape) for t in (ours, theirs) if t.shape is not None]
+        same = len(set(ranks)) < 2 and np.dtype(ours.dtype) == np.dtype(theirs.dtype)
+        if ours.name != theirs.name or not same:
+            raise UnsupportedGraphError(
+                f"{theirs.name}: the network is worked on with {ours.name} ({ours.dtype}) in its "
+                f"place, and its interface ({theirs.dtype}) would change; export it with float "
+                "images, channels first"
+            )
+        if theirs.shape is not None:
+            ours.shape = list(theirs.shape)
+    return graph
+
+
+def check_images(images: np.ndarray) -> None:
+    """Raise DataError for images that nothing can be fitted to."""
+    if not np.isfinite(images).all():
+        raise DataError("--data: an image holds NaN or infinity after preprocessing")
+    flat = images.reshape(len(images), -1)
+    constant = int((flat.std(axis=1) == 0).sum())
+    if constant == len(images):
+        raise DataError("--data: every image is of one colour; wanted images of the task")
+    if len(images) > 1 and (flat == flat[0]).all():
+        raise DataError("--data: all images are the same; wanted different images of the task")

@@ -1,0 +1,183 @@
+"""Features of many pictures, kept at a cut through the network, so that nothing is run twice.
+
+A network is worked on from its input to its outputs. :class:`Features` holds, for all pictures, the
+tensors that cross the place that has been reached; what lies behind is run from them, batch by
+batch, and :meth:`Features.advance` moves the cut. Weights behind the cut may change at any time.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from ..errors import PassFailedError, UnsupportedGraphError
+from ..graph import Graph
+from ..graph.parts import part_model
+from .run import ort_errors
+from .sessions import open_session
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+MEMORY = 1 << 30  # bytes of kept tensors in memory; more goes into a temporary file
+BATCH = 8
+Arrays = Mapping[str, np.ndarray]
+
+
+class Features:
+    """Tensors of a network for all pictures at the place that has been reached.
+
+    images  (N, C, H, W) float32, as the network's only input wants them
+    batch   pictures a run; the file's own where it insists on one
+    memory  bytes that kept tensors may take; what is beyond lies in a temporary file
+
+    Memory beside the kept tensors: one batch of what is asked for, and what onnxruntime needs to
+    run a batch through the nodes between.
+
+    Raises UnsupportedGraphError for a network that does not take one image, or pictures that do
+    not fit it.
+    """
+
+    def __init__(
+        self, graph: Graph, images: np.ndarray, *, batch: int = BATCH, memory: int = MEMORY
+    ) -> None:
+        self.graph = graph
+        self.batch = _batch(graph, images, batch)
+        self.count = len(images)
+        self.place = 0
+        self.memory = memory
+        self._kept: dict[str, np.ndarray] = {graph.inputs[0].name: images}
+        self._always = graph.inputs[0].name
+
+    def fork(self, graph: Graph) -> Features:
+        """Return the same features for a copy of the network that agrees up to this place."""
+        twin = Features.__new__(Features)
+        twin.__dict__.update(self.__dict__)
+        twin.graph, twin._kept = graph, dict(self._kept)
+        return twin
+
+    def stream(self, names: Sequence[str]) -> Iterator[Arrays]:
+        """Yield tensors by name, batch by batch, in the order of the pictures."""
+        names = list(dict.fromkeys(names))
+        stored = [name for name in names if name in self._kept]
+        computed = [name for name in names if name not in self._kept]
+        session, inputs = self._session(computed) if computed else (None, [])
+        for start in range(0, self.count, self.batch):
+            part = slice(start, start + self.batch)
+            found = {name: np.asarray(self._kept[name][part]) for name in stored}
+            if session is not None:
+                feed = {name: np.ascontiguousarray(self._kept[name][part]) for name in inputs}
+                try:
+                    results = session.run(computed, feed)
+                except ort_errors() as error:
+                    raise PassFailedError(f"onnxruntime cannot run the graph: {error}") from error
+                found.update(zip(computed, results, strict=True))
+            yield found
+
+    def read(self, name: str) -> np.ndarray:
+        """Return one tensor for all pictures."""
+        if name in self._kept:
+            return self._kept[name]
+        return np.concatenate([found[name] for found in self.stream([name])])
+
+    def advance(self, place: int) -> None:
+        """Move the cut in front of the node at ``place`` of the graph's order."""
+        if place <= self.place:
+            return
+        crossing = self._crossing(place)
+        new = [name for name in crossing if name not in self._kept]
+        made: dict[str, np.ndarray] = {}
+        if new:
+            start = 0
+            for found in self.stream(new):
+                for name, values in found.items():
+                    if len(values) != min(self.batch, self.count - start) or values.ndim < 2:
+                        continue  # of no picture: a size, say; it is computed again when needed
+                    if name not in made:
+                        made[name] = self._room((self.count, *values.shape[1:]), values.dtype, made)
+                    made[name][start : start + len(values)] = values
+                start += self.batch
+        keep = {*crossing, self._always}
+        self._kept = {n: a for n, a in self._kept.items() if n in keep} | made
+        self.place = place
+
+    def _room(
+        self, shape: tuple[int, ...], dtype: np.dtype, made: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        taken = sum(
+            array.nbytes
+            for array in [*self._kept.values(), *made.values()]
+            if not isinstance(array, np.memmap)
+        )
+        if taken + math.prod(shape) * np.dtype(dtype).itemsize <= self.memory:
+            return np.empty(shape, dtype)
+        with tempfile.TemporaryFile() as file:  # the map keeps it open
+            return np.memmap(file, dtype, "w+", shape=shape)
+
+    def _crossing(self, place: int) -> list[str]:
+        """Return the tensors made of the pictures before ``place`` and read at it or behind."""
+        made: dict[int, gs.Tensor] = {id(self.graph.inputs[0]): self.graph.inputs[0]}
+        for node in self.graph.nodes[:place]:
+            if any(id(t) in made for t in node.inputs):
+                made.update((id(t), t) for t in node.outputs)
+        read = {id(t) for node in self.graph.nodes[place:] for t in node.inputs}
+        read |= {id(t) for t in self.graph.outputs}
+        return [t.name for key, t in made.items() if key in read]
+
+    def _session(self, names: Sequence[str]) -> tuple[onnxruntime.InferenceSession, list[str]]:
+        """Return a session that computes ``names``, and the kept tensors that it reads."""
+        wanted = set(names)
+        nodes: list[gs.Node] = []
+        inputs: dict[str, np.ndarray] = {}
+        for node in reversed(self.graph.nodes):
+            if not any(t.name in wanted and t.name not in self._kept for t in node.outputs):
+                continue
+            nodes.append(node)
+            for tensor in node.inputs:
+                if tensor.name in self._kept:
+                    inputs[tensor.name] = self._kept[tensor.name]
+                elif tensor.name and not isinstance(tensor, gs.Constant):
+                    wanted.add(tensor.name)
+        types = {name: array.dtype for name, array in inputs.items()}
+        return _open(part_model(self.graph, nodes[::-1], types, names)), list(inputs)
+
+
+def _open(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return open_session(model, options)
+    except ort_errors() as error:
+        raise PassFailedError(f"onnxruntime cannot run the graph: {error}") from error
+
+
+def _batch(graph: Graph, images: np.ndarray, asked: int) -> int:
+    if len(graph.inputs) != 1:
+        names = ", ".join(t.name for t in graph.inputs)
+        raise UnsupportedGraphError(f"the network has the inputs {names}; one image is wanted")
+    wanted = list(graph.inputs[0].shape or [])
+    fits = images.ndim == 4 and len(images) > 0 and len(wanted) == 4
+    if not fits or any(
+        isinstance(w, int) and w != n for w, n in zip(wanted[1:], images.shape[1:], strict=True)
+    ):
+        raise UnsupportedGraphError(
+            f"input {graph.inputs[0].name}: pictures of shape {list(images.shape)} were given; "
+            f"{wanted} is wanted"
+        )
+    fixed = wanted[0]
+    if not isinstance(fixed, int):
+        return asked
+    if len(images) % fixed:
+        raise UnsupportedGraphError(
+            f"input {graph.inputs[0].name}: the file takes {fixed} pictures at once; "
+            f"{len(images)} do not divide into such batches"
+        )
+    return fixed

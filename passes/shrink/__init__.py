@@ -1,0 +1,1 @@
+"""Make a network cheaper and put right, from features alone, what that breaks."""

@@ -1,0 +1,145 @@
+"""One linear layer that reads hidden channels: its window, its norm, its arrays in and out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from ..graph import Graph
+from ..graph.convolution import pair
+from ..graph.surgery import sole_reader, values_of
+from ..remap.block_arrays import BatchNorm, ConvArrays
+from ..remap.fit_arrays import row_weights
+from ..remap.gram import Floats, Window
+
+LARGEST = 6000  # numbers a pixel that one fit may read: its moments take 300 MB then
+EPSILON = 1e-5  # of a BatchNormalization that states none
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """A Conv without groups, or a Gemm, with the batch normalisation that alone reads it."""
+
+    node: gs.Node
+    bn: gs.Node | None
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The weight, (out, in, k, k)."""
+        values = values_of(self.node.inputs[1])
+        if self.node.op == "Conv":
+            return values
+        rows = values if self.node.attrs.get("transB", 0) else values.T
+        return np.ascontiguousarray(rows)[:, :, None, None]
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        """The bias, (out,), if there is one."""
+        if len(self.node.inputs) < 3 or not self.node.inputs[2].name:
+            return None
+        bias = values_of(self.node.inputs[2])
+        return np.array(np.broadcast_to(bias.reshape(-1), [len(self.weight)]))
+
+    @property
+    def window(self) -> Window:
+        """What it reads about an output pixel."""
+        if self.node.op != "Conv":
+            return Window()
+        pads = [int(p) for p in self.node.attrs.get("pads") or [0] * 4]
+        return Window(
+            int(self.weight.shape[-1]),
+            pair(self.node, "strides")[0],
+            (pads[0], pads[1], pads[2], pads[3]),
+            pair(self.node, "dilations")[0],
+        )
+
+    @property
+    def scale(self) -> Floats:
+        """What the normalisation behind multiplies each output by, with its sign."""
+        arrays, outputs = self.arrays(), len(self.weight)
+        if arrays.bn is None or self.bn is None:
+            return np.ones(outputs)
+        size = row_weights(arrays.bn, outputs, float(self.bn.attrs.get("epsilon", EPSILON)))
+        return np.asarray(np.where(arrays.bn.gamma < 0, -size, size))
+
+    def arrays(self) -> ConvArrays:
+        """Return what is stored; views, not to be written to."""
+        bn = None
+        if self.bn is not None:
+            bn = BatchNorm(*(values_of(t) for t in self.bn.inputs[1:5]))
+        return ConvArrays(self.weight, self.bias, bn)
+
+    def store(self, graph: Graph, arrays: ConvArrays, initializers: dict[str, str]) -> None:
+        """Put fitted arrays in place of what is stored, under new names."""
+        weight = arrays.weight
+        if self.node.op == "Gemm":
+            weight = weight[:, :, 0, 0]
+            weight = weight if self.node.attrs.get("transB", 0) else weight.T
+        _put(graph, self.node, 1, np.ascontiguousarray(weight), initializers)
+        if arrays.bias is not None:
+            _put(graph, self.node, 2, arrays.bias, initializers)
+        if arrays.bn is not None and self.bn is not None:
+            for index, part in enumerate(dataclasses.astuple(arrays.bn), start=1):
+                _put(graph, self.bn, index, part, initializers)
+
+
+def linear_of(graph: Graph, node: gs.Node) -> Linear:
+    """Return a Conv or Gemm with the batch normalisation that alone reads it."""
+    reader = sole_reader(graph, node.outputs[0])
+    stored = (
+        reader is not None
+        and reader.op == "BatchNormalization"
+        and len(reader.outputs) == 1
+        and all(isinstance(t, gs.Constant) for t in reader.inputs[1:])
+        and not any(len(t.outputs) > 1 for t in reader.inputs[1:])
+    )
+    return Linear(node, reader if stored else None)
+
+
+def addend_of(graph: Graph, linear: Linear) -> gs.Tensor | None:
+    """Return what is added to the layer's normalised result, if nothing else reads that."""
+    last = linear.bn or linear.node
+    add = sole_reader(graph, last.outputs[0])
+    if add is None or add.op not in ("Add", "Sum") or len(add.inputs) != 2:
+        return None
+    others = [t for t in add.inputs if t is not last.outputs[0]]
+    if len(others) != 1 or isinstance(others[0], gs.Constant):
+        return None
+    return others[0]
+
+
+def why_not_fitted(node: gs.Node) -> str | None:
+    """Say why no weights are fitted to what a linear layer reads; None if they are."""
+    if node.op != "Conv":
+        return None
+    numbers = math.prod(int(d) for d in node.inputs[1].shape[1:])
+    if numbers > LARGEST:
+        return f"{node.name} reads {numbers} numbers a pixel; weights are fitted to {LARGEST}"
+    shape = node.inputs[1].shape
+    strides, dilations = pair(node, "strides"), pair(node, "dilations")
+    if len(set(shape[2:])) > 1 or len(set(strides)) > 1 or len(set(dilations)) > 1:
+        return f"{node.name} reads them through a window that is not square"
+    if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
+        return f"the padding of {node.name} is {node.attrs['auto_pad']}, not explicit"
+    return None
+
+
+def _put(
+    graph: Graph, node: gs.Node, index: int, values: np.ndarray, initializers: dict[str, str]
+) -> None:
+    while len(node.inputs) <= index:
+        node.inputs.append(gs.Variable.empty())
+    old = node.inputs[index]
+    if isinstance(old, gs.Constant):
+        if old.values.shape == values.shape and np.array_equal(old.values, values):
+            return
+        base = old.name.removesuffix(".fit")
+        said = f"fitted from {old.name}"
+    else:
+        base, said = f"{node.name}.bias", "fresh: a fitted constant"
+    made = gs.Constant(graph.new_name(f"{base}.fit"), values)
+    node.inputs[index] = made
+    initializers[made.name] = said

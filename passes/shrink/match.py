@@ -1,0 +1,110 @@
+"""Let every convolution behind a change leave what it left before: the same mean and variance.
+
+A fit makes errors small by making features small; every convolution behind reads that. Channel by
+channel a scale and a shift bring the statistics of the original back: in the batch normalisation
+where there is one, in weight and bias where it is folded. Without a change nothing changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ..blocks.units import why_not_stored
+from ..graph import Graph
+from ..remap.block_arrays import ConvArrays
+from ..remap.gram import Floats
+from ..running.calibrate import Statistics
+from ..running.features import Features
+from .linear import EPSILON, Linear, linear_of
+
+PICTURES = 32  # a channel has thousands of pixels in so many
+FURTHEST = 3.0  # a scale beyond this, or below its inverse, is a channel that died: cut off
+Places = Mapping[str, np.ndarray]
+
+
+def match_statistics(
+    graph: Graph,
+    made: Graph,
+    images: np.ndarray,
+    *,
+    first: int,
+    kept: Places,
+    initializers: dict[str, str],
+    batch: int = 8,
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Give each convolution of ``made`` the output statistics that it has in ``graph``, in order.
+
+    images  (N, C, H, W); PICTURES of them, spread evenly, are used
+    first   place of the first node that may have changed
+    kept    convolution's name -> of each of its channels the number it has in ``graph``; those
+            that are not named have all
+    """
+    places = np.linspace(0, len(images) - 1, min(PICTURES, len(images))).astype(int)
+    some = np.ascontiguousarray(images[places])
+    before = Features(graph, some, batch=batch)
+    after = before.fork(made)
+    for place, node in enumerate(made.nodes):
+        if place < first or node.op != "Conv" or why_not_stored(node) is not None:
+            continue
+        before.advance(place)
+        after.advance(place)
+        name = node.outputs[0].name
+        if any(len(t.outputs) > 1 for t in node.inputs[1:3]):
+            continue  # shared with another convolution
+        wanted, found = _statistics(before, name), _statistics(after, name)
+        if wanted is None or found is None:
+            continue
+        channels = kept.get(node.name)
+        mean, variance = wanted.mean, wanted.variance
+        if channels is not None:
+            mean, variance = mean[channels], variance[channels]
+        linear = linear_of(made, node)
+        arrays = _moved(linear, found.mean, found.variance, mean, variance)
+        linear.store(made, arrays, initializers)
+        if progress is not None:
+            progress(node.name)
+
+
+def _statistics(features: Features, name: str) -> Statistics | None:
+    """Return the statistics of a tensor; None if it has a single pixel."""
+    result: Statistics | None = None
+    for found in features.stream([name]):
+        values = found[name]
+        if values.ndim != 4 or values.shape[2] * values.shape[3] == 1:
+            return None
+        measured = Statistics.of(values)
+        if result is None:
+            result = measured
+        else:
+            result.merge(measured)
+    return result
+
+
+def _moved(
+    linear: Linear, mean: Floats, variance: Floats, wanted_mean: Floats, wanted_variance: Floats
+) -> ConvArrays:
+    """Return arrays under which the output has the wanted statistics in place of those it has."""
+    alive = (variance > 1e-12) & (wanted_variance > 1e-12)
+    ratio = np.sqrt(np.where(alive, wanted_variance, 1.0) / np.where(alive, variance, 1.0))
+    ratio = np.clip(ratio, 1 / FURTHEST, FURTHEST)
+    arrays = linear.arrays()
+    if arrays.bn is not None and linear.bn is not None:
+        bn, dtype = arrays.bn, arrays.bn.mean.dtype
+        epsilon = float(linear.bn.attrs.get("epsilon", EPSILON))
+        var = (bn.var.astype(np.float64) + epsilon) / ratio**2 - epsilon
+        own = np.maximum(var, 0.0)
+        applied = np.sqrt((bn.var.astype(np.float64) + epsilon) / (own + epsilon))
+        moved = mean - (wanted_mean - bn.mean.astype(np.float64)) / applied
+        bn = dataclasses.replace(bn, mean=moved.astype(dtype), var=own.astype(dtype))
+        return dataclasses.replace(arrays, bn=bn)
+    bias = np.zeros(len(mean)) if arrays.bias is None else arrays.bias.astype(np.float64)
+    shape = [-1] + [1] * (arrays.weight.ndim - 1)
+    return dataclasses.replace(
+        arrays,
+        weight=(arrays.weight * ratio.reshape(shape)).astype(arrays.weight.dtype),
+        bias=((bias - mean) * ratio + wanted_mean).astype(arrays.weight.dtype),
+    )

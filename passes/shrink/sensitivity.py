@@ -1,0 +1,132 @@
+"""How much each width of each set of hidden channels moves the network's answers.
+
+The elimination gives the error of every width at the readers; what that does to the answers is
+measured for a few widths, on pictures that the fit has not seen, and scales the curve. Only what
+lies behind a set is run for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..blocks.hidden_channels import HiddenChannels
+from ..graph import Graph
+from ..remap.eliminate import width_on_grid
+from ..remap.gram import Floats, too_few_pixels
+from .answers import Judge
+from .sequence import Narrowing
+
+log = logging.getLogger(__name__)
+
+PROBES = (0.5, 0.25)  # shares that are measured
+LEAST = 1e-9  # errors below are float noise
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensitivity:
+    """What widths of one set of hidden channels cost in error.
+
+    widths   that may be chosen, ascending; the last one is all
+    curve    (count + 1,) relative error at the readers of every width
+    probed   width -> error of the answers, measured
+    """
+
+    name: str
+    count: int
+    widths: tuple[int, ...]
+    curve: Floats
+    probed: dict[int, float]
+
+    def error(self, width: int) -> float:
+        """Return the error of the answers that this width alone makes, by the scaled curve."""
+        if width == self.count:
+            return 0.0
+        local = max(float(self.curve[width]), LEAST)
+        known = sorted(self.probed.items())
+        logs = np.log([max(float(self.curve[w]), LEAST) for w, _ in known])
+        gains = np.log([max(e, LEAST) / max(float(self.curve[w]), LEAST) for w, e in known])
+        order = np.argsort(logs)
+        gain = float(np.exp(np.interp(np.log(local), logs[order], gains[order])))
+        return local * gain
+
+
+def width_choices(count: int, multiple: int, least: float) -> tuple[int, ...]:
+    """Return the widths that a set may get: multiples, at most 16, from a least share to all."""
+    steps = sorted({width_on_grid(count, share, multiple) for share in _shares(least)} | {count})
+    return tuple(steps)
+
+
+def _shares(least: float) -> list[float]:
+    return [share for share in (i / 16 for i in range(1, 16)) if share >= least]
+
+
+def measure_sensitivities(
+    graph: Graph,
+    sets: Sequence[HiddenChannels],
+    images: np.ndarray,
+    judge: Judge,
+    *,
+    multiple: int,
+    least: float,
+    most: int,
+    batch: int,
+    pixels: int,
+    progress: Callable[[int], None],
+) -> tuple[list[Sensitivity], dict[str, str]]:
+    """Measure each set alone, in the order of the network; also return why others are left.
+
+    most  sets whose effect on the answers is measured; those between take their neighbours'
+    """
+    narrowing = Narrowing(graph, images, batch=batch, pixels=pixels)
+    measured = set(np.linspace(0, len(sets) - 1, min(most, len(sets))).astype(int).tolist())
+    found: list[Sensitivity] = []
+    left: dict[str, str] = {}
+    for number, channels in enumerate(sets):
+        look = narrowing.look(channels.name)
+        few = [too_few_pixels(moments) for moments in look.moments.values()]
+        widths = width_choices(channels.count, multiple, least)
+        progress(number + 1)
+        if any(few):
+            left[channels.name] = next(words for words in few if words)
+            continue
+        if len(widths) == 1:
+            left[channels.name] = f"its {channels.count} channels are too few to go by {multiple}"
+            continue
+        elimination = narrowing.eliminate(look)
+        probed: dict[int, float] = {}
+        judge.features.advance(narrowing.place(channels.name))
+        shares = PROBES if number in measured else ()
+        for width in {width_on_grid(channels.count, share, multiple) for share in shares}:
+            if width == channels.count:
+                continue
+            with narrowing.trial(look):
+                narrowing.cut(look, width, elimination)
+                probed[width] = judge.error(judge.features.fork(narrowing.made))
+        found.append(Sensitivity(channels.name, channels.count, widths, elimination.error, probed))
+    return _filled(found), left
+
+
+def _filled(found: Sequence[Sensitivity]) -> list[Sensitivity]:
+    """Give sets that were not measured the mean gain of the nearest ones that were."""
+    result = []
+    for place, one in enumerate(found):
+        if one.probed:
+            result.append(one)
+            continue
+        near = sorted((abs(i - place), i) for i, other in enumerate(found) if other.probed)[:2]
+        probed = {}
+        for width in (width for width in one.widths if width < one.count):
+            share = width / one.count
+            gains = []
+            for _, i in near:
+                other = found[i]
+                like = min(other.probed, key=lambda w: abs(w / other.count - share))
+                gains.append(other.probed[like] / max(float(other.curve[like]), LEAST))
+            scale = float(np.exp(np.mean(np.log(np.maximum(gains, LEAST))))) if gains else 1.0
+            probed[width] = scale * max(float(one.curve[width]), LEAST)
+        result.append(dataclasses.replace(one, probed=probed))
+    return result

@@ -1,0 +1,332 @@
+"""Narrow a network from its input to its outputs, each step on the features that the last one left.
+
+Hidden channels are taken away where their loss costs least, and who reads them is fitted, on the
+features of the network *as it has become*, towards what the original gave there:
+
+    y' = y + (x - x') / s
+
+where x is what is added to the layer's result behind its normalisation of scale s (the block's
+input, of a residual): what the blocks before lost is made good as well. An error of an output
+counts s^2 times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from ..blocks.hidden_channels import HiddenChannels, Reading, keep_channels, trace_hidden
+from ..graph import Graph
+from ..graph.convolution import Conv
+from ..remap.eliminate import Elimination, Reader, eliminate_together
+from ..remap.fit import refit
+from ..remap.fit_arrays import with_constant
+from ..remap.gram import Floats, Gram, Moments, Window
+from ..running.features import Features
+from .linear import Linear, addend_of, linear_of
+from .match import match_statistics
+
+PIXELS = 1 << 15  # pixels that moments are taken over, if there are so many; over all pictures
+AT_LEAST = 8  # times as many pixels as unknowns
+WORK = 1e10  # and as many as take so many multiplications: more where unknowns are few
+SMALL_SCALE = 1e-2  # of the median: an output scaled less is not asked to make errors good
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What became of one set of hidden channels.
+
+    curve  relative error of every width, 0 to all, as far as it was measured
+    error  relative error of the readers after the fit, by reader
+    """
+
+    name: str
+    was: int
+    width: int
+    curve: Floats | None
+    error: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A set of hidden channels where the network has come to it; moments by reader's name."""
+
+    name: str
+    channels: HiddenChannels
+    moments: Mapping[str, Moments]
+
+
+class Narrowing:
+    """The original network and the one that is made of it, features of both side by side.
+
+    graph   the original; left as it is
+    images  (N, C, H, W) float32
+    made    the network that is being made; its nodes are those of the original, in their order
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        images: np.ndarray,
+        *,
+        batch: int = 8,
+        pixels: int = PIXELS,
+        residual: bool = True,
+        weighted: bool = True,
+    ) -> None:
+        self.graph = graph
+        self.made = graph.copy()
+        self.before = Features(graph, images, batch=batch)
+        self.after = self.before.fork(self.made)
+        self.pixels = pixels
+        self.residual = residual
+        self.weighted = weighted
+        self.touched = False
+        self.first = len(graph.nodes)
+        self.kept: dict[str, np.ndarray] = {}
+        self.initializers: dict[str, str] = {}
+        self._place = {node.name: i for i, node in enumerate(graph.nodes)}
+
+    def fork(self) -> Narrowing:
+        """Return an independent twin at the same place."""
+        twin = object.__new__(Narrowing)
+        twin.__dict__.update(self.__dict__)
+        twin.made = self.made.copy()
+        twin.before = self.before.fork(self.graph)
+        twin.after = self.after.fork(twin.made)
+        twin.initializers = dict(self.initializers)
+        twin.kept = dict(self.kept)
+        return twin
+
+    def narrow(self, name: str, width: int | None) -> Step:
+        """Leave ``width`` of the hidden channels that a convolution makes; None: all of them.
+
+        Must be called in the order of the network. With all of them left nothing is done as long
+        as nothing has changed before.
+        """
+        count = Conv(self.made.nodes[self.place(name)]).rows
+        width = count if width is None else width
+        if width == count and not self.touched:
+            return Step(name, count, width, None, {})
+        look = self.look(name)
+        elimination = self.eliminate(look) if width < count else None
+        return self.cut(look, width, elimination)
+
+    def place(self, name: str) -> int:
+        """Return the place of a node in the order of both networks."""
+        return self._place[name]
+
+    def look(self, name: str) -> Look:
+        """Go to a set of hidden channels and gather moments of what its readers read."""
+        place = self._place[name]
+        self.before.advance(place)
+        self.after.advance(place)
+        channels = trace_hidden(self.made, self.made.nodes[place])
+        return Look(name, channels, self._measure(self._readings(channels)))
+
+    def eliminate(self, look: Look) -> Elimination:
+        """Return in which order channels go, and the error of every width."""
+        return self._eliminate(look.channels, self._readings(look.channels), look.moments)
+
+    def cut(self, look: Look, width: int, elimination: Elimination | None) -> Step:
+        """Leave ``width`` channels and fit who reads them; all of them without an elimination."""
+        channels, moments = look.channels, look.moments
+        readings = self._readings(channels)
+        kept, curve = np.arange(channels.count), None
+        if elimination is not None:
+            kept, curve = elimination.kept(width), elimination.error
+            keep_channels(self.made, channels, kept, self.initializers)
+            self.kept.update((n.name, kept) for n in (*channels.makers, *channels.grouped))
+        errors = {}
+        pooled = [r for r in readings if channels.feedback and r.reading.pooled is not None]
+        for reading in pooled:
+            errors[reading.name] = self._fit(reading, channels, kept, moments)
+        rest = [r for r in readings if r not in pooled]
+        if pooled:  # the gate has changed
+            for reading in rest:
+                self._only_columns(reading, channels, kept)
+            channels = trace_hidden(self.made, channels.makers[0])
+            rest = [r for r in self._readings(channels) if r.reading.pooled is None]
+            moments, kept = self._measure(rest), np.arange(len(kept))
+        for reading in rest:
+            errors[reading.name] = self._fit(reading, channels, kept, moments)
+        self.touched = True
+        self.first = min(self.first, self._place[look.name])
+        return Step(look.name, look.channels.count, width, curve, errors)
+
+    @contextlib.contextmanager
+    def trial(self, look: Look) -> Iterator[None]:
+        """Take back afterwards what is done to one set of hidden channels."""
+        nodes = [*look.channels.nodes]
+        for pair in self._readings(look.channels):
+            nodes += [pair.linear.node, *([pair.linear.bn] if pair.linear.bn is not None else [])]
+        stored = [(node, list(node.inputs), dict(node.attrs)) for node in nodes]
+        shapes = [(t, t.shape) for node in nodes for t in node.outputs]
+        state = (self.touched, self.first, dict(self.kept), dict(self.initializers))
+        try:
+            yield
+        finally:
+            for node, inputs, attrs in stored:
+                node.inputs = inputs
+                node.attrs.update(attrs)
+            for tensor, shape in shapes:
+                tensor.shape = shape
+            self.touched, self.first, self.kept, self.initializers = state
+
+    def match(self, images: np.ndarray) -> None:
+        """Give all convolutions behind the first change the statistics of the original."""
+        match_statistics(
+            self.graph,
+            self.made,
+            images,
+            first=self.first,
+            kept=self.kept,
+            initializers=self.initializers,
+            batch=self.before.batch,
+        )
+
+    # ------------------------------------------------------------------ measuring
+
+    def _readings(self, channels: HiddenChannels) -> list[_Pair]:
+        pairs = []
+        for reading in channels.readings:
+            node = self.graph.nodes[self._place[reading.node.name]]
+            original = linear_of(self.graph, node)
+            linear = linear_of(self.made, reading.node)
+            pairs.append(_Pair(reading, linear, original, addend_of(self.graph, original)))
+        return pairs
+
+    def _measure(self, pairs: Sequence[_Pair]) -> dict[str, Moments]:
+        """Stream both networks up to the readers; return moments by reader's name."""
+        grams: dict[str, Gram] = {}
+        olds = [name for pair in pairs for name in pair.reads_before(self.residual)]
+        news = [name for pair in pairs for name in pair.reads_after(self.residual)]
+        for old, new in zip(self.before.stream(olds), self.after.stream(news), strict=True):
+            for pair in pairs:
+                features, target = pair.features(new), pair.target(old, new, self.residual)
+                key = pair.name
+                if key not in grams:
+                    grams[key] = self._gram(pair, features, target)
+                grams[key].add(features, target)
+        return {key: gram.moments() for key, gram in grams.items()}
+
+    def _gram(self, pair: _Pair, features: np.ndarray, target: np.ndarray) -> Gram:
+        channels, window = features.shape[1], pair.window
+        unknowns = channels * window.taps
+        wanted = max(self.pixels, AT_LEAST * unknowns, int(WORK / unknowns**2))
+        return Gram(
+            channels,
+            window=window,
+            outputs=target.shape[1],
+            pixels_per_picture=-(-wanted // self.before.count),
+        )
+
+    # ------------------------------------------------------------------ fitting
+
+    def _eliminate(
+        self, channels: HiddenChannels, pairs: Sequence[_Pair], moments: Mapping[str, Moments]
+    ) -> Elimination:
+        readers = []
+        for pair in pairs:
+            found = moments[pair.name]
+            weight, offset = pair.linear.weight, pair.reading.offset
+            rows = np.abs(pair.linear.scale) if self.weighted else None
+            if weight.shape[1] == channels.count:
+                readers.append(Reader(found.second, weight, found.target, rows))
+                continue
+            taps = pair.window.taps
+            own = np.arange(offset * taps, (offset + channels.count) * taps)
+            own = np.append(own, len(found.second) - 1)
+            part = weight[:, offset : offset + channels.count]
+            readers.append(Reader(found.second[np.ix_(own, own)], part, None, rows))
+        return eliminate_together(readers)
+
+    def _fit(
+        self,
+        pair: _Pair,
+        channels: HiddenChannels,
+        kept: np.ndarray,
+        moments: Mapping[str, Moments],
+    ) -> float:
+        found = moments[pair.name]
+        weight = pair.linear.weight
+        columns = _columns(weight.shape[1], pair.reading.offset, channels.count, kept)
+        rows = np.abs(pair.linear.scale) if self.weighted else None
+        fit = refit(found.second, weight, columns, found.target, row_weights=rows)
+        arrays = with_constant(pair.linear.arrays(), fit.weight, fit.bias)
+        pair.linear.store(self.made, arrays, self.initializers)
+        return fit.error
+
+    def _only_columns(self, pair: _Pair, channels: HiddenChannels, kept: np.ndarray) -> None:
+        """Leave a reader the columns of what is kept, unfitted, so that the network runs."""
+        weight = pair.linear.weight
+        columns = _columns(weight.shape[1], pair.reading.offset, channels.count, kept)
+        arrays = dataclasses.replace(pair.linear.arrays(), weight=weight[:, columns])
+        pair.linear.store(self.made, arrays, self.initializers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pair:
+    """A reader in the network that is made and in the original."""
+
+    reading: Reading
+    linear: Linear
+    original: Linear
+    addend: gs.Tensor | None  # in the original
+
+    @property
+    def name(self) -> str:
+        return str(self.linear.node.name)
+
+    @property
+    def window(self) -> Window:
+        return self.linear.window
+
+    def reads_before(self, residual: bool) -> list[str]:
+        if self.reading.pooled is not None:
+            return [self.reading.pooled.name]
+        names = [self.original.node.outputs[0].name]
+        return names + ([self.addend.name] if self.addend is not None and residual else [])
+
+    def reads_after(self, residual: bool) -> list[str]:
+        if self.reading.pooled is not None:
+            return [self.reading.pooled.name]
+        names = [self.reading.tensor.name]
+        return names + ([self.addend.name] if self.addend is not None and residual else [])
+
+    def features(self, new: Mapping[str, np.ndarray]) -> np.ndarray:
+        tensor = self.reading.pooled or self.reading.tensor
+        return new[tensor.name]
+
+    def target(
+        self, old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray], residual: bool
+    ) -> np.ndarray:
+        if self.reading.pooled is not None:
+            return _applied(self.original, old[self.reading.pooled.name])
+        target = old[self.original.node.outputs[0].name].astype(np.float64)
+        if self.addend is None or not residual:
+            return target
+        lost = old[self.addend.name].astype(np.float64) - new[self.addend.name]
+        scale = self.original.scale
+        floor = SMALL_SCALE * float(np.median(np.abs(scale)))
+        share = scale / np.maximum(scale**2 + floor**2, 1e-30)
+        return np.asarray(target + lost * share[:, None, None])
+
+
+def _applied(linear: Linear, features: np.ndarray) -> np.ndarray:
+    """Return a 1x1 map's result at each pixel of what is pooled before it."""
+    weight = linear.weight[:, :, 0, 0].astype(np.float64)
+    result = np.einsum("mc,nchw->nmhw", weight, features.astype(np.float64), optimize=True)
+    bias = linear.bias
+    return np.asarray(result if bias is None else result + bias[:, None, None])
+
+
+def _columns(total: int, offset: int, count: int, kept: np.ndarray) -> np.ndarray:
+    """Return the columns of a reader that stay: others' all, of the channels those kept."""
+    return np.concatenate(
+        [np.arange(offset), offset + kept, np.arange(offset + count, total)]
+    ).astype(np.int64)
