@@ -1,6 +1,7 @@
 """THE ORDER: what `fnac adapt` runs, one function a stage, each on files in the run folder.
 
-    seed.onnx -> expand -> super.onnx -> search -> super.onnx (trained) -> derive -> target.onnx
+    seed.onnx -> the seed with its head, baseline.onnx -> tune -> baseline.onnx (tuned)
+    -> the strategy chooses (diff: expand, search, derive) -> target.onnx
     -> tune -> target.onnx (tuned) -> emit -> model.onnx -> eval -> results.json -> report.html
 
 A stage is done when its file says so (the manifest names what was done to it), so a run that was
@@ -23,6 +24,7 @@ from fnac.adaptation.folder import (
 )
 from fnac.adaptation.plan import Plan
 from fnac.adaptation.result import AdaptResult
+from fnac.adaptation.strategies import strategy_for
 from fnac.config import Config
 
 log = logging.getLogger(__name__)
@@ -56,21 +58,26 @@ def resume(given: Config, *, out: Path | None = None) -> AdaptResult | None:
 def _run(run: AdaptRun) -> AdaptResult | None:
     """Run every stage that is not done yet."""
     first, wait = run.ranks.first, run.ranks.wait
+    strategy = strategy_for(run)
     if first:
         log.info("run folder: %s", run.folder)
-        run.seed()
-        run.expand()
+        with run.timed("prepare"):
+            run.seed()
+            strategy.prepare()
     wait()
-    run.search()
-    if first:
-        run.derive()
-    wait()
-    run.tune()
+    with run.timed("baseline"):
+        run.tune_baseline()
+    with run.timed("choose"):
+        strategy.choose()
+    with run.timed("tune"):
+        run.tune()
     if not first:
         wait()
         return None
-    run.emit()
-    result = run.evaluate()
+    with run.timed("emit"):
+        run.emit()
+    with run.timed("eval"):
+        result = run.evaluate()
     run.report()
     wait()
     return result

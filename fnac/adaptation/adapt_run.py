@@ -6,12 +6,16 @@ folder that was just claimed has none.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import logging
 import os
 import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fnac.adaptation.plan import Plan, is_file
 from fnac.adaptation.result import AdaptResult
@@ -23,6 +27,8 @@ from fnac.passes.graph import Graph
 from fnac.ranks import Ranks
 
 if TYPE_CHECKING:
+    from fnac.stages.evaluate import EvalResult
+    from fnac.stages.tune_settings import TuneSettings
     from fnac.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -99,6 +105,25 @@ class AdaptRun:
         how, network = self.plan.adapt, self.path("super.onnx")
         return latency_table(how.budget_of, how.latency_table, network, self.path("latency.json"))
 
+    def baseline_of_super(self) -> None:
+        """super.onnx -> baseline.onnx: the seed's own candidates, before anything is trained."""
+        from fnac.stages.derive import DeriveSettings, derive
+
+        if not self.plan.adapt.baseline or self.path("baseline.onnx").exists():
+            return
+        part = self.path("baseline.part.onnx")
+        derive(self.path("super.onnx"), part, DeriveSettings(verify=False), arch="seed")
+        os.replace(part, self.path("baseline.onnx"))
+
+    def tune_baseline(self) -> None:
+        """baseline.onnx -> baseline.onnx, fine-tuned as the target will be."""
+        if not self.plan.adapt.baseline:
+            return
+        settings = self.plan.tune
+        if settings.teacher == "baseline":  # it cannot be its own
+            settings = dataclasses.replace(settings, teacher=None)
+        self._tune("baseline.onnx", "baseline", settings)
+
     def search(self) -> None:
         """super.onnx -> super.onnx, weights and alphas trained."""
         from fnac.stages.search import search
@@ -117,8 +142,8 @@ class AdaptRun:
             resume=True,
         )
 
-    def derive(self) -> None:
-        """super.onnx -> target.onnx and arch.json, within the budget."""
+    def derive(self, arch: Literal["seed"] | None = None) -> None:
+        """super.onnx -> target.onnx and arch.json, within the budget; or the seed's own arch."""
         from fnac.stages.derive import derive
 
         if self.path("target.onnx").exists():
@@ -128,7 +153,8 @@ class AdaptRun:
             self.path("super.onnx"),
             self.path("target.part.onnx"),
             settings,
-            budget=self.plan.budget,
+            budget=self.plan.budget if arch is None else None,
+            arch=arch,
             arch_output=self.path("arch.json"),
             latency_table=self.latencies(),
             unsearched=unsearched_super(self.folder) if settings.weights == "seed" else None,
@@ -138,17 +164,22 @@ class AdaptRun:
 
     def tune(self) -> None:
         """target.onnx -> target.onnx, fine-tuned."""
+        self._tune("target.onnx", "tune", self.plan.tune)
+
+    def _tune(self, network: str, folder: str, settings: TuneSettings) -> None:
         from fnac.stages.tune import tune
 
-        if "tune" in Graph.load(self.path("target.onnx")).manifest:
+        if "tune" in Graph.load(self.path(network)).manifest:
             return
+        baseline = self.path("baseline.onnx")
         tune(
-            self.path("target.onnx"),
+            self.path(network),
             self.plan.source,
-            self.task("target.onnx"),
-            self.path("target.onnx"),
-            self.path("tune"),
-            self.plan.tune,
+            self.task(network),
+            self.path(network),
+            self.path(folder),
+            settings,
+            baseline=baseline if baseline.exists() else None,
             resume=True,
         )
 
@@ -167,32 +198,18 @@ class AdaptRun:
 
     def evaluate(self) -> AdaptResult:
         """Measure model.onnx in onnxruntime; write results.json and the pictures."""
-        from fnac.passes.cost import profile
-        from fnac.passes.graph.contract import cost_size
-        from fnac.stages.evaluate import evaluate_onnx
-
-        settings = self.plan.eval
-        found = evaluate_onnx(
-            self.path("model.onnx"),
-            self.plan.source,
-            self.task("model.onnx"),
-            settings.split,
-            settings.size,
-            batch_size=settings.batch_size,
-            limit=settings.limit,
-        )
-        target = Graph.load(self.path("target.onnx"))
-        manifest = target.manifest
-        counted = profile(target, cost_size(manifest))
+        found = self._measure("model.onnx")
+        manifest = Graph.load(self.path("target.onnx")).manifest
         findings = (*preprocessing_findings(manifest), *read_findings(manifest))
+        baseline = None
+        if self.plan.adapt.baseline:
+            value = self._measure("baseline.onnx").value
+            baseline = {"value": value, **self._costs("baseline.onnx")}
         results: dict[str, Any] = {
             "metric": {"name": found.metric, "value": found.value},
             "seed": {"madds": manifest["seed_madds"], "params": manifest["seed_params"]},
-            "target": {
-                "madds": counted.madds,
-                "params": counted.params,
-                "images": found.images,
-            },
+            "baseline": baseline,
+            "target": {**self._costs("target.onnx"), "images": found.images},
             "per_class": [{"name": n, "value": v} for n, v in found.per_class.items()],
             "extra": dict(found.extra),
             FINDINGS: written(findings),
@@ -204,9 +221,49 @@ class AdaptRun:
             metric=found.metric,
             value=found.value,
             seed=results["seed"],
+            baseline=baseline,
             target=results["target"],
             findings=findings,
+            seconds=self._seconds(),
         )
+
+    def _measure(self, network: str) -> EvalResult:
+        from fnac.stages.evaluate import evaluate_onnx
+
+        settings = self.plan.eval
+        return evaluate_onnx(
+            self.path(network),
+            self.plan.source,
+            self.task(network),
+            settings.split,
+            settings.size,
+            batch_size=settings.batch_size,
+            limit=settings.limit,
+        )
+
+    def _costs(self, network: str) -> dict[str, int]:
+        from fnac.passes.cost import profile
+        from fnac.passes.graph.contract import cost_size
+
+        graph = Graph.load(self.path(network))
+        counted = profile(graph, cost_size(graph.manifest))
+        return {"madds": counted.madds, "params": counted.params}
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds that a stage takes to ``times.json``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self.ranks.first:
+                seconds = self._seconds()
+                seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - began, 2)
+                write_json(self.path("times.json"), seconds)
+
+    def _seconds(self) -> dict[str, float]:
+        path = self.path("times.json")
+        return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def _pictures(self) -> None:
         from fnac.stages.evaluate import predict_first

@@ -12,7 +12,11 @@ from fnac.findings import FINDINGS, Finding, written
 
 @dataclasses.dataclass(frozen=True)
 class AdaptResult:
-    """Outcome of an adaptation; costs are exact MAdds and parameters of the whole network."""
+    """Outcome of an adaptation; costs are exact MAdds and parameters of the whole network.
+
+    ``baseline``  metric and costs of the seed's own architecture, tuned alike; None: not wanted
+    ``seconds``   how long each stage took
+    """
 
     folder: Path
     metric: str
@@ -20,6 +24,8 @@ class AdaptResult:
     seed: Mapping[str, Any]
     target: Mapping[str, Any]
     findings: tuple[Finding, ...]
+    baseline: Mapping[str, Any] | None = None
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``fnac adapt --json`` prints."""
@@ -29,6 +35,7 @@ class AdaptResult:
             "metric": self.metric,
             "value": self.value,
             "seed": dict(self.seed),
+            "baseline": None if self.baseline is None else dict(self.baseline),
             "target": dict(self.target),
             FINDINGS: written(self.findings),
         }
@@ -41,10 +48,29 @@ class AdaptResult:
         lines = [
             f"{self.metric}  {self.value:.2f}  (model.onnx in onnxruntime, "
             f"{self.target['images']} images)",
+            *self._against_baseline(),
             f"seed    {human(self.seed['madds'])} MAdds, {human(self.seed['params'])} params",
             f"target  {human(self.target['madds'])} MAdds ({share:.1%} of the seed), "
             f"{human(self.target['params'])} params   [{MADDS_NOTE}]",
             *(f"note    {finding}" for finding in self.findings),
+            *self._times(),
             f"run     {self.folder}   (open report.html)",
         ]
         return "\n".join(lines)
+
+    def _against_baseline(self) -> list[str]:
+        from fnac.text import human
+
+        if self.baseline is None:
+            return []
+        gain = self.value - self.baseline["value"]
+        return [
+            f"baseline {self.baseline['value']:.2f}  (the seed's own architecture, tuned alike, "
+            f"{human(self.baseline['madds'])} MAdds): the target is {gain:+.2f}"
+        ]
+
+    def _times(self) -> list[str]:
+        if not self.seconds:
+            return []
+        shown = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in self.seconds.items())
+        return [f"time    {shown}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fnac.config import Config, merge
 from fnac.data.preprocessing import Stated, parse_stated
@@ -31,6 +31,11 @@ class AdaptSettings:
     recipe     the recipe's name, for the record
     calibrate  images that a restored BatchNorm is calibrated on
     no_verify  skip the proof after every pass
+    strategy   how the target's architecture is chosen: diff (the paper's search), random (the best
+               of ``tries`` random ones), sample (one random one), seed (the seed's own)
+    baseline   tune the seed's own architecture alike and measure it beside the target
+    tries      architectures that ``random`` tunes shortly
+    short_epochs  epochs of a short tuning
     """
 
     section: ClassVar[str] = "adapt"
@@ -45,12 +50,19 @@ class AdaptSettings:
     recipe: str | None = None
     calibrate: int = 200
     no_verify: bool = False
+    strategy: Literal["diff", "random", "sample", "seed"] = "diff"
+    baseline: bool = True
+    tries: int = 8
+    short_epochs: int = 2
 
     def __post_init__(self) -> None:
         from fnac.tasks import TASKS
 
         if self.task not in TASKS:
             raise UsageError(f"--task {self.task}: known: {', '.join(TASKS)}")
+        for name in ("tries", "short_epochs"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"adapt.{name} {getattr(self, name)}: wanted at least 1")
 
     def parsed_budget(self) -> Budget | None:
         """Return the budget, by default the seed's own cost; None: there is none (``none``)."""

@@ -33,6 +33,9 @@ ADAPT = {
     **DATA,
     **BUDGET,
     "no_verify": "adapt.no_verify",
+    "strategy": "adapt.strategy",
+    "baseline": "adapt.baseline",
+    "teacher": "tune.teacher",
     "head": "expand.head",
     "classes": "expand.classes",
     "space": "expand.space",
@@ -58,6 +61,15 @@ ADAPT = {
 @data_option
 @out_run
 @budget_options
+@click.option("--strategy", help="How the target is chosen: diff, random, sample, seed.")
+@click.option(
+    "--no-baseline",
+    "baseline",
+    flag_value=False,
+    default=None,
+    help="Do not tune the seed's own architecture beside the target.",
+)
+@click.option("--teacher", help="Network that tuning learns from: FILE.onnx, or baseline.")
 @click.option("--recipe", help="Settings by name (fnac/models/recipes) or a YAML file.")
 @expand_options
 @size_option

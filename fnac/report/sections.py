@@ -42,6 +42,7 @@ def header(run: RunFolder) -> Html:
         element("dl", join(facts), cls="facts"),
         _cards(run),
     ]
+    parts.insert(1, verdict(run))
     if rows := _result_rows(run):
         parts.append(_results_table(rows))
     else:
@@ -199,16 +200,37 @@ def _target_madds(run: RunFolder) -> int | None:
 
 
 def _result_rows(run: RunFolder) -> dict[str, Mapping[str, Any]]:
-    """What was measured of seed and target, and whatever else the task measures."""
+    """What was measured of seed and target, and whatever else the task measures of the target."""
     rows = {
         name: run.results[name]
-        for name in ("seed", "target", "extra")
+        for name in ("seed", "target")
         if isinstance(run.results.get(name), dict) and run.results[name]
     }
-    metric = run.results.get("metric")
+    metric, baseline, extra = (run.results.get(key) for key in ("metric", "baseline", "extra"))
     if isinstance(metric, dict) and "target" in rows:
-        rows["target"] = {str(metric.get("name")): metric.get("value"), **rows["target"]}
+        more = extra if isinstance(extra, dict) else {}
+        rows["target"] = {str(metric.get("name")): metric.get("value"), **rows["target"], **more}
+        if isinstance(baseline, dict) and "seed" in rows:
+            rows["seed"] = {str(metric.get("name")): baseline.get("value"), **rows["seed"]}
     return rows
+
+
+def verdict(run: RunFolder) -> Html:
+    """One sentence: the target against the seed's own architecture, tuned alike, and its cost."""
+    metric, baseline = run.results.get("metric"), run.results.get("baseline")
+    target, seed = run.results.get("target"), run.results.get("seed")
+    if not isinstance(metric, dict) or not isinstance(target, dict):
+        return raw("")
+    name, value = metric.get("name"), float(metric.get("value", 0.0))
+    text = f"Target {value:.2f} {name}"
+    if isinstance(baseline, dict):
+        gain = value - float(baseline["value"])
+        text += f", the seed's own architecture {baseline['value']:.2f} ({gain:+.2f})"
+    else:
+        text += "; the seed's own architecture was not measured (fnac adapt without --no-baseline)"
+    if isinstance(seed, dict) and seed.get("madds"):
+        text += f", at {target['madds'] / seed['madds']:.1%} of the seed's cost"
+    return element("p", f"{text}.", cls="verdict")
 
 
 def _results_table(results: Mapping[str, Mapping[str, Any]]) -> Html:

@@ -42,6 +42,7 @@ class TuneResult:
     """Outcome of tuning: steps taken, last loss, which weights were written: best or last.
 
     ``val``: validation metric of these weights in percent; None where there is no validation set.
+    ``held``: the same on the part of the training set held back; None where none is.
     """
 
     output: Path
@@ -49,6 +50,7 @@ class TuneResult:
     loss: float
     val: float | None
     weights: str
+    held: float | None
 
 
 def tune(
@@ -218,7 +220,8 @@ class TuneRun(TrainingRun):
         if self.settings.teacher is not None:
             entry["teacher"] = self.settings.teacher
         self.write(output, {self.stage: entry})
-        return TuneResult(output, self.done, self.trace.last, val, weights["weights"])
+        held = self.kept.value if self.held is not None else None
+        return TuneResult(output, self.done, self.trace.last, val, weights["weights"], held)
 
 
 def _trainable(graph: Graph, task: Task, model: Path) -> ImportedModule:
