@@ -117,10 +117,16 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
 
 
 def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
-    """Fine-tune ``model`` in a run folder of its own; the result is RUN/target.onnx."""
+    """Fine-tune ``model`` in a run folder of its own; the result is RUN/target.onnx.
+
+    On ``pictures:FOLDER``, which has no labels, it learns its teacher's outputs alone.
+    """
+    from fnac.data.readers.picture_folder import SPEC
     from fnac.stages.tune import tune
     from fnac.stages.tune_settings import TuneSettings
 
+    if str(config.get("adapt", {}).get("data") or "").startswith(SPEC):
+        return run_heal(model, config, out=out, resume=resume)
     settings = read(TuneSettings, config)
     if state_preprocessing(Graph.load(model).manifest, settings.mean, settings.std):
         log.warning(ASSUMED)
@@ -132,7 +138,47 @@ def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
             on.task_for(Graph.load(model).manifest),
         )
         found = tune(model, on.source, task, target, log_folder, settings, resume=resume)
-    return _plain(found, ("output", "steps", "loss", "val"))
+    return _plain(found, ("output", "steps", "loss", "val", "weights"))
+
+
+def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
+    """Let ``model`` learn ``tune.teacher``'s outputs on images without labels.
+
+    What section ``tune`` says beside the teacher is said of the healing; RUN/target.onnx.
+    """
+    from fnac.stages.heal import heal
+    from fnac.stages.heal_settings import HealSettings
+
+    said = dict(config.get("tune", {}))
+    teacher = said.pop("teacher", None)
+    if teacher is None:
+        raise UsageError(
+            "--data pictures:FOLDER: these images have no labels; name the network to learn from "
+            "(--teacher ORIGINAL.onnx), or a data set with labels"
+        )
+    settings = read(HealSettings, {"heal": {**config.get("heal", {}), **said}})
+    on = Subject.read(config, task_of(model))
+    source, _ = to_calibrate_on(on, Graph.load(model))
+    if is_first_rank():
+        source.check()
+    folder, ranks = claim_for_all(out, "tune", resume, settings.device)
+    with kept_if_trained(folder, new=ranks.first and not resume):
+        if ranks.first and not resume:
+            adapt = dataclasses.replace(on.adapt, seed=str(model))
+            asked = {"adapt": as_plain(adapt), "heal": as_plain(settings)}
+            describe(folder, {**asked, "tune": {"teacher": str(teacher)}})
+        ranks.wait()
+        target = folder / "target.onnx"
+        found = heal(
+            model, Path(teacher), source.split("train"), settings, folder / "tune",
+            output=target, resume=resume,
+        )  # fmt: skip
+    entry = found.weights
+    return {
+        "output": str(target),
+        **{key: entry[key] for key in ("start", "error", "weights", "of_step", "steps")},
+        "curve": [point.error for point in found.curve],
+    }
 
 
 @contextlib.contextmanager

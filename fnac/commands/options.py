@@ -99,6 +99,16 @@ train_options = together(
     click.option("--lr", type=float, help="Learning rate of the backbone."),
     click.option("--head-lr", type=float, help="Learning rate of the head."),
 )
+teacher_options = together(
+    click.option(
+        "--teacher",
+        metavar="baseline|FILE.onnx",
+        help="Network to learn from beside the labels; with --data pictures:FOLDER from it alone.",
+    ),
+    click.option("--held-out", type=float, help="Share of the training set to choose weights by."),
+    click.option("--patience", type=int, help="Measurements without a better one that end it."),
+    click.option("--ema", type=float, help="Decay of averaged weights, written instead (0.999)."),
+)
 device_options = together(
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"])),
     click.option("--precision", type=click.Choice(["32", "bf16-mixed", "16-mixed"])),
@@ -143,6 +153,10 @@ TRAINING = {
     "workers": "workers",
 }
 """Option of ``train_options`` and ``device_options`` -> key in the section of the stage."""
+
+
+TEACHER = {key: key for key in ("teacher", "held_out", "patience", "ema")}
+"""Options of ``teacher_options``."""
 
 
 def in_section(section: str, keys: dict[str, str]) -> dict[str, str]:

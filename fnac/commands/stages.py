@@ -15,6 +15,7 @@ from fnac.commands.options import (
     DATA,
     MEAN,
     TASKS,
+    TEACHER,
     TRAINING,
     budget_options,
     classes_option,
@@ -35,6 +36,7 @@ from fnac.commands.options import (
     search_options,
     size_option,
     skip_bad_option,
+    teacher_options,
     train_options,
 )
 
@@ -188,14 +190,23 @@ def derive(
 @out_run
 @click.option("--task", type=click.Choice(TASKS), help="If the file does not say.")
 @train_options
+@teacher_options
 @device_options
 @size_option
 @mean_options
 @resume_option
 @printed
-@configured(task="adapt.task", **DATA, **in_section("tune", {**TRAINING, **MEAN, "size": "size"}))
+@configured(
+    task="adapt.task",
+    **DATA,
+    **in_section("tune", {**TRAINING, **TEACHER, **MEAN, "size": "size"}),
+)
 def tune(config: Config, model: Path, out: Path | None, resume: bool) -> dict[str, Any]:
-    """Fine-tune any ONNX network on a data set; the tuned file is RUN/target.onnx."""
+    """Fine-tune any ONNX network on a data set; the tuned file is RUN/target.onnx.
+
+    With --teacher it learns from another network as well. On --data pictures:FOLDER, which has no
+    labels, it learns that network's outputs alone: how a shrunk network heals from its original.
+    """
     from fnac.adaptation.single_stages import run_tune
 
     return run_tune(model, config, out=out, resume=resume)

@@ -47,7 +47,17 @@ Images = Callable[[Graph], "np.ndarray"]
 
 DEFAULT_SIZE = (224, 224)
 OUTDATED = (  # what an earlier adaptation wrote about a network that is now a seed
-    *("search", "tune", "findings", "arch", "arch_layers", "layers", "postprocess", "outputs"),
+    *(
+        "search",
+        "tune",
+        "heal",
+        "findings",
+        "arch",
+        "arch_layers",
+        "layers",
+        "postprocess",
+        "outputs",
+    ),
     "ledger",
     *("fixed_madds", "fixed_params", "seed_madds", "seed_params", "cost_size"),
 )

@@ -266,7 +266,9 @@ class HealRun(TrainingRun):
         same_buffers(self.fabric, self.module)
         is_best = weights["weights"] == "best"
         error = self.kept.value if is_best else self.curve[-1].error
-        entry = {**weights, "error": error, "start": self.curve[0].error, "steps": self.done}
+        curve = [point.error for point in self.curve]
+        figures = {"error": error, "start": curve[0], "steps": self.done, "curve": curve}
+        entry = {**weights, **figures}
         graph = self.trained({self.stage: entry})
         if output is not None and self.fabric.is_global_zero:
             graph.save(output)

@@ -114,6 +114,7 @@ FORM: dict[str, tuple[str, Check]] = {
     "search": ("an object", _object),
     "findings": ("a list of findings, each with kind and text", _list_of(_finding)),
     "tune": ("an object", _object),
+    "heal": ("an object", _object),
     "layers": ("a list of layers, each with name, candidates and seed_choice", _list_of(_layer)),
     "preprocessing": ("an object with mean and std, three numbers each, ...", _preprocessing),
     "outputs": ("a list of objects, each with a name", _list_of(_output)),
