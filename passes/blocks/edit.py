@@ -7,7 +7,7 @@ Growth passes rewrite a block where it stands; mixing builds twins beside it. Bo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -19,7 +19,7 @@ from ..remap.block_arrays import BatchNorm, BlockArrays, ConvArrays
 from ..remap.strategies import Strategy
 from .block import Block, Form
 from .units import ConvUnit, constant
-from .windows import _set_pointwise, _set_stride, _set_window
+from .windows import set_pointwise, set_stride, set_window
 
 BN_PARTS = ("gamma", "beta", "mean", "var")  # inputs 1 to 4 of BatchNormalization
 
@@ -62,7 +62,7 @@ def rewrite_block(
         raise ValueError(f"{block.node_name}: a block without expansion is widened by mixing only")
     suffix = f".k{form.kernel}h{form.hidden}"
     heart = block.units[block.heart].conv
-    _set_window(heart, form.kernel, arrays[block.heart].groups)
+    set_window(heart, form.kernel, arrays[block.heart].groups)
     for role, unit in block.units.items():
         for (node, index), (name, array) in zip(_stored(unit), arrays[role].parts(), strict=True):
             old = constant(node.inputs[index])
@@ -101,41 +101,138 @@ def build_twin(
     becomes 1, a shortcut the identity. A role that the block has not is built in front
     of the searched convolution, as a 1x1 convolution in its image.
     """
-    built = Built([], entry)
-    twins: dict[int, gs.Tensor] = {id(block.entry): entry}
-    heart = block.units[block.heart]
-    front = entry
-    for role in arrays.keys() - block.units.keys():
-        _copy_nodes(graph, heart, heart.nodes, arrays[role], role, account, f".{role}{suffix}",
-                    {id(heart.input): front}, built)  # fmt: skip
-        _set_pointwise(built.nodes[-len(heart.nodes)])
-        front = built.nodes[-1].outputs[0]
-    owner = {id(n): role for role, unit in block.units.items() for n in unit.nodes}
-    left_out = {id(node) for node in block.shortcut}
-    for node in block.nodes:
-        if added and id(node) in left_out:
-            twins[id(node.outputs[0])] = entry
-            continue
-        role = owner.get(id(node), "")
-        unit = block.units.get(role)
-        if node is heart.conv and front is not entry:
-            twins[id(heart.input)] = front
-        _copy_nodes(graph, unit, [node], arrays.get(role), role, account, suffix, twins, built)
-        twins[id(block.entry)] = entry
-        if unit is not None and node is unit.conv:
-            conv, kernel = built.nodes[-1], int(arrays[role].weight.shape[-1])
-            if unit is heart:
-                _set_window(conv, kernel, arrays[role].groups, like=node)
-            if added and max(Conv(node).strides) > 1:
-                _set_stride(conv, 1, kernel)
-    built.output = twins[id(block.nodes[-1].outputs[0])]
-    built.output.name = graph.new_name(block.output.name + suffix)
-    if added and block.residual is None:
-        name = graph.new_name(f"{block.node_name}.add{suffix}")
-        out = gs.Variable(graph.new_name(f"{block.output.name}.add{suffix}"), dtype=entry.dtype)
-        built.nodes.append(new_node("Add", name, [entry, built.output], [out]))
-        built.output = out
-    return built
+    return TwinBuilder(graph, block, arrays, account, entry, suffix, added=added).build()
+
+
+class TwinBuilder:
+    """Builds one twin of a block, node after node; see :func:`build_twin`."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        block: Block,
+        arrays: BlockArrays,
+        account: dict[str, str],
+        entry: gs.Tensor,
+        suffix: str,
+        *,
+        added: bool,
+    ) -> None:
+        self.graph = graph
+        self.block = block
+        self.arrays = arrays
+        self.account = account
+        self.entry = entry
+        self.suffix = suffix
+        self.added = added
+        self.heart = block.units[block.heart]
+        self.nodes: list[gs.Node] = []
+        self.initializers: dict[str, str] = {}
+        self._twins: dict[int, gs.Tensor] = {id(block.entry): entry}  # of the block's tensors
+
+    def build(self) -> Built:
+        """Return the twin; its nodes are not yet in the graph."""
+        front = self._front()
+        owner = {id(node): role for role, unit in self.block.units.items() for node in unit.nodes}
+        shortcut = {id(node) for node in self.block.shortcut} if self.added else set()
+        for node in self.block.nodes:
+            if id(node) in shortcut:
+                self._twins[id(node.outputs[0])] = self.entry
+                continue
+            reads = self._twins
+            if node is self.heart.conv and front is not None:
+                # this convolution alone: a residual Add goes on reading the entry
+                reads = {**self._twins, id(self.heart.input): front}
+            role = owner.get(id(node), "")
+            unit = self.block.units.get(role)
+            twin = self._copy(node, unit, role, self.suffix, reads)
+            self._twins.update(_in_place_of(node, twin))
+            if unit is not None and node is unit.conv:
+                self._fit(twin, unit, role)
+        output = self._twins[id(self.block.nodes[-1].outputs[0])]
+        output.name = self.graph.new_name(self.block.output.name + self.suffix)
+        if self.added and self.block.residual is None:
+            output = self._add(output)
+        return Built(self.nodes, output, self.initializers)
+
+    def _front(self) -> gs.Tensor | None:
+        """Build the roles that the block has not: 1x1 convolutions that read the entry."""
+        tensor = None
+        for role in self.arrays.keys() - self.block.units.keys():
+            reads = {id(self.heart.input): self.entry if tensor is None else tensor}
+            for node in self.heart.nodes:
+                twin = self._copy(node, self.heart, role, f".{role}{self.suffix}", reads)
+                if node is self.heart.conv:
+                    set_pointwise(twin)
+                reads |= _in_place_of(node, twin)
+                tensor = twin.outputs[0]
+        return tensor
+
+    def _copy(
+        self,
+        node: gs.Node,
+        unit: ConvUnit | None,
+        role: str,
+        suffix: str,
+        reads: Mapping[int, gs.Tensor],
+    ) -> gs.Node:
+        """Append a copy of ``node`` that stores what the arrays of ``role`` say.
+
+        reads  id of a tensor of the block -> what the copy reads in its place
+        """
+        parts = self._parts(node, unit, role)
+        inputs = [
+            self._stored(parts[index], tensor, role, suffix)
+            if index in parts
+            else reads.get(id(tensor), tensor)
+            for index, tensor in enumerate(node.inputs)
+        ]
+        new_name = self.graph.new_name
+        outputs = [gs.Variable(new_name(t.name + suffix), dtype=t.dtype) for t in node.outputs]
+        attrs = {k: list(v) if isinstance(v, list) else v for k, v in node.attrs.items()}
+        twin = new_node(node.op, new_name(node.name + suffix), inputs, outputs, attrs)
+        twin.domain = node.domain
+        self.nodes.append(twin)
+        return twin
+
+    def _parts(
+        self, node: gs.Node, unit: ConvUnit | None, role: str
+    ) -> dict[int, tuple[str, np.ndarray]]:
+        """Return input of ``node`` -> name and numbers of what the twin stores there."""
+        if unit is None:  # of no convolution: a norm, a linear layer
+            weights = ((i, t) for i, t in enumerate(node.inputs) if is_weight(t))
+            return {index: ("", constant(tensor).values) for index, tensor in weights}
+        parts = zip(_stored(unit), self.arrays[role].parts(), strict=True)
+        return {index: part for (owner, index), part in parts if owner is node}
+
+    def _stored(
+        self, part: tuple[str, np.ndarray], old: gs.Tensor, role: str, suffix: str
+    ) -> gs.Constant:
+        """Return the twin's stored tensor in place of ``old`` and account for it."""
+        name, array = part
+        stored = gs.Constant(self.graph.new_name(old.name + suffix), array)
+        what = self.account[f"{role}.{name}"] if name else "copied"
+        said = what if what.startswith("fresh") else f"{what} from {old.name}"
+        self.initializers[stored.name] = said
+        return stored
+
+    def _fit(self, conv: gs.Node, unit: ConvUnit, role: str) -> None:
+        """Give the copy of a unit's convolution the window and the stride that it needs."""
+        kernel = int(self.arrays[role].weight.shape[-1])
+        if unit is self.heart:
+            set_window(conv, kernel, self.arrays[role].groups, like=unit.conv)
+        if self.added and max(Conv(unit.conv).strides) > 1:
+            set_stride(conv, 1, kernel)
+
+    def _add(self, output: gs.Tensor) -> gs.Tensor:
+        """Add the entry to what a copy behind a block without residual leaves."""
+        name = self.graph.new_name(f"{self.block.node_name}.add{self.suffix}")
+        total = gs.Variable(
+            self.graph.new_name(f"{self.block.output.name}.add{self.suffix}"),
+            dtype=self.entry.dtype,
+        )
+        self.nodes.append(new_node("Add", name, [self.entry, output], [total]))
+        return total
 
 
 def _stored(unit: ConvUnit) -> Iterator[tuple[gs.Node, int]]:
@@ -148,44 +245,8 @@ def _stored(unit: ConvUnit) -> Iterator[tuple[gs.Node, int]]:
             yield unit.bn, index
 
 
-def _copy_nodes(
-    graph: Graph,
-    unit: ConvUnit | None,
-    nodes: Sequence[gs.Node],
-    new: ConvArrays | None,
-    role: str,
-    account: dict[str, str],
-    suffix: str,
-    twins: dict[int, gs.Tensor],
-    built: Built,
-) -> None:
-    """Append copies of ``nodes`` to ``built``; what ``unit`` stores is replaced by ``new``."""
-    slots: dict[tuple[int, int], tuple[str, np.ndarray]] = {}
-    if unit is not None and new is not None:
-        for (node, index), part in zip(_stored(unit), new.parts(), strict=True):
-            slots[id(node), index] = part
-    for node in nodes:
-        inputs = []
-        for index, tensor in enumerate(node.inputs):
-            slot = slots.get((id(node), index))
-            if slot is None and unit is None and is_weight(tensor):
-                slot = ("", constant(tensor).values)  # of no convolution: a norm, a linear layer
-            if slot is None:
-                inputs.append(twins.get(id(tensor), tensor))
-                continue
-            made = gs.Constant(graph.new_name(tensor.name + suffix), slot[1])
-            what = account[f"{role}.{slot[0]}"] if slot[0] else "copied"
-            said = what if what.startswith("fresh") else f"{what} from {tensor.name}"
-            built.initializers[made.name] = said
-            inputs.append(made)
-        outs = []
-        for out in node.outputs:
-            outs.append(gs.Variable(graph.new_name(out.name + suffix), dtype=out.dtype))
-            twins[id(out)] = outs[-1]
-        attrs = {k: list(v) if isinstance(v, list) else v for k, v in node.attrs.items()}
-        clone = new_node(node.op, graph.new_name(node.name + suffix), inputs, outs, attrs)
-        clone.domain = node.domain
-        built.nodes.append(clone)
+def _in_place_of(node: gs.Node, twin: gs.Node) -> dict[int, gs.Tensor]:
+    return {id(old): new for old, new in zip(node.outputs, twin.outputs, strict=True)}
 
 
 def is_weight(tensor: gs.Tensor) -> bool:

@@ -56,7 +56,7 @@ def set_kernel(graph: Graph, node: gs.Node, kernel: int, initializers: dict[str,
     group = Conv(node).groups
     made = gs.Constant(graph.new_name(f"{old.name}.k{kernel}"), remap_kernel(old.values, kernel))
     what = "padded" if kernel > int(old.shape[-1]) else "cropped"
-    _set_window(node, kernel, group)
+    set_window(node, kernel, group)
     node.inputs[1] = made
     initializers[made.name] = f"{what} from {old.name}"
 
@@ -70,12 +70,17 @@ def why_not_kernel(block: Block, kernel: int) -> str | None:
     return None
 
 
-def _set_pointwise(conv: gs.Node) -> None:
+def set_pointwise(conv: gs.Node) -> None:
+    """Make a dense 1x1 convolution of ``conv``, without padding, of stride 1."""
     ones = {"kernel_shape": [1, 1], "strides": [1, 1], "dilations": [1, 1]}
     conv.attrs.update({**ones, "pads": [0, 0, 0, 0], "group": 1})
 
 
-def _set_window(conv: gs.Node, kernel: int, groups: int, like: gs.Node | None = None) -> None:
+def set_window(conv: gs.Node, kernel: int, groups: int, like: gs.Node | None = None) -> None:
+    """Give ``conv`` another kernel about the same centres, and groups.
+
+    like  whose window and pads are the old ones; None: those of ``conv`` itself
+    """
     conv.attrs["pads"] = widened_pads(like or conv, kernel)
     if groups != 1 or "group" in conv.attrs:
         conv.attrs["group"] = groups
@@ -83,7 +88,7 @@ def _set_window(conv: gs.Node, kernel: int, groups: int, like: gs.Node | None = 
         conv.attrs["kernel_shape"] = [kernel, kernel]
 
 
-def _set_stride(conv: gs.Node, stride: int, kernel: int) -> None:
+def set_stride(conv: gs.Node, stride: int, kernel: int) -> None:
     """Give ``conv`` another stride; at stride 1 the padding keeps the size."""
     conv.attrs["strides"] = [stride, stride]
     if stride == 1:
