@@ -47,13 +47,6 @@ def test_links_lead_somewhere(page: str) -> None:
         assert ((ROOT / page).parent / target).exists(), target
 
 
-def test_the_readme_has_the_test_command_that_ci_runs() -> None:
-    text = (ROOT / "README.md").read_text()
-    block = text.split("<!-- test command -->")[1].split("```")[1]
-    assert "pip install" in block
-    assert "pytest" in block
-
-
 def test_the_import_page_lists_the_operators() -> None:
     from fnac.importer.building.registry import names
 

@@ -177,26 +177,12 @@ def prepare_seed(
     made.check_finite()
     if manager.verify:
         check_runs(made)  # what no runtime runs is the file's fault, not a pass's
-    for key in OUTDATED:
-        made.manifest.pop(key, None)
+    _forget(made, settings)
     take_pictures(made, manager)
-    emitted = graph.manifest.get("role") == "model"  # folded, maybe quantized, maybe answering
-    own = made.manifest.get("task") is not None and settings.task is not None
-    answers = graph.manifest.get("postprocess") is not None
-    if own and (answers or not _is_asked_for(made, settings)):
-        if answers:
-            logger.warning(
-                "the file was emitted with post-processing: its head is replaced by a new one; the "
-                "target.onnx it was emitted from keeps its head"
-            )
-        _forget_head(made)
-    if settings.size not in (None, made.image_size()):
-        if settings.task is not None and settings.head != OWN_HEAD and has_own_head(made):
-            manager.run([CutClassifier(("last",))], made)  # it goes, and may know one size only
-        manager.run([RaiseOpset(), FollowSizes()], made)
+    _resize(made, settings, manager)
     _state(made, settings)
-    if emitted or made.manifest.get("task") is None:
-        # a head exported by fnac is canonical, and stays sizeless
+    # a head exported by fnac is canonical, and stays sizeless
+    if graph.manifest.get("role") == "model" or made.manifest.get("task") is None:
         _normalize(made, settings, manager, images)
     elif settings.restore_batchnorm == "all":
         logger.warning(
@@ -211,15 +197,45 @@ def prepare_seed(
         from fnac.passes.grow.randomize import Randomize
 
         manager.run([Randomize(random_seed=settings.random_seed)], made)
-    made.refresh_shapes()
-    made.name_batch()
-    state_answers(made)
-    cost = profile(made)
-    made.manifest["role"] = "seed"
-    made.manifest["seed_madds"] = cost.madds
-    made.manifest["seed_params"] = cost.params
-    made.manifest["cost_size"] = list(made.image_size() or ()) or None
+    _count(made)
     return made
+
+
+def _forget(graph: Graph, settings: ExpandSettings) -> None:
+    """Take what an earlier adaptation said out of the manifest, and a head that is not wanted."""
+    answers = graph.manifest.get("postprocess") is not None
+    for key in OUTDATED:
+        graph.manifest.pop(key, None)
+    if graph.manifest.get("task") is None or settings.task is None:
+        return
+    if answers:
+        logger.warning(
+            "the file was emitted with post-processing: its head is replaced by a new one; the "
+            "target.onnx it was emitted from keeps its head"
+        )
+    if answers or not _is_asked_for(graph, settings):
+        _forget_head(graph)
+
+
+def _resize(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
+    """Let a network of one size follow the size that is asked for."""
+    if settings.size in (None, graph.image_size()):
+        return
+    if settings.task is not None and settings.head != OWN_HEAD and has_own_head(graph):
+        manager.run([CutClassifier(("last",))], graph)  # it goes, and may know one size only
+    manager.run([RaiseOpset(), FollowSizes()], graph)
+
+
+def _count(graph: Graph) -> None:
+    """Write down what the seed is and costs."""
+    graph.refresh_shapes()
+    graph.name_batch()
+    state_answers(graph)
+    cost = profile(graph)
+    graph.manifest["role"] = "seed"
+    graph.manifest["seed_madds"] = cost.madds
+    graph.manifest["seed_params"] = cost.params
+    graph.manifest["cost_size"] = list(graph.image_size() or ()) or None
 
 
 def _state(graph: Graph, settings: ExpandSettings) -> None:

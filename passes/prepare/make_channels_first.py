@@ -77,4 +77,4 @@ def _turn(image: gs.Variable, graph: Graph) -> Rewrote | Left | None:
         graph.replace_uses(turned, image)
     n, h, w, c = image.shape
     image.shape = [n, c, h, w]
-    return Rewrote("(N, H, W, C) -> (N, C, H, W)")
+    return Rewrote("NHWC -> NCHW")

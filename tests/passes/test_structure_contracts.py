@@ -13,6 +13,7 @@ from fnac.passes.grow.grow_depth import GrowDepth
 from fnac.passes.grow.grow_width import GrowWidth
 from fnac.passes.heads.attach_head import AttachHead
 from fnac.passes.heads.cut_classifier import CutClassifier
+from fnac.passes.heads.replace_classes import ReplaceClasses
 from fnac.passes.heads.set_output_stride import SetOutputStride
 from fnac.passes.manager import interface
 from fnac.passes.super_network.choose import Choose
@@ -51,6 +52,7 @@ PASSES: dict[str, tuple[Pass, Callable[[], Graph]]] = {
     "grow-width": (GrowWidth(expansion=3), folded),
     "cut-classifier": (CutClassifier(), folded),
     "set-output-stride": (SetOutputStride(stride=2), plain),
+    "replace-classes": (ReplaceClasses(classes=3), plain),
     "attach-head": (AttachHead(model=graph(HEAD, opset=18).to_model()), features),
 }
 

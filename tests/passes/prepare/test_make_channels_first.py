@@ -20,7 +20,7 @@ def test_the_transposes_go_and_the_result_is_proven() -> None:
     made = graph(BODY)
     manager = PassManager()
     manager.run([MakeChannelsFirst()], made)
-    assert manager.ledger[0].report.rewrote == {"x": "(N, H, W, C) -> (N, C, H, W)"}
+    assert manager.ledger[0].report.rewrote == {"x": "NHWC -> NCHW"}
     assert manager.ledger[0].verdict == "equal"
     assert made.inputs[0].shape == ["N", 3, 8, 6]
     assert text(made) == (
