@@ -46,6 +46,7 @@ PASSES: dict[str, str] = {
     "restore-batchnorm": "prepare.restore_batchnorm:RestoreBatchNorm",
     "set-output-stride": "heads.set_output_stride:SetOutputStride",
     "store-weights": "prepare.store_weights:StoreWeights",
+    "take-pixels": "emit.take_pixels:TakePixels",
     "take-floats": "prepare.take_floats:TakeFloats",
     "unify-clip": "normalize.unify_clip:UnifyClip",
     "unify-linear": "normalize.unify_linear:UnifyLinear",

@@ -192,7 +192,7 @@ class AdaptRun:
         target, part = self.path("target.onnx"), self.path("model.part.onnx")
         settings = self.plan.emit
         images = emit_images(target, settings, self.plan.source, self.task("target.onnx"))
-        found = emit(target, part, settings, images=images, named="model.onnx")
+        found = emit(target, part, settings, images=images, named="model.onnx", kit=False)
         self._add_to_ledger([{**entry, "stage": "emit"} for entry in found.ledger])
         os.replace(part, self.path("model.onnx"))
 
@@ -215,6 +215,7 @@ class AdaptRun:
             FINDINGS: written(findings),
         }
         write_json(self.path("results.json"), results)
+        self._kit(found)
         self._pictures()
         return AdaptResult(
             folder=self.folder,
@@ -264,6 +265,17 @@ class AdaptRun:
     def _seconds(self) -> dict[str, float]:
         path = self.path("times.json")
         return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def _kit(self, found: EvalResult) -> None:
+        """Write what a deployer needs beside model.onnx, its metric in the model card."""
+        from fnac.passes.cost import profile
+        from fnac.stages.deployment.kit import Costs, Measured, write_kit
+
+        counted = profile(Graph.load(self.path("model.onnx")))
+        data = self.plan.adapt.data or "built-in scenes"
+        measured = Measured(found.metric, found.value, found.images, found.split, data)
+        costs = Costs(counted.madds, counted.params)
+        write_kit(self.path("model.onnx"), costs, measured=measured)
 
     def _pictures(self) -> None:
         from fnac.stages.evaluate import predict_first

@@ -212,6 +212,9 @@ def tune(config: Config, model: Path, out: Path | None, resume: bool) -> dict[st
     return run_tune(model, config, out=out, resume=resume)
 
 
+EMIT = ("no_postprocess", "fp16", "int8", "preprocess", "size", "no_verify")
+
+
 def _flag(name: str, what: str) -> Callable[[F], F]:
     return click.option(name, is_flag=True, default=None, help=what)
 
@@ -223,6 +226,11 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
 @_flag("--fp16", "Store and compute in float16.")
 @_flag("--int8", "Quantize, calibrated on pictures of --data.")
 @click.option(
+    "--preprocess",
+    type=click.Choice(["outside", "inside"]),
+    help="inside: the file takes uint8 (N, H, W, 3), RGB, and normalises itself.",
+)
+@click.option(
     "--data", metavar="SPEC", help="Pictures for --int8; pictures:FOLDER needs no labels."
 )
 @skip_bad_option
@@ -231,9 +239,7 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
 @printed
 @configured(
     **DATA,
-    **in_section(
-        "emit", {key: key for key in ("no_postprocess", "fp16", "int8", "size", "no_verify")}
-    ),
+    **in_section("emit", {key: key for key in EMIT}),
 )
 def emit(config: Config, model: Path, out: Path | None) -> dict[str, Any]:
     """Make MODEL ready for onnxruntime: fold BN, clean, arg-max inside, MAdds on every node.

@@ -16,7 +16,7 @@ import io
 import json
 import logging
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from fnac.passes.emit.convert_float16 import ConvertFloat16
 from fnac.passes.emit.detector_answers import DetectorAnswers
 from fnac.passes.emit.fold_batchnorm import FoldBatchNorm
 from fnac.passes.emit.make_size_symbolic import MakeSizeSymbolic
+from fnac.passes.emit.take_pixels import TakePixels
 from fnac.passes.files import write_atomically
 from fnac.passes.graph import Graph
 from fnac.passes.graph.layout import image_axes, sides
@@ -38,6 +39,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.normalize.drop_identity import DropIdentity
 from fnac.passes.normalize.lift_constants import LiftConstants
 from fnac.passes.running.run import check_runs
+from fnac.stages.deployment.kit import Costs, beside, has_contract, write_kit
 
 ANY = 224  # pixels of a side that the network leaves open, to count at
 
@@ -55,6 +57,8 @@ class EmitSettings(DetectorAnswers):
     ``int8``            quantize, calibrated on pictures of ``--data``
     ``calibration``     pictures that int8 is calibrated on
     ``size``            (H, W) the MAdds are counted at; None: the file's own
+    ``preprocess``      ``inside``: the file takes uint8 (N, H, W, 3), RGB, and normalises itself;
+                        ``outside``: float32 (N, 3, H, W), normalised as its contract says
     ``no_verify``       skip the proof after every pass
     """
 
@@ -67,6 +71,7 @@ class EmitSettings(DetectorAnswers):
     int8: bool = False
     calibration: int = 100
     size: tuple[int, int] | None = None
+    preprocess: Literal["outside", "inside"] = "outside"
     no_verify: bool = False
 
     def __post_init__(self) -> None:
@@ -130,12 +135,14 @@ def emit(
     images: np.ndarray | None = None,
     dump: Path | None = None,
     named: str | None = None,
+    kit: bool = True,
 ) -> EmitResult:
-    """Emit ``model`` as ``out``, with its profile beside it.
+    """Emit ``model`` as ``out``, with its profile and what a deployer needs beside it.
 
     images  (N, C, H, W) float32, preprocessed: what int8 is calibrated on
     dump    folder that gets the graph after each pass
     named   the name that the file will have in the end; what lies beside is named after it
+    kit     write contract, example and model card, where the network has a task
 
     Raises UsageError for int8 without pictures, and what the passes raise.
     """
@@ -159,6 +166,8 @@ def emit(
         from fnac.stages.quantize import quantize
 
         graph = quantize(graph, images[: settings.calibration])
+    if settings.preprocess == "inside":
+        _take_pixels(graph, manager, model)
     counted = profile(graph, size)
     for node, cost in zip(graph.nodes, counted.nodes, strict=True):
         node.metadata["fnac.madds"] = str(cost.madds)
@@ -170,6 +179,8 @@ def emit(
         ledger=[entry.as_json() for entry in manager.ledger],
     )
     write_profile(result, out.with_name(named or out.name))
+    if kit and has_contract(graph):
+        write_kit(out, Costs(counted.madds, counted.params), named=named)
     return result
 
 
@@ -191,20 +202,20 @@ def _counted_at(graph: Graph, settings: EmitSettings) -> tuple[int, int] | None:
     return None
 
 
+def _take_pixels(graph: Graph, manager: PassManager, where: Path) -> None:
+    manager.run([TakePixels()], graph)
+    left = manager.ledger[-1].report.left
+    if left:
+        raise UnsupportedGraphError(
+            f"{where}: --preprocess inside: {next(iter(left.values()))}; emit it without"
+        )
+
+
 def _check_it_runs(graph: Graph, where: Path) -> None:
     try:
         check_runs(graph)
     except UnsupportedGraphError as error:
         raise UnsupportedGraphError(f"{where}: {error}") from error
-
-
-def beside(model: Path, name: str) -> Path:
-    """Return where the file ``name`` that describes ``model`` lies.
-
-    ``model.onnx``, which a run ends with, has it under its plain name; others add their own, so
-    that none is overwritten by another's.
-    """
-    return model.with_name(name if model.name == "model.onnx" else f"{model.stem}.{name}")
 
 
 def write_profile(result: EmitResult, model: Path) -> None:

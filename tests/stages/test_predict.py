@@ -64,13 +64,18 @@ def network(task: str, classes: int) -> Graph:
     return g
 
 
-def emitted(folder: Path, task: str, settings: EmitSettings | None = None) -> Path:
+def emitted(
+    folder: Path,
+    task: str,
+    settings: EmitSettings | None = None,
+    images: np.ndarray | None = None,
+) -> Path:
     """Emit an untrained network for the built-in scenes, fed as its task feeds it."""
     source = open_data(SCENES, task)
     g = network(task, len(source.classes))
     state_training(g, make_task(task, source, g.manifest), mean="tf")
     path = g.save(folder / "target.onnx")
-    return emit(path, folder / "model.onnx", settings or EmitSettings()).path
+    return emit(path, folder / "model.onnx", settings or EmitSettings(), images=images).path
 
 
 @pytest.mark.parametrize("task", ["seg", "det", "pose", "cls"])

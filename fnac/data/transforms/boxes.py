@@ -23,6 +23,8 @@ from .pictures import change_colour, normalise, place_window
 
 NO_BOX = -1.0
 """Value of the rows that fill up a batch."""
+MULTIPLE = 32
+"""Images of several sizes are padded to multiples of so many pixels."""
 LEAST_SHARE = 0.25
 """A box of which less is left in a crop is left out."""
 Mode = Literal["letterbox", "stretch", "sides"]
@@ -78,6 +80,9 @@ class BoxEvalTransform:
         pixels = normalise(image, self.mean, self.std, self.color)
         if self.fit.mode == "letterbox":
             pixels = pad_to(pixels, self.fit.size, fill=self._fill())
+        elif self.fit.mode == "sides" and self.pad is not None:  # else the batch is padded, with 0
+            height, width = (-(-side // MULTIPLE) * MULTIPLE for side in pixels.shape[1:])
+            pixels = pad_to(pixels, (height, width), fill=self._fill())
         return pixels, boxes
 
     def _fill(self) -> Tensor | None:

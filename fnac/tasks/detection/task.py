@@ -15,6 +15,7 @@ from fnac.data.loader import keep_in_memory
 from fnac.data.preprocessing import padding, preprocessing
 from fnac.data.source import Batch, Dataset, DataSource, Sample
 from fnac.data.transforms.boxes import (
+    MULTIPLE,
     BoxEvalTransform,
     BoxTrainTransform,
     Fit,
@@ -125,7 +126,7 @@ class Detection(Task):
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Stack pictures (of several sizes: padded to a multiple of 32) and boxes (N, M, 5)."""
-        return collate_boxes(samples, 32 if self.settings.resize == "sides" else 1)
+        return collate_boxes(samples, MULTIPLE if self.settings.resize == "sides" else 1)
 
     # ------------------------------------------------------------------ training
 
