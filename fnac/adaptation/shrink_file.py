@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fnac.adaptation.plan import Subject
@@ -13,6 +15,7 @@ from fnac.passes.graph import Graph
 if TYPE_CHECKING:
     import numpy as np
 
+    from fnac.stages.heal import HealResult
     from fnac.stages.shrink import ShrinkResult
     from fnac.stages.shrinking.settings import ShrinkSettings
 
@@ -53,3 +56,24 @@ def shrink_images(graph: Graph, on: Subject, settings: ShrinkSettings) -> np.nda
     source, task = to_calibrate_on(on, graph)
     count = settings.images + settings.held_back
     return calibration_images(source, task, size, graph.manifest, count=count)
+
+
+def heal_shrunk(
+    found: ShrinkResult, original: Graph, config: Config, epochs: int, folder: Path
+) -> HealResult:
+    """Train the smaller network towards what the original says, on the images of ``--data``.
+
+    folder  gets checkpoint and metrics; it must not be there
+    """
+    from fnac.stages.heal import heal
+    from fnac.stages.heal_settings import HealSettings
+
+    if folder.exists():
+        raise UsageError(
+            f"{folder}: is there already; healing keeps its checkpoint in it: remove it"
+        )
+    settings = dataclasses.replace(read(HealSettings, config), epochs=epochs)
+    on = Subject.read(config, str(original.manifest.get("task") or "seg"))
+    source, _ = to_calibrate_on(on, original)
+    folder.mkdir(parents=True)
+    return heal(found.graph, original, source.split("train"), settings, folder)

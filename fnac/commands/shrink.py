@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--data", metavar="SPEC", help="Images to fit to; pictures:FOLDER needs no labels.")
 @skip_bad_option
 @click.option("--effort", type=int, help="Networks made and measured in the search.  [default: 6]")
+@click.option("--heal", type=int, help="Then train it for so many epochs to say what MODEL says.")
 @click.option("--curve", is_flag=True, help="Show what budgets cost in error; write no network.")
 @out_file
 @size_option
@@ -42,25 +43,36 @@ if TYPE_CHECKING:
     size="shrink.size",
     no_verify="shrink.no_verify",
 )
-def shrink(config: Config, model: Path, out: Path | None, curve: bool) -> Answer:
+def shrink(config: Config, model: Path, out: Path | None, heal: int | None, curve: bool) -> Answer:
     """Make MODEL cheaper without labels and without training.
 
     Hidden channels go where the network's answers miss them least; what is left is fitted to what
     the original computes on the images of --data. Names, inputs and outputs of the file stay.
+    With --heal the result is trained as well, towards the original's own outputs.
     """
-    from fnac.adaptation.shrink_file import shrink_graph
+    from fnac.adaptation.shrink_file import heal_shrunk, shrink_graph
+    from fnac.errors import UsageError
     from fnac.passes.graph import Graph
 
-    found = shrink_graph(Graph.load(model), config, only_curve=curve)
-    path = None
-    if not curve:
-        path = found.graph.save(out or model.with_name(f"{model.stem}.small.onnx"))
-    written = {"model": str(path) if path else None, **found.as_json()}
-    return Answer(written, _text(found, path))
+    if curve and (heal or out):
+        raise UsageError("--curve writes no network: drop --heal and --out")
+    original = Graph.load(model)
+    found = shrink_graph(original, config, only_curve=curve)
+    if curve:
+        return Answer({"model": None, **found.as_json()}, _text(found))
+    path = found.graph.save(out or model.with_name(f"{model.stem}.small.onnx"))
+    written = {"model": str(path), **found.as_json()}
+    lines = [_text(found), *_costs(found)]
+    if heal is not None:
+        healed = heal_shrunk(found, original, config, heal, path.with_suffix(".heal"))
+        healed.graph.save(path)
+        written["healed"] = healed.as_json()
+        lines.append(f"healed error {healed.start:.4g} -> {healed.error:.4g}")
+    return Answer(written, "\n".join([*lines, str(path)]))
 
 
-def _text(found: ShrinkResult, path: Path | None) -> str:
-    from fnac.text import human, percent, table
+def _text(found: ShrinkResult) -> str:
+    from fnac.text import human, table
 
     sum_of_errors = sum(row.error for row in found.rows) or 1.0
     rows = [
@@ -77,13 +89,18 @@ def _text(found: ShrinkResult, path: Path | None) -> str:
     total = found.before[found.unit]
     points = [[f"{cost / total:.2f}x", human(cost), f"{error:.4g}"] for cost, error in found.curve]
     lines += [table(["budget", found.unit, "predicted error"], points), ""]
-    if path is None:
-        return "\n".join(lines)
+    return "\n".join(lines)
+
+
+def _costs(found: ShrinkResult) -> list[str]:
+    from fnac.text import human, percent
+
+    lines = []
     for key in ("madds", "params"):
         before, after = found.before[key], found.after[key]
         lines.append(f"{key:7}{human(before)} -> {human(after)} ({percent(after, before)})")
-    lines.append(f"error  {found.error:.4g} on images held back ({found.measured_on})")
-    return "\n".join([*lines, str(path)])
+    said = f"error  {found.error:.4g} on images held back ({found.measured_on})"
+    return [*lines, said]
 
 
 COMMANDS = [shrink]

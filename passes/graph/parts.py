@@ -16,12 +16,12 @@ from .inference import IR_VERSION
 def part_model(
     graph: Graph,
     nodes: Sequence[gs.Node],
-    inputs: Mapping[str, np.dtype],
+    inputs: Mapping[str, np.ndarray],
     outputs: Sequence[str],
 ) -> onnx.ModelProto:
     """Return a model of ``nodes`` of the graph, in their order, with the weights they read.
 
-    inputs   tensors that are fed, by name, with their types; their shapes are left open
+    inputs   tensors that are fed, by name, each with an array of its type and rank; sizes are open
     outputs  names of what it computes
     """
     stored = {
@@ -33,7 +33,7 @@ def part_model(
     body = onnx.helper.make_graph(
         [OnnxExporter.export_node(node) for node in nodes],
         "part",
-        [_fed(name, dtype) for name, dtype in inputs.items()],
+        [_fed(name, array) for name, array in inputs.items()],
         [onnx.ValueInfoProto(name=name) for name in outputs],
         initializer=[OnnxExporter.export_tensor_proto(tensor) for tensor in stored.values()],
     )
@@ -43,6 +43,6 @@ def part_model(
     return onnx.helper.make_model(body, ir_version=IR_VERSION, opset_imports=imports)
 
 
-def _fed(name: str, dtype: np.dtype) -> onnx.ValueInfoProto:
-    kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
-    return onnx.helper.make_tensor_value_info(name, kind, None)
+def _fed(name: str, array: np.ndarray) -> onnx.ValueInfoProto:
+    kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+    return onnx.helper.make_tensor_value_info(name, kind, [None] * array.ndim)

@@ -144,8 +144,7 @@ class Features:
                     inputs[tensor.name] = self._kept[tensor.name]
                 elif tensor.name and not isinstance(tensor, gs.Constant):
                     wanted.add(tensor.name)
-        types = {name: array.dtype for name, array in inputs.items()}
-        return _open(part_model(self.graph, nodes[::-1], types, names)), list(inputs)
+        return _open(part_model(self.graph, nodes[::-1], inputs, names)), list(inputs)
 
 
 def _open(model: onnx.ModelProto) -> onnxruntime.InferenceSession:

@@ -2,7 +2,8 @@
 
 A convolution costs (output pixels * window) * rows * columns. Rows and columns are constant, or the
 widths of sets of hidden channels: cost = fixed + sum linear_i w_i + sum pair_ij w_i w_j, whole
-numbers throughout.
+numbers throughout. A reader without bias and without normalisation behind counts the bias that a
+fit gives it, so that a network of which some such readers stay as they were costs less.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 from ..blocks.hidden_channels import HiddenChannels
 from ..graph import Graph, Shape
+from .linear import linear_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,4 +89,13 @@ def width_costs(
                 linear[i] += math.prod(array.shape) // int(array.shape[slot.axis])
     widths = [channels.count for channels in sets]
     varying = WidthCosts(0, tuple(linear), dict(pairs)).of(widths)
-    return WidthCosts(total - varying, tuple(linear), dict(pairs))
+    fresh = 0
+    for node in {id(r.node): r.node for one in sets for r in one.readings}.values():
+        linear_layer = linear_of(graph, node)
+        if of == "params" and linear_layer.bias is None and linear_layer.bn is None:
+            own = rows.get(id(node))
+            if own is None:
+                fresh += len(linear_layer.weight)
+            else:
+                linear[own] += 1
+    return WidthCosts(total - varying + fresh, tuple(linear), dict(pairs))

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fnac.architectures.budget import parse_budget
+from fnac.cli import run
+from fnac.errors import DataError, UnsupportedGraphError, UsageError
+from fnac.passes.cost import profile
+from fnac.passes.graph import Graph
+from fnac.passes.manager import interface
+from fnac.passes.running.run import run as run_graph
+from fnac.stages.shrink import shrink
+from fnac.stages.shrinking.settings import ShrinkSettings
+from tests.support.graphs import graph
+from tests.support.mbconv_networks import mbconv_network
+from tests.support.resnet_networks import resnet_network
+
+Array = np.ndarray
+QUICK = ShrinkSettings(effort=2, multiple=2, pixels=1024)
+
+
+def images(count: int = 20, size: int = 16) -> Array:
+    return np.random.default_rng(2).standard_normal((count, 3, size, size)).astype("f4")
+
+
+def network() -> Graph:
+    g = mbconv_network([(8, 2, 1), (16, 1, 2)], expansion=4, bn=False, bias=True)
+    g.manifest["task"] = "cls"
+    return g
+
+
+@pytest.mark.parametrize("of", ["madds", "params"])
+def test_the_budget_is_met_and_the_interface_stays(of: str) -> None:
+    g = network()
+    found = shrink(g, images(), parse_budget("0.6x", of), QUICK)
+    assert found.after[of] <= found.budget == int(0.6 * found.before[of])
+    assert profile(found.graph).madds == found.after["madds"]
+    assert interface(found.graph) == interface(g)
+    assert sum(row.width < row.was for row in found.rows) > 1
+    x = images(3)
+    a, b = (next(iter(run_graph(one, {"x": x}).values())) for one in (g, found.graph))
+    assert a.shape == b.shape
+    assert found.error > 0
+
+
+def test_costs_are_exact_for_any_widths() -> None:
+    """Each set in turn, at two widths: the polynomial says what the network's profile says."""
+    from fnac.passes.manager import PassManager
+    from fnac.passes.shrink.sequence import Narrowing
+    from fnac.stages.shrinking.shrinkable import open_shrinkable
+
+    g = resnet_network([(8, 1, 1)], kind="bottleneck", squeeze="inside", bn=False, bias=True)
+    g.refresh_shapes()
+    subject = open_shrinkable(g, heads=False, manager=PassManager(verify=False))
+    names = [channels.name for channels in subject.sets]
+    assert len(names) == 2
+    for of in ("madds", "params"):
+        costs = subject.costs(names, of)
+        for share in (0.5, 0.25):
+            widths = [max(1, int(one.count * share)) for one in subject.sets]
+            narrowing = Narrowing(subject.graph, images(8))
+            for name, width in zip(names, widths, strict=True):
+                narrowing.narrow(name, width)
+            narrowing.made.cleanup()
+            narrowing.made.refresh_shapes()
+            assert costs.of(widths) == getattr(profile(narrowing.made), of), (of, share)
+
+
+def test_more_budget_means_less_error() -> None:
+    g = network()
+    much, little = (
+        shrink(g, images(40), parse_budget(text), QUICK).error for text in ("0.9x", "0.4x")
+    )
+    assert much < little
+
+
+def test_the_curve_alone_makes_nothing() -> None:
+    g = network()
+    found = shrink(g, images(), parse_budget("0.6x"), QUICK, only_curve=True)
+    assert found.graph is g
+    assert [cost for cost, _ in found.curve] == sorted((c for c, _ in found.curve), reverse=True)
+    assert [error for _, error in found.curve] == sorted(error for _, error in found.curve)
+
+
+def test_budgets_out_of_reach_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"--budget 0.01x: .* the least that can be reached is"):
+        shrink(network(), images(), parse_budget("0.01x"), QUICK)
+
+
+BAD = {
+    "one": (images(1), "1 image; at least 2 are wanted"),
+    "colour": (np.ones((4, 3, 16, 16), "f4"), "every image is of one colour"),
+    "same": (np.repeat(images(1), 4, axis=0), "all images are the same"),
+    "nan": (np.full((4, 3, 16, 16), np.nan, "f4"), "NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_images_that_nothing_can_be_fitted_to(case: str) -> None:
+    x, words = BAD[case]
+    with pytest.raises(DataError, match=words):
+        shrink(network(), x, parse_budget("0.6x"), QUICK)
+
+
+def test_too_few_pixels_leave_a_block_whole() -> None:
+    g = network()
+    found = shrink(g, images(3, 16), parse_budget("0.9x"), QUICK)
+    assert "at least" in found.left["b3_ex"]
+
+
+def test_a_network_without_channels_of_its_own_is_refused() -> None:
+    g = graph("(float[N,3,8,8] x) => (y) <float[4,3,1,1] a> { y = Conv(x, a) }")
+    with pytest.raises(UnsupportedGraphError, match="y is an output of the network"):
+        shrink(g, images(4, 8), parse_budget("0.6x"), QUICK)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    path = network().save(tmp_path / "net.onnx")
+    options = ["--set", "shrink.multiple=2", "--effort", "2", "--budget", "0.7x"]
+    data = ["--data", f"pictures:{folder}"]
+    assert run(["shrink", str(path), *data, *options, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["model"] == str(tmp_path / "net.small.onnx")
+    assert said["madds_after"] <= said["budget"] < said["madds_before"]
+    assert {"name", "was", "is", "madds_saved", "error"} <= set(said["blocks"][0])
+    assert {"madds", "error"} == set(said["curve"][0])
+    assert Graph.load(said["model"]).manifest["shrink"]["error"] == said["error"]
+    assert run(["shrink", str(path), *options]) == 2
+    assert "--data pictures:FOLDER" in capsys.readouterr().err
