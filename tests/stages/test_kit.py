@@ -20,6 +20,7 @@ from fnac.stages.emit import EmitSettings, emit
 from fnac.tasks.answers import Boxes, Classes, Labels, Skeletons
 from tests.stages.test_predict import emitted, network
 
+ROOT = Path(__file__).resolve().parents[2]
 ALONE = """
 import importlib.util, json, pathlib, sys
 refused = ("torch", "torchvision", "onnx", "fnac", "scipy", "matplotlib", "yaml")
@@ -150,3 +151,23 @@ def test_what_was_assumed_is_said_in_the_card(tmp_path: Path) -> None:
     card = (tmp_path / "README.md").read_text()
     assert "nobody stated mean and std: ImageNet's were assumed" in card
     assert json.loads((tmp_path / "model.json").read_text())["input"]["assumed"] is True
+
+
+def test_the_readmes_snippet_runs(tmp_path: Path) -> None:
+    """As printed: with the run that the page speaks of, and an image."""
+    page = (ROOT / "README.md").read_text()
+    snippet = next(
+        block.split("```")[0] for block in page.split("```python\n")[1:] if "model.json" in block
+    )
+    folder = tmp_path / "runs" / "seg"
+    folder.mkdir(parents=True)
+    model = emitted(folder, "seg")
+    noise(tmp_path / "noise.png", 45, 70)
+    Image.open(tmp_path / "noise.png").save(tmp_path / "image.jpg", quality=95)
+    program = snippet + "\nnp.save('labels.npy', labels)\n"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    labels = np.load(tmp_path / "labels.npy")[0]
+    found = Predictor(model)(as_picture(tmp_path / "image.jpg"))
+    assert isinstance(found, Labels)
+    rows, columns = (np.arange(45) * 2 + 1) * 32 // 90, (np.arange(70) * 2 + 1) * 40 // 140
+    assert (labels[rows][:, columns] == found.labels).mean() > 0.97
