@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import FileNotWritableError
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
     """Write ``data`` to ``path`` by way of a temporary file in the same folder and a rename.
+
+    A file of pieces is never held as a whole.
 
     Raises FileNotWritableError naming the path and the reason; an old file stays as it was.
     """
     with writing(path):
-        _write(path, data)
+        _write(path, [data] if isinstance(data, bytes) else data)
 
 
 @contextmanager
@@ -35,13 +37,14 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
     path = path.resolve()  # through a link: what it points to is what is written
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

@@ -19,7 +19,8 @@ from typing import Any
 from .base import Keeps, Pass, Report
 from .errors import OutputsDifferError, PassFailedError, UnsupportedGraphError
 from .graph import Graph
-from .running.run import check_runs, probe_size, random_feed, run
+from .running.run import check_runs, probe_size, random_feed
+from .running.runner import Arrays, Runner
 from .running.verify import Difference, compare
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class PassManager:
         self.dump = dump
         self.on_pass = on_pass
         self.ledger: list[Entry] = []
+        self.runner = Runner()
 
     def run(self, passes: Iterable[Pass], graph: Graph) -> Graph:
         """Apply ``passes`` to ``graph`` in place and return it.
@@ -114,7 +116,7 @@ class PassManager:
                     verdict, difference = self._check(one, before, graph)
         except PassFailedError as error:
             if before is not None:
-                _refuse_broken(before, error)
+                _refuse_broken(before, error, self.runner)
             raise
         return Entry(
             name=one.name,
@@ -135,9 +137,10 @@ class PassManager:
                 f"{interface(after)}; this is a bug of the pass"
             )
         verdict, drift = "drift", None
+        feed: Arrays | None = None
         for what, reference, twin in one.proofs(before, after):
-            feed = random_feed(before, probe_size(before))
-            difference = compare(reference, twin, feed=feed)
+            feed = feed or random_feed(before, probe_size(before, self.runner))
+            difference = compare(reference, twin, feed=feed, runner=self.runner)
             if not difference.equal:
                 at = difference.first_difference or "the outputs"
                 than = "the graph before it" if reference is before else "its reference"
@@ -149,15 +152,15 @@ class PassManager:
             if drift is None or difference.max_abs_diff > drift.max_abs_diff:
                 drift = difference
         if verdict == "drift":
-            drift = _measure_drift(before, after)
+            drift = _measure_drift(before, after, self.runner)
         return verdict, drift
 
 
-def _refuse_broken(before: Graph, error: PassFailedError) -> None:
+def _refuse_broken(before: Graph, error: PassFailedError, runner: Runner) -> None:
     """Raise UnsupportedGraphError if the graph that a pass was given does not run either."""
     try:
         before.check()
-        check_runs(before)
+        check_runs(before, runner)
     except UnsupportedGraphError as fault:
         raise UnsupportedGraphError(f"the network is broken as it is: {fault}") from error
 
@@ -165,8 +168,7 @@ def _refuse_broken(before: Graph, error: PassFailedError) -> None:
 def check_structure(one: Pass, graph: Graph) -> None:
     """Raise PassFailedError, naming the pass, unless ``graph`` checks and infers."""
     try:
-        graph.check()
-        graph.refresh_shapes()
+        graph.refresh_shapes(graph.check())
     except UnsupportedGraphError as error:
         raise PassFailedError(f"{one.name}: left a broken graph: {error}") from error
 
@@ -220,17 +222,17 @@ def arguments_of(one: Pass) -> dict[str, Any]:
     return plain
 
 
-def _measure_drift(before: Graph, after: Graph) -> Difference | None:
+def _measure_drift(before: Graph, after: Graph, runner: Runner) -> Difference | None:
     """Return how far a pass that may change outputs moved them; None if they do not compare."""
     if [t.name for t in before.inputs] != [t.name for t in after.inputs]:
-        run(after, random_feed(after, probe_size(after)))
+        runner.run(after, random_feed(after, probe_size(after, runner)))
         return None
-    feed = random_feed(after, probe_size(after))
-    b = list(run(after, feed).values())
+    feed = random_feed(after, probe_size(after, runner))
+    b = list(runner.run(after, feed).values())
     if len(before.outputs) != len(b):
         return None
     try:
-        a = list(run(before, feed).values())
+        a = list(runner.run(before, feed).values())
     except PassFailedError:
         return None
     if any(x.shape != y.shape for x, y in zip(a, b, strict=True)):

@@ -14,7 +14,8 @@ import numpy as np
 from fnac.errors import UsageError
 from fnac.passes.errors import UnsupportedGraphError
 from fnac.passes.graph import Graph
-from fnac.passes.running.run import ort_errors, random_feed
+from fnac.passes.running.run import random_feed
+from fnac.passes.running.runner import ort_errors
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,6 +39,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.normalize.drop_identity import DropIdentity
 from fnac.passes.normalize.lift_constants import LiftConstants
 from fnac.passes.running.run import check_runs
+from fnac.passes.running.runner import Runner
 from fnac.stages.deployment.kit import Costs, beside, has_contract, write_kit
 
 ANY = 224  # pixels of a side that the network leaves open, to count at
@@ -150,11 +151,11 @@ def emit(
         raise UsageError("--int8 needs --data SPEC: pictures to calibrate on")
     graph = Graph.load(model)
     graph.check_finite()
-    if not settings.no_verify:
-        _check_it_runs(graph, model)
+    manager = PassManager(verify=not settings.no_verify, dump=dump)
+    if manager.verify:
+        _check_it_runs(graph, model, manager.runner)
     size = _counted_at(graph, settings)
     before = profile(graph, size, "paper")
-    manager = PassManager(verify=not settings.no_verify, dump=dump)
     manager.run(pipeline(graph, settings), graph)
     for entry in manager.ledger:
         if entry.name == MakeSizeSymbolic.name and entry.report.left:
@@ -211,9 +212,9 @@ def _take_pixels(graph: Graph, manager: PassManager, where: Path) -> None:
         )
 
 
-def _check_it_runs(graph: Graph, where: Path) -> None:
+def _check_it_runs(graph: Graph, where: Path, runner: Runner) -> None:
     try:
-        check_runs(graph)
+        check_runs(graph, runner)
     except UnsupportedGraphError as error:
         raise UnsupportedGraphError(f"{where}: {error}") from error
 

@@ -176,7 +176,7 @@ def prepare_seed(
     made = graph.copy()
     made.check_finite()
     if manager.verify:
-        check_runs(made)  # what no runtime runs is the file's fault, not a pass's
+        check_runs(made, manager.runner)  # what no runtime runs is the file's fault, not a pass's
     _forget(made, settings)
     take_pictures(made, manager)
     _resize(made, settings, manager)

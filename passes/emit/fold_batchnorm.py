@@ -53,7 +53,7 @@ class FoldBatchNorm(Pass):
         scale, shift = affine(node)
         weight = linear.inputs[1]
         dtype = values_of(weight).dtype
-        folded = scale_outputs(linear, values_of(weight).astype(np.float64), scale)
+        folded = scale_outputs(linear, values_of(weight), scale)
         moved = bias * scale + shift
         made = gs.Constant(graph.new_name(f"{weight.name}.folded"), folded.astype(dtype))
         made_bias = gs.Constant(graph.new_name(f"{linear.name}.bias.folded"), moved.astype(dtype))

@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,30 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
+from onnx_graphsurgeon.ir.tensor import SparseValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from ..errors import FileNotThereError, PassFailedError, UnsupportedGraphError
 from ..files import write_atomically, writing
 from .contract import PLAIN_KEYS, plain_entries
 from .copying import holds_graphs, twin_of
-from .inference import IR_VERSION, Inferred, infer, inferred_model, skeleton, stored_tensors
+from .inference import (
+    IR_VERSION,
+    STORED,
+    Inferred,
+    infer,
+    inferred_model,
+    is_weight,
+    read_inferred,
+    skeleton,
+    stored_tensors,
+)
 from .inlining import inlined
 from .layout import image_axes, sides
 from .manifest import MANIFEST_KEY, MANIFEST_VERSION, read_manifest
 from .model_checks import check_model, one_line
 from .stored_numbers import with_stored_constants
+from .writing import empty_weights, serialized
 
 TWO_GIGABYTES = 2**31 - 1
 
@@ -102,6 +114,9 @@ class Graph:
             for name in [k for k, v in node.attrs.items() if isinstance(v, list) and not v]:
                 del node.attrs[name]  # an empty list is the default, and has no type to write
         graph = cls(surgeon)
+        for constant in graph.constants():
+            if isinstance(constant.dtype, np.dtype) and np.prod(constant.shape) <= STORED:
+                constant.values  # noqa: B018  # read now: one unread tensor holds the whole file
         graph.doc_string = model.doc_string
         graph.producer_name = model.producer_name
         graph.metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -118,7 +133,7 @@ class Graph:
 
         Raises PassFailedError if two tensors have one name.
         """
-        self._refuse_doubled_names()
+        self.check_names()
         model = gs.export_onnx(self.gs, do_type_check=False)
         for proto, node in zip(model.graph.node, self.gs.nodes, strict=True):
             _write_properties(proto.metadata_props, node.metadata)
@@ -141,14 +156,22 @@ class Graph:
         FileNotWritableError.
         """
         target = Path(path)
-        model = self.to_model()
         if self.weight_bytes() < TWO_GIGABYTES * 0.95:
-            write_atomically(target, model.SerializeToString())
+            write_atomically(target, self._pieces())
             return target
         data = target.name + ".data"
         with writing(target):
-            self._save_in_two(model, target, data)
+            self._save_in_two(self.to_model(), target, data)
         return target
+
+    def _pieces(self) -> Iterable[bytes | memoryview]:
+        """Return the bytes of the file in pieces, weights as they lie in memory."""
+        if not self.is_plain():
+            return [self.to_model().SerializeToString()]
+        self.check_names()
+        hollow = self.copy()
+        weights = empty_weights(hollow.gs)
+        return serialized(hollow.to_model(), weights)
 
     @staticmethod
     def _save_in_two(model: onnx.ModelProto, target: Path, data: str) -> None:
@@ -352,27 +375,53 @@ class Graph:
         """
         return infer(self.gs, size, batch)
 
-    def check(self) -> None:
+    def check(self) -> Inferred:
         """Raise UnsupportedGraphError unless ONNX's checker and shape inference accept the graph.
 
-        The graph must be sorted; weights are left out, so the cost does not grow with them.
+        The graph must be sorted; weights are left out, so the cost does not grow with them. Return
+        what was inferred.
         """
+        model = inferred_model(self.skeleton())
+        inferred = read_inferred(self.gs, model)
         try:
-            onnx.checker.check_model(_with_shapes(inferred_model(self.skeleton())))
+            onnx.checker.check_model(_with_shapes(model))
         except onnx.checker.ValidationError as error:
             raise UnsupportedGraphError(
                 f"the graph is not valid ONNX: {one_line(error)}"
             ) from error
+        return inferred
 
     def skeleton(
-        self, size: Sequence[int | str] | None = None, batch: int | None = None
+        self,
+        size: Sequence[int | str] | None = None,
+        batch: int | None = None,
+        as_input: Callable[[gs.Constant], bool] = is_weight,
     ) -> onnx.ModelProto:
         """Return the model without its float weights, which become inputs; no stale shapes."""
-        return skeleton(self.gs, size, batch)
+        return skeleton(self.gs, size, batch, as_input)
 
-    def refresh_shapes(self) -> Inferred:
-        """Infer all shapes and store them on the tensors, so that the file shows them."""
-        inferred = self.infer()
+    def is_plain(self) -> bool:
+        """Say whether there are no graphs inside of nodes, sparse tensors or stored outputs."""
+        stored = any(isinstance(output, gs.Constant) for output in self.gs.outputs)
+        sparse = any(isinstance(constant._values, SparseValues) for constant in self.constants())
+        return not (stored or sparse or holds_graphs(self.gs))
+
+    def check_names(self) -> None:
+        """Raise PassFailedError if two tensors have one name."""
+        owner: dict[str, gs.Tensor] = {}
+        for tensor in self._all_tensors():
+            if owner.setdefault(tensor.name, tensor) is not tensor:
+                raise PassFailedError(
+                    f"{tensor.name}: two tensors have this name; a pass must name its new tensors "
+                    "with Graph.new_name"
+                )
+
+    def refresh_shapes(self, known: Inferred | None = None) -> Inferred:
+        """Infer all shapes and store them on the tensors, so that the file shows them.
+
+        known  what was inferred just now
+        """
+        inferred = known or self.infer()
         shapes, types = inferred.shapes, inferred.types
         # what the outputs are declared as is the interface; inference may know less, or make up
         # symbols of its own
@@ -459,15 +508,6 @@ class Graph:
                 name = f"{base}.{number}"
             used.add(name)
             node.name = name
-
-    def _refuse_doubled_names(self) -> None:
-        owner: dict[str, gs.Tensor] = {}
-        for tensor in self._all_tensors():
-            if owner.setdefault(tensor.name, tensor) is not tensor:
-                raise PassFailedError(
-                    f"{tensor.name}: two tensors have this name; a pass must name its new tensors "
-                    "with Graph.new_name"
-                )
 
     def _all_tensors(self) -> Iterator[gs.Tensor]:
         yield from self.gs.inputs

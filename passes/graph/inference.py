@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -46,7 +46,12 @@ def infer(
     graph: gs.Graph, size: Sequence[int | str] | None = None, batch: int | None = None
 ) -> Inferred:
     """Infer every tensor of a graph from its inputs; see :meth:`.Graph.infer`."""
-    body = inferred_model(skeleton(graph, size, batch)).graph
+    return read_inferred(graph, inferred_model(skeleton(graph, size, batch)))
+
+
+def read_inferred(graph: gs.Graph, model: onnx.ModelProto) -> Inferred:
+    """Return what ``model``, inferred from the graph, says; and what is stored."""
+    body = model.graph
     shapes: dict[str, Shape] = {}
     types: dict[str, int] = {}
     for value in [*body.input, *body.value_info, *body.output]:
@@ -69,13 +74,22 @@ def inferred_model(model: onnx.ModelProto) -> onnx.ModelProto:
         raise UnsupportedGraphError(f"shapes cannot be inferred: {one_line(error)}") from error
 
 
+def is_weight(constant: gs.Constant) -> bool:
+    """Say whether a stored tensor is one whose numbers no shape depends on."""
+    return bool(np.prod(constant.shape) > STORED) and constant.dtype in (np.float32, np.float64)
+
+
 def skeleton(
-    graph: gs.Graph, size: Sequence[int | str] | None = None, batch: int | None = None
+    graph: gs.Graph,
+    size: Sequence[int | str] | None = None,
+    batch: int | None = None,
+    as_input: Callable[[gs.Constant], bool] = is_weight,
 ) -> onnx.ModelProto:
     """Return the model without its float weights, which become inputs; no stale shapes.
 
-    size   (H, W) to give to the image inputs instead of what the file says; may be symbols
-    batch  number to give to the first dimension of every input instead of what it says
+    size      (H, W) to give to the image inputs instead of what the file says; may be symbols
+    batch     number to give to the first dimension of every input instead of what it says
+    as_input  which stored tensors become inputs
     """
     from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter, dtype_to_onnx
 
@@ -93,7 +107,7 @@ def skeleton(
         )
     stored = []
     for constant in stored_tensors(graph):
-        if np.prod(constant.shape) > STORED and constant.dtype in (np.float32, np.float64):
+        if as_input(constant):
             inputs.append(
                 onnx.helper.make_tensor_value_info(
                     constant.name, dtype_to_onnx(constant.dtype), list(constant.shape)

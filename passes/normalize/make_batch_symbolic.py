@@ -103,18 +103,20 @@ class _Trial:
 
 def _why_not_apart(graph: Graph, trial: Graph) -> str | None:
     """Say why a batch of two in ``trial`` is not two batches of one in ``graph``; None if it is."""
-    from ..running.run import probe_size, random_feed, run
+    from ..running.run import probe_size, random_feed
+    from ..running.runner import Runner
     from ..running.verify import NOISE_FACTOR, noise
 
-    size = probe_size(graph)
+    runner = Runner()
+    size = probe_size(graph, runner)
     one, two = random_feed(graph, size, seed=0), random_feed(graph, size, seed=1)
     both = {name: np.concatenate([one[name], two[name]]) for name in one}
     try:
-        together = run(trial, both)
+        together = runner.run(trial, both)
         trial.refresh_shapes()
     except (PassFailedError, UnsupportedGraphError) as error:
         return f"with two images, {error}"
-    apart = [run(graph, one), run(graph, two)]
+    apart = [runner.run(graph, one), runner.run(graph, two)]
     level: dict[str, float] = {}
     for name, pair in together.items():
         wanted = np.concatenate([apart[0][name], apart[1][name]])
@@ -122,7 +124,7 @@ def _why_not_apart(graph: Graph, trial: Graph) -> str | None:
             return f"with two images, output {name} has the shape {list(pair.shape)}"
         if np.array_equal(pair, wanted, equal_nan=True):
             continue
-        level = level or noise(graph, one)
+        level = level or noise(graph, one, runner=runner, base=apart[0])
         gap = float(np.abs(pair.astype(np.float64) - wanted.astype(np.float64)).max())
         if not gap <= NOISE_FACTOR * level[name]:
             return f"two images in one batch mix: output {name} differs by {gap:.3g}"

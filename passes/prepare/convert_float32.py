@@ -93,14 +93,16 @@ def _why_not_converted(graph: Graph, foreign: list[gs.Constant]) -> str | None:
 
 def _moved(before: Graph, after: Graph) -> dict[str, str]:
     """Return node that leaves an output -> how far the output moved on a random image."""
-    from ..running.run import probe_size, random_feed, run
+    from ..running.run import probe_size, random_feed
+    from ..running.runner import Runner
 
+    runner = Runner()
     makers = {t.name: node.name for node in after.nodes for t in node.outputs}
     ends = {tensor.name: makers.get(tensor.name, tensor.name) for tensor in after.outputs}
     try:
-        feed = random_feed(after, probe_size(after))
+        feed = random_feed(after, probe_size(after, runner))
         theirs = {t.name: feed[t.name].astype(t.dtype) for t in before.inputs}
-        new, old = run(after, feed), run(before, theirs)
+        new, old = runner.run(after, feed), runner.run(before, theirs)
     except (PassFailedError, UnsupportedGraphError, TypeError):
         # no convolution of doubles, bfloat16
         return dict.fromkeys(ends.values(), "unknown: the original cannot run")

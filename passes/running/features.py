@@ -19,7 +19,7 @@ import onnx_graphsurgeon as gs
 from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
 from ..graph.parts import part_model
-from .run import ort_errors
+from .runner import ort_errors
 from .sessions import open_session
 
 if TYPE_CHECKING:

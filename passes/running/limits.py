@@ -76,7 +76,7 @@ def limit_loops(model: onnx.ModelProto, options: onnxruntime.SessionOptions) -> 
 
     What a loop makes grows as it runs: no shape says beforehand how large it becomes.
     """
-    if _loops(model.graph):
+    if holds_loop(model.graph):
         _register_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
 
@@ -97,7 +97,7 @@ def loops_end(model: onnx.ModelProto) -> Iterator[onnxruntime.RunOptions | None]
 
     onnxruntime raises its own error when it is stopped.
     """
-    if not _loops(model.graph):
+    if not holds_loop(model.graph):
         yield None
         return
     import onnxruntime as ort
@@ -117,11 +117,12 @@ def _stop(options: onnxruntime.RunOptions) -> None:
     options.terminate = True
 
 
-def _loops(graph: onnx.GraphProto) -> bool:
+def holds_loop(graph: onnx.GraphProto) -> bool:
+    """Say whether a network may run for ever."""
     for node in graph.node:
         if node.op_type in LOOPS:
             return True
         for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH and _loops(attribute.g):
+            if attribute.type == onnx.AttributeProto.GRAPH and holds_loop(attribute.g):
                 return True
     return False

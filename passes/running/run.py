@@ -11,11 +11,10 @@ from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
 from ..graph.layout import image_axes, sides, with_size
 from ..graph.tensor_checks import element_type
-from .limits import check_feed, check_memory, limit_loops, loops_end
-from .sessions import open_session
+from .limits import check_feed, check_memory
+from .runner import Arrays, Runner
 
 PROBE_SIDE = 96  # images larger than this are probed at this side, if the graph allows it
-Arrays = dict[str, np.ndarray]
 
 
 def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) -> Arrays:
@@ -70,80 +69,33 @@ def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) 
 
 
 def run(graph: Graph, feed: Mapping[str, np.ndarray], tensors: Sequence[str] = ()) -> Arrays:
-    """Run ``graph`` in onnxruntime on the CPU, unoptimised, and return its outputs by name.
-
-    tensors  names of inner tensors to return as well
-
-    Raises PassFailedError with onnxruntime's words (they name the node) if it does not run.
-    """
-    return run_model(graph.to_model(), feed, tensors)
+    """Run ``graph`` once; see :meth:`.Runner.run`."""
+    return Runner().run(graph, feed, tensors)
 
 
-def run_model(
-    model: onnx.ModelProto, feed: Mapping[str, np.ndarray], tensors: Sequence[str] = ()
-) -> Arrays:
-    """Run an ONNX model; see :func:`run`. Adds ``tensors`` to the outputs of ``model``."""
-    import onnxruntime as ort
-
-    have = {output.name for output in model.graph.output}
-    for name in tensors:
-        if name not in have:
-            model.graph.output.append(onnx.ValueInfoProto(name=name))
-    # sizes in the file are the author's; probing may use others
-    for value in model.graph.input:
-        shape = value.type.tensor_type.shape
-        given = feed[value.name].shape if value.name in feed else ()
-        for dim, n in zip(shape.dim, given, strict=False):
-            dim.dim_value = n
-    for output in model.graph.output:
-        if output.HasField("type"):
-            output.type.tensor_type.ClearField("shape")
-    del model.graph.value_info[:]
-    caught: tuple[type[Exception], ...] = (RuntimeError, ValueError, *ort_errors())
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 2
-    limit_loops(model, options)
-    try:
-        session = open_session(model, options)
-        names = [output.name for output in session.get_outputs()]
-        with loops_end(model) as limit:
-            return dict(zip(names, session.run(names, dict(feed), limit), strict=True))
-    except caught as error:
-        raise PassFailedError(f"onnxruntime cannot run the graph: {_words(error)}") from error
-
-
-def check_runs(graph: Graph) -> None:
+def check_runs(graph: Graph, runner: Runner | None = None) -> None:
     """Raise UnsupportedGraphError, in onnxruntime's words, if it cannot run the network.
 
     Not looked at: a network that can only be fed once a pass has been over it (of bfloat16, or of
     an unknown size), and operators that onnxruntime has for no CPU.
     """
+    runner = runner or Runner()
     try:
-        feed = random_feed(graph, probe_size(graph))
+        feed = random_feed(graph, probe_size(graph, runner))
     except UnsupportedGraphError:
         return
     try:
-        run(graph, feed)
+        runner.run(graph, feed)
     except PassFailedError as error:
         if "NOT_IMPLEMENTED" not in str(error):
             raise UnsupportedGraphError(str(error)) from error
 
 
-def ort_errors() -> tuple[type[Exception], ...]:
-    """Return every exception class that onnxruntime raises; they share no useful base."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
+def probe_size(graph: Graph, runner: Runner | None = None) -> tuple[int, int] | None:
+    """Return the (H, W) to probe ``graph`` at: smaller than its own where the graph allows it.
 
-    return tuple(
-        kind
-        for kind in vars(state).values()
-        if isinstance(kind, type) and issubclass(kind, Exception)
-    )
-
-
-def probe_size(graph: Graph) -> tuple[int, int] | None:
-    """Return the (H, W) to probe ``graph`` at: smaller than its own where the graph allows it."""
+    ``runner`` runs it there on ``random_feed``, and need not do so again.
+    """
     own = graph.image_size()
     if own is None or max(own) <= PROBE_SIDE:
         return own
@@ -154,12 +106,7 @@ def probe_size(graph: Graph) -> tuple[int, int] | None:
     short = max(32, round(PROBE_SIDE * ratio / 32) * 32)
     small = (short, PROBE_SIDE) if own[0] <= own[1] else (PROBE_SIDE, short)
     try:
-        run(graph, random_feed(graph, small))
+        (runner or Runner()).run(graph, random_feed(graph, small))
     except (PassFailedError, UnsupportedGraphError):
         return own
     return small
-
-
-def _words(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 400 else text[:397] + "..."

@@ -28,7 +28,7 @@ def open_session(
     import onnxruntime as ort
 
     providers = ["CPUExecutionProvider"]
-    if _bytes(model) < LARGEST_MESSAGE:
+    if stored_bytes(model) < LARGEST_MESSAGE:
         return ort.InferenceSession(model.SerializeToString(), options, providers=providers)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
@@ -36,5 +36,6 @@ def open_session(
         return ort.InferenceSession(str(path), options, providers=providers)
 
 
-def _bytes(model: onnx.ModelProto) -> int:
+def stored_bytes(model: onnx.ModelProto) -> int:
+    """Return how many bytes the stored tensors of a model have."""
     return sum(math.prod(t.dims) * BITS.get(t.data_type, 8) // 8 for t in model.graph.initializer)

@@ -19,7 +19,8 @@ from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
 from ..graph.layout import FIRST, TO_FIRST, image_axes, sides
 from ..graph.operators import READS_SIZE, RESIZES
-from .run import Arrays, probe_size, random_feed, run, run_model
+from .run import probe_size, random_feed, run
+from .runner import Arrays, Runner, without_weights
 
 NOISE_TRIALS = 2
 NOISE_FACTOR = 16.0  # a rewrite may regroup a few operations per layer
@@ -49,28 +50,51 @@ class Difference:
         return found
 
 
-def noise(graph: Graph, feed: Arrays, tensors: Sequence[str] = ()) -> dict[str, float]:
+def noise(
+    graph: Graph,
+    feed: Arrays,
+    tensors: Sequence[str] = (),
+    *,
+    runner: Runner | None = None,
+    base: Arrays | None = None,
+) -> dict[str, float]:
     """Measure the float noise of each output: see the module's words.
 
+    base     what ``graph`` gives for ``feed``, if it was run already
     returns  tensor name -> largest absolute change; integer outputs included
     """
     rng = np.random.default_rng(1)
-    base = run(graph, feed, tensors)
+    runner = runner or Runner()
+    base = runner.run(graph, feed, tensors) if base is None else base
     level = dict.fromkeys(base, 0.0)
+    model, weights = without_weights(graph)
+    sizes = _sizes(model)
     for _ in range(NOISE_TRIALS):
-        shaken = {name: _shake(array, rng) for name, array in feed.items()}
-        model = graph.to_model()
-        sizes = _sizes(model)
-        for stored in model.graph.initializer:
-            if stored.name in sizes:
-                continue
-            if stored.data_type == onnx.TensorProto.FLOAT and np.prod(stored.dims) > 1:
-                array = onnx.numpy_helper.to_array(stored)
-                stored.CopyFrom(onnx.numpy_helper.from_array(_shake(array, rng), stored.name))
-        moved = run_model(model, shaken, tensors)
+        shaken = _shaken_model(model, sizes, rng)
+        numbers = {
+            name: array if name in sizes or array.dtype != np.float32 else _shake(array, rng)
+            for name, array in weights.items()
+        }
+        images = {name: _shake(array, rng) for name, array in feed.items()}
+        moved = runner.run_parts(shaken, numbers, images, tensors, again=False)
         for name in level:
             level[name] = max(level[name], _distance(base[name], moved[name]))
     return level
+
+
+def _shaken_model(
+    model: onnx.ModelProto, sizes: set[str], rng: np.random.Generator
+) -> onnx.ModelProto:
+    """Return a copy of ``model`` with what it stores itself shaken."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for stored in copy.graph.initializer:
+        if stored.name in sizes:
+            continue
+        if stored.data_type == onnx.TensorProto.FLOAT and np.prod(stored.dims) > 1:
+            array = onnx.numpy_helper.to_array(stored)
+            stored.CopyFrom(onnx.numpy_helper.from_array(_shake(array, rng), stored.name))
+    return copy
 
 
 def _sizes(model: onnx.ModelProto) -> set[str]:
@@ -90,14 +114,16 @@ def compare(
     *,
     feed: Arrays | None = None,
     size: Sequence[int] | None = None,
+    runner: Runner | None = None,
 ) -> Difference:
     """Compare the outputs of two graphs on one random input.
 
     Outputs are paired by order. The graphs must have inputs of the same names, or the same number
-    of inputs, which are then paired by order.
+    of inputs, which are then paired by order. ``runner`` may have run one of them already.
     """
+    runner = runner or Runner()
     if feed is None:
-        feed = random_feed(before, size or probe_size(before))
+        feed = random_feed(before, size or probe_size(before, runner))
     theirs = _feed_for(after, before, feed)
     if len(before.outputs) != len(after.outputs):
         return Difference(
@@ -107,9 +133,9 @@ def compare(
             None,
             f"{len(before.outputs)} outputs against {len(after.outputs)}",
         )
-    a = run(before, feed)
+    a = runner.run(before, feed)
     try:
-        b = run(after, theirs)
+        b = runner.run(after, theirs)
     except PassFailedError as error:
         return Difference(False, float("inf"), 0.0, _named_node(error, after), str(error))
     pairs = list(
@@ -117,7 +143,7 @@ def compare(
     )
     if all(_same(a[x], b[y]) for x, y in pairs):
         return Difference(True, 0.0, 0.0, None)
-    level = noise(before, feed)
+    level = noise(before, feed, runner=runner, base=a)
     worst, allowed, equal, detail = 0.0, 0.0, True, ""
     for x, y in pairs:
         limit = NOISE_FACTOR * level[x]
@@ -143,7 +169,7 @@ def first_difference(before: Graph, after: Graph, feed: Arrays, theirs: Arrays) 
     mine = [x for x, _ in pairs]
     a = run(before, feed, mine)
     b = run(after, theirs, [y for _, y in pairs])
-    level = noise(before, feed, mine)
+    level = noise(before, feed, mine, base=a)
     partner = {y: x for x, y in pairs}
     for node in after.nodes:
         for tensor in node.outputs:
@@ -248,10 +274,29 @@ def _named_node(error: BaseException, graph: Graph) -> str | None:
 
 
 def _shake(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Move every float by one unit in its last place, up or down; integers stay.
+
+    Zeros stay as well: next to them are numbers of 1e-45, which no sum feels but a processor does.
+    """
     if array.dtype.kind != "f":
         return array
-    step = rng.choice(np.array([-1.0, 1.0], array.dtype), array.shape)
+    up = np.unpackbits(np.frombuffer(rng.bytes(-(-array.size // 8)), np.uint8), count=array.size)
+    # 1 -> 1, and 0 -> 255, which is -1
+    step = (up * np.uint8(2) - np.uint8(1)).view(np.int8).reshape(array.shape)
+    step *= array != 0
+    if array.dtype == np.float32:
+        return _stepped(array, step)
     return np.asarray(array + step * np.spacing(np.abs(array)), array.dtype)
+
+
+def _stepped(array: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Step from each float32 to the one next to it: as integers, their magnitudes are in order."""
+    moved = np.array(array, order="C")
+    moved.view(np.int32)[...] += step
+    finite = np.isfinite(array)
+    if not finite.all():
+        moved[~finite] = array[~finite]
+    return moved
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
