@@ -14,6 +14,7 @@ SECTIONS = {
     "expand": [("fnac/stages/expand.py", "ExpandSettings")],
     "search": [
         ("fnac/search/settings.py", "SearchSettings"),
+        ("fnac/training/settings.py", "TeacherSettings"),
         ("fnac/training/settings.py", "OptimizerSettings"),
         ("fnac/data/batches.py", "BatchSettings"),
         ("fnac/training/settings.py", "RuntimeSettings"),

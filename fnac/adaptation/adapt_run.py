@@ -139,6 +139,7 @@ class AdaptRun:
             self.plan.search,
             budget=self.plan.budget,
             latency_table=self.latencies(),
+            baseline=self._baseline(),
             resume=True,
         )
 
@@ -166,12 +167,16 @@ class AdaptRun:
         """target.onnx -> target.onnx, fine-tuned."""
         self._tune("target.onnx", "tune", self.plan.tune)
 
+    def _baseline(self) -> Path | None:
+        """Return the tuned seed; None where the run has none."""
+        path = self.path("baseline.onnx")
+        return path if path.exists() else None
+
     def _tune(self, network: str, folder: str, settings: TuneSettings) -> None:
         from fnac.stages.tune import tune
 
         if "tune" in Graph.load(self.path(network)).manifest:
             return
-        baseline = self.path("baseline.onnx")
         tune(
             self.path(network),
             self.plan.source,
@@ -179,7 +184,7 @@ class AdaptRun:
             self.path(network),
             self.path(folder),
             settings,
-            baseline=baseline if baseline.exists() else None,
+            baseline=self._baseline(),
             resume=True,
         )
 

@@ -27,7 +27,7 @@ from fnac.search.settings import SearchSettings
 from fnac.search.steering import Steering
 from fnac.tasks.base import Task
 from fnac.training.loop import METRICS, TrainingRun
-from fnac.training.objectives import TaskLoss
+from fnac.training.objectives import open_objective
 from fnac.training.runtime import open_fabric, training_loader
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class SearchRun(TrainingRun):
         task: Task,
         folder: Path,
         settings: SearchSettings,
+        baseline: Path | None = None,
     ) -> None:
         self.space, self.budget, self.madds = space, budget, space_costs(graph.manifest)
         module = import_onnx(graph.to_model())
@@ -73,7 +74,7 @@ class SearchRun(TrainingRun):
         super().__init__(
             graph,
             module,
-            TaskLoss(task),
+            open_objective(task, settings, graph.manifest, fabric.device, baseline),
             folder,
             settings,
             fabric,

@@ -7,13 +7,13 @@ import math
 from typing import ClassVar, Literal
 
 from fnac.errors import UsageError
-from fnac.training.settings import TrainingSettings
+from fnac.training.settings import TeacherSettings, TrainingSettings
 
 PAPER_ALPHA_LR = 3e-4
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchSettings(TrainingSettings):
+class SearchSettings(TeacherSettings, TrainingSettings):
     """Settings of the architecture search; those of the weights' optimiser hold for its weights."""
 
     section: ClassVar[str] = "search"
@@ -54,7 +54,8 @@ class SearchSettings(TrainingSettings):
     """Greatest norm of the weights' gradient."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        TeacherSettings.__post_init__(self)
+        TrainingSettings.__post_init__(self)
         if (self.steps is None) != (self.warmup_steps is None):
             raise UsageError("steps and warmup_steps: give both, or epochs and warmup_epochs")
         if self.steps is not None and self.warmup_steps is not None:

@@ -32,13 +32,15 @@ def search(
     *,
     budget: Budget | None = None,
     latency_table: Mapping[str, Any] | None = None,
+    baseline: Path | None = None,
     resume: bool = False,
 ) -> SearchResult:
     """Search the super network of ``model`` and write it, trained, to ``output``.
 
-    folder   gets ``last.ckpt``, ``metrics.csv`` and ``alphas.csv``
-    budget   of the whole network; None: there is none, and lambda is fixed in ``settings``
-    raises   UsageError for an impossible budget, before anything is trained; TrainingError
+    folder    gets ``last.ckpt``, ``metrics.csv`` and ``alphas.csv``
+    budget    of the whole network; None: there is none, and lambda is fixed in ``settings``
+    baseline  the file that ``teacher: baseline`` means; weights learn from it, alphas from labels
+    raises    UsageError for an impossible budget, before anything is trained; TrainingError
     """
     graph = Graph.load(model)
     graph.check_finite()
@@ -48,7 +50,7 @@ def search(
     task.check_network(graph.manifest)
     check_pictures(graph)
     settings = for_batch(settings, settings.batch_size)
-    run = SearchRun(graph, space, wanted, source, task, folder, settings)
+    run = SearchRun(graph, space, wanted, source, task, folder, settings, baseline)
     run.open(resume=resume)
     run.train()
     return run.finish(output)

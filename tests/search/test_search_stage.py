@@ -18,6 +18,7 @@ from fnac.architectures.costs import space_costs
 from fnac.errors import TrainingError, UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.super_network.choice_points import find_choice_points
+from fnac.passes.super_network.choose import choose
 from fnac.search.settings import SearchPlan, SearchSettings
 from fnac.stages.search import SearchResult, search
 from fnac.tasks.segmentation import Segmentation
@@ -156,6 +157,29 @@ def test_an_alpha_step_leaves_the_weights_alone(tmp_path: Path) -> None:
     ]
     for name, values in weights[0].items():
         np.testing.assert_array_equal(values, weights[1][name], err_msg=name)
+
+
+def test_a_super_network_learns_from_a_teacher_as_well(tmp_path: Path) -> None:
+    teacher = tiny_super(seed=3)
+    choose(teacher, ["k3e1", "k5e1", "k3e1"])
+    path = teacher.save(tmp_path / "teacher.onnx")
+    short = {"steps": 4, "warmup_steps": 2}
+    losses = []
+    for name, more in (("labels", {}), ("taught", {"teacher": str(path), "teacher_weight": 0.75})):
+        run(tmp_path / name, {**short, **more})
+        found = rows(tmp_path / name / "search" / "metrics.csv")
+        losses.append([float(row["loss"]) for row in found])
+    first, taught = losses[0][0], losses[1][0]
+    assert taught != first
+    with pytest.raises(UsageError, match="--teacher baseline: this run has no tuned seed"):
+        run(tmp_path / "none", {**short, "teacher": "baseline"})
+    run(
+        tmp_path / "baseline",
+        {**short, "teacher": "baseline", "teacher_weight": 0.75},
+        baseline=path,
+    )
+    named = rows(tmp_path / "baseline" / "search" / "metrics.csv")
+    assert [float(row["loss"]) for row in named] == losses[1]
 
 
 def test_a_fixed_lambda_is_the_papers(tmp_path: Path) -> None:
