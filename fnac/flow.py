@@ -1,8 +1,9 @@
 """THE ORDER: what `fnac adapt` runs, one function a stage, each on files in the run folder.
 
-    seed.onnx -> the seed with its head, baseline.onnx -> tune -> baseline.onnx (tuned)
-    -> the strategy chooses (diff: expand, search, derive) -> target.onnx
-    -> tune -> target.onnx (tuned) -> emit -> model.onnx -> eval -> results.json -> report.html
+    seed.onnx -> the seed with its head, baseline.onnx
+    -> the strategy chooses (measured: tune, shrink; diff: expand, search, derive) -> target.onnx
+    -> tune both -> target.onnx, baseline.onnx (tuned) -> emit -> model.onnx
+    -> eval -> results.json -> report.html
 
 A stage is done when its file says so (the manifest names what was done to it), so a run that was
 killed anywhere goes on from there; inside search and tune it goes on from the last checkpoint.
@@ -65,12 +66,13 @@ def _run(run: AdaptRun) -> AdaptResult | None:
             run.seed()
             strategy.prepare()
     wait()
-    with run.timed("baseline"):
-        run.tune_baseline()
     with run.timed("choose"):
         strategy.choose()
+    tuning = strategy.tuning(run.plan.tune)
+    with run.timed("baseline"):
+        run.tune_baseline(tuning)
     with run.timed("tune"):
-        run.tune()
+        run.tune(tuning)
     if not first:
         wait()
         return None

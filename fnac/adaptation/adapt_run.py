@@ -28,6 +28,7 @@ from fnac.ranks import Ranks
 
 if TYPE_CHECKING:
     from fnac.stages.evaluate import EvalResult
+    from fnac.stages.tune import TuneResult
     from fnac.stages.tune_settings import TuneSettings
     from fnac.tasks.base import Task
 
@@ -115,11 +116,10 @@ class AdaptRun:
         derive(self.path("super.onnx"), part, DeriveSettings(verify=False), arch="seed")
         os.replace(part, self.path("baseline.onnx"))
 
-    def tune_baseline(self) -> None:
+    def tune_baseline(self, settings: TuneSettings) -> None:
         """baseline.onnx -> baseline.onnx, fine-tuned as the target will be."""
         if not self.plan.adapt.baseline:
             return
-        settings = self.plan.tune
         if settings.teacher == "baseline":  # it cannot be its own
             settings = dataclasses.replace(settings, teacher=None)
         self._tune("baseline.onnx", "baseline", settings)
@@ -163,9 +163,9 @@ class AdaptRun:
         self._add_to_ledger(found.ledger)
         os.replace(self.path("target.part.onnx"), self.path("target.onnx"))
 
-    def tune(self) -> None:
+    def tune(self, settings: TuneSettings) -> None:
         """target.onnx -> target.onnx, fine-tuned."""
-        self._tune("target.onnx", "tune", self.plan.tune)
+        self._tune("target.onnx", "tune", settings)
 
     def _baseline(self) -> Path | None:
         """Return the tuned seed; None where the run has none."""
@@ -173,15 +173,20 @@ class AdaptRun:
         return path if path.exists() else None
 
     def _tune(self, network: str, folder: str, settings: TuneSettings) -> None:
+        if "tune" not in Graph.load(self.path(network)).manifest:
+            self.tune_file(network, folder, settings, network)
+
+    def tune_file(
+        self, network: str, folder: str, settings: TuneSettings, output: str
+    ) -> TuneResult:
+        """Fine-tune a network of the folder; logs and checkpoints go to ``folder`` in it."""
         from fnac.stages.tune import tune
 
-        if "tune" in Graph.load(self.path(network)).manifest:
-            return
-        tune(
+        return tune(
             self.path(network),
             self.plan.source,
             self.task(network),
-            self.path(network),
+            self.path(output),
             self.path(folder),
             settings,
             baseline=self._baseline(),

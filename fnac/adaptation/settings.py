@@ -31,8 +31,10 @@ class AdaptSettings:
     recipe     the recipe's name, for the record
     calibrate  images that a restored BatchNorm is calibrated on
     no_verify  skip the proof after every pass
-    strategy   how the target's architecture is chosen: diff (the paper's search), random (the best
-               of ``tries`` random ones), sample (one random one), seed (the seed's own)
+    strategy   how the target's architecture is chosen: measured (the tuned seed is shrunk), diff
+               (the paper's search), random (the best of ``tries`` random ones), sample (one random
+               one), seed (the seed's own)
+    seed_share  share of the tuning epochs that ``measured`` spends on the seed before it shrinks it
     baseline   tune the seed's own architecture alike and measure it beside the target
     tries      architectures that ``random`` tunes shortly
     short_epochs  epochs of a short tuning
@@ -50,8 +52,9 @@ class AdaptSettings:
     recipe: str | None = None
     calibrate: int = 200
     no_verify: bool = False
-    strategy: Literal["diff", "random", "sample", "seed"] = "diff"
+    strategy: Literal["measured", "diff", "random", "sample", "seed"] = "diff"
     baseline: bool = True
+    seed_share: float = 0.5
     tries: int = 8
     short_epochs: int = 2
 
@@ -60,6 +63,8 @@ class AdaptSettings:
 
         if self.task not in TASKS:
             raise UsageError(f"--task {self.task}: known: {', '.join(TASKS)}")
+        if not 0 < self.seed_share < 1:
+            raise UsageError(f"adapt.seed_share {self.seed_share:g}: wanted a share in (0, 1)")
         for name in ("tries", "short_epochs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"adapt.{name} {getattr(self, name)}: wanted at least 1")

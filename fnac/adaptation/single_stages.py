@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fnac.search.settings import SearchSettings
     from fnac.stages.emit import EmitSettings
     from fnac.stages.evaluate import EvalResult
-    from fnac.stages.expand import ExpandSettings
+    from fnac.stages.expand import ExpandSettings, Images
     from fnac.stages.tune_settings import TuneSettings
     from fnac.tasks.base import Task
 
@@ -60,18 +60,36 @@ def expand_graph(
     on  whose training images a restored BatchNorm is calibrated on; None: it cannot be
     """
     from fnac.stages.expand import expand
-    from fnac.stages.opening.calibration import calibration_images
 
     manager = PassManager(verify=verify, dump=dump)
+    made = expand(graph, settings, manager=manager, images=_images_of(on))
+    return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
+
+
+def prepare_graph(
+    model: Path, settings: ExpandSettings, *, on: Subject | None, verify: bool = True
+) -> tuple[Graph, list[dict[str, Any]]]:
+    """Return the seed in ``model`` in canonical form with the task's head, and the ledger."""
+    from fnac.stages.expand import prepare_seed
+
+    manager = PassManager(verify=verify)
+    made = prepare_seed(Graph.load(model), settings, manager=manager, images=_images_of(on))
+    return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
+
+
+def _images_of(on: Subject | None) -> Images | None:
+    """Return what brings the images that a restored BatchNorm is calibrated on."""
+    from fnac.stages.opening.calibration import calibration_images
+
+    if on is None:
+        return None
 
     def images(network: Graph) -> np.ndarray:
-        assert on is not None
         source, task = to_calibrate_on(on, network)
         size, count = _image_size(network), on.adapt.calibrate
         return calibration_images(source, task, size, network.manifest, count=count)
 
-    made = expand(graph, settings, manager=manager, images=images if on else None)
-    return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
+    return images
 
 
 def to_calibrate_on(on: Subject, network: Graph) -> tuple[DataSource, Task]:

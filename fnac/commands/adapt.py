@@ -61,7 +61,7 @@ ADAPT = {
 @data_option
 @out_run
 @budget_options
-@click.option("--strategy", help="How the target is chosen: diff, random, sample, seed.")
+@click.option("--strategy", help="How the target is chosen: measured, diff, random, sample, seed.")
 @click.option(
     "--no-baseline",
     "baseline",

@@ -49,7 +49,7 @@ def test_a_strategy_leaves_a_target_its_candidates_and_the_control(
     chosen = [row for row in found if row["chosen"] == "1"]
     assert [int(row["madds"]) for row in chosen] == [target.madds]
     assert list(json.loads((folder / "times.json").read_text())) == [
-        *("prepare", "baseline", "choose", "tune", "emit", "eval")
+        *("prepare", "choose", "baseline", "tune", "emit", "eval")
     ]
 
 
@@ -84,5 +84,45 @@ def test_a_strategy_that_is_none_is_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["adapt", "--task", "seg", "--strategy", "magic", "-o", str(tmp_path / "r")]) == 2
-    assert "one of diff, random, sample, seed" in capsys.readouterr().err
+    assert "one of measured, diff, random, sample, seed" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_measured_shrinks_the_tuned_seed_to_the_budget(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    more = ["--budget", "0.7x", "--set", "tune.epochs=2", "--set", "tune.held_out=0"]
+    results = adapted(folder, "measured", *more)
+    seed, baseline, target = (results[key] for key in ("seed", "baseline", "target"))
+    assert isinstance(seed, dict)
+    assert isinstance(baseline, dict)
+    assert isinstance(target, dict)
+    assert baseline["madds"] == seed["madds"]
+    assert 0.5 * seed["madds"] < target["madds"] <= 0.7 * seed["madds"]
+    manifests = [Graph.load(folder / name).manifest for name in ("target.onnx", "baseline.onnx")]
+    assert [manifest["tune"]["steps"] for manifest in manifests] == [4, 4]  # an epoch each
+    assert Graph.load(folder / "tuned_seed.onnx").manifest["tune"]["steps"] == 4
+    model = (folder / "model.onnx").read_bytes()
+    for name in ("model.onnx", "target.onnx", "arch.json"):
+        (folder / name).unlink()
+    for name in ("tune", "baseline"):
+        shutil.rmtree(folder / name)
+    assert run(["adapt", "--resume", "-o", str(folder)]) == 0
+    assert (folder / "model.onnx").read_bytes() == model
+
+
+def test_measured_leaves_a_seed_that_is_cheap_enough_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    results = adapted(folder, "measured", "--set", "tune.epochs=2")
+    baseline, metric = results["baseline"], results["metric"]
+    assert isinstance(baseline, dict)
+    assert isinstance(metric, dict)
+    assert baseline["value"] == metric["value"]
+
+
+def test_measured_refuses_a_budget_that_no_widths_reach(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["adapt", "--task", "seg", "--strategy", "measured", "-o", str(tmp_path / "r"), *SHORT]
+    assert run([*words, "--budget", "0.01x"]) == 2
+    assert "the least that --strategy measured can reach is" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()

@@ -17,6 +17,7 @@ from fnac.passes.files import write_atomically
 
 if TYPE_CHECKING:
     from fnac.adaptation.adapt_run import AdaptRun
+    from fnac.stages.tune_settings import TuneSettings
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Strategy(abc.ABC):
     @abc.abstractmethod
     def choose(self) -> None:
         """Leave ``target.onnx`` and ``arch.json``; every process calls it."""
+
+    def tuning(self, settings: TuneSettings) -> TuneSettings:
+        """Return how target and baseline are tuned after the choice: as the plan says."""
+        return settings
 
     def record(self, candidates: Sequence[Candidate]) -> None:
         """Write every architecture that was looked at to ``search/candidates.csv``."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .base import Strategy
 
 STRATEGIES = {
+    "measured": "measured:Measured",
     "diff": "differentiable:Differentiable",
     "random": "random_search:RandomSearch",
     "sample": "random_search:Sample",

@@ -70,8 +70,6 @@ class RandomSearch(Differentiable):
 
     def _score(self, folder: Path) -> float:
         """Tune shortly; return the metric on the part of the training set held back, in percent."""
-        from fnac.stages.tune import tune
-
         run, done = self.run, folder / "score.json"
         if done.exists():
             return float(json.loads(done.read_text())["value"])
@@ -85,12 +83,8 @@ class RandomSearch(Differentiable):
             eval_every=run.plan.adapt.short_epochs,
             teacher=None,
         )
-        network = folder / "target.onnx"
-        task = run.plan.task_for(Graph.load(network).manifest)
-        found = tune(
-            network, run.plan.source, task, folder / "tuned.onnx", folder / "tune", short,
-            resume=True,
-        )  # fmt: skip
+        at = f"search/{folder.name}"
+        found = run.tune_file(f"{at}/target.onnx", f"{at}/tune", short, f"{at}/tuned.onnx")
         assert found.held is not None
         if run.ranks.first:
             write_json(done, {"value": found.held, "epochs": short.epochs})
