@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fnac.cli import run
 
@@ -64,6 +65,21 @@ def test_the_run_folder_is_complete(undisturbed: tuple[Path, dict[str, object]])
     assert len(list((folder / "pictures").glob("prediction_*.png"))) == 6
     assert result["metric"] == "mIoU"
     assert 0 <= float(str(result["value"])) <= 100
+
+
+def test_the_report_tells_what_ran(undisturbed: tuple[Path, dict[str, object]]) -> None:
+    folder, _ = undisturbed
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    recorded = yaml.safe_load((folder / "config.yaml").read_text())
+    facts = {
+        "task": "seg",
+        "data": "scenes:train=32,val=8,size=64",
+        "size": "64×64",
+        "head": recorded["expand"]["head"],
+        "seed": recorded["adapt"]["seed"],
+    }
+    for name, value in facts.items():
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in page, name
 
 
 def test_the_target_keeps_within_the_seeds_cost(
