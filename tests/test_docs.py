@@ -39,12 +39,29 @@ def test_every_setting_has_a_meaning(pages: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", *(f"docs/{p.relative_to(ROOT / 'docs')}" for p in (ROOT / "docs").rglob("*.md"))],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        *(f"docs/{p.relative_to(ROOT / 'docs')}" for p in (ROOT / "docs").rglob("*.md")),
+    ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_design_page_has_a_line_for_every_folder() -> None:
+    page = (ROOT / "docs" / "design.md").read_text()
+    tree = page.split("<!-- tree -->")[1].split("<!-- end -->")[0]
+    lines = dict(line.split(maxsplit=1) for line in tree.splitlines() if "/" in line)
+    folders = {
+        f"{path.parent.relative_to(ROOT)}/"
+        for part in ("passes", "models", "fnac")
+        for path in (ROOT / part).rglob("*/__init__.py")
+    }
+    assert folders
+    assert lines.keys() == folders
 
 
 def test_the_import_page_lists_the_operators() -> None:
