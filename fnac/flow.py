@@ -37,11 +37,11 @@ def adapt(plan: Plan, *, out: Path | None = None) -> AdaptResult | None:
     Raises UsageError for contradictions and impossible budgets before anything is trained; a run
     that fails before its first checkpoint leaves no folder.
     """
-    plan.check_inputs()
+    account = plan.check_inputs()
     folder, ranks = claim_for_all(out, plan.adapt.task, resume=False, device=plan.search.device)
     with kept_if_trained(folder, new=ranks.first):
         if ranks.first:
-            describe(folder, plan.written())
+            describe(folder, plan.written(), account)
         return _run(AdaptRun(plan, folder, ranks))
 
 

@@ -17,12 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fnac.adaptation.folder import data_findings
 from fnac.adaptation.plan import Plan, is_file
 from fnac.adaptation.result import AdaptResult
 from fnac.adaptation.single_stages import emit_images, run_expand, unsearched_super
 from fnac.config import write_json
 from fnac.data.preprocessing import preprocessing_findings
-from fnac.findings import FINDINGS, read_findings, written
+from fnac.findings import FINDINGS, read_findings, together, written
 from fnac.passes.graph import Graph
 from fnac.ranks import Ranks
 
@@ -210,7 +211,12 @@ class AdaptRun:
         """Measure model.onnx in onnxruntime; write results.json and the pictures."""
         found = self._measure("model.onnx")
         manifest = Graph.load(self.path("target.onnx")).manifest
-        findings = (*preprocessing_findings(manifest), *read_findings(manifest))
+        findings = together(
+            preprocessing_findings(manifest),
+            data_findings(self.folder),
+            read_findings(manifest),
+            found.findings,
+        )
         baseline = None
         if self.plan.adapt.baseline:
             value = self._measure("baseline.onnx").value

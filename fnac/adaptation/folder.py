@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import shutil
@@ -10,13 +11,19 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fnac.adaptation.plan import Plan, changed
 from fnac.config import VERSION, Config, as_plain, read_yaml, write_json, write_yaml
 from fnac.errors import FnacError, UsageError
+from fnac.findings import Finding, read_findings
 from fnac.ranks import Ranks
 
+if TYPE_CHECKING:
+    from fnac.data.account import DataAccount
+
+DATA = "data.json"
+"""The account of a run's data (fnac.data.account)."""
 PACKAGES = (
     "torch",
     "torchvision",
@@ -107,10 +114,21 @@ def environment() -> dict[str, Any]:
     }
 
 
-def describe(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write what the run was told and where it runs: config.yaml and env.json."""
+def describe(folder: Path, config: Mapping[str, Any], account: DataAccount | None = None) -> None:
+    """Write what the run was told, what its data hold, and where it runs.
+
+    These are config.yaml, data.json and env.json.
+    """
     write_yaml(folder / "config.yaml", {"version": VERSION, **config})
     write_json(folder / "env.json", environment())
+    if account is not None:
+        write_json(folder / DATA, account.as_json())
+
+
+def data_findings(folder: Path) -> tuple[Finding, ...]:
+    """Return what the account of a run's data found; () where the run has none."""
+    path = folder / DATA
+    return read_findings(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()
 
 
 def claim_for_all(

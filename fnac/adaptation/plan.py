@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fnac.adaptation.settings import AdaptSettings, EvalSettings, open_source
 from fnac.architectures.budget import check_lambda
 from fnac.config import VERSION, Config, as_plain, read
-from fnac.errors import DataError, UsageError
+from fnac.errors import UsageError
 from fnac.passes.emit.detector_answers import DetectorAnswers
 from fnac.passes.graph import Graph
 from fnac.ranks import is_first_rank
@@ -31,6 +31,7 @@ from fnac.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
     from fnac.architectures.budget import Budget
+    from fnac.data.account import DataAccount
     from fnac.data.source import DataSource
     from fnac.tasks.base import Task
 
@@ -143,26 +144,23 @@ class Plan(Subject):
         sections = {section: as_plain(getattr(self, section)) for section in SECTIONS}
         return {"version": VERSION, **sections}
 
-    def check_inputs(self) -> None:
+    def check_inputs(self) -> DataAccount | None:
         """Look at the seed's file and at every file of the data, before a folder is claimed.
 
-        Raises UnsupportedGraphError, or DataError for a broken file or a split that is missing.
+        Returns what the data hold (None on all processes but the first). Raises
+        UnsupportedGraphError, or DataError for a broken file, a split that is missing, and data
+        that nothing can be learnt from.
         """
         seed = self.export.seed
         if is_file(seed):
             Graph.load(seed).check_finite()
-        if is_first_rank():
-            self.check_data()
+        return self.check_data() if is_first_rank() else None
 
-    def check_data(self) -> None:
-        """Look at every file, and that what is trained and measured on is there."""
-        source = self.source
-        source.check()
-        for split in ("train", self.eval.split):
-            if not len(source.split(split)):
-                raise DataError(
-                    f"{source.name}: split '{split}' is empty; it is needed; add samples"
-                )
+    def check_data(self) -> DataAccount:
+        """Look at every file and label, print what there is, refuse what cannot be used."""
+        from fnac.data.account import checked_account
+
+        return checked_account(self.source, self.adapt.task, self.eval.split)
 
 
 SECTIONS = (

@@ -211,14 +211,18 @@ def _training(
     """Check file and data, claim a run folder to train in; one that never began is removed."""
     Graph.load(model).check_finite()
     on = Subject.read(config, task_of(model))
+    account = None
     if is_first_rank():
-        on.source.check()
+        from fnac.data.account import checked_account
+
+        measured = "val" if "val" in on.source.splits else None
+        account = checked_account(on.source, on.adapt.task, measured)
     folder, ranks = claim_for_all(out, settings.section, resume, settings.device)
     with kept_if_trained(folder, new=ranks.first and not resume):
         if ranks.first and not resume:
             adapt = dataclasses.replace(on.adapt, seed=str(model))
             asked = {"adapt": adapt, settings.section: settings, "task": on.task}
-            describe(folder, {name: as_plain(one) for name, one in asked.items()})
+            describe(folder, {name: as_plain(one) for name, one in asked.items()}, account)
         yield on, folder, ranks
 
 

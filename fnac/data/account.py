@@ -71,13 +71,13 @@ class SplitAccount:
 
 @dataclass(frozen=True)
 class DataAccount:
-    """What a data set holds; ``measured``: the split that the metric is of."""
+    """What a data set holds; ``measured``: the split that the metric is of, if one is measured."""
 
     name: str
     task: str
     classes: tuple[str, ...]
     splits: tuple[SplitAccount, ...]
-    measured: str
+    measured: str | None
     unpaired: tuple[str, ...] = ()
 
     @property
@@ -92,8 +92,8 @@ class DataAccount:
     def refuse(self) -> None:
         """Raise DataError where nothing can be learnt, or nothing measured."""
         for name, verb in (("train", "learnt"), (self.measured, "measured")):
-            split = self.split(name)
-            if split.whole and not split.total:
+            split = self.split(name) if name is not None else None
+            if split is not None and split.whole and not split.total:
                 raise DataError(
                     f"{self.name}: nothing is labelled in '{name}': {self._no_label(split)}; "
                     f"wanted {self._wanted()} to be {verb}{self._todo(split)}"
@@ -111,16 +111,19 @@ class DataAccount:
         """Say what is missing; () if nothing is."""
         found = []
         for kind, name, text in (
-            ("class-never-trained", "train", "occurs never in 'train': it cannot be learnt"),
-            ("class-not-measured", self.measured, f"occurs never in '{self.measured}': the metric "
-             "says nothing of it"),
-        ):  # fmt: skip
-            missing = self._names(self.split(name))
-            if missing and self.split(name).whole:
-                one = KINDS.get(self.task, "class")
-                count = sum(not amount for amount in self.split(name).amounts)
-                what = one if count == 1 else f"{count} {one}{'es' if one == 'class' else 's'}"
-                found.append(Finding(kind, f"data: {what} {missing} {text}"))
+            ("class-never-trained", "train", "nothing of it can be learnt"),
+            ("class-not-measured", self.measured, "the metric says nothing of it"),
+        ):
+            split = self.split(name) if name is not None else None
+            if split is not None and split.whole and not all(split.amounts):
+                one, count = KINDS.get(self.task, "class"), split.amounts.count(0)
+                names = self._names(split)
+                if count == 1:
+                    told = f"{one} {names} never occurs in '{name}': {text}"
+                else:
+                    many = "classes" if one == "class" else f"{one}s"
+                    told = f"{count} {many} never occur in '{name}': {text} ({names})"
+                found.append(Finding(kind, f"data: {told}"))
         train = self.split("train")
         share = train.ignored / max(1, train.ignored + train.total)
         if self.task == "seg" and share > IGNORED_SHARE:
@@ -225,7 +228,7 @@ class DataAccount:
 
 
 def take_account(
-    source: DataSource, task: str, measured: str, splits: Sequence[str] | None = None
+    source: DataSource, task: str, measured: str | None, splits: Sequence[str] | None = None
 ) -> DataAccount:
     """Look at every file and label (of these splits; default all), and count.
 
@@ -233,7 +236,7 @@ def take_account(
     """
     names = tuple(source.splits if splits is None else splits)
     for name in ("train", measured):
-        if not len(source.split(name)):
+        if name is not None and not len(source.split(name)):
             raise DataError(f"{source.name}: split '{name}' is empty; it is needed; add samples")
     source.check(names)
     classes = tuple(source.classes)
@@ -244,7 +247,7 @@ def take_account(
 
 
 def checked_account(
-    source: DataSource, task: str, measured: str, *, shown: bool = True
+    source: DataSource, task: str, measured: str | None, *, shown: bool = True
 ) -> DataAccount:
     """Take the account of a data set, refuse what cannot be used, and print the rest once."""
     account = take_account(source, task, measured)

@@ -18,6 +18,7 @@ from fnac.data.loader import EpochLoader
 from fnac.data.preprocessing import manifest_size
 from fnac.data.source import Dataset, DataSource
 from fnac.errors import DataError, UsageError
+from fnac.findings import FINDINGS, Finding, written
 from fnac.progress import StepProgress
 from fnac.stages.opening.onnx_network import OnnxNetwork
 from fnac.tasks.base import Manifest, Outputs, Size, Task
@@ -35,6 +36,7 @@ class EvalResult:
     runtime: str
     per_class: Mapping[str, float | None] = field(default_factory=dict)
     extra: Mapping[str, float] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``fnac eval --json`` prints."""
@@ -47,6 +49,7 @@ class EvalResult:
             "runtime": self.runtime,
             "per_class": dict(self.per_class),
             "extra": dict(self.extra),
+            FINDINGS: written(self.findings),
         }
 
 
@@ -113,6 +116,7 @@ class Measurement:
             runtime=runtime,
             per_class=scores.per_class,
             extra=scores.extra,
+            findings=scores.findings,
         )
 
 

@@ -20,6 +20,7 @@ from fnac.data.batches import BatchSettings
 from fnac.data.loader import stack
 from fnac.data.source import Batch, Dataset, Sample, source_sample
 from fnac.data.transforms.pictures import Transform
+from fnac.findings import Finding
 from fnac.passes.graph.contract import state_input, usual_resize
 
 from .panels import file_name, write_png
@@ -36,12 +37,13 @@ class Scores:
     """A measured metric.
 
     ``value`` and ``per_class`` are in percent (None: the class does not occur); ``extra`` holds
-    whatever else the task measures (``AP50``).
+    whatever else the task measures (``AP50``), ``findings`` what the number hides.
     """
 
     value: float
     per_class: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     extra: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 class Evaluation(Protocol):

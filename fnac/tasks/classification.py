@@ -22,6 +22,7 @@ from fnac.data.transforms.pictures import EvalTransform
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 
 from .base import Manifest, Outputs, Scores, Size, Task
+from .collapse import class_findings
 from .divergence import softened_divergence
 from .network_check import check_count
 from .segmentation import whole_picture_transform
@@ -172,6 +173,7 @@ class ClassEvaluation:
             task.num_classes, top_k=min(TOP, task.num_classes), average="micro"
         )
         self._seen = torch.zeros(task.num_classes, dtype=torch.int64)
+        self._said = torch.zeros(task.num_classes, dtype=torch.int64)
 
     def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
         """Add logits (n, C) of these samples; targets: int64 (n,)."""
@@ -179,6 +181,7 @@ class ClassEvaluation:
         for metric in (self._all, self._each, self._top):
             metric.update(logits, truth)
         self._seen += torch.bincount(truth, minlength=self._task.num_classes)
+        self._said += torch.bincount(logits.argmax(dim=1), minlength=self._task.num_classes)
 
     def compute(self) -> Scores:
         """Return top-1 in percent, the hits of each class, and top-5 where there are more."""
@@ -191,7 +194,8 @@ class ClassEvaluation:
         }
         more = self._task.num_classes > TOP
         extra = {f"top-{TOP}": 100 * float(self._top.compute())} if more else {}
-        return Scores(100 * float(self._all.compute()), per_class, extra)
+        findings = class_findings(self._task.classes, self._said, self._seen, "images")
+        return Scores(100 * float(self._all.compute()), per_class, extra, findings)
 
 
 def _with_caption(image: Tensor, caption: str, right: bool) -> Image.Image:

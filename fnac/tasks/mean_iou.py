@@ -57,6 +57,11 @@ class MeanIoU:
         present = [value for value in self.per_class() if value is not None]
         return sum(present) / len(present) if present else float("nan")
 
+    def counts(self) -> tuple[Tensor, Tensor]:
+        """Return the pixels that were said and those that are true of each class, int64 (C,)."""
+        matrix = self._matrix.compute().to("cpu", torch.int64)
+        return matrix.sum(0), matrix.sum(1)
+
     def reset(self) -> None:
         """Forget all batches."""
         self._matrix.reset()

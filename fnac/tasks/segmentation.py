@@ -20,6 +20,7 @@ from fnac.data.transforms.pictures import EvalTransform, TrainTransform, resize_
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 
 from .base import Manifest, Outputs, Scores, Size, Task
+from .collapse import class_findings
 from .divergence import softened_divergence
 from .mean_iou import MeanIoU
 from .network_check import check_count
@@ -165,7 +166,10 @@ class SegmentationEvaluation:
                 f"eval: in {self._pictures} pictures every pixel is {IGNORE} (not counted); "
                 "wanted at least one of a class"
             )
-        return Scores(value, dict(zip(self._task.classes, self._metric.per_class(), strict=True)))
+        classes = self._task.classes
+        findings = class_findings(classes, *self._metric.counts(), "pixels")
+        each = dict(zip(classes, self._metric.per_class(), strict=True))
+        return Scores(value, each, findings=findings)
 
 
 def whole_picture_transform(batches: BatchSettings, manifest: Manifest) -> TrainTransform:

@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from fnac.data.loader import EpochLoader
+from fnac.findings import FINDINGS, Finding, read_findings, together, written
 from fnac.importer import ImportedModule, write_back
 from fnac.passes.graph import Graph
 from fnac.progress import StepProgress
@@ -168,6 +169,8 @@ class TrainingRun(abc.ABC):
     def write(self, output: Path, entries: Mapping[str, Any]) -> None:
         """Write the trained network to ``output``; ``entries`` go into its manifest."""
         if self.fabric.is_global_zero:
+            for finding in self._silent():
+                logger.warning("%s", finding)
             self.trained(entries).save(output)
         self.fabric.barrier()
 
@@ -175,7 +178,22 @@ class TrainingRun(abc.ABC):
         """Return the network with the module's weights; ``entries`` go into its manifest."""
         trained = Graph.from_model(write_back(self.module.cpu(), self.graph.to_model()))
         trained.manifest.update(entries)
+        found = together(read_findings(trained.manifest), self._silent())
+        if found:
+            trained.manifest[FINDINGS] = written(found)
         return trained
+
+    def _silent(self) -> tuple[Finding, ...]:
+        """Say so where the last loss is exactly nothing."""
+        if self.trace.last != 0:
+            return ()
+        return (
+            Finding(
+                "no-loss",
+                f"{self.stage}: the loss ends at exactly 0: nothing that counts is labelled in "
+                "what was trained on, or nothing was left to learn; look at data.json",
+            ),
+        )
 
     def is_epoch_over(self, done: int) -> bool:
         """Say whether an epoch, or the run, ends when ``done`` steps are taken."""

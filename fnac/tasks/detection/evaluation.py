@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +12,10 @@ from fnac.data.sets.boxes import BoxDataset
 from fnac.data.source import Dataset, source_sample
 from fnac.data.transforms.boxes import Fit
 from fnac.errors import DataError, UsageError
+from fnac.findings import Finding
 
 from ..base import Outputs, Scores
+from ..collapse import absent_names, missing_finding
 from .coco_metric import Found, Truth, coco_scores
 from .decoding import Detections
 
@@ -50,7 +53,15 @@ class DetectionEvaluation:
             raise DataError(
                 f"eval: {len(self._truths)} pictures without an object; wanted at least one"
             )
-        return scores
+        return dataclasses.replace(scores, findings=self._findings(scores))
+
+    def _findings(self, scores: Scores) -> tuple[Finding, ...]:
+        absent = absent_names(scores.per_class)
+        missing = missing_finding(absent, len(self._classes), "boxes")
+        if any(len(one.scores) for one in self._found):
+            return missing
+        text = "the network finds nothing in any image: no box has a score that counts"
+        return (Finding("nothing-found", text), *missing)
 
 
 def _truth(dataset: Dataset, index: int) -> tuple[Truth, tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageEr
 from fnac.passes.graph.contract import PERSON_WINDOW, state_input
 
 from ..base import Manifest, Outputs, Scores, Size, Task
+from ..collapse import missing_finding
 from ..network_check import check_count
 from ..settings import PoseSettings
 from .correct_joints import CorrectJoints
@@ -259,7 +261,14 @@ class PoseEvaluation:
                 f"eval: no joint can be measured in {self._task.metric}: wanted labelled joints, "
                 "and the head's size (PCKh) or both ends of the torso (PCK)"
             )
-        return scores
+        counted = self._task.joints
+        absent = [
+            name
+            for place, name in enumerate(counted.names)
+            if scores.per_class.get(name, 0) is None and place not in counted.not_counted
+        ]
+        missing = missing_finding(absent, len(counted.names), "labelled joints")
+        return dataclasses.replace(scores, findings=missing)
 
     def _units(self, indices: Sequence[int], truth: np.ndarray) -> np.ndarray:
         """Return the unit of each person in pixels of the input; nan where there is none."""

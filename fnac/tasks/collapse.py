@@ -1,0 +1,54 @@
+"""What a metric hides: a network that says one thing everywhere, classes without a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fnac.findings import Finding
+
+NAMED = 8
+"""Names in a sentence."""
+
+
+def class_findings(
+    names: Sequence[str], said: Tensor, true: Tensor, what: str
+) -> tuple[Finding, ...]:
+    """Judge what a network said and what was true: int64 (C,), counted over all that was measured.
+
+    what: that is counted, in the plural; () where nothing is wrong.
+    """
+    found = []
+    answers = [name for name, count in zip(names, said.tolist(), strict=True) if count]
+    if len(answers) == 1 and int(torch.count_nonzero(true)) > 1:
+        found.append(
+            Finding(
+                "one-class-predicted",
+                f"the network says '{answers[0]}' of all {what}: it tells nothing apart; train it "
+                "longer, look at the learning rate, and at the classes' shares in data.json",
+            )
+        )
+    absent = [name for name, count in zip(names, true.tolist(), strict=True) if not count]
+    return (*found, *missing_finding(absent, len(names), what))
+
+
+def missing_finding(absent: Sequence[str], count: int, what: str) -> tuple[Finding, ...]:
+    """Say which of ``count`` classes the measured samples hold nothing of; () if none."""
+    if not absent:
+        return ()
+    shown = ", ".join(f"'{name}'" for name in absent[:NAMED])
+    more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+    return (
+        Finding(
+            "class-not-measured",
+            f"the metric is over {count - len(absent)} of {count} classes: no {what} of {shown}"
+            f"{more} in what was measured",
+        ),
+    )
+
+
+def absent_names(per_class: Mapping[str, float | None]) -> list[str]:
+    """Return the classes without a value."""
+    return [name for name, value in per_class.items() if value is None]
