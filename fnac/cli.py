@@ -15,6 +15,7 @@ import click
 
 import fnac
 from fnac.commands import adapt, graph, predict, shrink, stages
+from fnac.text import printable
 
 
 class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
@@ -23,6 +24,11 @@ class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record on one line, unless it is a table (``extra={"lines": True}``)."""
+        several = bool(record.exc_info) or getattr(record, "lines", False)
+        return printable(super().format(record), lines=several)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -78,7 +84,7 @@ def run(arguments: list[str]) -> int:
     except FnacError as error:
         if debug:
             raise
-        click.echo(f"fnac: {error}", err=True)
+        click.echo(f"fnac: {printable(str(error), lines=False)}", err=True)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -96,7 +102,7 @@ def _bug(error: Exception, debug: bool) -> int:
     """Report what should not have happened; raises it again with --debug."""
     if debug:
         raise error
-    words = " ".join(str(error).split())[:300]
+    words = printable(" ".join(str(error).split())[:300])
     click.echo(
         f"fnac: unexpected {type(error).__name__}: {words}; this is a bug, please report it "
         "with the output of the same command with `fnac --debug`",

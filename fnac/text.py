@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
     from fnac.passes.super_network.layers import StoredLayer
 
 MADDS_NOTE = "MAdds = multiply-adds = MACs = FLOPs/2"
+
+
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks of writing direction, and what is left of bytes that are no UTF-8."""
 
 
 def human(quantity: float) -> str:
@@ -33,13 +38,29 @@ def percent(part: float, whole: float) -> str:
     return "±0%" if abs(change) < 0.05 else f"{change:+.1f}%"
 
 
+def printable(text: str, *, lines: bool = True) -> str:
+    """Return a text as a terminal may show it: what would steer the terminal is shown escaped.
+
+    Names in files may hold such sequences (set the title, wipe the line, turn the order of
+    letters), and bytes that are no UTF-8. ``lines``: line ends and tabs stay.
+    """
+
+    def escaped(match: re.Match[str]) -> str:
+        letter = match[0]
+        return letter if lines and letter in "\n\t" else letter.encode("unicode_escape").decode()
+
+    return _STEERING.sub(escaped, text)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, indent: str = "") -> str:
     """Align rows under a header; columns of numbers (and quantities) to the right.
 
     Cells are written with `str`; `None` is left blank. A row shorter than the header is padded.
     Returns lines joined by a newline, without trailing blanks.
     """
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [
+        ["" if cell is None else printable(str(cell), lines=False) for cell in row] for row in rows
+    ]
     cells = [row + [""] * (len(header) - len(row)) for row in cells]
     columns = list(zip(header, *cells))
     widths = [max(map(len, column)) for column in columns]

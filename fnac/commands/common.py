@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from fnac.text import printable
+
 if TYPE_CHECKING:
     from fnac.config import Config
     from fnac.errors import FnacError
@@ -113,7 +115,7 @@ def printed(function: F) -> F:
             return
         if told.error is not None:
             raise told.error
-        click.echo(told.text)
+        click.echo(printable(told.text))
 
     return command  # type: ignore[return-value]
 
@@ -123,7 +125,8 @@ def pairs(values: Mapping[str, Any]) -> str:
     lines: list[str] = []
     for key, value in values.items():
         if isinstance(value, list):
-            lines += [f"{key}: {item}" for item in value]
+            lines += [printable(f"{key}: {item}", lines=False) for item in value]
         elif value is not None:
-            lines.append(f"{key}: {value:,}" if isinstance(value, int) else f"{key}: {value}")
+            line = f"{key}: {value:,}" if isinstance(value, int) else f"{key}: {value}"
+            lines.append(printable(line, lines=False))
     return "\n".join(lines)

@@ -155,7 +155,7 @@ def run_pass(
     from fnac.passes.manager import PassManager
     from fnac.passes.registry import parse_pipeline
     from fnac.passes.running.run import check_runs
-    from fnac.text import table
+    from fnac.text import printable, table
 
     passes = parse_pipeline(pipeline)
     graph = Graph.load(model)
@@ -174,7 +174,8 @@ def run_pass(
     ]
     lines = [table(["pass", "rewrote", "left", "verdict", "max diff"], rows)]
     for entry in entries:
-        lines += [f"left {node}: {why}" for node, why in list(entry["left"].items())[:10]]
+        left = list(entry["left"].items())[:10]
+        lines += [printable(f"left {node}: {why}", lines=False) for node, why in left]
     return Answer({"out": str(out), "ledger": entries}, "\n".join(lines))
 
 

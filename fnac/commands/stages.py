@@ -39,6 +39,7 @@ from fnac.commands.options import (
     teacher_options,
     train_options,
 )
+from fnac.text import printable
 
 if TYPE_CHECKING:
     from fnac.config import Config
@@ -280,7 +281,9 @@ def evaluate(config: Config, model: Path) -> Answer:
     found = run_eval(model, config)
     lines = [f"{found.metric}  {found.value:.2f} on {found.images} images of {found.split}"]
     for name, value in found.per_class.items():
-        lines.append(f"  {name}: {'absent' if value is None else f'{value:.2f}'}")
+        shown = "absent" if value is None else f"{value:.2f}"
+        lines.append(printable(f"  {name}: {shown}", lines=False))
+    lines += [f"note    {finding}" for finding in found.findings]
     return Answer(found.to_json(), "\n".join(lines))
 
 

@@ -253,7 +253,7 @@ def checked_account(
     account = take_account(source, task, measured)
     account.refuse()
     if shown:
-        logger.info("%s", account.as_text())
+        logger.info("%s", account.as_text(), extra={"lines": True})
     for finding in account.findings():
         logger.warning("%s", finding.text)
     return account

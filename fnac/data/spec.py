@@ -5,10 +5,10 @@ YAML keys: ``reader`` (a NAME), ``path`` (relative to the YAML file) and, for ``
 ``colours`` (file of the masks' colours), ``images``, ``masks`` (folder names), ``val_fraction``
 (``classes`` and ``val_fraction`` with ``--task cls``); for ``mpii``, ``lsp``, ``coco-keypoints``:
 ``annotations`` (split: file) and, in this order, nothing, ``val_fraction``, ``sigmas`` and
-``mirror`` (pairs of joints); for
-``coco``: ``annotations`` (split: json), ``images`` (split: folder), ``classes`` (those wanted); for
-``voc`` with ``--task det``: ``lists`` (split: files of names), ``images``, ``annotations`` (folder
-names), ``classes``; for ``scenes``: ``train``, ``val`` (counts), ``size`` (S or HxW), ``seed``.
+``mirror`` (pairs of joints); for ``coco``: ``annotations`` (split: json), ``images`` (split:
+folder), ``classes`` (those wanted); for ``yolo``: ``classes``, ``val_fraction``; for ``voc`` with
+``--task det``: ``lists`` (split: files of names), ``images``, ``annotations`` (folder names),
+``classes``; for ``scenes``: ``train``, ``val`` (counts), ``size`` (S or HxW), ``seed``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import Any
 
 import yaml
 
-from fnac.errors import DataError, UsageError
+from fnac.errors import UsageError
 
 from .class_files import read_classes
+from .files import read_text
 from .readers.ade20k import read_ade20k
-from .readers.box_options import COCO_KEYS, VOC_KEYS, coco_options, voc_options
+from .readers.box_options import COCO_KEYS, VOC_KEYS, coco_options, voc_options, with_classes
 from .readers.camvid import read_camvid
 from .readers.cityscapes import read_cityscapes
 from .readers.class_folders import read_class_folders
@@ -35,6 +36,7 @@ from .readers.lsp import read_lsp
 from .readers.mpii import read_mpii
 from .readers.voc import read_voc
 from .readers.voc_segmentation import read_voc_segmentation
+from .readers.yolo import read_yolo
 from .scenes.source import SAMPLES, SceneSource
 from .source import DataSource
 
@@ -106,6 +108,12 @@ def _voc(root: Path, options: Options, asked: Asked) -> DataSource:
     return read_voc(root, skip_bad=asked.skip_bad, **options)
 
 
+def _yolo(root: Path, options: Options, asked: Asked) -> DataSource:
+    _check_fraction(options, asked.where)
+    options = with_classes(options, asked.base, asked.where)
+    return read_yolo(root, seed=asked.seed, skip_bad=asked.skip_bad, **options)
+
+
 def _scenes(root: Path, options: Options, asked: Asked) -> DataSource:
     options.setdefault("seed", asked.seed)
     values = {key: _scene_value(key, value, asked.where) for key, value in options.items()}
@@ -121,6 +129,7 @@ READERS: dict[str, dict[str, Reader]] = {
     "ade20k": {"seg": _stock(read_ade20k)},
     "voc": {"seg": _stock(read_voc_segmentation), "det": Reader(_voc, VOC_KEYS)},
     "coco": {"det": Reader(_coco, COCO_KEYS)},
+    "yolo": {"det": Reader(_yolo, frozenset({"classes", "val_fraction"}))},
     "folder": {
         "seg": Reader(_folder, FOLDER_KEYS),
         "cls": Reader(_class_folders, frozenset({"classes", "val_fraction"})),
@@ -147,8 +156,9 @@ def open_data(
     where = f"--data {spec}"
     name, _, rest = spec.partition(":")
     if Path(spec).suffix.lower() in (".yaml", ".yml") and name not in READERS:
-        asked = Asked(task, seed, skip_bad, Path(spec).parent, spec)
-        name, options = _read_yaml(Path(spec), task)
+        file = expanded(spec)
+        asked = Asked(task, seed, skip_bad, file.parent, spec)
+        name, options = _read_yaml(file, task)
         return _open(name, options, asked)
     asked = Asked(task, seed, skip_bad, Path(), where)
     if name not in READERS:
@@ -167,15 +177,22 @@ def _readers_of(task: str) -> list[str]:
     return [name for name, tasks in READERS.items() if task in tasks]
 
 
-def _read_yaml(path: Path, task: str) -> tuple[str, Options]:
+def expanded(path: str) -> Path:
+    """Return a path with a ``~`` in front resolved: behind ``NAME:`` no shell does it."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); wanted a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user
+        return Path(path)
+
+
+def _read_yaml(path: Path, task: str) -> tuple[str, Options]:
+    text = read_text(path, "a YAML file")
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
         raise UsageError(f"{path}: not YAML ({reason}); wanted reader, path, ...") from error
-    if not isinstance(content, dict) or content.get("reader") not in READERS:
+    if not isinstance(content, dict) or str(content.get("reader")) not in READERS:
         found = content.get("reader") if isinstance(content, dict) else type(content).__name__
         known = ", ".join(_readers_of(task))
         raise UsageError(f"{path}: reader {found!r}; wanted 'reader:' of {known}")
@@ -202,7 +219,7 @@ def _open(name: str, options: Options, asked: Asked) -> DataSource:
         return reader.open(Path(), options, asked)
     if not isinstance(options.get("path"), str):
         raise UsageError(f"{asked.where}: no path; wanted 'path:' of the {name} folder")
-    return reader.open(asked.base / options.pop("path"), options, asked)
+    return reader.open(asked.base / expanded(options.pop("path")), options, asked)
 
 
 def _folder_options(options: dict[str, Any], base: Path, where: str) -> dict[str, Any]:

@@ -47,13 +47,14 @@ class Inspection:
 
     def as_text(self) -> str:
         """Return what ``fnac inspect`` prints."""
-        from fnac.text import layers_text, table
+        from fnac.text import layers_text, printable, table
 
         lines = [f"role    {self.role}"]
         for side in ("inputs", "outputs"):
             for one in self.interface[side]:
                 shape = "x".join(str(d) for d in one["shape"])
-                lines.append(f"{side[:-1]:7} {one['name']}: {one['dtype']} {shape}")
+                line = f"{side[:-1]:7} {one['name']}: {one['dtype']} {shape}"
+                lines.append(printable(line, lines=False))
         for key in (
             "name",
             "task",
@@ -65,7 +66,7 @@ class Inspection:
             "arch",
         ):
             if self.manifest.get(key) is not None:
-                lines.append(f"{key:7} {self.manifest[key]}")
+                lines.append(printable(f"{key:7} {self.manifest[key]}", lines=False))
         made = [str(entry["pass"]) for entry in self.manifest.get("ledger", []) if "pass" in entry]
         if made:
             lines.append(f"passes  {', '.join(dict.fromkeys(made))}")
@@ -77,7 +78,8 @@ class Inspection:
             lines += ["", table(keys, rows)]
         if self.left:
             lines += ["", "left alone:"]
-            lines += [f"  {one['node']}: {one['why']}" for one in self.left]
+            left = (f"  {one['node']}: {one['why']}" for one in self.left)
+            lines += [printable(line, lines=False) for line in left]
         return "\n".join(lines)
 
 

@@ -387,3 +387,22 @@ def test_nested_masks_and_names_that_tools_give(tmp_path: Path) -> None:
     source = read_folder(tmp_path, classes=["a", "b"])
     source.check()
     assert {s: len(source.split(s)) for s in source.splits} == {"train": 3, "val": 1}
+
+
+def test_a_home_folder_behind_the_readers_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    coco(tmp_path / "data")
+    open_data("coco:~/data", "det").check()
+    (tmp_path / "data.yaml").write_text("reader: coco\npath: ~/data\n")
+    open_data("~/data.yaml", "det").check()
+    with pytest.raises(DataError, match="no such folder"):
+        open_data("coco:~nobody-of-this-name/data", "det")
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, "a: " + "9" * 5000, "reader: &a [*a]", "\x01"])
+def test_yaml_that_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"data.yaml: (not YAML|reader)"):
+        open_data(str(tmp_path / "data.yaml"), "det")

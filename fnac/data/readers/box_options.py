@@ -19,7 +19,7 @@ def coco_options(options: dict[str, Any], base: Path, where: str) -> dict[str, A
         files = options.get(key, {})
         if not isinstance(files, dict) or not all(isinstance(f, str) for f in files.values()):
             raise UsageError(f"{where}: {key} {files!r}; wanted '{wanted}' lines")
-    return _with_classes(options, base, where)
+    return with_classes(options, base, where)
 
 
 def voc_options(options: dict[str, Any], base: Path, where: str) -> dict[str, Any]:
@@ -36,10 +36,11 @@ def voc_options(options: dict[str, Any], base: Path, where: str) -> dict[str, An
     for key in ("images", "annotations"):
         if not isinstance(options.get(key, ""), str):
             raise UsageError(f"{where}: {key} {options[key]!r}; wanted a folder's name")
-    return _with_classes(options, base, where)
+    return with_classes(options, base, where)
 
 
-def _with_classes(options: dict[str, Any], base: Path, where: str) -> dict[str, Any]:
+def with_classes(options: dict[str, Any], base: Path, where: str) -> dict[str, Any]:
+    """Check ``classes``: a list of names, or a file of them; UsageError."""
     classes = options.get("classes")
     if isinstance(classes, str):
         options["classes"] = read_classes(base / classes, least=1)

@@ -1,0 +1,107 @@
+"""YOLO's label folders: layouts, names, lines right and wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fnac.data.readers.yolo import read_yolo
+from fnac.data.spec import open_data
+from fnac.errors import DataError
+
+LINES = "1 0.5 0.5 0.2 0.4\n"
+
+
+def write(root: Path, place: str, text: str | None = LINES) -> None:
+    """An image of 20x10 at images/PLACE, and its labels."""
+    path = root / "images" / f"{place}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (20, 10)).save(path)
+    if text is not None:
+        labels = root / "labels" / f"{place}.txt"
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        labels.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("data.yaml", "train: ../train\nnc: 2\nnames: ['cat', 'dog']\n"),
+        ("data.yaml", "names:\n  0: cat\n  1: dog\n"),
+        ("obj.names", "cat\ndog\n"),
+        ("classes.txt", "cat\r\ndog\r\n"),
+    ],
+)
+def test_names_and_boxes(tmp_path: Path, name: str, text: str) -> None:
+    write(tmp_path, "train/deep/a")
+    write(tmp_path, "valid/b", None)
+    (tmp_path / name).write_text(text)
+    source = open_data(f"yolo:{tmp_path}", "det")
+    source.check()
+    assert source.classes == ["cat", "dog"]
+    assert source.splits == ("train", "val")
+    assert source.split("train")[0][1].tolist() == [[8, 3, 12, 7, 1]]
+    assert len(source.split("val")[0][1]) == 0, "an image without labels has no object"
+
+
+def test_folders_of_roboflow(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write(tmp_path / split, "a")
+    source = read_yolo(tmp_path, classes=["cat", "dog"])
+    assert {s: len(source.split(s)[0][1]) for s in source.splits} == {"train": 1, "val": 1}
+
+
+def test_without_splits_a_share_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(10):
+        write(tmp_path, str(number))
+    with caplog.at_level("INFO"):
+        source = read_yolo(tmp_path, classes=["cat", "dog"], val_fraction=0.3)
+    assert {s: len(source.split(s)) for s in source.splits} == {"train": 7, "val": 3}
+    assert "3 of 10 images (30 %, chosen by file name)" in caplog.text
+
+
+def test_polygons_scores_commas_and_repeated_lines(tmp_path: Path) -> None:
+    write(tmp_path, "train/a", "0 .1 .2 .5 .2 .5 .6 .1 .4\n1,0.5,0.5,0.2,0.4,0.9\n" + 2 * LINES)
+    boxes = read_yolo(tmp_path, classes=["cat", "dog"]).split("train")[0][1]
+    assert boxes.tolist() == [[2, 2, 10, 6, 0], [8, 3, 12, 7, 1]]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("2 .5 .5 .2 .2", "class 2; wanted 0..1, the ids of cat, dog"),
+        ("cat .5 .5 .2 .2", "class cat; wanted 0..1"),
+        ("0 10 5 4 4", "box 10 5 4 4; wanted centre and sides in parts of the image, 0..1"),
+        ("0 .5 .5 .2", "'0 .5 .5 .2'; wanted CLASS x y width height, or a polygon"),
+        ("0 .5 .5 nan .2", "'0 .5 .5 nan .2'; wanted"),
+        ("0 .5 .5 0 .2", "has no area"),
+    ],
+)
+def test_wrong_lines_are_named_or_left_out(tmp_path: Path, line: str, message: str) -> None:
+    write(tmp_path, "train/a", f"{LINES}\n{line}\n")
+    with pytest.raises(DataError) as caught:
+        read_yolo(tmp_path, classes=["cat", "dog"]).split("train")
+    assert str(caught.value).startswith(f"{tmp_path}/labels/train/a.txt: line 3: ")
+    assert message in str(caught.value)
+    kept = read_yolo(tmp_path, classes=["cat", "dog"], skip_bad=True).split("train")
+    assert kept[0][1].tolist() == [[8, 3, 12, 7, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: [a, a]", "no 'names'"),
+        ("names: {1: a}", r"names of ids \[1\]; wanted 0, 1, 2"),
+        ("nc: 2", "no 'names'"),
+        ("names: [a", "not YAML"),
+        (None, "neither data.yaml nor classes.txt nor obj.names"),
+    ],
+)
+def test_wrong_names(tmp_path: Path, text: str | None, message: str) -> None:
+    write(tmp_path, "train/a")
+    if text is not None:
+        (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_yolo(tmp_path)
