@@ -67,19 +67,33 @@ def noise(
     runner = runner or Runner()
     base = runner.run(graph, feed, tensors) if base is None else base
     level = dict.fromkeys(base, 0.0)
-    model, weights = without_weights(graph)
-    sizes = _sizes(model)
     for _ in range(NOISE_TRIALS):
-        shaken = _shaken_model(model, sizes, rng)
-        numbers = {
-            name: array if name in sizes or array.dtype != np.float32 else _shake(array, rng)
-            for name, array in weights.items()
-        }
-        images = {name: _shake(array, rng) for name, array in feed.items()}
-        moved = runner.run_parts(shaken, numbers, images, tensors, again=False)
+        moved = _shaken_run(graph, feed, tensors, runner, rng)
         for name in level:
             level[name] = max(level[name], _distance(base[name], moved[name]))
     return level
+
+
+def _shaken_run(
+    graph: Graph,
+    feed: Arrays,
+    tensors: Sequence[str],
+    runner: Runner,
+    rng: np.random.Generator,
+) -> Arrays:
+    """Run ``graph`` with every weight and input changed by one unit in its last place.
+
+    The changed weights are as large as the network: they live for this one run.
+    """
+    model, weights = without_weights(graph)
+    sizes = _sizes(model)
+    model = _shaken_model(model, sizes, rng)
+    numbers = {
+        name: array if name in sizes or array.dtype != np.float32 else _shake(array, rng)
+        for name, array in weights.items()
+    }
+    images = {name: _shake(array, rng) for name, array in feed.items()}
+    return runner.run_parts(model, numbers, images, tensors, again=False)
 
 
 def _shaken_model(
