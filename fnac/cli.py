@@ -18,6 +18,21 @@ from fnac.commands import adapt, graph, predict, shrink, stages
 from fnac.text import printable
 
 
+ORDER = (
+    *("adapt", "shrink", "predict", "export", "expand", "search", "derive", "tune", "emit"),
+    *("eval", "report", "inspect", "profile", "verify", "bench", "run-pass"),
+)
+"""Commands in the order of work: whole jobs, stages, looks at any file."""
+
+
+class _InOrder(click.Group):
+    """Lists its commands in the order of work."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in ``ORDER``, then those that it does not name."""
+        return sorted(self.commands, key=lambda name: (*ORDER, name).index(name))
+
+
 class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to whatever stderr is now; test runners swap it."""
 
@@ -31,7 +46,9 @@ class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
         return printable(super().format(record), lines=several)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(fnac.__version__, prog_name="fnac")
 @click.option("--debug", is_flag=True, help="Show tracebacks and what every pass does.")
 @click.option("--quiet", is_flag=True, help="Say nothing but results and errors.")

@@ -248,6 +248,15 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "Usage:" in result.output
 
 
+def test_help_lists_the_commands_in_the_order_of_work() -> None:
+    import click
+
+    from fnac.cli import ORDER, cli
+
+    assert sorted(ORDER) == sorted(cli.commands)
+    assert tuple(cli.list_commands(click.Context(cli))) == ORDER
+
+
 def test_the_contract_names_every_command() -> None:
     from fnac.cli import cli
 
