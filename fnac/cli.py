@@ -17,7 +17,6 @@ import fnac
 from fnac.commands import adapt, graph, predict, shrink, stages
 from fnac.text import printable
 
-
 ORDER = (
     *("adapt", "shrink", "predict", "export", "expand", "search", "derive", "tune", "emit"),
     *("eval", "report", "inspect", "profile", "verify", "bench", "run-pass"),
