@@ -92,12 +92,14 @@ def expand(
     from fnac.adaptation.plan import Subject
     from fnac.adaptation.single_stages import expand_graph
     from fnac.config import read
+    from fnac.data.preprocessing import tell_assumed
     from fnac.stages.expand import ExpandSettings
 
     graph = seed.graph if isinstance(seed, Network) else Graph.load(seed)
     how = read(ExpandSettings, {"expand": {"task": task, **settings}})
     on = Subject.read({"adapt": {"data": data}}, task or "seg") if data else None
     made, _ = expand_graph(graph, how, on=on, verify=verify)
+    tell_assumed(made.manifest)
     return Network(made)
 
 

@@ -22,7 +22,7 @@ from fnac.adaptation.plan import Plan, is_file
 from fnac.adaptation.result import AdaptResult
 from fnac.adaptation.single_stages import emit_images, run_expand, unsearched_super
 from fnac.config import write_json
-from fnac.data.preprocessing import preprocessing_findings
+from fnac.data.preprocessing import preprocessing_findings, tell_assumed
 from fnac.findings import FINDINGS, read_findings, together, written
 from fnac.passes.graph import Graph
 from fnac.ranks import Ranks
@@ -77,6 +77,7 @@ class AdaptRun:
             graph, ledger = run_expand(
                 self.path("seed.onnx"), plan.expand, on=plan, verify=not plan.adapt.no_verify
             )
+            tell_assumed(graph.manifest)
             plan.task_for(graph.manifest).describe(graph.manifest)
             if plan.adapt.task == "seg":  # other tasks cut, fill up, or stretch on purpose
                 self._warn_of_distortion(graph)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fnac.adaptation.plan import Subject
 from fnac.adaptation.single_stages import to_calibrate_on
 from fnac.config import Config, read
+from fnac.data.preprocessing import state_preprocessing, tell_assumed
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 
@@ -38,6 +39,9 @@ def shrink_graph(graph: Graph, config: Config, *, only_curve: bool = False) -> S
         raise UsageError(
             "--budget-of latency: widths are chosen by MAdds or parameters; wanted madds or params"
         )
+    graph = graph.copy()
+    state_preprocessing(graph.manifest, settings.mean, settings.std)
+    tell_assumed(graph.manifest)
     images = shrink_images(graph, on, settings)
     return shrink(graph, images, budget, settings, only_curve=only_curve)
 

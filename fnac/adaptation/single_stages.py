@@ -13,7 +13,7 @@ from fnac.adaptation.folder import claim_for_all, describe, kept_if_trained, rea
 from fnac.adaptation.plan import Subject
 from fnac.adaptation.settings import EvalSettings, task_of
 from fnac.config import Config, as_plain, read
-from fnac.data.preprocessing import ASSUMED, state_preprocessing
+from fnac.data.preprocessing import state_preprocessing, tell_assumed
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import Contract
@@ -146,8 +146,9 @@ def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
     if str(config.get("adapt", {}).get("data") or "").startswith(SPEC):
         return run_heal(model, config, out=out, resume=resume)
     settings = read(TuneSettings, config)
-    if state_preprocessing(Graph.load(model).manifest, settings.mean, settings.std):
-        log.warning(ASSUMED)
+    manifest = Graph.load(model).manifest
+    state_preprocessing(manifest, settings.mean, settings.std)
+    tell_assumed(manifest)
     with _training(model, config, settings, out=out, resume=resume) as (on, folder, ranks):
         ranks.wait()
         target, log_folder, task = (
@@ -317,8 +318,8 @@ def run_eval(model: Path, config: Config) -> EvalResult:
     on, settings = Subject.read(config, task_of(model)), read(EvalSettings, config)
     manifest = Graph.load(model).manifest
     source = in_classes_of(model, manifest, on.source, on.adapt.task, settings)
-    if state_preprocessing(manifest, settings.mean, settings.std):
-        log.warning(ASSUMED)
+    state_preprocessing(manifest, settings.mean, settings.std)
+    tell_assumed(manifest)
     said, stated = getattr(on.task, "resize", None), Contract.read(manifest).input.resize
     if said is not None and stated not in (None, said):
         log.warning("task.resize %s is followed; the file says %s", said, stated)

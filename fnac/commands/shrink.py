@@ -10,6 +10,9 @@ import click
 from fnac.commands.common import Answer, configured, printed
 from fnac.commands.options import (
     DATA,
+    MEAN,
+    in_section,
+    mean_options,
     model_argument,
     no_verify_option,
     out_file,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--curve", is_flag=True, help="Show what budgets cost in error; write no network.")
 @out_file
 @size_option
+@mean_options
 @no_verify_option
 @printed
 @configured(
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     budget_of="adapt.budget_of",
     effort="shrink.effort",
     size="shrink.size",
+    **in_section("shrink", MEAN),
     no_verify="shrink.no_verify",
 )
 def shrink(config: Config, model: Path, out: Path | None, heal: int | None, curve: bool) -> Answer:

@@ -116,6 +116,7 @@ def expand(
     from fnac.adaptation.plan import Subject
     from fnac.adaptation.single_stages import run_expand
     from fnac.config import read, write_json
+    from fnac.data.preprocessing import tell_assumed
     from fnac.stages.expand import ExpandSettings
 
     settings = read(ExpandSettings, config)
@@ -127,6 +128,7 @@ def expand(
         verify=not on.adapt.no_verify,
         dump=dump_passes,
     )
+    tell_assumed(graph.manifest)
     restored = any(e["pass"] == "restore-batchnorm" and e["rewrote"] for e in entries)
     if on.adapt.data and not restored:
         logger.info("--data was not looked at: no batch normalisation is to be calibrated")

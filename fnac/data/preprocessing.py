@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from fnac.findings import Finding
 from fnac.passes.graph.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, Triple, state_input
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Triple"]
+
+logger = logging.getLogger(__name__)
 
 Stated = Triple | str
 """Three numbers on pixels / 255, in text or as they are, or the name of a preset."""
@@ -77,22 +80,27 @@ def parse_stated(mean: Stated | None, std: Stated | None) -> tuple[Triple, Tripl
     return means, stds, "RGB"
 
 
-def state_preprocessing(manifest: dict[str, Any], mean: Stated | None, std: Stated | None) -> bool:
-    """Write what a user stated, or else what is assumed, into a manifest; say if it is assumed."""
+def state_preprocessing(manifest: dict[str, Any], mean: Stated | None, std: Stated | None) -> None:
+    """Write what a user stated, or else what the file states or is assumed, into a manifest."""
     stated = parse_stated(mean, std)
     if stated is not None:
         mean, std, color = stated
         unit = (0.0, 1.0)
         state_input(manifest, mean=mean, std=std, color=color, range=unit, pad=None, assumed=False)
-        return False
+        return
     state_input(manifest)
-    return Contract.read(manifest).input.assumed
 
 
 def preprocessing_findings(manifest: Mapping[str, Any]) -> tuple[Finding, ...]:
     """Return what a reader must know of a network's preprocessing: that it was assumed."""
     assumed = Contract.read(manifest).input.assumed
     return (Finding("assumed preprocessing", ASSUMED),) if assumed else ()
+
+
+def tell_assumed(manifest: Mapping[str, Any]) -> None:
+    """Warn where a network's preprocessing is assumed; a command does so once."""
+    for finding in preprocessing_findings(manifest):
+        logger.warning("%s", finding)
 
 
 def _triple(value: Stated, name: str) -> Triple:

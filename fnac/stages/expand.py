@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from fnac.data.preprocessing import ASSUMED, Stated, parse_stated, state_preprocessing
+from fnac.data.preprocessing import Stated, parse_stated, state_preprocessing
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
@@ -255,8 +255,8 @@ def _state(graph: Graph, settings: ExpandSettings) -> None:
     for output in graph.outputs:
         if settings.size is not None and output.shape is not None and len(output.shape) == 4:
             output.shape = [*output.shape[:2], None, None]
-    if _of_colour(graph) and state_preprocessing(graph.manifest, settings.mean, settings.std):
-        logger.warning(ASSUMED)
+    if _of_colour(graph):
+        state_preprocessing(graph.manifest, settings.mean, settings.std)
 
 
 def _of_colour(graph: Graph) -> bool:

@@ -122,10 +122,10 @@ def test_a_pose_network_knows_joints_limbs_and_window() -> None:
 
 def test_what_is_assumed_is_written_down_and_found() -> None:
     manifest: dict[str, object] = {"size": [8, 8]}
-    assert state_preprocessing(manifest, None, None)
+    state_preprocessing(manifest, None, None)
     assert Contract.read(manifest).input.assumed
     assert [str(one) for one in preprocessing_findings(manifest)] == [ASSUMED]
-    assert not state_preprocessing(manifest, "tf", None)
+    state_preprocessing(manifest, "tf", None)
     assert preprocessing(manifest) == ((0.5,) * 3, (0.5,) * 3, "RGB")
     assert preprocessing_findings(manifest) == ()
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fnac.data.files import read_image
 from fnac.data.folders import images_below
-from fnac.data.preprocessing import ASSUMED, Stated, state_preprocessing
+from fnac.data.preprocessing import Stated, state_preprocessing, tell_assumed
 from fnac.data.sets.joints import PCK, JointSet
 from fnac.data.sets.persons import PADDING, window_rows
 from fnac.data.source import Dataset, Sample
@@ -90,8 +90,8 @@ class Predictor:
             raise UsageError(f"{path}: it does not say its task; add --task ({', '.join(TASKS)})")
         if task is not None and task != name:
             raise UsageError(f"--task {task}: {path} is for {name}; leave --task out")
-        if state_preprocessing(self.manifest, mean, std):
-            logger.warning(ASSUMED)
+        state_preprocessing(self.manifest, mean, std)
+        tell_assumed(self.manifest)
         self.size = self.network.evaluation_size(size)
         names = contract.classes or self._numbered(name)
         joints = JointSet(tuple(names), contract.limbs, PCK)

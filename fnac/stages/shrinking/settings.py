@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from fnac.data.preprocessing import Stated, parse_stated
 from fnac.errors import UsageError
 
 
@@ -21,6 +22,8 @@ class ShrinkSettings:
     ``batch``       images a run
     ``pixels``      pixels that a fit is made on, spread over all images
     ``size``        (H, W) of the images; None: the file's own
+    ``mean``        of the preprocessing, on pixels / 255, or imagenet, tf, caffe; None: the file's
+    ``std``         of the preprocessing, on pixels / 255
     ``no_verify``   skip the proof after every pass
     """
 
@@ -35,10 +38,13 @@ class ShrinkSettings:
     batch: int = 8
     pixels: int = 32768
     size: tuple[int, int] | None = None
+    mean: Stated | None = None
+    std: Stated | None = None
     no_verify: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
+        parse_stated(self.mean, self.std)
         for name in ("images", "held_back", "multiple", "batch", "pixels"):
             if getattr(self, name) < 1:
                 raise UsageError(f"shrink.{name} {getattr(self, name)}: wanted at least 1")
