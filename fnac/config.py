@@ -238,17 +238,27 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
+def as_json(value: Any) -> bytes:
+    """Return ``value`` as the text of a JSON file."""
+    return (json.dumps(as_plain(value), indent=1) + "\n").encode()
+
+
+def as_yaml(value: Any) -> bytes:
+    """Return ``value`` as the text of a YAML file."""
+    import yaml
+
+    return bytes(yaml.safe_dump(as_plain(value), sort_keys=False).encode())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON, atomically."""
     from fnac.passes.files import write_atomically
 
-    write_atomically(path, (json.dumps(as_plain(value), indent=1) + "\n").encode())
+    write_atomically(path, as_json(value))
 
 
 def write_yaml(path: Path, value: Any) -> None:
     """Write ``value`` as YAML, atomically."""
-    import yaml
-
     from fnac.passes.files import write_atomically
 
-    write_atomically(path, yaml.safe_dump(as_plain(value), sort_keys=False).encode())
+    write_atomically(path, as_yaml(value))

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from fnac.adaptation.adapt_run import AdaptRun
 from fnac.adaptation.folder import (
-    claim_for_all,
+    begun,
+    check_as_left,
+    continued,
     describe,
-    kept_if_trained,
     latest,
     plan_to_resume,
 )
@@ -38,10 +39,9 @@ def adapt(plan: Plan, *, out: Path | None = None) -> AdaptResult | None:
     that fails before its first checkpoint leaves no folder.
     """
     account = plan.check_inputs()
-    folder, ranks = claim_for_all(out, plan.adapt.task, resume=False, device=plan.search.device)
-    with kept_if_trained(folder, new=ranks.first):
+    with begun(out, plan.adapt.task, plan.search.device) as (folder, ranks):
         if ranks.first:
-            describe(folder, plan.written(), account)
+            describe(folder, plan.written(), plan.source, account)
         return _run(AdaptRun(plan, folder, ranks))
 
 
@@ -50,10 +50,12 @@ def resume(given: Config, *, out: Path | None = None) -> AdaptResult | None:
 
     given  what the user says now; UsageError where the run was begun with something else
     """
-    folder = latest(out, given.get("adapt", {}).get("task"))
+    folder = latest(out, given.get("adapt", {}).get("task") or "")
     plan = plan_to_resume(folder, given)
-    folder, ranks = claim_for_all(folder, plan.adapt.task, resume=True, device=plan.search.device)
-    return _run(AdaptRun(plan, folder, ranks))
+    with continued(folder, plan.search.device) as ranks:
+        if ranks.first:
+            check_as_left(folder, plan.source)
+        return _run(AdaptRun(plan, folder, ranks))
 
 
 def _run(run: AdaptRun) -> AdaptResult | None:

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,13 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fnac.adaptation.folder import data_findings
+from fnac.adaptation.kept_files import KeptFiles
 from fnac.adaptation.plan import Plan, is_file
 from fnac.adaptation.result import AdaptResult
 from fnac.adaptation.single_stages import emit_images, run_expand, unsearched_super
-from fnac.config import write_json
+from fnac.config import as_json, write_json
 from fnac.data.preprocessing import preprocessing_findings, tell_assumed
 from fnac.findings import FINDINGS, read_findings, together, written
 from fnac.passes.graph import Graph
+from fnac.passes.graph.graph import lies_in_one_file
 from fnac.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class AdaptRun:
 
     def __init__(self, plan: Plan, folder: Path, ranks: Ranks) -> None:
         self.plan, self.folder, self.ranks = plan, folder, ranks
+        self.kept = KeptFiles(folder)
 
     def task(self, network: str) -> Task:
         """Return the task for a network of the folder."""
@@ -59,14 +61,17 @@ class AdaptRun:
         if self.path("seed.onnx").exists() or self.path("super.onnx").exists():
             return
         given = self.plan.export.seed
+        part = self.path("seed.part.onnx")
         if not is_file(given):
-            export_seed(self.plan.export).save(self.path("seed.onnx"))
+            self.kept.take(export_seed(self.plan.export).save(part), "seed.onnx")
             return
-        expanded = Graph.load(given).manifest.get("role") == "super"
-        name = self.path("super.onnx" if expanded else "seed.onnx")
-        part = name.with_suffix(".part")
-        shutil.copyfile(given, part)
-        os.replace(part, name)
+        graph = Graph.load(given)
+        expanded = graph.manifest.get("role") == "super"
+        if lies_in_one_file(Path(given)):
+            shutil.copyfile(given, part)
+        else:
+            graph.save(part)
+        self.kept.take(part, "super.onnx" if expanded else "seed.onnx")
 
     def expand(self) -> None:
         """seed.onnx -> super.onnx; refuse an impossible budget."""
@@ -81,8 +86,8 @@ class AdaptRun:
             plan.task_for(graph.manifest).describe(graph.manifest)
             if plan.adapt.task == "seg":  # other tasks cut, fill up, or stretch on purpose
                 self._warn_of_distortion(graph)
-            write_json(self.path("ledger.json"), ledger)
-            graph.save(self.path("super.onnx"))
+            self.kept.write("ledger.json", as_json(ledger))
+            self.kept.take(graph.save(self.path("super.part.onnx")), "super.onnx")
             log.info("expanded: %d layers to choose", len(graph.manifest["layers"]))
         manifest = Graph.load(self.path("super.onnx")).manifest
         costs = budget_costs(manifest, plan.adapt.budget_of, self.latencies())
@@ -106,7 +111,10 @@ class AdaptRun:
         from fnac.architectures.latency import latency_table
 
         how, network = self.plan.adapt, self.path("super.onnx")
-        return latency_table(how.budget_of, how.latency_table, network, self.path("latency.json"))
+        table = latency_table(how.budget_of, how.latency_table, network, self.path("latency.json"))
+        if self.ranks.first and self.path("latency.json").exists():
+            self.kept.note("latency.json")
+        return table
 
     def baseline_of_super(self) -> None:
         """super.onnx -> baseline.onnx: the seed's own candidates, before anything is trained."""
@@ -116,7 +124,7 @@ class AdaptRun:
             return
         part = self.path("baseline.part.onnx")
         derive(self.path("super.onnx"), part, DeriveSettings(verify=False), arch="seed")
-        os.replace(part, self.path("baseline.onnx"))
+        self.kept.take(part, "baseline.onnx")
 
     def tune_baseline(self, settings: TuneSettings) -> None:
         """baseline.onnx -> baseline.onnx, fine-tuned as the target will be."""
@@ -132,11 +140,12 @@ class AdaptRun:
 
         if "search" in Graph.load(self.path("super.onnx")).manifest:
             return
+        part = self.path("super.part.onnx")
         search(
             self.path("super.onnx"),
             self.plan.source,
             self.task("super.onnx"),
-            self.path("super.onnx"),
+            part,
             self.path("search"),
             self.plan.search,
             budget=self.plan.budget,
@@ -144,6 +153,8 @@ class AdaptRun:
             baseline=self._baseline(),
             resume=True,
         )
+        if self.ranks.first:
+            self.kept.take(part, "super.onnx")
 
     def derive(self, arch: Literal["seed"] | None = None) -> None:
         """super.onnx -> target.onnx and arch.json, within the budget; or the seed's own arch."""
@@ -162,8 +173,9 @@ class AdaptRun:
             latency_table=self.latencies(),
             unsearched=unsearched_super(self.folder) if settings.weights == "seed" else None,
         )
+        self.kept.note("arch.json")
         self._add_to_ledger(found.ledger)
-        os.replace(self.path("target.part.onnx"), self.path("target.onnx"))
+        self.kept.take(self.path("target.part.onnx"), "target.onnx")
 
     def tune(self, settings: TuneSettings) -> None:
         """target.onnx -> target.onnx, fine-tuned."""
@@ -184,16 +196,20 @@ class AdaptRun:
         """Fine-tune a network of the folder; logs and checkpoints go to ``folder`` in it."""
         from fnac.stages.tune import tune
 
-        return tune(
+        part = self.path(output).with_suffix(".part.onnx")
+        found = tune(
             self.path(network),
             self.plan.source,
             self.task(network),
-            self.path(output),
+            part,
             self.path(folder),
             settings,
             baseline=self._baseline(),
             resume=True,
         )
+        if self.ranks.first:
+            self.kept.take(part, output)
+        return found
 
     def emit(self) -> None:
         """target.onnx -> model.onnx, profile.json, profile.csv."""
@@ -206,7 +222,7 @@ class AdaptRun:
         images = emit_images(target, settings, self.plan.source, self.task("target.onnx"))
         found = emit(target, part, settings, images=images, named="model.onnx", kit=False)
         self._add_to_ledger([{**entry, "stage": "emit"} for entry in found.ledger])
-        os.replace(part, self.path("model.onnx"))
+        self.kept.take(part, "model.onnx")
 
     def evaluate(self) -> AdaptResult:
         """Measure model.onnx in onnxruntime; write results.json and the pictures."""
@@ -277,7 +293,7 @@ class AdaptRun:
             if self.ranks.first:
                 seconds = self._seconds()
                 seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - began, 2)
-                write_json(self.path("times.json"), seconds)
+                self.kept.write("times.json", as_json(seconds))
 
     def _seconds(self) -> dict[str, float]:
         path = self.path("times.json")
@@ -314,4 +330,4 @@ class AdaptRun:
         kept = json.loads(path.read_text()) if path.exists() else []
         stages = {entry["stage"] for entry in entries}
         kept = [entry for entry in kept if entry.get("stage") not in stages]
-        write_json(path, [*kept, *entries])
+        self.kept.write("ledger.json", as_json([*kept, *entries]))

@@ -8,22 +8,30 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fnac.adaptation.kept_files import KeptFiles
 from fnac.adaptation.plan import Plan, changed
-from fnac.config import VERSION, Config, as_plain, read_yaml, write_json, write_yaml
+from fnac.config import VERSION, Config, as_json, as_plain, as_yaml, read_yaml, write_json
 from fnac.errors import FnacError, UsageError
 from fnac.findings import Finding, read_findings
 from fnac.ranks import Ranks
+from fnac.training.settings import NO_MATTER
 
 if TYPE_CHECKING:
     from fnac.data.account import DataAccount
+    from fnac.data.source import DataSource
 
+CONFIG, LOCK = "config.yaml", ".lock"
 DATA = "data.json"
 """The account of a run's data (fnac.data.account)."""
+FINGERPRINT = "fingerprint.json"
+"""Digests of a run's data (fnac.data.sets.fingerprint)."""
+FREE = ("adapt.data", "adapt.no_verify", "derive.verify", "emit.no_verify")
+"""Settings that a resumed run may be given anew, beside ``NO_MATTER``."""
 PACKAGES = (
     "torch",
     "torchvision",
@@ -61,17 +69,85 @@ def claim(out: Path | None, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def kept_if_trained(folder: Path, *, new: bool) -> Iterator[None]:
-    """Remove a newly claimed folder again if the run fails before its first checkpoint."""
+def begun(out: Path | None, name: str, device: str) -> Iterator[tuple[Path, Ranks]]:
+    """Claim a new run folder and hold it; emptied again if the run fails before a checkpoint.
+
+    The first process claims it and tells the others. A folder that was made for the run goes.
+    """
+    before = out is not None and out.is_dir()
+    folder, ranks = _for_all(claim, out, name, device)
+    made = not (before and out is not None and folder.samefile(out))
     try:
-        yield
+        with _held(folder, ranks):
+            yield folder, ranks
     except FnacError:
-        if new and not any(folder.rglob("last.ckpt")):
-            shutil.rmtree(folder)
+        if ranks.first and not any(folder.rglob("last.ckpt")):
+            _empty(folder, made)
         raise
 
 
-def latest(out: Path | None, name: str | None) -> Path:
+@contextlib.contextmanager
+def continued(folder: Path, device: str) -> Iterator[Ranks]:
+    """Hold the folder of a run that is continued."""
+    _, ranks = _for_all(latest, folder, "", device)
+    with _held(folder, ranks):
+        yield ranks
+
+
+@contextlib.contextmanager
+def _held(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Hold a folder for this process group; UsageError where another one holds it.
+
+    The system's lock on an open file dies with the process, however it dies.
+    """
+    if not ranks.first:
+        yield
+        return
+    import fcntl
+
+    try:
+        file = (folder / LOCK).open("a")
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: the run folder cannot be written ({error.strerror}); change its "
+            "permissions, or name another with -o"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"{folder}: another process works in this run folder; wait for its end, or name "
+                "another folder with -o"
+            ) from error
+        yield
+
+
+def _empty(folder: Path, made: bool) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if made:
+        folder.rmdir()
+
+
+def _for_all(
+    take: Callable[[Path | None, str], Path], out: Path | None, name: str, device: str
+) -> tuple[Path, Ranks]:
+    """Let the first process take a run folder and tell the others."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return take(out, name), Ranks(first=True)
+    from fnac.training.runtime import open_fabric
+    from fnac.training.settings import RuntimeSettings
+
+    fabric = open_fabric(RuntimeSettings(device=device))  # type: ignore[arg-type]
+    folder = str(take(out, name)) if fabric.is_global_zero else ""
+    return Path(fabric.broadcast(folder)), Ranks(fabric.is_global_zero, fabric)
+
+
+def latest(out: Path | None, name: str) -> Path:
     """Return the folder that ``--resume`` continues: ``out``, or the newest ``runs/name*``.
 
     Raises UsageError if there is none.
@@ -80,10 +156,10 @@ def latest(out: Path | None, name: str | None) -> Path:
         if not (out / "config.yaml").is_file():
             raise UsageError(f"--resume: {out} holds no config.yaml; name the folder of a run")
         return out
-    begun = [p.parent for p in Path("runs").glob(f"{name or ''}*/config.yaml")]
-    if not begun:
-        raise UsageError(f"--resume: there is no runs/{name or ''}*; name the run folder with -o")
-    return max(begun, key=lambda folder: (folder / "config.yaml").stat().st_mtime_ns)
+    runs = [p.parent for p in Path("runs").glob(f"{name}*/config.yaml")]
+    if not runs:
+        raise UsageError(f"--resume: there is no runs/{name}*; name the run folder with -o")
+    return max(runs, key=lambda folder: (folder / "config.yaml").stat().st_mtime_ns)
 
 
 def read_plan(folder: Path) -> Plan:
@@ -114,15 +190,24 @@ def environment() -> dict[str, Any]:
     }
 
 
-def describe(folder: Path, config: Mapping[str, Any], account: DataAccount | None = None) -> None:
+def describe(
+    folder: Path,
+    config: Mapping[str, Any],
+    source: DataSource,
+    account: DataAccount | None = None,
+) -> None:
     """Write what the run was told, what its data hold, and where it runs.
 
-    These are config.yaml, data.json and env.json.
+    config.yaml, fingerprint.json and data.json have digests, for a resumed run takes them.
     """
-    write_yaml(folder / "config.yaml", {"version": VERSION, **config})
-    write_json(folder / "env.json", environment())
+    from fnac.data.sets.fingerprint import fingerprint
+
+    kept = KeptFiles(folder)
+    kept.write(FINGERPRINT, as_json(fingerprint(source)))
     if account is not None:
-        write_json(folder / DATA, account.as_json())
+        kept.write(DATA, as_json(account.as_json()))
+    kept.write(CONFIG, as_yaml({"version": VERSION, **config}))
+    write_json(folder / "env.json", environment())
 
 
 def data_findings(folder: Path) -> tuple[Finding, ...]:
@@ -131,36 +216,38 @@ def data_findings(folder: Path) -> tuple[Finding, ...]:
     return read_findings(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()
 
 
-def claim_for_all(
-    out: Path | None, name: str, resume: bool, device: str = "auto"
-) -> tuple[Path, Ranks]:
-    """Let the first process claim the run folder (or find the latest) and tell the others."""
-    take = latest if resume else claim
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return take(out, name), Ranks(first=True)
-    from fnac.training.runtime import open_fabric
-    from fnac.training.settings import RuntimeSettings
+def check_as_left(folder: Path, source: DataSource) -> None:
+    """Check a run's files and data set before it is continued.
 
-    fabric = open_fabric(RuntimeSettings(device=device))  # type: ignore[arg-type]
-    folder = str(take(out, name)) if fabric.is_global_zero else ""
-    return Path(fabric.broadcast(folder)), Ranks(fabric.is_global_zero, fabric)
+    Raises TrainingError for a file that is not as the run left it, DataError for changed data.
+    """
+    from fnac.data.sets.fingerprint import check_same_data
+
+    KeptFiles(folder).check()
+    check_same_data(source, json.loads((folder / FINGERPRINT).read_text()))
 
 
 def plan_to_resume(folder: Path, given: Config) -> Plan:
-    """Return the plan of a run that is continued; UsageError if ``given`` says something else."""
+    """Return the plan of a run that is continued; UsageError if ``given`` says something else.
+
+    What does not change the result may be given anew, and where the data set lies: whether it is
+    the same one is checked on its own.
+    """
     plan = read_plan(folder)
-    begun, said = plan.adapt.task, given.get("adapt", {}).get("task")
-    if said not in (None, begun):
+    task, said = plan.adapt.task, given.get("adapt", {}).get("task")
+    if said not in (None, task):
         raise UsageError(
-            f"--resume: the task of {folder} is {begun}, {said} was given; leave it out, or begin "
+            f"--resume: the task of {folder} is {task}, {said} was given; leave it out, or begin "
             "a new run"
         )
     asked, differing = changed(plan, given)
     for path in differing:
         section, _, key = path.partition(".")
+        if key in NO_MATTER or path in FREE:
+            continue
         then, now = (getattr(getattr(one, section), key) for one in (plan, asked))
         raise UsageError(
             f"--resume: {path} is {as_plain(then)!r} in {folder}, {as_plain(now)!r} was given; "
             "leave it out, or begin a new run"
         )
-    return plan
+    return asked

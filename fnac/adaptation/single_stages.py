@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac.adaptation.folder import claim_for_all, describe, kept_if_trained, read_plan
+from fnac.adaptation.folder import begun, check_as_left, continued, describe, latest, read_plan
 from fnac.adaptation.plan import Subject
 from fnac.adaptation.settings import EvalSettings, task_of
 from fnac.config import Config, as_plain, read
@@ -218,12 +218,18 @@ def _training(
 
         measured = "val" if "val" in on.source.splits else None
         account = checked_account(on.source, on.adapt.task, measured)
-    folder, ranks = claim_for_all(out, settings.section, resume, settings.device)
-    with kept_if_trained(folder, new=ranks.first and not resume):
-        if ranks.first and not resume:
+    if resume:
+        folder = latest(out, settings.section)
+        with continued(folder, settings.device) as ranks:
+            if ranks.first:
+                check_as_left(folder, on.source)
+            yield on, folder, ranks
+        return
+    with begun(out, settings.section, settings.device) as (folder, ranks):
+        if ranks.first:
             adapt = dataclasses.replace(on.adapt, seed=str(model))
             asked = {"adapt": adapt, settings.section: settings, "task": on.task}
-            describe(folder, {name: as_plain(one) for name, one in asked.items()}, account)
+            describe(folder, {name: as_plain(one) for name, one in asked.items()}, on.source)
         yield on, folder, ranks
 
 

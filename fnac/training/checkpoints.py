@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import json
 import pickle
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
 from fnac.errors import TrainingError
 from fnac.passes.files import write_atomically
+from fnac.passes.graph import Graph
+from fnac.training.settings import NO_MATTER
 
-# settings that change how fast a run is, not what comes out
-_NO_MATTER = ("workers", "checkpoint_every", "log_every", "cache")
+_UNREADABLE = (
+    *(OSError, RuntimeError, EOFError, NotImplementedError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
+)
+_NOT_OURS = (AttributeError, LookupError, TypeError, ValueError)
+"""What reading a state of another shape ends in."""
 
 
 def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> None:
@@ -32,21 +42,30 @@ def save_checkpoint(fabric: Fabric, path: Path, state: Mapping[str, Any]) -> Non
     fabric.barrier()
 
 
-def load_checkpoint(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, settings: Mapping[str, Any], holds: Collection[str] | None = None
+) -> dict[str, Any]:
     """Read a checkpoint of a run with the same ``settings``.
 
+    holds    what is in it, no more and no less; None: that does not matter
     raises   TrainingError when it is broken, of something else, or of other settings
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        with zipfile.ZipFile(path) as records:  # torch does not look at the checksums
+            if records.testzip() is not None:
+                raise zipfile.BadZipFile(f"the checksum of {records.testzip()} is wrong")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        before = json.loads(state["settings"])
+    except (*_UNREADABLE, *_NOT_OURS) as error:
         words = str(error).split("\n")[0]
         raise TrainingError(
-            f"{path}: not a readable checkpoint ({words}); delete it to start again"
+            f"{path}: not a readable checkpoint ({words}); delete it to begin this stage again"
         ) from error
-    if not isinstance(state, dict) or "settings" not in state:
-        raise TrainingError(f"{path}: not a checkpoint of fnac; delete it to start again")
-    before, now = json.loads(state["settings"]), json.loads(fingerprint(settings))
+    if not isinstance(before, dict) or (holds is not None and set(holds) != set(state)):
+        raise TrainingError(
+            f"{path}: not a checkpoint of this run; delete it to begin this stage again"
+        )
+    now = json.loads(fingerprint(settings))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise TrainingError(
@@ -56,6 +75,21 @@ def load_checkpoint(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
+@contextlib.contextmanager
+def of_this_run(path: Path) -> Iterator[None]:
+    """Turn what a state of another network ends in into a TrainingError that names the file."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (*_NOT_OURS, RuntimeError) as error:
+        words = str(error).split("\n")[0].rstrip(":")
+        raise TrainingError(
+            f"{path}: the checkpoint is of another network ({words}); resume with the file this "
+            "run began with, or start a new run"
+        ) from error
+
+
 def restore_precision(fabric: Fabric, state: Mapping[str, Any]) -> None:
     """Continue with the loss scale of a checkpoint."""
     fabric.strategy.precision.load_state_dict(state["precision_state"])
@@ -63,17 +97,15 @@ def restore_precision(fabric: Fabric, state: Mapping[str, Any]) -> None:
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
     """Return the settings that change results, as JSON."""
-    kept = {key: value for key, value in settings.items() if key not in _NO_MATTER}
+    kept = {key: value for key, value in settings.items() if key not in NO_MATTER}
     return json.dumps(kept, sort_keys=True)
 
 
-def load_network(path: Path, module: nn.Module, state: Mapping[str, Any]) -> None:
-    """Load a checkpoint's network; TrainingError when it is of another one."""
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        words = str(error).split("\n")[0].rstrip(":")
-        raise TrainingError(
-            f"{path}: the checkpoint is of another network ({words}); resume with the file this "
-            "run began with, or start a new run"
-        ) from error
+def weights_digest(graph: Graph) -> str:
+    """Return a digest of the numbers that a network stores, by their names."""
+    digest = hashlib.sha256()
+    for constant in graph.constants():
+        values = np.ascontiguousarray(constant.values)
+        digest.update(f"{constant.name} {values.dtype} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()[:16]

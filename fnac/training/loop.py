@@ -23,18 +23,21 @@ from fnac.progress import StepProgress
 from fnac.training.checkpoints import (
     fingerprint,
     load_checkpoint,
-    load_network,
+    of_this_run,
     restore_precision,
     save_checkpoint,
+    weights_digest,
 )
 from fnac.training.objectives import Objective
-from fnac.training.run_log import CsvLog, LossTrace
+from fnac.training.run_log import CsvLog, LossTrace, Written
 from fnac.training.runtime import prepare_module, seed_step
 from fnac.training.settings import TrainingSettings
 from fnac.training.weight_steps import open_weight_steps, to_device
 
 logger = logging.getLogger(__name__)
 
+HELD = ("settings", "step", "loss", "logs", "network", "weights")
+"""What the checkpoint of every run holds."""
 METRICS = "metrics"
 """The log that losses go to: metrics.csv."""
 
@@ -70,7 +73,8 @@ class TrainingRun(abc.ABC):
         self.graph, self.settings, self.fabric = graph, settings, fabric
         self.folder, self.checkpoint = folder, folder / "last.ckpt"
         self.loader, self.total, self.first, self.done = loader, total, 0, 0
-        self.identity = {**identity, "steps": total, "network": self.stage}
+        began = {"steps": total, "network": self.stage, "weights_begun_with": weights_digest(graph)}
+        self.identity = {**identity, **began}
         self.module: ImportedModule = prepare_module(module, fabric, settings)  # type: ignore
         self.weights = open_weight_steps(
             fabric,
@@ -119,25 +123,30 @@ class TrainingRun(abc.ABC):
     # ------------------------------------------------------------------ what all runs share
 
     def open(self, *, resume: bool) -> None:
-        """Continue from the checkpoint where there is one and that is wanted, else begin."""
+        """Continue from the checkpoint where there is one and that is wanted, else begin.
+
+        Raises TrainingError for a checkpoint that is not as this run left it.
+        """
         state: dict[str, Any] | None = None
         if resume and self.checkpoint.exists():
-            state = load_checkpoint(self.checkpoint, self.identity)
-            load_network(self.checkpoint, self.module, state["network"])
-            self.weights.optimizer.load_state_dict(state["weights"])
-            restore_precision(self.fabric, state)
-            self.first = self.done = int(state["step"])
-            self.restore(state)
+            holds = {*HELD, "precision_state", *self.state()}
+            state = load_checkpoint(self.checkpoint, self.identity, holds)
+            with of_this_run(self.checkpoint):
+                self.module.load_state_dict(state["network"])
+                self.weights.optimizer.load_state_dict(state["weights"])
+                restore_precision(self.fabric, state)
+                self.first = self.done = _step_of(state, self.total)
+                self.restore(state)
         else:
             self.begin()
             if self.fabric.is_global_zero:
                 self.checkpoint.unlink(missing_ok=True)  # of another run, not to be resumed
-        sizes: Mapping[str, int] = {} if state is None else state["log_sizes"]
+        written: Mapping[str, Written] = {} if state is None else state["logs"]
         self.logs = {
             name: CsvLog(
                 self.folder / f"{name}.csv" if self.fabric.is_global_zero else None,
                 columns,
-                sizes.get(name),
+                written.get(name),
             )
             for name, columns in self.columns().items()
         }
@@ -218,9 +227,17 @@ class TrainingRun(abc.ABC):
             "settings": fingerprint(self.identity),
             "step": done,
             "loss": self.trace.last,
-            "log_sizes": {name: log.flush() for name, log in self.logs.items()},
+            "logs": {name: log.flush() for name, log in self.logs.items()},
             "network": self.module.state_dict(),
             "weights": self.weights.optimizer.state_dict(),
             **self.state(),
         }
         save_checkpoint(self.fabric, self.checkpoint, content)
+
+
+def _step_of(state: Mapping[str, Any], total: int) -> int:
+    """Return the step of a checkpoint; ValueError where the run has no such step."""
+    step = state["step"]
+    if not isinstance(step, int) or not 0 <= step <= total:
+        raise ValueError(f"it is of step {step}, of {total}")
+    return step

@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fnac.errors import TrainingError
+from fnac.passes.files import write_atomically, writing
 
 Cell = int | float | str | None
+Written = Mapping[str, Any]
+"""What a checkpoint remembers of a log: its size in ``bytes``, and its ``sha256`` up to there."""
 
 
 class CsvLog:
     """Appends rows to a CSV file; rows are on disk after ``flush``.
 
     path      None: nothing is written (all ranks but the first)
-    keep      size in bytes that a checkpoint remembers; what lies behind it is cut off, so that
-              the file ends as an undisturbed run's does. None: a new file
+    keep      what a checkpoint remembers of the file (``flush``); what was written after it is cut
+              off, so that the file ends as an undisturbed run's does. None: a new file
+
+    Raises TrainingError where the file does not begin as it was left.
     """
 
-    def __init__(self, path: Path | None, columns: Sequence[str], keep: int | None = None) -> None:
+    def __init__(
+        self, path: Path | None, columns: Sequence[str], keep: Written | None = None
+    ) -> None:
         self.path, self.columns = path, tuple(columns)
+        self._digest = hashlib.sha256()
         self._waiting = io.StringIO()
         self._writer = csv.writer(self._waiting, lineterminator="\n")
         if path is None:
             return
-        if keep is not None and path.exists() and path.stat().st_size >= keep:
-            os.truncate(path, keep)
+        if keep is not None:
+            self._digest.update(_as_left(path, keep))
+            with writing(path):
+                os.truncate(path, int(keep["bytes"]))
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(",".join(columns) + "\n", encoding="utf-8")
+        heading = (",".join(columns) + "\n").encode()
+        self._digest.update(heading)
+        write_atomically(path, heading)
 
     def row(self, **cells: Cell) -> None:
         """Add a row; a column without a cell stays blank."""
@@ -44,17 +57,19 @@ class CsvLog:
             raise ValueError(f"no such columns: {sorted(unknown)}")
         self._writer.writerow([_text(cells.get(column)) for column in self.columns])
 
-    def flush(self) -> int:
-        """Write the rows that wait; returns the size of the file in bytes."""
+    def flush(self) -> Written:
+        """Write the rows that wait; returns size and digest of the file."""
         if self.path is None:
-            return 0
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(self._waiting.getvalue())
+            return {"bytes": 0, "sha256": ""}
+        rows = self._waiting.getvalue().encode()
+        with writing(self.path), self.path.open("ab") as file:
+            file.write(rows)
             file.flush()
             os.fsync(file.fileno())
+        self._digest.update(rows)
         self._waiting.seek(0)
         self._waiting.truncate()
-        return self.path.stat().st_size
+        return {"bytes": self.path.stat().st_size, "sha256": self._digest.hexdigest()}
 
 
 class LossTrace:
@@ -95,10 +110,23 @@ class LossTrace:
         self.read()
         self._log.row(**cells)
 
-    def flush(self) -> int:
-        """Bring everything to disk; returns the size of the log in bytes."""
+    def flush(self) -> Written:
+        """Bring everything to disk; returns size and digest of the log."""
         self.read()
         return self._log.flush()
+
+
+def _as_left(path: Path, keep: Written) -> bytes:
+    """Return what of a log a checkpoint knows; TrainingError where that is not there any more."""
+    size = int(keep["bytes"])
+    known = path.read_bytes()[:size] if path.is_file() else b""
+    if hashlib.sha256(known).hexdigest() != keep["sha256"]:
+        found = f"{len(known)} of them are there" if len(known) < size else "others are there"
+        raise TrainingError(
+            f"{path}: this run had written {size} bytes of it, {found}; put the file back, or "
+            f"delete {path.with_name('last.ckpt')} to begin this stage again"
+        )
+    return known
 
 
 def _text(cell: Cell) -> str:

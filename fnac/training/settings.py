@@ -13,6 +13,8 @@ from fnac.errors import UsageError
 logger = logging.getLogger(__name__)
 
 HEAD_LR_MULTIPLIER = 5.0
+NO_MATTER = ("workers", "checkpoint_every", "log_every", "cache")
+"""Settings that change how fast a run is, not what comes out."""
 S = TypeVar("S", bound="OptimizerSettings")
 
 

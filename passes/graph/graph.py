@@ -555,3 +555,11 @@ def _itemsize(constant: gs.Constant) -> int:
         return int(np.dtype(constant.dtype).itemsize)
     except TypeError:
         return 2
+
+
+def lies_in_one_file(path: Path) -> bool:
+    """Say whether an ONNX file holds all its numbers itself, and none in files beside it."""
+    graph = onnx.load(path, load_external_data=False).graph
+    attributes = [attribute.t for node in graph.node for attribute in node.attribute]
+    tensors = [*graph.initializer, *attributes]
+    return all(tensor.data_location != onnx.TensorProto.EXTERNAL for tensor in tensors)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fnac.adaptation.folder import describe, plan_to_resume, read_plan
+from fnac.adaptation.folder import plan_to_resume, read_plan
 from fnac.adaptation.plan import SECTIONS, Plan
 from fnac.adaptation.settings import with_recipe
 from fnac.cli import run
@@ -29,7 +29,7 @@ def planned(task: str | None = None, recipe: str | None = None, **sections: Any)
 
 
 def read_back(plan: Plan, folder: Path) -> Plan:
-    describe(folder, plan.written())
+    write_yaml(folder / "config.yaml", plan.written())
     return Plan.of(read_yaml(folder / "config.yaml", of_run=True))
 
 
@@ -132,7 +132,7 @@ def test_the_earlier_name_of_a_setting_is_answered_with_the_new_one() -> None:
 )
 def test_a_run_is_continued_as_it_was_begun(given: Config, words: str, tmp_path: Path) -> None:
     plan = planned("det")
-    describe(tmp_path, plan.written())
+    write_yaml(tmp_path / "config.yaml", plan.written())
     assert plan_to_resume(tmp_path, {"tune": {"lr": plan.tune.lr}}) == plan
     with pytest.raises(UsageError, match=words):
         plan_to_resume(tmp_path, given)

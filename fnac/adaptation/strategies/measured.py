@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from fnac.adaptation.single_stages import prepare_graph
 from fnac.architectures.budget import Budget, say
-from fnac.config import write_json
+from fnac.config import as_json, write_json
 from fnac.errors import UsageError
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
@@ -58,10 +57,8 @@ class Measured(Strategy):
         plan.task_for(graph.manifest).describe(graph.manifest)
         graph.manifest["role"] = "target"
         self._check_budget(graph)
-        write_json(run.path("ledger.json"), ledger)
-        part = run.path("baseline.part.onnx")
-        graph.save(part)
-        os.replace(part, run.path("baseline.onnx"))
+        run.kept.write("ledger.json", as_json(ledger))
+        run.kept.take(graph.save(run.path("baseline.part.onnx")), "baseline.onnx")
 
     def choose(self) -> None:
         """Tune the seed, shrink it, let the finalists decide."""
@@ -154,9 +151,8 @@ class Measured(Strategy):
     def _write(self, graph: Graph, path: Path) -> None:
         made = graph.copy()
         made.manifest.pop("tune", None)
-        part = path.with_suffix(".part")
-        made.save(part)
-        os.replace(part, path)
+        part = made.save(path.with_suffix(".part"))
+        self.run.kept.take(part, path.relative_to(self.run.folder).as_posix())
 
     def _score(self, name: str) -> float:
         """Tune a finalist shortly; return its metric on the images held back, in percent."""
@@ -174,7 +170,8 @@ class Measured(Strategy):
         found = run.tune_file(network, f"search/finalists/{name}", short, tuned)
         assert found.held is not None
         if run.ranks.first:
-            write_json(done, {"value": found.held, "epochs": epochs})
+            said = as_json({"value": found.held, "epochs": epochs})
+            run.kept.write(f"search/finalists/{name}.json", said)
         return found.held
 
     def _take(self, scores: dict[str, float]) -> None:
@@ -190,9 +187,9 @@ class Measured(Strategy):
             rows.append(Candidate(arch, counted.madds, counted.params, score, chosen=name == best))
             if name == best:
                 layers = [{"name": layer, "choice": f"c{w}"} for layer, w in widths.items()]
-                write_json(run.path("arch.json"), {"layers": layers})
+                run.kept.write("arch.json", as_json({"layers": layers}))
         self.record(rows)
         self._write(Graph.load(run.path("tuned_seed.onnx")), run.path("baseline.onnx"))
         part = run.path("target.part.onnx")
         shutil.copyfile(folder / f"{best}.onnx", part)
-        os.replace(part, run.path("target.onnx"))
+        run.kept.take(part, "target.onnx")

@@ -15,7 +15,7 @@ from pathlib import Path
 from fnac.architectures.arch_file import arch_content
 from fnac.architectures.budget import budget_costs
 from fnac.architectures.random_choice import random_architecture
-from fnac.config import write_json
+from fnac.config import as_json
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import cost_size
@@ -63,10 +63,11 @@ class RandomSearch(Differentiable):
         limit = space.greatest() if run.plan.budget is None else run.plan.budget.resolve(space)
         seed = run.plan.search.random_seed * 1000 + number
         arch = random_architecture(space, limit, seed=seed)
-        write_json(folder / "arch.json", arch_content(arch, space))
+        at = folder.relative_to(run.folder).as_posix()
+        run.kept.write(f"{at}/arch.json", as_json(arch_content(arch, space)))
         part = folder / "target.part.onnx"
         derive(network, part, run.plan.derive, arch=folder / "arch.json")
-        part.replace(folder / "target.onnx")
+        run.kept.take(part, f"{at}/target.onnx")
 
     def _score(self, folder: Path) -> float:
         """Tune shortly; return the metric on the part of the training set held back, in percent."""
@@ -87,7 +88,8 @@ class RandomSearch(Differentiable):
         found = run.tune_file(f"{at}/target.onnx", f"{at}/tune", short, f"{at}/tuned.onnx")
         assert found.held is not None
         if run.ranks.first:
-            write_json(done, {"value": found.held, "epochs": short.epochs})
+            said = as_json({"value": found.held, "epochs": short.epochs})
+            run.kept.write(f"{at}/score.json", said)
         return found.held
 
     def _take(self, best: Path, tried: list[tuple[Path, float]]) -> None:

@@ -117,6 +117,11 @@ class ListedSource(Generic[Item]):
             self._seen[name] = tuple(on_threads(self.problem, self._kept[name]))
         return self._seen[name]
 
+    def kept(self, name: str) -> tuple[Item, ...]:
+        """Return the samples of a split, as its reader listed them."""
+        self.split(name)
+        return self._kept[name]
+
     def _without_bad(self, name: str, items: tuple[Item, ...]) -> tuple[Item, ...]:
         seen = tuple(on_threads(self.problem, items))
         right = [one.problem is None for one in seen]

@@ -1,0 +1,80 @@
+"""The files of a run that a resumed one takes, each held against its digest in ``digests.json``.
+
+A file and its digest cannot be written in one instant. So the digest is added before the file is
+put in its place, and that of the file before it stays: killed anywhere, the file has one of both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from fnac.errors import TrainingError
+from fnac.passes.files import write_atomically
+
+DIGESTS = "digests.json"
+_BLOCK = 1 << 20
+
+
+class KeptFiles:
+    """Writes files of a run folder together with their digests, and checks them later."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of the run, whole or not at all."""
+        self._note(name, hashlib.sha256(data).hexdigest())
+        write_atomically(self.folder / name, data)
+
+    def take(self, part: Path, name: str) -> None:
+        """Make the finished file ``part`` the run's file ``name``."""
+        self._note(name, digest_of(part))
+        os.replace(part, self.folder / name)
+
+    def note(self, name: str) -> None:
+        """Remember the digest of a file that is in its place."""
+        self._note(name, digest_of(self.folder / name))
+
+    def check(self) -> None:
+        """Hold every file that is there against its digest; TrainingError names the first other."""
+        for name, digests in self._read().items():
+            path = self.folder / name
+            if path.is_file() and digest_of(path) not in digests:
+                raise TrainingError(
+                    f"{path}: it is not as this run left it (its digest is not the one in "
+                    f"{DIGESTS}); put it back as it was, or begin a new run"
+                )
+
+    def _note(self, name: str, digest: str) -> None:
+        kept = self._read() if (self.folder / DIGESTS).exists() else {}
+        before = kept.get(name, [])[-1:]
+        kept[name] = [*before, digest] if digest not in before else before
+        write_atomically(self.folder / DIGESTS, (json.dumps(kept, indent=1) + "\n").encode())
+
+    def _read(self) -> dict[str, list[str]]:
+        path = self.folder / DIGESTS
+        wanted = "a file name and its digests a line"
+        try:
+            kept = json.loads(path.read_bytes())
+        except OSError as error:
+            raise TrainingError(
+                f"{path}: cannot be read ({error.strerror}), and the files of the run not be "
+                "checked; put it back, or begin a new run"
+            ) from error
+        except ValueError as error:
+            raise TrainingError(f"{path}: {error}; wanted {wanted}; begin a new run") from error
+        if not isinstance(kept, dict) or not all(isinstance(v, list) for v in kept.values()):
+            raise TrainingError(f"{path}: wanted {wanted}; begin a new run")
+        return kept
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
