@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from fnac.errors import UsageError
+from fnac.names import task_name
+from fnac.passes.names import did_you_mean
 
 SECTIONS = (
     "adapt", "task", "export", "expand", "search", "derive", "tune", "heal", "emit", "eval",
@@ -26,6 +29,17 @@ VERSION = 2
 """Layout of a written configuration: 1 had ``search.seed`` and no version."""
 RENAMED = {("search", "seed"): "random_seed", ("tune", "seed"): "random_seed"}
 """(section, key) of earlier configurations -> what the key is called now."""
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_COUNTS = {2: "two", 3: "three"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Path: "a path",
+    type(None): "null",
+}
 
 Section = dict[str, Any]
 Config = dict[str, Section]
@@ -125,9 +139,12 @@ def merge(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
         for section, values in source.items():
             if section not in SECTIONS:
                 raise UsageError(
-                    f"{section}: no such section of settings; known: {', '.join(SECTIONS)}"
+                    f"{section}: no such section of settings{did_you_mean(section, SECTIONS)}; "
+                    f"known: {', '.join(SECTIONS)}"
                 )
             given = {k.replace("-", "_"): v for k, v in values.items()}
+            if isinstance(given.get("task"), str):
+                given["task"] = task_name(given["task"])
             merged.setdefault(section, {}).update(given)
     return merged
 
@@ -150,7 +167,8 @@ def build(kind: type[T], section: Mapping[str, Any], where: str) -> T:
             if (where, key) in RENAMED:
                 raise UsageError(f"{where}.{key}: it is called {where}.{RENAMED[where, key]} now")
             known = ", ".join(sorted(fields))
-            raise UsageError(f"{where}.{key}: no such setting; known: {known}")
+            close = did_you_mean(key, fields)
+            raise UsageError(f"{where}.{key}: no such setting{close}; known: {known}")
         values[key] = convert(value, hints[key], f"{where}.{key}")
     try:
         return kind(**values)
@@ -173,9 +191,10 @@ def convert(value: Any, wanted: Any, where: str) -> Any:
     if origin is typing.Literal:
         if value in arguments:
             return value
-        raise UsageError(f"{where}: {value!r} was found; one of {', '.join(map(str, arguments))}")
+        close = did_you_mean(value, [one for one in arguments if isinstance(one, str)])
+        raise UsageError(f"{where}: {value!r} was found{close}; wanted {in_words(wanted)}")
     if origin is tuple:
-        items = value if isinstance(value, list | tuple) else [value]
+        items = _items(value)
         inner = arguments[0] if arguments else Any
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return tuple(convert(v, inner, where) for v in items)
@@ -185,7 +204,7 @@ def convert(value: Any, wanted: Any, where: str) -> Any:
     if wanted in (Any, dict) or origin in (dict, list):
         return value
     if wanted is Path and isinstance(value, str | Path):
-        return Path(value)
+        return Path(value).expanduser()
     if wanted is bool and isinstance(value, bool):
         return value
     if wanted is int and isinstance(value, int) and not isinstance(value, bool):
@@ -229,9 +248,40 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def _items(value: Any) -> list[Any]:
+    """Return the parts of a list, also of one written as ``96x128`` or ``0.5,0.5,0.5``."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    if not isinstance(value, str):
+        return [value]
+    parts = [part.strip() for part in re.split(r"[,x]|\s+", value.strip()) if part.strip()]
+    if not parts or not all(map(_NUMBER.fullmatch, parts)):
+        return [value]
+    return [int(part) if part.isdigit() else float(part) for part in parts]
+
+
 def _wrong(where: str, value: Any, wanted: Any) -> UsageError:
-    name = getattr(wanted, "__name__", str(wanted)) if isinstance(wanted, type) else str(wanted)
-    return UsageError(f"{where}: {_kind(value)} {value!r} was found; {name} is wanted")
+    return UsageError(f"{where}: {_shown(value)} was found; wanted {in_words(wanted)}")
+
+
+def in_words(wanted: Any) -> str:
+    """Return a type in words: ``two whole numbers, e.g. 96x128``."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(in_words(one) for one in arguments)
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return f"a list of {'numbers' if arguments[0] in (int, float) else 'names'}, e.g. 8,11"
+    if origin is tuple:
+        kind = "whole numbers" if int in arguments else "numbers"
+        example = {2: "96x128" if int in arguments else "0.75,1.5", 3: "0.5,0.5,0.5"}
+        return f"{_COUNTS[len(arguments)]} {kind}, e.g. {example[len(arguments)]}"
+    return _WORDS.get(wanted, getattr(wanted, "__name__", str(wanted)))
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else repr(value)
 
 
 def _kind(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .base import Pass
 from .errors import PipelineError
+from .names import did_you_mean
 
 # name -> module:attribute; the attribute is a Pass class, or a tuple of passes (a pipeline)
 PASSES: dict[str, str] = {
@@ -62,7 +63,10 @@ def resolve(name: str) -> type[Pass] | tuple[Pass, ...]:
     Raises PipelineError listing the known names.
     """
     if name not in PASSES:
-        raise PipelineError(f"no pass is called {name!r}; known: {', '.join(sorted(PASSES))}")
+        raise PipelineError(
+            f"no pass is called {name!r}{did_you_mean(name, PASSES)}; known: "
+            f"{', '.join(sorted(PASSES))}"
+        )
     module, attribute = PASSES[name].split(":")
     found: type[Pass] | tuple[Pass, ...] = getattr(
         importlib.import_module(f".{module}", __package__), attribute
@@ -109,7 +113,9 @@ def make(kind: type[Pass], arguments: str) -> Pass:
         key = key.strip().replace("-", "_")
         if not equals or key not in fields:
             known = ", ".join(fields) or "none"
-            raise PipelineError(f"{kind.name}: no argument {item!r}; arguments: {known}")
+            raise PipelineError(
+                f"{kind.name}: no argument {item!r}{did_you_mean(key, fields)}; arguments: {known}"
+            )
         values[key] = _convert(kind.name, key, value.strip(), types[key])
     try:
         return kind(**values)

@@ -24,7 +24,7 @@ COMMANDS = (
 # each other. A room is a folder, or a file that stands directly in the tree.
 FLOORS = {
     "passes": [
-        "decisions errors",
+        "decisions errors names",
         "files remap",
         "graph",
         "base blocks running",
@@ -36,6 +36,7 @@ FLOORS = {
     "models": ["errors bundled onnx_version", "recipes seeds spaces to_onnx", "heads"],
     "fnac": [
         "ranks progress text errors findings importer",
+        "names",
         "config data",
         "architectures tasks",
         "training report",

@@ -75,7 +75,7 @@ class AdaptRun:
 
     def expand(self) -> None:
         """seed.onnx -> super.onnx; refuse an impossible budget."""
-        from fnac.architectures.budget import budget_costs
+        from fnac.architectures.budget import beyond, budget_costs
 
         plan = self.plan
         if not self.path("super.onnx").exists():
@@ -91,8 +91,8 @@ class AdaptRun:
             log.info("expanded: %d layers to choose", len(graph.manifest["layers"]))
         manifest = Graph.load(self.path("super.onnx")).manifest
         costs = budget_costs(manifest, plan.adapt.budget_of, self.latencies())
-        if plan.budget is not None:
-            plan.budget.resolve(costs)
+        if said := beyond(plan.budget, costs):
+            log.warning("%s", said)
 
     def _warn_of_distortion(self, graph: Graph) -> None:
         """Say so when pictures will be squeezed into the network's size."""

@@ -106,9 +106,7 @@ class Plan(Subject):
             )
         config = _with_seed(_with_answers(config))
         adapt, task, data = _subject(config)
-        expand = dict(config.get("expand", {}))
-        if expand.get("classes") is None:
-            expand["classes"] = len(data.source.classes)
+        expand = config.get("expand", {})
         plan = cls(
             adapt=adapt,
             task=task,
@@ -129,7 +127,12 @@ class Plan(Subject):
                 "keypoints; add --set emit.no_postprocess=true, or leave flip_test to a later "
                 "fnac eval"
             )
-        return plan
+        return plan if plan.expand.classes else plan.with_classes_of_data()
+
+    def with_classes_of_data(self) -> Plan:
+        """Return the plan with a head for the data set's classes; opens the data set for it."""
+        count = len(self.source.classes)
+        return dataclasses.replace(self, expand=dataclasses.replace(self.expand, classes=count))
 
     def unproven(self) -> Plan:
         """Return the plan without a proof after every pass."""

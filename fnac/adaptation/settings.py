@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fnac.config import Config, merge
 from fnac.data.preprocessing import Stated, parse_stated
 from fnac.errors import UsageError
+from fnac.names import TASKS, known_name
 from fnac.passes.graph import Graph
 
 if TYPE_CHECKING:
     from fnac.architectures.budget import Budget
     from fnac.data.source import DataSource
+
+logger = logging.getLogger(__name__)
+
+NO_RECIPE = "none"
+"""The recipe of who wants none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +66,7 @@ class AdaptSettings:
     short_epochs: int = 2
 
     def __post_init__(self) -> None:
-        from fnac.tasks import TASKS
-
-        if self.task not in TASKS:
-            raise UsageError(f"--task {self.task}: known: {', '.join(TASKS)}")
+        known_name("--task", self.task, TASKS)
         if not 0 < self.seed_share < 1:
             raise UsageError(f"adapt.seed_share {self.seed_share:g}: wanted a share in (0, 1)")
         for name in ("tries", "short_epochs"):
@@ -138,16 +142,24 @@ def recipe_for(
 ) -> Config | None:
     """Return the settings of recipe ``name`` (or file); without one, the built-in job's recipe.
 
-    The built-in recipe is tuned for the built-in scenes: with ``data``, the settings' own defaults
-    hold, which are for real data sets.
+    The built-in recipe is tuned for the built-in scenes: with other ``data``, and with ``none``,
+    the settings' own defaults hold, which are for real data sets.
     """
     from fnac.models.errors import ModelError
     from fnac.models.recipes import load_recipe, recipe_names
 
+    if name == NO_RECIPE:
+        return {"adapt": {"recipe": NO_RECIPE}}
     if name is None:
-        if data is not None or task is None:
+        if not of_scenes(data) or task is None:
             return None
         name = f"builtin-{task}"
+        logger.info(
+            "recipe %s, because the data are the built-in scenes; --recipe %s takes the settings' "
+            "own defaults",
+            name,
+            NO_RECIPE,
+        )
         if name not in recipe_names():
             raise UsageError(
                 f"--task {task}: there is no built-in job for it; known: "
@@ -155,8 +167,10 @@ def recipe_for(
                     n.removeprefix("builtin-") for n in recipe_names() if n.startswith("builtin-")
                 )
             )
+    if not name.endswith((".yaml", ".yml")):
+        known_name("--recipe", name, [*recipe_names(), NO_RECIPE], also=", or a YAML file")
     try:
-        loaded = load_recipe(name)
+        loaded = load_recipe(Path(name).expanduser() if name.endswith("ml") else name)
     except ModelError as error:
         raise UsageError(f"--recipe {name}: {error}") from error
     recipe = {section: dict(values) for section, values in loaded.items()}
@@ -178,15 +192,18 @@ def open_source(settings: AdaptSettings) -> DataSource:
     return open_data(settings.data, settings.task, skip_bad=settings.skip_bad)
 
 
-def with_recipe(given: Config, name: str | None, data: str | None) -> Config:
-    """Return the settings of recipe ``name`` (None: the built-in job's), then those given.
+def of_scenes(data: str | None) -> bool:
+    """Say whether a data set is the built-in scenes, by whatever SPEC."""
+    return data is None or data.partition(":")[0] == "scenes"
 
-    data  that the user names beside the settings; None: the built-in scenes, or the recipe's
+
+def with_recipe(given: Config, name: str | None) -> Config:
+    """Return the settings of recipe ``name`` (None: the built-in job's), then those given.
 
     Raises UsageError where no task is named, or two are.
     """
-    said = task_named(given)
-    recipe = recipe_for(name, seed=given.get("adapt", {}).get("seed"), task=said, data=data)
+    said, adapt = task_named(given), given.get("adapt", {})
+    recipe = recipe_for(name, seed=adapt.get("seed"), task=said, data=adapt.get("data"))
     config = merge(recipe or {}, given)
     config.setdefault("adapt", {})["task"] = one_task(said, config, recipe, name)
     return config

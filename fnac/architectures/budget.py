@@ -49,6 +49,16 @@ class Budget:
         return budget
 
 
+def beyond(budget: Budget | None, costs: SpaceCosts) -> str | None:
+    """Say so where a budget is above the dearest network of the space, and restrains nothing."""
+    if budget is None or (asked := budget.resolve(costs)) <= costs.greatest():
+        return None
+    return (
+        f"--budget {budget.text}: that is {say(asked, costs.unit)}; the dearest network of this "
+        f"search space costs {say(costs.greatest(), costs.unit)}, so the budget restrains nothing"
+    )
+
+
 def parse_budget(text: str, of: str = "madds") -> Budget:
     """Read a budget; UsageError says what was found and what is understood."""
     if of not in BUDGET_OF:

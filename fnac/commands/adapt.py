@@ -11,7 +11,6 @@ from fnac.commands.common import Told, configured, printed
 from fnac.commands.options import (
     BUDGET,
     DATA,
-    TASKS,
     budget_options,
     data_option,
     device_options,
@@ -23,6 +22,7 @@ from fnac.commands.options import (
     search_options,
     size_option,
 )
+from fnac.commands.types import TaskType, UserPath
 
 if TYPE_CHECKING:
     from fnac.config import Config
@@ -57,7 +57,7 @@ ADAPT = {
 
 @click.command()
 @click.argument("seed", metavar="[SEED.onnx|NAME]", required=False)
-@click.option("--task", type=click.Choice(TASKS), help="Required, unless a recipe names it.")
+@click.option("--task", type=TaskType(), help="Required, unless a recipe names it.")
 @data_option
 @out_run
 @budget_options
@@ -70,7 +70,7 @@ ADAPT = {
     help="Do not tune the seed's own architecture beside the target.",
 )
 @click.option("--teacher", help="Network that tuning learns from: FILE.onnx, or baseline.")
-@click.option("--recipe", help="Settings by name (fnac/models/recipes) or a YAML file.")
+@click.option("--recipe", help="Settings by name (fnac/models/recipes), none, or a YAML file.")
 @expand_options
 @size_option
 @mean_options
@@ -88,7 +88,6 @@ ADAPT = {
 @configured(**ADAPT)
 def adapt(
     config: Config,
-    data: str | None,
     recipe: str | None,
     out: Path | None,
     dry_run: bool,
@@ -110,7 +109,7 @@ def adapt(
         if recipe is not None:
             config.setdefault("adapt", {})["recipe"] = recipe
         return flow.resume(config, out=out)
-    plan = Plan.of(with_recipe(config, recipe, data))
+    plan = Plan.of(with_recipe(config, recipe))
     if dry_run:
         from fnac.adaptation.dry_run import dry_run as try_out
 
@@ -119,7 +118,7 @@ def adapt(
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=UserPath())
 @configured()
 def report(run: Path, config: Config) -> None:
     """Write RUN/report.html (self-contained) and its pictures."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from fnac.commands.types import UserPath
 from fnac.text import printable
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def config_options(function: F) -> F:
     return click.option(
         "--config",
         "config_file",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=UserPath(dir_okay=False),
         help="YAML file of settings, one mapping a stage.",
     )(function)
 

@@ -16,6 +16,7 @@ from fnac.commands.options import (
     no_verify_option,
     size_option,
 )
+from fnac.commands.types import UserPath
 
 if TYPE_CHECKING:
     from fnac.config import Config
@@ -65,8 +66,8 @@ def inspect(config: Config, model: Path) -> Told:
 
 
 @click.command()
-@click.argument("first", metavar="A.onnx", type=click.Path(path_type=Path))
-@click.argument("second", metavar="B.onnx", type=click.Path(path_type=Path))
+@click.argument("first", metavar="A.onnx", type=UserPath())
+@click.argument("second", metavar="B.onnx", type=UserPath())
 @size_option
 @printed
 @configured(size="verify.size")
@@ -97,14 +98,14 @@ def verify(config: Config, first: Path, second: Path) -> Answer:
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("models", nargs=-1, required=True, type=UserPath())
 @size_option
 @click.option("--batch", type=int, help="Images at once.  [default: 1]")
 @click.option("--runs", type=int, help="Timed runs of each file.  [default: 30]")
 @click.option("--threads", type=int, help="Threads of onnxruntime.  [default: all cores]")
 @click.option(
     "--latency-table",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Time every candidate of a super network and write the table here.",
 )
 @printed
@@ -134,7 +135,7 @@ def bench(config: Config, models: tuple[Path, ...], latency_table: Path | None) 
 @click.command("run-pass")
 @click.argument("pipeline")
 @model_argument
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Result file.")
+@click.option("-o", "--out", required=True, type=UserPath(), help="Result file.")
 @no_verify_option
 @dump_option
 @ledger_option

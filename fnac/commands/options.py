@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import click
 
 from fnac.commands.common import F
-
-TASKS = ["seg", "det", "pose", "cls"]
-
-Size = tuple[int, int]
-
-
-class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
-    """``HxW`` in pixels."""
-
-    name = "HxW"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Size | None:
-        """Read the size; raises UsageError."""
-        from fnac.config import parse_size
-
-        return value if isinstance(value, tuple) or value is None else parse_size(value)
+from fnac.commands.types import SizeType, UserPath
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -40,7 +21,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return add
 
 
-model_argument = click.argument("model", type=click.Path(path_type=Path))
+model_argument = click.argument("model", type=UserPath())
 size_option = click.option("--size", type=SizeType(), help="Input size of the images.")
 no_verify_option = click.option(
     "--no-verify",
@@ -50,14 +31,12 @@ no_verify_option = click.option(
 )
 dump_option = click.option(
     "--dump-passes",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(file_okay=False),
     help="Write the graph after each pass into this folder.",
 )
-ledger_option = click.option(
-    "--ledger", type=click.Path(path_type=Path), help="Write the ledger (JSON) here."
-)
-out_file = click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write.")
-out_run = click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder.")
+ledger_option = click.option("--ledger", type=UserPath(), help="Write the ledger (JSON) here.")
+out_file = click.option("-o", "--out", type=UserPath(), help="File to write.")
+out_run = click.option("-o", "--out", type=UserPath(), help="Run folder.")
 skip_bad_option = click.option(
     "--skip-bad",
     is_flag=True,
@@ -75,7 +54,7 @@ budget_options = together(
     click.option("--budget-of", type=click.Choice(["madds", "params", "latency"])),
     click.option(
         "--latency-table",
-        type=click.Path(path_type=Path),
+        type=UserPath(),
         help="Measured before with `fnac bench --latency-table`.  [default: measure]",
     ),
 )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fnac.commands.common import Answer, printed
-from fnac.commands.options import TASKS, mean_options, model_argument, size_option
+from fnac.commands.options import mean_options, model_argument, size_option
+from fnac.commands.types import TaskType, UserPath
 
 if TYPE_CHECKING:
     from fnac.stages.deployment.predict import Predictor
@@ -24,10 +25,10 @@ logger = logging.getLogger(__name__)
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(file_okay=False),
     help="Folder for images with the answers drawn on them (seg: and masks of class ids).",
 )
-@click.option("--task", type=click.Choice(TASKS), help="If the file does not say.")
+@click.option("--task", type=TaskType(), help="If the file does not say.")
 @size_option
 @mean_options
 @click.option(

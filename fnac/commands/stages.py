@@ -14,7 +14,6 @@ from fnac.commands.options import (
     BUDGET,
     DATA,
     MEAN,
-    TASKS,
     TEACHER,
     TRAINING,
     budget_options,
@@ -39,6 +38,7 @@ from fnac.commands.options import (
     teacher_options,
     train_options,
 )
+from fnac.commands.types import TaskType
 from fnac.text import printable
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ HEAD = {key: key for key in ("task", "head", "classes", "output_stride", "size")
 @click.option("--weights", help="imagenet, none, or a .pth/.safetensors FILE.")
 @size_option
 @click.option("--width", type=float, help="Width multiplier.")
-@click.option("--task", type=click.Choice(TASKS), help="Attach a fresh head for this task.")
+@click.option("--task", type=TaskType(), help="Attach a fresh head for this task.")
 @head_option
 @classes_option
 @output_stride_option
@@ -86,7 +86,7 @@ def export(config: Config, seed: str, out: Path | None) -> Answer:
 @click.command()
 @model_argument
 @out_file
-@click.option("--task", type=click.Choice(TASKS), help="Cut the classifier, attach a head.")
+@click.option("--task", type=TaskType(), help="Cut the classifier, attach a head.")
 @expand_options
 @size_option
 @mean_options
@@ -191,7 +191,7 @@ def derive(
 @model_argument
 @data_option
 @out_run
-@click.option("--task", type=click.Choice(TASKS), help="If the file does not say.")
+@click.option("--task", type=TaskType(), help="If the file does not say.")
 @train_options
 @teacher_options
 @device_options
@@ -256,9 +256,7 @@ def emit(config: Config, model: Path, out: Path | None) -> dict[str, Any]:
 
 @click.command("eval")
 @model_argument
-@click.option(
-    "--task", type=click.Choice(TASKS), help="The task.  [default: the one in the file, else seg]"
-)
+@click.option("--task", type=TaskType(), help="The task.  [default: the one in the file, else seg]")
 @data_option
 @click.option("--split", help="Split to measure on.  [default: val]")
 @size_option

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fnac.data.preprocessing import Stated, parse_stated, state_preprocessing
 from fnac.errors import UnsupportedGraphError, UsageError
+from fnac.models.spaces import space_names
+from fnac.names import known_name
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import forget_task
@@ -115,8 +117,9 @@ class ExpandSettings:
 
     def __post_init__(self) -> None:
         """Refuse contradictions in the words of the options."""
-        if self.remap not in STRATEGIES:
-            raise UsageError(f"--remap {self.remap}: known: {', '.join(STRATEGIES)}")
+        known_name("--remap", self.remap, STRATEGIES)
+        if not self.space.endswith((".yaml", ".yml")):
+            known_name("--space", self.space, ["auto", *space_names()], also=", or a YAML file")
         if self.size is not None and min(self.size) < 32:
             raise UsageError(f"--size {self.size[0]}x{self.size[1]}: wanted at least 32x32")
         check_head(self.task, self.head, self.classes, self.output_stride)

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fnac.errors import UsageError
+from fnac.names import known_name
 
 from .settings import (
     ClassificationSettings,
@@ -48,6 +48,4 @@ def make_task(
 
 def settings_kind(name: str) -> type[TaskSettings]:
     """Return the settings class of a task; UsageError names the tasks there are."""
-    if name not in TASKS:
-        raise UsageError(f"--task {name}: no such task; known: {', '.join(TASKS)}")
-    return TASKS[name][1]
+    return TASKS[known_name("--task", name, TASKS)][1]

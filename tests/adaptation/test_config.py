@@ -21,6 +21,7 @@ class Example:
     kernels: tuple[int, ...] = (3,)
     out: Path | None = None
     quick: bool = False
+    mean: tuple[float, float, float] | None = None
 
 
 def test_later_sources_win_and_none_is_not_given(tmp_path: Path) -> None:
@@ -39,17 +40,51 @@ def test_later_sources_win_and_none_is_not_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "why"),
     [
-        ({"epoch": 1}, r"tune\.epoch: no such setting; known: epochs, kernels"),
-        ({"epochs": "many"}, r"tune\.epochs: str 'many' was found; int is wanted"),
-        ({"epochs": True}, r"tune\.epochs: bool True was found"),
-        ({"kind": "c"}, r"tune\.kind: 'c' was found; one of a, b"),
-        ({"size": [1, 2, 3]}, r"tune\.size: list"),
-        ({"rate": "fast"}, r"tune\.rate: str 'fast' was found; float is wanted"),
+        (
+            {"epoch": 1},
+            r"tune\.epoch: no such setting; did you mean 'epochs'\?; known: epochs, kernels",
+        ),
+        ({"epochs": "many"}, r"tune\.epochs: 'many' was found; wanted a whole number"),
+        ({"epochs": True}, r"tune\.epochs: True was found; wanted a whole number"),
+        ({"epochs": None}, r"tune\.epochs: nothing was found; wanted a whole number"),
+        ({"kind": "c"}, r"tune\.kind: 'c' was found; wanted one of a, b"),
+        (
+            {"size": [1, 2, 3]},
+            r"\[1, 2, 3\] was found; wanted two whole numbers, e\.g\. 96x128 or null",
+        ),
+        ({"size": "96 by 128"}, r"tune\.size: '96 by 128' was found; wanted two whole numbers"),
+        ({"rate": "fast"}, r"tune\.rate: 'fast' was found; wanted a number"),
+        ({"mean": 0.5}, r"tune\.mean: 0\.5 was found; wanted three numbers, e\.g\. 0\.5,0\.5,0\.5"),
+        ({"kernels": ["big"]}, r"tune\.kernels: 'big' was found; wanted a whole number"),
+        ({"quick": "maybe"}, r"tune\.quick: 'maybe' was found; wanted true or false"),
     ],
 )
 def test_a_wrong_setting_is_named(section: dict[str, object], why: str) -> None:
     with pytest.raises(UsageError, match=why):
         build(Example, section, "tune")
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("size=96x128", {"size": (96, 128)}),
+        ("size=96,128", {"size": (96, 128)}),
+        ("size=[96, 128]", {"size": (96, 128)}),
+        ("mean=0.5,0.5,.25", {"mean": (0.5, 0.5, 0.25)}),
+        ("kernels=3,5", {"kernels": (3, 5)}),
+        ("kernels=3", {"kernels": (3,)}),
+        ("out=~/run", {"out": Path.home() / "run"}),
+        ("rate=1e-3", {"rate": 1e-3}),
+    ],
+)
+def test_a_setting_may_be_written_as_its_option(said: str, meant: dict[str, object]) -> None:
+    merged = gather(assignments=[f"tune.{said}"])
+    assert build(Example, merged["tune"], "tune") == Example(**meant)  # type: ignore[arg-type]
+
+
+def test_a_slip_in_a_section_is_answered_with_the_closest() -> None:
+    with pytest.raises(UsageError, match="tuen: no such section of settings; did you mean 'tune'"):
+        gather(assignments=["tuen.lr=1"])
 
 
 @pytest.mark.parametrize("text", ["tune", "tune=3", "epochs=3", "=3"])

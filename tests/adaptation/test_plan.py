@@ -23,9 +23,9 @@ SCENES = "scenes:train=4,val=2,size=32"
 
 
 def planned(task: str | None = None, recipe: str | None = None, **sections: Any) -> Plan:
-    data = None if recipe is None and not sections else "given"
+    recipe = recipe or ("none" if sections else None)
     given: Config = {"adapt": {"task": task} if task else {}, **sections}
-    return Plan.of(with_recipe(given, recipe, data))
+    return Plan.of(with_recipe(given, recipe))
 
 
 def read_back(plan: Plan, folder: Path) -> Plan:

@@ -109,10 +109,10 @@ class RandomSearch(Differentiable):
                 )
             )
         self.record(rows)
-        shutil.copyfile(best / "arch.json", self.run.path("arch.json"))
+        self.run.kept.write("arch.json", (best / "arch.json").read_bytes())
         part = self.run.path("target.part.onnx")
         shutil.copyfile(best / "target.onnx", part)
-        part.replace(self.run.path("target.onnx"))
+        self.run.kept.take(part, "target.onnx")
 
 
 class Sample(RandomSearch):

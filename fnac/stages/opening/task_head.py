@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.models.errors import ModelError
-from fnac.models.heads.kinds import HeadKind, find_head
+from fnac.models.heads.kinds import HEADS, HeadKind, find_head
+from fnac.names import known_name
 from fnac.passes.blocks.tensor_strides import tensor_strides
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import (
@@ -68,6 +69,10 @@ def check_head(
 
 def head_kind(task: str, head: str | None) -> HeadKind:
     """Return the head called ``head``, or the task's own; raises UsageError."""
+    if head is not None:
+        known_name(
+            "--head", head, [OWN_HEAD, *(h for h, kind in HEADS.items() if kind.task == task)]
+        )
     try:
         return find_head(head, task)
     except ModelError as error:

@@ -1,0 +1,54 @@
+"""Types of arguments: sizes, tasks by all their names, paths with ``~``. Light: click only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+Size = tuple[int, int]
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
+    """``HxW`` in pixels."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Size | None:
+        """Read the size; raises UsageError."""
+        from fnac.config import parse_size
+
+        return value if isinstance(value, tuple) or value is None else parse_size(value)
+
+
+class TaskType(click.ParamType):  # type: ignore[type-arg]
+    """A task, by whatever name it usually goes."""
+
+    name = "task"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what ``--help`` shows."""
+        return "[seg|det|pose|cls]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | None:
+        """Return the task; raises UsageError."""
+        from fnac.names import task_name
+
+        return None if value is None else task_name(str(value))
+
+
+class UserPath(click.Path):
+    """A path in which ``~`` is the user's home, also where the shell left it."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(path_type=Path, **how)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the path."""
+        return Path(os.fsdecode(super().convert(value, param, ctx))).expanduser()
