@@ -95,6 +95,35 @@ def continued(folder: Path, device: str) -> Iterator[Ranks]:
 
 
 @contextlib.contextmanager
+def working_in(
+    out: Path | None,
+    stage: str,
+    device: str,
+    source: DataSource,
+    asked: Mapping[str, Any],
+    *,
+    resume: bool,
+    account: DataAccount | None = None,
+) -> Iterator[tuple[Path, Ranks]]:
+    """Hold the folder in which one stage trains alone: a new one, or the one that is continued.
+
+    asked  what the stage was told, section by section
+    """
+    if resume:
+        folder = latest(out, stage)
+        with continued(folder, device) as ranks:
+            if ranks.first:
+                check_as_left(folder, source)
+            yield folder, ranks
+        return
+    with begun(out, stage, device) as (folder, ranks):
+        if ranks.first:
+            told = {name: as_plain(one) for name, one in asked.items()}
+            describe(folder, told, source, account)
+        yield folder, ranks
+
+
+@contextlib.contextmanager
 def _held(folder: Path, ranks: Ranks) -> Iterator[None]:
     """Hold a folder for this process group; UsageError where another one holds it.
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac.adaptation.folder import begun, check_as_left, continued, describe, latest, read_plan
+from fnac.adaptation.folder import read_plan, working_in
 from fnac.adaptation.plan import Subject
 from fnac.adaptation.settings import EvalSettings, task_of
-from fnac.config import Config, as_plain, read
+from fnac.config import Config, read
 from fnac.data.preprocessing import state_preprocessing, tell_assumed
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
@@ -180,12 +180,9 @@ def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
     source, _ = to_calibrate_on(on, Graph.load(model))
     if is_first_rank():
         source.check()
-    folder, ranks = claim_for_all(out, "tune", resume, settings.device)
-    with kept_if_trained(folder, new=ranks.first and not resume):
-        if ranks.first and not resume:
-            adapt = dataclasses.replace(on.adapt, seed=str(model))
-            asked = {"adapt": as_plain(adapt), "heal": as_plain(settings)}
-            describe(folder, {**asked, "tune": {"teacher": str(teacher)}})
+    adapt = dataclasses.replace(on.adapt, seed=str(model))
+    asked = {"adapt": adapt, "heal": settings, "tune": {"teacher": str(teacher)}}
+    with working_in(out, "tune", settings.device, source, asked, resume=resume) as (folder, ranks):
         ranks.wait()
         target = folder / "target.onnx"
         found = heal(
@@ -218,18 +215,11 @@ def _training(
 
         measured = "val" if "val" in on.source.splits else None
         account = checked_account(on.source, on.adapt.task, measured)
-    if resume:
-        folder = latest(out, settings.section)
-        with continued(folder, settings.device) as ranks:
-            if ranks.first:
-                check_as_left(folder, on.source)
-            yield on, folder, ranks
-        return
-    with begun(out, settings.section, settings.device) as (folder, ranks):
-        if ranks.first:
-            adapt = dataclasses.replace(on.adapt, seed=str(model))
-            asked = {"adapt": adapt, settings.section: settings, "task": on.task}
-            describe(folder, {name: as_plain(one) for name, one in asked.items()}, on.source)
+    stage = settings.section
+    adapt = dataclasses.replace(on.adapt, seed=str(model))
+    asked = {"adapt": adapt, stage: settings, "task": on.task}
+    work = working_in(out, stage, settings.device, on.source, asked, resume=resume, account=account)
+    with work as (folder, ranks):
         yield on, folder, ranks
 
 

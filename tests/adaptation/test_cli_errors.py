@@ -127,11 +127,11 @@ def test_the_same_file_twice_is_equal(fnac, tmp_path) -> None:  # type: ignore[n
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["adapt", "--task", "dance"], "'dance' is not one of"),
+        (["adapt", "--task", "dance"], "--task dance: no such name"),
         (["adapt", "--task", "seg", "--budget", "much"], "--budget much"),
         (["adapt", "--task", "seg", "--set", "tune.epoch=1"], "tune.epoch: no such setting"),
         (["adapt", "--task", "seg", "--set", "tunes.epochs=1"], "tunes: no such section"),
-        (["adapt", "--task", "seg", "--recipe", "nope"], "recipe 'nope'"),
+        (["adapt", "--task", "seg", "--recipe", "nope"], "--recipe nope: no such name"),
         (["adapt", "--task", "seg", "--resume"], "--resume: there is no runs/seg"),
         (["adapt", "--task", "seg", "--data", "nope:/x"], "nope"),
         (["export", "resnet9000"], "resnet9000"),
