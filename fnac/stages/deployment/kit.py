@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import platform
 import time
@@ -24,7 +25,10 @@ import onnxruntime
 from fnac.passes.files import write_atomically
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import Contract
+from fnac.passes.running.runner import ort_errors
 from fnac.text import human
+
+logger = logging.getLogger(__name__)
 
 MADE_BY = "made by fnac"
 """Stands in every file of a kit; one without it is somebody else's."""
@@ -163,7 +167,7 @@ def model_card(
 def latency_ms(model: Path, described: Mapping[str, Any]) -> float | None:
     """Return the median time of one image in onnxruntime on this machine's CPU in milliseconds.
 
-    None where the input's size is not known.
+    None where the input's size is not known, or onnxruntime cannot run the file here.
     """
     wanted = described["input"]
     if wanted["size"] is None:
@@ -175,10 +179,15 @@ def latency_ms(model: Path, described: Mapping[str, Any]) -> float | None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     providers = ["CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(str(model), options, providers=providers)
     pixels = np.random.default_rng(0).integers(0, 255, shape) / 255
     feed = {wanted["name"]: pixels.astype(wanted["dtype"])}
-    session.run(None, feed)
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=providers)
+        session.run(None, feed)
+    except ort_errors() as error:
+        words = " ".join(str(error).split())[:200]
+        logger.warning("%s: not timed, for onnxruntime cannot run it here (%s)", model.name, words)
+        return None
     times: list[float] = []
     while len(times) < MOST_RUNS and sum(times) < TIMED_SECONDS:
         start = time.perf_counter()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fnac.data import open_data
 from fnac.errors import UnsupportedGraphError
 from fnac.passes.emit.take_pixels import TakePixels
 from fnac.passes.graph import Graph
@@ -15,8 +16,10 @@ from fnac.passes.manager import PassManager
 from fnac.passes.running.run import random_feed, run
 from fnac.stages.deployment.predict import Predictor
 from fnac.stages.emit import EmitSettings, emit
+from fnac.stages.evaluate import evaluate_onnx
+from fnac.tasks import make_task
 from fnac.tasks.answers import Boxes, Classes, Labels, Skeletons
-from tests.stages.test_predict import emitted, network
+from tests.stages.test_predict import SCENES, emitted, network
 from tests.support.graphs import graph
 
 IDENTITY = """(float[N,3,4,5] x) => (y) <float[3,3,1,1] w> { y = Conv(x, w) }"""
@@ -115,3 +118,17 @@ def test_an_emitted_file_of_this_kind_can_be_adapted_again(tmp_path: Path) -> No
     stated = Contract.read(g.manifest).input
     assert (stated.layout, stated.on_unit_range()[1]) == ("NCHW", (1 / 255,) * 3)
     assert network("cls", 7).image_size() == (32, 40)
+
+
+def test_eval_feeds_both_kinds_alike(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    source = open_data(SCENES, "seg")
+    values = [
+        evaluate_onnx(model, source, make_task("seg", source)).value
+        for model in (
+            emitted(tmp_path, "seg"),
+            emitted(tmp_path / "b", "seg", EmitSettings(preprocess="inside")),
+        )
+    ]
+    assert values[0] == pytest.approx(values[1], abs=0.05)  # of 100; the last bit may tip a tie
+    assert values[0] > 0
