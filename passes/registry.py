@@ -38,6 +38,7 @@ PASSES: dict[str, str] = {
     "make-channels-first": "prepare.make_channels_first:MakeChannelsFirst",
     "merge-pad": "normalize.merge_pad:MergePad",
     "mix": "super_network.mix:Mix",
+    "narrow-hidden": "shrink.narrow_hidden:NarrowHidden",
     "normalize": "normalize.pipeline:PIPELINE",
     "open-activations": "prepare.open_activations:OpenActivations",
     "raise-opset": "normalize.raise_opset:RaiseOpset",

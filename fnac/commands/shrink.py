@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--effort", type=int, help="Networks made and measured in the search.  [default: 6]")
 @click.option("--heal", type=int, help="Then train it for so many epochs to say what MODEL says.")
 @click.option("--curve", is_flag=True, help="Show what budgets cost in error; write no network.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw that into this PNG.")
 @out_file
 @size_option
 @mean_options
@@ -48,7 +49,14 @@ if TYPE_CHECKING:
     **in_section("shrink", MEAN),
     no_verify="shrink.no_verify",
 )
-def shrink(config: Config, model: Path, out: Path | None, heal: int | None, curve: bool) -> Answer:
+def shrink(
+    config: Config,
+    model: Path,
+    out: Path | None,
+    heal: int | None,
+    curve: bool,
+    plot: Path | None,
+) -> Answer:
     """Make MODEL cheaper without labels and without training.
 
     Hidden channels go where the network's answers miss them least; what is left is fitted to what
@@ -63,6 +71,8 @@ def shrink(config: Config, model: Path, out: Path | None, heal: int | None, curv
         raise UsageError("--curve writes no network: drop --heal and --out")
     original = Graph.load(model)
     found = shrink_graph(original, config, only_curve=curve)
+    if plot is not None:
+        _draw(found, plot, made=not curve)
     if curve:
         return Answer({"model": None, **found.as_json()}, _text(found))
     path = found.graph.save(out or model.with_name(f"{model.stem}.small.onnx"))
@@ -74,6 +84,14 @@ def shrink(config: Config, model: Path, out: Path | None, heal: int | None, curv
         written["healed"] = healed.as_json()
         lines.append(f"healed error {healed.start:.4g} -> {healed.error:.4g}")
     return Answer(written, "\n".join([*lines, str(path)]))
+
+
+def _draw(found: ShrinkResult, path: Path, *, made: bool) -> None:
+    from fnac.passes.files import write_atomically
+    from fnac.report.plots import trade_off
+
+    point = (found.after[found.unit], found.error) if made else None
+    write_atomically(path, trade_off(found.curve, point, found.unit).light)
 
 
 def _text(found: ShrinkResult) -> str:

@@ -196,6 +196,26 @@ def alphas_picture(alphas: Mapping[str, Mapping[str, float]], run: RunFolder) ->
     return _picture("alphas", f"Final alphas{ringed}", draw, height=height)
 
 
+def trade_off(
+    points: Sequence[tuple[int, float]], made: tuple[int, float] | None, unit: str
+) -> Picture:
+    """Error by cost: predicted for several budgets, measured for the network that was made."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        ordered = sorted(points)
+        costs, errors = [cost for cost, _ in ordered], [error for _, error in ordered]
+        axes.plot(costs, errors, marker="o", color=SEED_COLOUR, label="predicted")
+        if made is not None:
+            axes.plot(*made, marker="o", color=TARGET_COLOUR, linestyle="", label="made, measured")
+        axes.xaxis.set_major_formatter(lambda value, _: human(value))
+        axes.set_xlabel({"madds": "MAdds", "params": "parameters"}[unit])
+        axes.set_ylabel("error of the answers")
+        axes.set_ylim(bottom=0)
+        _legend(axes, theme)
+
+    return _picture("trade-off", "What a budget costs in error", draw)
+
+
 def _picture(
     name: str, caption: str, draw: Callable[[Axes, Theme], None], *, height: float = 2.6
 ) -> Picture:

@@ -423,7 +423,7 @@ def keep_channels(
             graph.new_name(f"{old.name}.w{len(kept)}"), np.take(values, index, axis=slot.axis)
         )
         slot.node.inputs[slot.index] = made
-        initializers[made.name] = f"selected from {old.name}"
+        initializers[made.name] = f"selected from {origin(old.name, initializers)}"
     for conv in channels.grouped:
         conv.attrs["group"] = int(conv.inputs[1].shape[0])
     lost = channels.count - len(kept)
@@ -431,3 +431,8 @@ def keep_channels(
         for tensor in node.outputs:
             if tensor.shape is not None and isinstance(tensor.shape[1], int):
                 tensor.shape = [tensor.shape[0], tensor.shape[1] - lost, *tensor.shape[2:]]
+
+
+def origin(name: str, initializers: dict[str, str]) -> str:
+    """Return which tensor a stored one was made from, and strike it out: it is being replaced."""
+    return initializers.pop(name, f"made from {name}").rpartition(" from ")[2]

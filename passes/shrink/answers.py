@@ -15,23 +15,28 @@ import numpy as np
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
 from ..heads.raw_outputs import RawOutput, raw_outputs
+from ..remap.gram import sampled_places
 from ..running.features import Features
 
 LEAST = 1e-12
+PLACES = 4096  # of each image that are compared, spread over it; all if there are no more
 
 
 class Judge:
     """Holds the original's answers on some images and says how far others are from them.
 
-    Memory: the answers for all images, float32. Raises UnsupportedGraphError if no output is a
-    smooth function of the image.
+    Memory: at most PLACES answers for each image, twice, in float32. Raises UnsupportedGraphError
+    if no output is a smooth function of the image.
     """
 
     def __init__(self, graph: Graph, images: np.ndarray, *, batch: int = 8) -> None:
         self.answers = raw_outputs(graph)
         self.images = images
         self.features = Features(graph, images, batch=batch)
-        self._wanted = [dict(found) for found in self._stream(self.features)]
+        self._wanted = [
+            {one.name: _understood(one, found[one.name]) for one in self.answers}
+            for found in self._stream(self.features)
+        ]
         self._spread = {
             one.name: self._variance(one.name) for one in self.answers if one.meaning == "values"
         }
@@ -56,46 +61,48 @@ class Judge:
     def _stream(self, features: Features) -> Iterator[Mapping[str, np.ndarray]]:
         return features.stream([one.name for one in self.answers])
 
-    def _compare(self, one: RawOutput, a: np.ndarray, b: np.ndarray) -> tuple[float, int]:
+    def _compare(self, one: RawOutput, wanted: np.ndarray, found: np.ndarray) -> tuple[float, int]:
         """Return the sum of errors and how many there are."""
-        if a.shape != b.shape:
+        other = _understood(one, found)
+        if wanted.shape != other.shape:
             raise UnsupportedGraphError(
-                f"{one.name}: {list(a.shape)} in the original, {list(b.shape)} in the other; "
-                "answers of one shape are wanted"
+                f"{one.name}: {list(found.shape)} is not what the original answers; answers of one "
+                "shape are wanted"
             )
-        a, b = a.astype(np.float64), b.astype(np.float64)
         if one.meaning == "values":
-            rest = ((a - b) ** 2).sum(axis=_others(a))
-            return float((rest / self._spread[one.name]).sum()), a.size
-        if one.meaning.startswith("binary"):
-            sure = one.meaning == "binary probabilities"
-            p, q = (t if sure else 1 / (1 + np.exp(-t)) for t in (a, b))
-            return float((_divergence(p, q) + _divergence(1 - p, 1 - q)).sum()), a.size
-        axis = -1 if one.axis is None else one.axis
-        if one.meaning == "logits":
-            a, b = (_softmax(t, axis) for t in (a, b))
-        return float(_divergence(a, b).sum()), a.size // a.shape[axis]
+            rest = ((wanted - other) ** 2).sum(axis=(0, 1), dtype=np.float64)
+            return float((rest / self._spread[one.name]).sum()), wanted.size
+        divergence = np.exp(wanted) * (wanted - other)
+        return float(divergence.sum(dtype=np.float64)), wanted.size // wanted.shape[-1]
 
     def _variance(self, name: str) -> np.ndarray:
         """Return the variance of each channel, at least a little of the mean of all."""
-        first, second, count = np.float64(0), np.float64(0), 0
-        for found in self._wanted:
-            values = found[name].astype(np.float64)
-            first = first + values.sum(axis=_others(values))
-            second = second + (values**2).sum(axis=_others(values))
-            count += values.size // (values.shape[1] if values.ndim > 1 else 1)
-        variance = np.asarray(second / count - (first / count) ** 2)
+        values = np.concatenate([found[name] for found in self._wanted]).astype(np.float64)
+        variance = values.var(axis=(0, 1))
         return np.asarray(np.maximum(variance, 1e-3 * float(variance.mean()) + LEAST))
 
 
-def _others(values: np.ndarray) -> tuple[int, ...]:
-    return tuple(axis for axis in range(values.ndim) if axis != 1)
+def _understood(one: RawOutput, values: np.ndarray) -> np.ndarray:
+    """Return (N, places, channels): values, or logarithms of the classes' probabilities.
 
-
-def _divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    return np.asarray(p * (np.log(np.maximum(p, LEAST)) - np.log(np.maximum(q, LEAST))))
-
-
-def _softmax(values: np.ndarray, axis: int) -> np.ndarray:
-    powers = np.exp(values - values.max(axis=axis, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
+    Binary scores become two classes each.
+    """
+    values = values if values.ndim > 1 else values[:, None]
+    binary = one.meaning.startswith("binary")
+    axis = 1 if one.axis is None and one.meaning == "values" else one.axis
+    if binary:
+        values, axis = values[..., None], -1
+    axis = (-1 if axis is None else axis) % values.ndim
+    rows = np.moveaxis(values, axis, -1)
+    rows = rows.reshape(len(values), -1, values.shape[axis]) if values.ndim > 2 else rows[:, None]
+    rows = rows[:, sampled_places(0, rows.shape[1], PLACES)].astype(np.float32)
+    if one.meaning == "values":
+        return np.asarray(rows)
+    if one.meaning == "binary logits":
+        rows = np.concatenate([rows, np.zeros_like(rows)], axis=-1)
+    elif one.meaning == "binary probabilities":
+        rows = np.concatenate([rows, 1 - rows], axis=-1)
+    if one.meaning.endswith("probabilities"):
+        return np.asarray(np.log(np.maximum(rows, np.float32(LEAST))))
+    rows = rows - rows.max(axis=-1, keepdims=True)
+    return np.asarray(rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True)))

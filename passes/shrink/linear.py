@@ -8,6 +8,7 @@ import math
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ..blocks.hidden_channels import origin
 from ..graph import Graph
 from ..graph.convolution import pair
 from ..graph.surgery import sole_reader, values_of
@@ -136,10 +137,10 @@ def _put(
     if isinstance(old, gs.Constant):
         if old.values.shape == values.shape and np.array_equal(old.values, values):
             return
+        said = f"fitted from {origin(old.name, initializers)}"
         base = old.name.removesuffix(".fit")
-        said = f"fitted from {old.name}"
     else:
-        base, said = f"{node.name}.bias", "fresh: a fitted constant"
+        base, said = f"{node.name}.bias", "fresh, from the fit"
     made = gs.Constant(graph.new_name(f"{base}.fit"), values)
     node.inputs[index] = made
     initializers[made.name] = said

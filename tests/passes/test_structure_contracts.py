@@ -16,6 +16,7 @@ from fnac.passes.heads.cut_classifier import CutClassifier
 from fnac.passes.heads.replace_classes import ReplaceClasses
 from fnac.passes.heads.set_output_stride import SetOutputStride
 from fnac.passes.manager import interface
+from fnac.passes.shrink.narrow_hidden import NarrowHidden
 from fnac.passes.super_network.choose import Choose
 from fnac.passes.super_network.mix import Mix
 from tests.support.graphs import applied, assert_same_outputs, graph, renamed
@@ -42,6 +43,8 @@ def features() -> Graph:
     return mbconv_network(classifier=False)
 
 
+IMAGES = np.random.default_rng(3).integers(-3, 4, (16, 3, 16, 16)).astype(np.float32)
+
 PASSES: dict[str, tuple[Pass, Callable[[], Graph]]] = {
     "mix": (MIX, plain),
     "mix, BN folded": (MIX, folded),
@@ -53,6 +56,8 @@ PASSES: dict[str, tuple[Pass, Callable[[], Graph]]] = {
     "cut-classifier": (CutClassifier(), folded),
     "set-output-stride": (SetOutputStride(stride=2), plain),
     "replace-classes": (ReplaceClasses(classes=3), plain),
+    "narrow-hidden": (NarrowHidden(share=0.5, multiple=2, images=IMAGES), plain),
+    "narrow-hidden, BN folded": (NarrowHidden(share=0.5, multiple=2, images=IMAGES), folded),
     "attach-head": (AttachHead(model=graph(HEAD, opset=18).to_model()), features),
 }
 
