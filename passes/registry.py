@@ -52,6 +52,7 @@ PASSES: dict[str, str] = {
     "take-floats": "prepare.take_floats:TakeFloats",
     "unify-clip": "normalize.unify_clip:UnifyClip",
     "unify-linear": "normalize.unify_linear:UnifyLinear",
+    "unify-pooling": "normalize.unify_pooling:UnifyPooling",
     "widen-kernel": "grow.widen_kernel:WidenKernel",
 }
 

@@ -20,12 +20,15 @@ from fnac.passes.graph.contract import forget_task
 from fnac.passes.graph.layout import image_axes, with_size
 from fnac.passes.heads.attach_head import HEAD
 from fnac.passes.heads.cut_classifier import CutClassifier
-from fnac.passes.heads.encoder import has_own_head
 from fnac.passes.manager import PassManager
+from fnac.passes.normalize.make_batch_symbolic import MakeBatchSymbolic
 from fnac.passes.normalize.raise_opset import RaiseOpset
+from fnac.passes.normalize.unify_pooling import UnifyPooling
 from fnac.passes.prepare.follow_sizes import FollowSizes
 from fnac.passes.remap.strategies import STRATEGIES
+from fnac.passes.running.batch import check_batch
 from fnac.passes.running.run import check_runs
+from fnac.passes.shapes.sized_shapes import known_at
 from fnac.passes.super_network.mix import Mix
 from fnac.stages.opening.canonical import check_control_flow, normalize, take_pictures
 from fnac.stages.opening.task_head import (
@@ -200,6 +203,7 @@ def prepare_seed(
         from fnac.passes.grow.randomize import Randomize
 
         manager.run([Randomize(random_seed=settings.random_seed)], made)
+    _check_answers(graph, made, settings, manager)
     _count(made)
     return made
 
@@ -221,12 +225,42 @@ def _forget(graph: Graph, settings: ExpandSettings) -> None:
 
 
 def _resize(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
-    """Let a network of one size follow the size that is asked for."""
-    if settings.size in (None, graph.image_size()):
+    """Let a network of one size follow the size that is asked for, and an output stride inside."""
+    new_size = _is_resized(graph, settings)
+    found = graph.manifest.get("task") is None  # not one with a head of fnac's, which is sizeless
+    new_head = found and settings.task is not None and settings.head != OWN_HEAD
+    if not (new_size or new_head):
         return
-    if settings.task is not None and settings.head != OWN_HEAD and has_own_head(graph):
+    manager.run([RaiseOpset(), UnifyPooling()], graph)
+    if new_size and new_head:
         manager.run([CutClassifier(("last",))], graph)  # it goes, and may know one size only
-    manager.run([RaiseOpset(), FollowSizes()], graph)
+    manager.run([FollowSizes()], graph)
+
+
+def _is_resized(graph: Graph, settings: ExpandSettings) -> bool:
+    return settings.size not in (None, graph.image_size())
+
+
+def _check_answers(
+    before: Graph, after: Graph, settings: ExpandSettings, manager: PassManager
+) -> None:
+    """Raise UnsupportedGraphError unless each image of a batch gives its own answers, one row."""
+    first = after.inputs[0].shape if after.inputs else None
+    if first and first[0] == 1:
+        manager.run([MakeBatchSymbolic()], after)  # what folded the batch away may be gone
+    if manager.verify:
+        check_batch(after, manager.runner)
+    if settings.task is not None or not _is_resized(before, settings):
+        return
+    old, new = known_at(before, batch=1).shapes, known_at(after, batch=1).shapes
+    for a, b in zip(before.outputs, after.outputs, strict=True):
+        rows = old.get(a.name, ())[:1], new.get(b.name, ())[:1]
+        if rows[0] == (1,) and rows[1] not in ((1,), (), (None,)):
+            raise UnsupportedGraphError(
+                f"output {b.name}: one image of another size gives {rows[1][0]} rows: the "
+                "network's linear layer reads the features of one size; leave --size out, or give "
+                "a --task, whose head takes the place of the layer"
+            )
 
 
 def _count(graph: Graph) -> None:

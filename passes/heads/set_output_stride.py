@@ -52,6 +52,12 @@ class SetOutputStride(Pass):
                 continue
             after = strides.get(id(node.outputs[0]), 1.0)
             before = max(strides.get(id(t), 1.0) for t in node.inputs)
+            steps = node.attrs.get("strides") or [1]
+            if after > self.stride and len(set(steps)) > 1:
+                raise UnsupportedGraphError(
+                    f"{node.name} ({node.op}): its strides are {'x'.join(map(str, steps))}; "
+                    "only square ones become dilation; take another backbone"
+                )
             if after > self.stride:
                 rates = int(max(before / self.stride, 1)), int(after / self.stride)
                 why = _why_not_dilated(node, rates[0], graph.opset)

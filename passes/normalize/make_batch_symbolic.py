@@ -10,9 +10,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
-from ..errors import PassFailedError, UnsupportedGraphError
+from ..errors import UnsupportedGraphError
 from ..graph import Graph, Shape
 from ..graph.surgery import argument, known, stored
+from ..shapes.sized_shapes import known_at
 
 BATCH = "batch"
 
@@ -23,7 +24,8 @@ class MakeBatchSymbolic(Pass):
 
     Matches  a network all of whose inputs have a first dimension of exactly 1.
     Changes  that dimension, and the outputs', becomes ``batch``; a Reshape to [1, ...] copies its
-             input's first dimension (0) instead, a Resize to fixed sizes becomes one by scales.
+             input's first dimension (0) instead, one that takes up the batch says -1; a
+             Resize to fixed sizes becomes one by scales.
     Keeps    outputs for one image; the interface widens on purpose. Left, unchanged, unless two
              images in one batch give in onnxruntime what each gives alone.
     """
@@ -41,14 +43,14 @@ class MakeBatchSymbolic(Pass):
                     report.left[tensor.name] = f"its batch is fixed to {first}, not 1"
             return report
         trial = graph.copy()
-        undone = _Trial(trial, graph.infer(batch=1).shapes)
+        undone = _Trial(trial, known_at(graph, batch=1).shapes)
         for node in trial.nodes:
             undone.free(node)
         ends: list[gs.Tensor] = [*trial.inputs, *trial.outputs]
         for end in ends:
             if end.shape:
                 end.shape = [BATCH, *end.shape[1:]]
-        why_not = _why_not_apart(graph, trial)
+        why_not = _why_not_free(graph, trial)
         if why_not is not None:
             report.left[graph.inputs[0].name] = why_not
             return report
@@ -89,9 +91,12 @@ class _Trial:
         shape = self.shapes.get(node.inputs[0].name)
         if isinstance(node.inputs[0], gs.Constant) or target is None or target.size == 0:
             return None
-        if target[0] != 1 or not shape or shape[0] != 1 or node.attrs.get("allowzero", 0):
+        if not shape or shape[0] != 1 or node.attrs.get("allowzero", 0):
             return None
-        return np.array([0, *target[1:]], np.int64)
+        shuffles = len(shape) == 4 and len(target) > 2 and (target > 0).all()
+        if target[0] > 1 and shuffles:  # (1, C, h, w) -> (C / 2, 2, h * w): it takes up the batch
+            return np.array([-1, *target[1:]], np.int64)
+        return np.array([0, *target[1:]], np.int64) if target[0] == 1 else None
 
     def _resize(self, node: gs.Node) -> np.ndarray | None:
         sizes = stored(argument(node, 3))
@@ -101,31 +106,14 @@ class _Trial:
         return np.array([out / side for out, side in zip(sizes, shape)], np.float32)
 
 
-def _why_not_apart(graph: Graph, trial: Graph) -> str | None:
+def _why_not_free(graph: Graph, trial: Graph) -> str | None:
     """Say why a batch of two in ``trial`` is not two batches of one in ``graph``; None if it is."""
-    from ..running.run import probe_size, random_feed
-    from ..running.runner import Runner
-    from ..running.verify import NOISE_FACTOR, noise
+    from ..running.batch import why_not_two
 
-    runner = Runner()
-    size = probe_size(graph, runner)
-    one, two = random_feed(graph, size, seed=0), random_feed(graph, size, seed=1)
-    both = {name: np.concatenate([one[name], two[name]]) for name in one}
-    try:
-        together = runner.run(trial, both)
-        trial.refresh_shapes()
-    except (PassFailedError, UnsupportedGraphError) as error:
-        return f"with two images, {error}"
-    apart = [runner.run(graph, one), runner.run(graph, two)]
-    level: dict[str, float] = {}
-    for name, pair in together.items():
-        wanted = np.concatenate([apart[0][name], apart[1][name]])
-        if pair.shape != wanted.shape:
-            return f"with two images, output {name} has the shape {list(pair.shape)}"
-        if np.array_equal(pair, wanted, equal_nan=True):
-            continue
-        level = level or noise(graph, one, runner=runner, base=apart[0])
-        gap = float(np.abs(pair.astype(np.float64) - wanted.astype(np.float64)).max())
-        if not gap <= NOISE_FACTOR * level[name]:
-            return f"two images in one batch mix: output {name} differs by {gap:.3g}"
-    return None
+    why_not = why_not_two(graph, trial)
+    if why_not is None:
+        try:
+            trial.refresh_shapes()
+        except UnsupportedGraphError as error:
+            return f"with two images, {error}"
+    return why_not

@@ -6,7 +6,7 @@ After ``normalize``
 * the operator set is at least 18: Clip, Pad, Split, Squeeze and reductions take inputs;
 * no Identity, or cast, reshape, pad or transpose that does nothing;
 * a bounded activation is Relu, or Clip with stored scalar bounds;
-* padding is in ``pads`` of the Conv or pooling itself;
+* padding is in ``pads`` of the Conv or pooling itself; a whole map is pooled by GlobalAveragePool;
 * the batch is a symbol, and classifiers are Flatten and Gemm;
 
 each as far as the reports of the rules have no ``Left``, with the reason, about it.
@@ -26,6 +26,7 @@ from .raise_opset import RaiseOpset
 from .resolve_auto_pad import ResolveAutoPad
 from .unify_clip import UnifyClip
 from .unify_linear import UnifyLinear
+from .unify_pooling import UnifyPooling
 
 PIPELINE: tuple[Pass, ...] = (
     RaiseOpset(),  # first: every other rule is then written for one spelling
@@ -39,4 +40,5 @@ PIPELINE: tuple[Pass, ...] = (
     ResolveAutoPad(),  # before merging: only explicit padding can grow
     MergePad(),  # after unify-clip: it asks whether an activation can be negative
     UnifyLinear(),
+    UnifyPooling(),  # after merge-pad: what is padded by a node of its own is padded
 )

@@ -15,6 +15,7 @@ from ..graph import Graph, Shape
 from ..graph.node_maker import NodeMaker, part_of_shape, resized_like
 from ..graph.operators import RESIZES
 from ..graph.surgery import argument, known, stored
+from ..shapes.sized_shapes import known_at
 
 SYMBOLS = ("height", "width")
 RESIZE_SINCE = 13
@@ -27,10 +28,12 @@ class FollowSizes(Pass):
     Matches  in a network for pictures of one size: 1. Resize (N, C, h, w) -> (N, C, H, W) where H
              and W would stay if the picture had another size (a decoder, as exporters write it);
              2. Reshape (..., H, W) -> (..., H, W) to a stored shape (a channel shuffle);
-             3. Reshape (..., H, W) -> (..., H * W, ...) to a stored shape (a detector's outputs).
+             3. Reshape (..., H, W) -> (..., H * W, ...) to a stored shape (a detector's outputs),
+             4. and back, (..., H * W) -> (..., H, W) (a shuffle over three dimensions).
     Changes  1. its sizes are computed: those of the picture if H and W are the picture's, else
              those of the tensor computed last before it that has them and follows the picture;
-             2. the sizes are those of what it reads; 3. the product becomes -1.
+             2. the sizes are those of what it reads, 4. or of the maps that became rows;
+             3. the product becomes -1, or is computed where -1 has to stand for the batch.
     Keeps    interface and outputs, to the bit. Left where no tensor has this size.
     """
 
@@ -43,14 +46,14 @@ class FollowSizes(Pass):
         images = [t for t in graph.inputs if t.shape is not None and len(t.shape) == 4]
         if len(images) != 1 or not _are_numbers(images[0].shape[2:]):
             return report
-        shapes = graph.infer().shapes
+        shapes = known_at(graph).shapes
         for node in list(graph.nodes):
             if node.op == "Reshape":
                 report.note(node.name, _follow_input(graph, node, shapes))
         if not any(node.op in RESIZES for node in graph.nodes):
             return report
         try:
-            free = graph.infer(SYMBOLS).shapes
+            free = known_at(graph, SYMBOLS).shapes
         except UnsupportedGraphError as error:
             report.left[images[0].name] = f"its size cannot be freed: {error}"
             return report
@@ -73,29 +76,61 @@ def _are_numbers(sides: Sequence[object]) -> bool:
 
 def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewrote | Left | None:
     """Free a Reshape to a stored shape from the height and width of what it reads."""
-    wanted = stored(node.inputs[1])
+    wanted = stored(argument(node, 1))
     source = shapes.get(node.inputs[0].name, ())
-    sides = known(source[-2:])
-    if wanted is None or len(source) < 4 or sides is None or sides == (1, 1):
+    if wanted is None or wanted.ndim != 1 or not source or isinstance(node.inputs[0], gs.Constant):
         return None
-    if len(wanted) >= 4 and tuple(wanted[-2:]) == sides:
-        if graph.opset < RESIZE_SINCE:
-            return Left(f"operator set {graph.opset} is below {RESIZE_SINCE}; raise-opset first")
-        make = NodeMaker(graph, f"{node.name}.size", node.metadata.get("fnac.part", "backbone"))
-        front = np.array(wanted[:-2])
-        if front[0] == source[0]:
-            front[0] = 0  # the batch, which may be freed as well
-        back = part_of_shape(make, node.inputs[0], len(source) - 2, len(source))
-        node.inputs[1] = make("Concat", front, back, axis=0, dtype=np.int64)
-        graph.insert(make.nodes, after=_before(graph, node))
-        return Rewrote(f"...x{sides[0]}x{sides[1]} -> the size of what it reads")
+    maps = _maps_in_front(graph, node.inputs[0], wanted, shapes)
+    sides = None if maps is None else known(shapes[maps.name][-2:])
+    if maps is None or sides is None or sides == (1, 1):
+        return None
+    as_sides = len(wanted) >= 4 and tuple(wanted[-2:]) == sides
     product = sides[0] * sides[1]
     places = np.flatnonzero(wanted == product)
-    if len(places) == 1 and not (wanted <= 0).any():
+    one = len(places) == 1 and not (wanted <= 0).any() and maps is node.inputs[0]
+    absorbs = source[0] == 1 and wanted[0] > 1 and one and places[0] != 0
+    if not as_sides and one and not absorbs:
         free = wanted.copy()
         free[places[0]] = -1
         node.inputs[1] = gs.Constant(graph.new_name(f"{node.inputs[1].name}.free"), free)
         return Rewrote(f"{product} -> whatever is left")
+    if not as_sides and not absorbs:
+        return None
+    if graph.opset < RESIZE_SINCE:
+        return Left(f"operator set {graph.opset} is below {RESIZE_SINCE}; raise-opset first")
+    make = NodeMaker(graph, f"{node.name}.size", node.metadata.get("fnac.part", "backbone"))
+    rank = len(shapes[maps.name])
+    if as_sides:
+        front = np.array(wanted[:-2])
+        if front[0] == source[0]:
+            front[0] = 0  # the batch, which may be freed as well
+        back = part_of_shape(make, maps, rank - 2, rank)
+        node.inputs[1] = make("Concat", front, back, axis=0, dtype=np.int64)
+    else:  # (1, C, h, w) -> (C / 2, 2, h * w): the first number takes up the batch
+        high, wide = (part_of_shape(make, maps, at, at + 1) for at in (rank - 2, rank - 1))
+        area = make("Mul", high, wide, dtype=np.int64)
+        front = np.array([-1, *wanted[1 : places[0]]], np.int64)
+        back_numbers = np.array(wanted[places[0] + 1 :], np.int64)
+        parts: list[gs.Tensor | np.ndarray] = [front, area]
+        if back_numbers.size:
+            parts.append(back_numbers)
+        node.inputs[1] = make("Concat", *parts, axis=0, dtype=np.int64)
+    graph.insert(make.nodes, after=_before(graph, node))
+    like = "what it reads" if maps is node.inputs[0] else maps.name
+    return Rewrote(f"...x{sides[0]}x{sides[1]} -> the size of {like}")
+
+
+def _maps_in_front(
+    graph: Graph, tensor: gs.Tensor, wanted: np.ndarray, shapes: dict[str, Shape]
+) -> gs.Tensor | None:
+    """Return the maps whose sizes ``wanted`` holds: what is read, or what its rows were made of."""
+    if len(shapes.get(tensor.name, ())) >= 4:
+        return tensor
+    while (maker := graph.producer(tensor)) is not None and maker.op in ("Reshape", "Transpose"):
+        tensor = maker.inputs[0]
+        shape = shapes.get(tensor.name, ())
+        if len(shape) >= 4 and len(wanted) >= 4 and tuple(wanted[-2:]) == tuple(shape[-2:]):
+            return tensor
     return None
 
 

@@ -9,7 +9,7 @@ from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.models.errors import ModelError
 from fnac.models.heads.kinds import HEADS, HeadKind, find_head
 from fnac.names import known_name
-from fnac.passes.blocks.tensor_strides import tensor_strides
+from fnac.passes.blocks.tensor_strides import tensor_strides, why_not_square
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import (
     PERSON_WINDOW,
@@ -97,6 +97,12 @@ def attach_head(
     Raises UnsupportedGraphError when the backbone has not what the head reads.
     """
     manager.run([CutClassifier(taps=kind.taps)], graph)
+    uneven = why_not_square(graph, graph.outputs) if kind.task != "cls" else None
+    if uneven is not None:
+        raise UnsupportedGraphError(
+            f"{uneven}; the head {kind.name} reads square cells; take --task cls, or a backbone "
+            "that makes both sides smaller alike"
+        )
     taps = _taps(graph, kind)
     for tap, wanted in zip(taps, kind.strides, strict=True):
         if wanted and tap["stride"] != wanted:

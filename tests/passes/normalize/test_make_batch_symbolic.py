@@ -40,7 +40,7 @@ def test_a_resize_to_fixed_sizes_scales_instead() -> None:
         (
             """(float[1,3,4,4] x) => (float[1,3,4,4] y) <int64[1] a = {0}>
                { m = ReduceSum(x, a) y = Mul(x, m) }""",
-            "two images in one batch mix: output y differs by",
+            "m (ReduceSum): two images in one batch mix: output y differs by",
         ),
         (
             """(float[1,4] x) => (float[2,2] y) <int64[2] t = {2, 2}> { y = Reshape(x, t) }""",

@@ -1,0 +1,64 @@
+"""Strides are those of features, down and across, however a network makes them smaller."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fnac.passes.blocks.tensor_strides import stride_pairs, why_not_square
+from fnac.passes.graph import Graph
+from tests.support.written_nets import Written
+
+
+def halved(net: Written, how: str) -> str:
+    match how:
+        case "convolution":
+            return net.conv("x", 3, 4, s=2)
+        case "space to depth":
+            return str(net.op("SpaceToDepth", "x", blocksize=2))
+        case "slices":
+
+            def part(x: str, start: int, axis: int) -> str:
+                numbers = ([start], [2**31], [axis], [2])
+                return str(net.op("Slice", x, *(net.keep(n) for n in numbers)))
+
+            return str(
+                net.op(
+                    "Concat", *(part(part("x", a, 2), b, 3) for a in (0, 1) for b in (0, 1)), axis=1
+                )
+            )
+        case "scales":
+            return str(net.op("Resize", "x", "", net.keep([1, 1, 0.5, 0.5], np.float32)))
+        case "sizes":
+            return str(net.op("Resize", "x", "", "", net.keep([1, 3, 16, 16])))
+    cut = net.op("Reshape", "x", net.keep([1, 3, 16, 2, 16, 2]))
+    turned = net.op("Transpose", cut, perm=[0, 1, 3, 5, 2, 4])
+    return str(net.op("Reshape", turned, net.keep([1, 12, 16, 16])))
+
+
+@pytest.mark.parametrize(
+    "how", ["convolution", "space to depth", "slices", "scales", "sizes", "patches"]
+)
+def test_a_stem_halves_however_it_is_written(how: str) -> None:
+    net = Written((1, 3, 32, 32), 17)
+    graph = Graph.from_model(net.model(net.op("Relu", halved(net, how))))
+    graph.refresh_shapes()
+    assert stride_pairs(graph)[id(graph.outputs[0])] == (2, 2)
+    assert why_not_square(graph, graph.outputs) is None
+
+
+def test_rows_that_are_halved_alone_are_no_square() -> None:
+    net = Written((1, 3, 32, 32), 17)
+    end = net.op("Conv", "x", net.weight(4, 3, 3, 3), strides=[2, 1], pads=[1] * 4)
+    graph = Graph.from_model(net.model(end))
+    why = why_not_square(graph, graph.outputs)
+    assert why is not None
+    assert why.endswith("its stride is 2 down and 1 across")
+
+
+def test_what_is_enlarged_keeps_the_stride_that_it_was_made_of() -> None:
+    net = Written((1, 3, 32, 32), 17)
+    small = net.conv("x", 3, 4, s=2)
+    end = net.op("Resize", small, "", net.keep([1, 1, 2, 2], np.float32))
+    graph = Graph.from_model(net.model(end))
+    assert stride_pairs(graph)[id(graph.outputs[0])] == (2, 2)
