@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ COLUMNS = ("step", "epoch", "loss", "lr", "error")
 PICTURES = Segmentation(("nothing",))
 """How unlabelled pictures are prepared: as those of a task without anything to find."""
 UNIT_PICTURES = 64
+LEAST_SHARE = 0.05
 GOOD = 0.25
 """Error at the start below which BN's statistics are kept, if nothing is said of them."""
 
@@ -277,8 +279,12 @@ class HealRun(TrainingRun):
 
 
 def rate_share(error: float) -> float:
-    """Return what the learning rate is multiplied by for a start that is off by ``error``."""
-    return min(1.0, max(0.02, error))
+    """Return what the learning rate is multiplied by for a start that is off by ``error``.
+
+    Its root: an error grows with the square of how far the weights are off, and Adam moves each
+    of them by about the rate at every step.
+    """
+    return min(1.0, max(LEAST_SHARE, math.sqrt(error)))
 
 
 def keeps_statistics(settings: HealSettings, start: float) -> bool:
