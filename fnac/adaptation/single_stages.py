@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fnac.adaptation.folder import read_plan, working_in
+from fnac.adaptation.history import tell_next, tell_unsearched, tell_untuned
 from fnac.adaptation.plan import Subject
 from fnac.adaptation.settings import EvalSettings, task_of
 from fnac.config import Config, read
@@ -130,6 +131,8 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
             latency_table=latency_table(how.budget_of, how.latency_table, model, kept),
             resume=resume,
         )
+    budget = ("--budget", how.budget) if how.budget else ()
+    tell_next("derive", found.output, *budget)
     keys = ("output", "steps", "expected", "budget", "unit", "lambda_", "entropy", "findings")
     return _plain(found, keys)
 
@@ -157,6 +160,7 @@ def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
             on.task_for(Graph.load(model).manifest),
         )
         found = tune(model, on.source, task, target, log_folder, settings, resume=resume)
+    tell_next("emit", found.output, "-o", found.output.with_name("model.onnx"))
     return _plain(found, ("output", "steps", "loss", "val", "weights"))
 
 
@@ -241,6 +245,8 @@ def run_derive(
         settings = dataclasses.replace(settings, weights="seed")
         given = weights_from or "seed"
         unsearched = unsearched_super(model.parent) if given == "seed" else Path(given)
+    if arch is None:
+        tell_unsearched(model, Graph.load(model).manifest)
     how, kept = on.adapt, out.parent / "latency.json"
     asked = how.budget is not None or how.budget_of != "madds"
     found = derive(
@@ -253,6 +259,7 @@ def run_derive(
         arch_output=out.parent / "arch.json",
         latency_table=latency_table(how.budget_of, how.latency_table, model, kept),
     )
+    tell_next("tune", out, "--data", how.data or "SPEC")
     return _plain(found, ("output", "choices", "madds", "params", "budget", "findings"))
 
 
@@ -284,7 +291,9 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
     if on.adapt.data:
         source, task = to_calibrate_on(on, Graph.load(model))
         images = emit_images(model, settings, source, task)
+    tell_untuned(model, Graph.load(model).manifest)
     found = emit(model, out, settings, images=images)
+    tell_next("eval", out, "--data", on.adapt.data or "SPEC")
     return {
         "output": str(found.path),
         "nodes": len(found.profile.nodes),
@@ -316,6 +325,7 @@ def run_eval(model: Path, config: Config) -> EvalResult:
     source = in_classes_of(model, manifest, on.source, on.adapt.task, settings)
     state_preprocessing(manifest, settings.mean, settings.std)
     tell_assumed(manifest)
+    tell_untuned(model, manifest)
     said, stated = getattr(on.task, "resize", None), Contract.read(manifest).input.resize
     if said is not None and stated not in (None, said):
         log.warning("task.resize %s is followed; the file says %s", said, stated)

@@ -53,6 +53,8 @@ ADAPT = {
     "workers": "search.workers tune.workers",
 }
 """Option -> the settings that it is."""
+USES = ("task", "derive", "emit", "eval")
+"""Sections without an option here."""
 
 
 @click.command()
@@ -85,7 +87,7 @@ ADAPT = {
 @resume_option
 @no_verify_option
 @printed
-@configured(**ADAPT)
+@configured(*USES, **ADAPT)
 def adapt(
     config: Config,
     recipe: str | None,

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -43,15 +43,19 @@ class Answer:
     error: FnacError | None = None
 
 
-def configured(**targets: str) -> Callable[[F], F]:
+def configured(*uses: str, **targets: str) -> Callable[[F], F]:
     """Add ``--config FILE`` and ``--set``; hand the command all its settings as ``config``.
 
+    uses     sections that the command reads beside those of its options: what is ``--set`` in
+             another section is refused; a file may be of several commands
     targets  option -> ``section.key`` of the setting it is, several with blanks between them; one
              that the command has a parameter for is handed on as well
     """
 
     def add(function: F) -> F:
         handed_on = inspect.signature(function).parameters
+        keys = [setting for settings in targets.values() for setting in settings.split()]
+        read = dict.fromkeys([*(key.partition(".")[0] for key in keys), *uses])
 
         @functools.wraps(function)
         def command(
@@ -66,11 +70,23 @@ def configured(**targets: str) -> Callable[[F], F]:
                     section, _, key = setting.partition(".")
                     said.setdefault(section, {})[key] = value
             config = gather(file=config_file, assignments=assignments, options=said)
+            _refuse_unused(assignments, list(read))
             return function(*arguments, config=config, **options)
 
         return config_options(command)  # type: ignore[return-value]
 
     return add
+
+
+def _refuse_unused(assignments: Sequence[str], sections: Sequence[str]) -> None:
+    from fnac.config import parse_assignment
+    from fnac.errors import UsageError
+
+    for text in assignments:
+        section = parse_assignment(text)[0]
+        if section not in sections:
+            known = f"it reads {', '.join(sections)}" if sections else "it has no settings"
+            raise UsageError(f"--set {text}: this command does not read section {section}; {known}")
 
 
 def config_options(function: F) -> F:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @no_verify_option
 @printed
 @configured(
+    *("task", "heal"),
     **DATA,
     budget="adapt.budget",
     budget_of="adapt.budget_of",

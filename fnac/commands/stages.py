@@ -75,12 +75,16 @@ def export(config: Config, seed: str, out: Path | None) -> Answer:
     `bundled`, or any classifier of a library: timm:NAME, torchvision:NAME. BN is kept, tensors are
     named after their layers, the batch is symbolic, preprocessing is in the manifest.
     """
+    from fnac.adaptation.history import tell_next
     from fnac.config import read
     from fnac.stages.export import export_seed
     from fnac.stages.exporting.settings import ExportSettings
 
-    graph = export_seed(read(ExportSettings, config))
-    return _written(graph.save(out or Path(f"{seed.replace(':', '_')}.onnx")), graph)
+    settings = read(ExportSettings, config)
+    graph, path = export_seed(settings), out or Path(f"{seed.replace(':', '_')}.onnx")
+    task = settings.task or "TASK"
+    tell_next("adapt", path, "--task", task, "--data", "SPEC")
+    return _written(graph.save(path), graph)
 
 
 @click.command()
@@ -101,6 +105,7 @@ def export(config: Config, seed: str, out: Path | None) -> Answer:
 @ledger_option
 @printed
 @configured(
+    "task",
     **in_section("expand", {**HEAD, **MEAN, "space": "space", "remap": "remap"}),
     **DATA,
     no_verify="adapt.no_verify",
@@ -113,6 +118,7 @@ def expand(
     Without --task the seed keeps its own head. The seed is inside its super network; that is
     proven in onnxruntime.
     """
+    from fnac.adaptation.history import tell_next
     from fnac.adaptation.plan import Subject
     from fnac.adaptation.single_stages import run_expand
     from fnac.config import read, write_json
@@ -133,6 +139,7 @@ def expand(
     if on.adapt.data and not restored:
         logger.info("--data was not looked at: no batch normalisation is to be calibrated")
     path = graph.save(out or Path("super.onnx"))
+    tell_next("search", path, "--data", "SPEC")
     if ledger is not None:
         write_json(ledger, entries)
     return _written(path, graph)
@@ -149,6 +156,7 @@ def expand(
 @resume_option
 @printed
 @configured(
+    "task",
     **DATA,
     **BUDGET,
     **in_section("search", {**TRAINING, "alpha_grad": "alpha_grad", "lambda_": "lambda_"}),
@@ -172,7 +180,7 @@ def search(config: Config, model: Path, out: Path | None, resume: bool) -> dict[
     help="Weights remapped from the seed (the ICLR variant), or of this untrained super network.",
 )
 @printed
-@configured(**BUDGET)
+@configured("derive", **BUDGET)
 def derive(
     config: Config, model: Path, out: Path | None, arch: str | None, weights_from: str | None
 ) -> dict[str, Any]:
@@ -200,6 +208,7 @@ def derive(
 @resume_option
 @printed
 @configured(
+    *("task", "heal"),
     task="adapt.task",
     **DATA,
     **in_section("tune", {**TRAINING, **TEACHER, **MEAN, "size": "size"}),
@@ -241,6 +250,7 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
 @no_verify_option
 @printed
 @configured(
+    "task",
     **DATA,
     **in_section("emit", {key: key for key in EMIT}),
 )
@@ -269,6 +279,7 @@ def emit(config: Config, model: Path, out: Path | None) -> dict[str, Any]:
 )
 @printed
 @configured(
+    "task",
     task="adapt.task",
     **DATA,
     **in_section("eval", {key: key for key in ("split", "size", "limit", "classes_map")}),

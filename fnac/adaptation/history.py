@@ -1,0 +1,37 @@
+"""What was done to a network before, as its file says; what is left to do, as a command."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def tell_unsearched(model: Path, manifest: Mapping[str, Any]) -> None:
+    """Warn where the alphas that are to choose were never trained."""
+    if manifest.get("role") == "super" and "search" not in manifest:
+        log.warning(
+            "%s was never searched: its alphas say nothing, and the choice is as good as any; "
+            "search it first (fnac search %s --data SPEC), or name the choice with --arch",
+            model,
+            shlex.quote(str(model)),
+        )
+
+
+def tell_untuned(model: Path, manifest: Mapping[str, Any]) -> None:
+    """Warn where a derived network was never fine-tuned."""
+    if manifest.get("arch") and not {"tune", "heal"} & set(manifest):
+        log.warning(
+            "%s was derived and never tuned: its weights are those of the super network; tune the "
+            "target first (fnac tune TARGET.onnx --data SPEC leaves RUN/target.onnx)",
+            model,
+        )
+
+
+def tell_next(*words: object) -> None:
+    """Name the command that goes on from what a stage has written."""
+    log.info("next: fnac %s", " ".join(shlex.quote(str(word)) for word in words))
