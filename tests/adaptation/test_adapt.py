@@ -24,9 +24,9 @@ SMALL = [
     *("--set", "tune.batch_size=8", "--set", "tune.steps=8"),
 ]
 FILES = (
-    "config.yaml env.json seed.onnx super.onnx ledger.json search/last.ckpt search/alphas.csv "
-    "search/metrics.csv arch.json target.onnx tune/last.ckpt tune/metrics.csv model.onnx "
-    "profile.json profile.csv results.json report.html"
+    "config.yaml data.json env.json seed.onnx super.onnx ledger.json search/last.ckpt "
+    "search/alphas.csv search/metrics.csv arch.json target.onnx tune/last.ckpt "
+    "tune/metrics.csv model.onnx profile.json profile.csv results.json report.html"
 ).split()
 
 

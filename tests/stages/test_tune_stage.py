@@ -13,6 +13,7 @@ import torch
 from fnac.data.loader import EpochLoader
 from fnac.data.transforms.pictures import TrainTransform
 from fnac.errors import UsageError
+from fnac.findings import read_findings
 from fnac.importer import import_onnx, write_back
 from fnac.passes.graph import Graph
 from fnac.passes.super_network.choose import choose
@@ -233,3 +234,24 @@ def test_it_learns_on_cuda_in_every_precision(tmp_path: Path, precision: str) ->
     result = run(tmp_path, device="cuda", precision=precision, epochs=8)
     assert result.val is not None
     assert result.val > 50
+
+
+class Blind(Segmentation):
+    """A task whose loss is nothing, as where every pixel is ignored."""
+
+    def loss(self, outputs: Any, targets: Any, size: Any = None) -> torch.Tensor:
+        return 0 * super().loss(outputs, targets, size)
+
+
+def test_a_loss_that_ends_at_nothing_is_told_and_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, out = target(tmp_path / "target.onnx"), tmp_path / "tuned.onnx"
+    settings = TuneSettings(**{**BASE, "epochs": 1})
+    tune(model, SquaresSource(), Blind(TASK.classes), out, tmp_path / "tune", settings)
+    (finding,) = read_findings(Graph.load(out).manifest)
+    assert finding.kind == "no-loss"
+    assert finding.text.startswith("tune: the loss ends at exactly 0: nothing that counts is")
+    assert finding.text in caplog.text
+    tune(model, SquaresSource(), TASK, out, tmp_path / "again", settings)
+    assert read_findings(Graph.load(out).manifest) == ()
