@@ -274,10 +274,10 @@ def test_auto_space_fits_networks_of_any_number_of_stages() -> None:
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"remap": "best"}, "--remap best: known: fna, fna-live"),
+        ({"remap": "best"}, "--remap best: no such name; known: fna, fna-live"),
         (
             {"task": "pose", "classes": 3, "head": "fcn"},
-            "head 'fcn'; there are: simplebaseline for pose",
+            "--head fcn: no such name; known: own, simplebaseline",
         ),
         ({"head": "deeplabv3"}, "--head deeplabv3: a head needs its --task"),
         (
@@ -288,8 +288,11 @@ def test_auto_space_fits_networks_of_any_number_of_stages() -> None:
         ({"mean": (0.5, 0.5, 0.5)}, "mean and std: one of them was given"),
         ({"task": "seg"}, "--task seg: the head needs --classes N"),
         ({"task": "seg", "classes": 0}, "--classes 0: wanted at least 1"),
-        ({"space": "huge"}, "--space huge: space 'huge': neither bundled"),
-        ({"task": "seg", "classes": 2, "head": "unet"}, "--head unet: head 'unet'; there are"),
+        ({"space": "huge"}, "--space huge: no such name; known: auto, .*, or a YAML file"),
+        (
+            {"task": "seg", "classes": 2, "head": "unet"},
+            "--head unet: no such name; known: own, deeplabv3",
+        ),
     ],
 )
 def test_settings_are_refused_in_the_words_of_the_options(

@@ -141,13 +141,16 @@ def test_the_bundled_seed_recognises_what_it_was_trained_on(shared_data: Path) -
         ({"task": "seg"}, "--task seg: the head needs --classes N"),
         (
             {"task": "det", "classes": 3, "head": "deeplabv3"},
-            "'deeplabv3' is for seg; for det there a",
+            "--head deeplabv3: no such name; known: own, retinanet",
         ),
         (
             {"task": "det", "classes": 3, "output_stride": 8},
             "retinanet reads the backbone as it is",
         ),
-        ({"task": "seg", "classes": 3, "head": "fcn", "weights": "none"}, "head 'fcn'; there are"),
+        (
+            {"task": "seg", "classes": 3, "head": "fcn", "weights": "none"},
+            "--head fcn: no such name; known: own, deeplabv3",
+        ),
         ({"size": (16, 64)}, "--size 16x64: wanted at least 32x32"),
     ],
 )
