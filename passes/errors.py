@@ -8,6 +8,7 @@ FnacError                   1  anything fnac says about itself; never raised bar
 │   ├── StrategyError          no remapping strategy has this name, or it does not fit a block
 │   ├── CandidateNameError     a candidate is spelled in a way that means nothing
 │   └── ArchError              an arch does not fit the super network's layers
+├── FitDataError            6  images, or the features they give, are nothing to fit weights to
 ├── UnsupportedGraphError   3  this file or graph is not something fnac can work on
 ├── PassFailedError         4  a pass broke its word: its graph does not check or does not run
 └── OutputsDifferError      5  a pass that keeps outputs changed them, or two files differ
@@ -59,6 +60,12 @@ class CandidateNameError(ArgumentError):
 
 class ArchError(ArgumentError):
     """The arch does not fit the super network's layers."""
+
+
+class FitDataError(FnacError):
+    """The images, or the features that they give, are nothing to fit weights to."""
+
+    exit_code = 6
 
 
 class UnsupportedGraphError(FnacError):

@@ -26,6 +26,7 @@ from fnac.data.preprocessing import preprocessing_findings, tell_assumed
 from fnac.findings import FINDINGS, read_findings, together, written
 from fnac.passes.graph import Graph
 from fnac.passes.graph.graph import lies_in_one_file
+from fnac.passes.super_network.layers import read_layers
 from fnac.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class AdaptRun:
                 self._warn_of_distortion(graph)
             self.kept.write("ledger.json", as_json(ledger))
             self.kept.take(graph.save(self.path("super.part.onnx")), "super.onnx")
-            log.info("expanded: %d layers to choose", len(graph.manifest["layers"]))
+            log.info("expanded: %d layers to choose", len(read_layers(graph.manifest)))
         manifest = Graph.load(self.path("super.onnx")).manifest
         costs = budget_costs(manifest, plan.adapt.budget_of, self.latencies())
         if said := beyond(plan.budget, costs):

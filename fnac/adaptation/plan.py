@@ -25,6 +25,7 @@ from fnac.stages.derive import DeriveSettings
 from fnac.stages.emit import EmitSettings
 from fnac.stages.expand import ExpandSettings
 from fnac.stages.exporting.settings import ExportSettings
+from fnac.stages.shrinking.settings import ShrinkSettings
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks import make_task, settings_kind
 from fnac.tasks.settings import TaskSettings
@@ -91,6 +92,7 @@ class Plan(Subject):
     tune: TuneSettings
     emit: EmitSettings
     eval: EvalSettings
+    shrink: ShrinkSettings
 
     @classmethod
     def of(cls, config: Config) -> Plan:
@@ -118,6 +120,7 @@ class Plan(Subject):
             tune=read(TuneSettings, config),
             emit=read(EmitSettings, config),
             eval=read(EvalSettings, config),
+            shrink=read(ShrinkSettings, config),
         )
         plan = plan.unproven() if adapt.no_verify else plan
         check_lambda(plan.budget, plan.search.lambda_)
@@ -140,6 +143,7 @@ class Plan(Subject):
             self,
             derive=dataclasses.replace(self.derive, verify=False),
             emit=dataclasses.replace(self.emit, no_verify=True),
+            shrink=dataclasses.replace(self.shrink, no_verify=True),
         )
 
     def written(self) -> dict[str, Any]:
@@ -168,7 +172,7 @@ class Plan(Subject):
 
 SECTIONS = (
     *("adapt", "task", "export", "expand", "search"),
-    *("derive", "tune", "emit", "eval"),
+    *("derive", "tune", "emit", "eval", "shrink"),
 )
 """The sections of a plan, in the order in which they are written."""
 SHARED = (("adapt", "export", ("seed",)), ("task", "emit", ANSWERS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,12 +93,13 @@ def parse_arch(content: Any) -> ArchFile:
 
 def arch_content(arch: Sequence[int], space: SpaceCosts) -> dict[str, Any]:
     """Return what ``arch.json`` holds for ``arch``."""
-    return {
-        "layers": [
-            {"name": layer.name, "choice": layer.candidates[choice]}
-            for layer, choice in zip(space.layers, arch, strict=True)
-        ]
-    }
+    pairs = zip(space.layers, arch, strict=True)
+    return named_choices({layer.name: layer.candidates[choice] for layer, choice in pairs})
+
+
+def named_choices(choices: Mapping[str, str]) -> dict[str, Any]:
+    """Return what ``arch.json`` holds for one choice per layer, by the layer's name."""
+    return {"layers": [{"name": name, "choice": choice} for name, choice in choices.items()]}
 
 
 def _check_length(found: int, layers: Sequence[Offer]) -> None:

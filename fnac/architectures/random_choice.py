@@ -11,17 +11,17 @@ from fnac.errors import UsageError
 
 
 def random_architecture(
-    space: SpaceCosts, budget: int, *, seed: int, use_at_least: float = 0.95
+    space: SpaceCosts, budget: int, *, random_seed: int, use_at_least: float = 0.95
 ) -> tuple[int, ...]:
     """Return a random architecture that costs between ``use_at_least`` and all of ``budget``.
 
     Every candidate draws a Gumbel-distributed score and the best admissible sum wins: one
-    architecture for each seed number, never a rejection loop. The floor is dropped where no
+    architecture for each random seed, never a rejection loop. The floor is dropped where no
     architecture meets it.
 
     raises   UsageError when nothing fits the budget
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(random_seed)
     scores = [generator.gumbel(size=len(layer.candidates)) for layer in space.layers]
     costs = [layer.costs for layer in space.layers]
     most = budget - space.fixed

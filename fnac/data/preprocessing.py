@@ -11,8 +11,6 @@ from fnac.errors import UsageError
 from fnac.findings import Finding
 from fnac.passes.graph.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, Triple, state_input
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Triple"]
-
 logger = logging.getLogger(__name__)
 
 Stated = Triple | str

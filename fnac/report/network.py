@@ -72,7 +72,7 @@ class Network:
         )
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def manifest_of(path: Path) -> dict[str, Any]:
     """Read the manifest of an ONNX file; {} if it has none.
 
     Raises OSError, or UnsupportedGraphError for a file that is not ONNX.

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from fnac.architectures.arch_file import ArchFile, parse_arch
 from fnac.errors import FnacError, UsageError
 from fnac.findings import read_findings
-from fnac.report.network import Network, read_manifest, read_network
+from fnac.report.network import Network, manifest_of, read_network
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ def read_run_folder(path: Path) -> RunFolder:
     network = part("super.onnx", read_network)
     manifest: Mapping[str, Any] = network.manifest if network else {}
     for name in ("model.onnx", "target.onnx", "seed.onnx"):
-        manifest = manifest or part(name, read_manifest) or {}
+        manifest = manifest or part(name, manifest_of) or {}
     arch_file = part("arch.json", lambda file: parse_arch(_read_json(file)))
     arch = None
     try:

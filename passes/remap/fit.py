@@ -27,7 +27,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from .gram import FitDataError, Floats, Indices, Target
+from ..errors import FitDataError
+from .gram import Floats, Indices, Target
 
 RIDGE = 1e-6  # of the mean variance of a feature
 REFINEMENTS = 4  # an eigenvalue mu keeps (lambda / (mu + lambda))^4 of what it has to change

@@ -18,18 +18,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FnacError
+from ..errors import FitDataError
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 TILE_BYTES = 64 * 2**20  # features and targets of the pixels that are multiplied at one time
-
-
-class FitDataError(FnacError):
-    """The pictures, or the features that they give, are nothing to fit weights to."""
-
-    exit_code = 2
 
 
 @dataclasses.dataclass(frozen=True)

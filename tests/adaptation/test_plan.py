@@ -58,6 +58,7 @@ def test_every_setting_that_is_not_its_default_comes_back(tmp_path: Path) -> Non
         "expand": {"size": [64, 96], "mean": [0.5, 0.5, 0.5], "std": [1, 1, 1]},
         "search": {"random_seed": 3, "scale": [0.1, 0.3], "lr": "3e-05", "clip": None},
         "derive": {"weights": "seed", "use_at_least": 1 / 3},
+        "shrink": {"effort": 2, "least": 1 / 3},
         "tune": {"schedule": "step", "milestones": [1, 2.5], "lr_warmup_from": 0.1},
         "emit": {"any_size": True, "labels": "uint8"},
         "eval": {"split": "test", "limit": 3},

@@ -274,8 +274,8 @@ def test_a_broken_architecture_file_is_named(space: SpaceCosts, tmp_path: Path) 
 
 def test_random_architectures_meet_the_budget_and_differ(benchmark_space: SpaceCosts) -> None:
     budget = (benchmark_space.least() + benchmark_space.greatest()) // 2
-    archs = {random_architecture(benchmark_space, budget, seed=seed) for seed in range(6)}
+    archs = {random_architecture(benchmark_space, budget, random_seed=seed) for seed in range(6)}
     assert len(archs) == 6
     for arch in archs:
         assert 0.95 * budget <= benchmark_space.total(arch) <= budget
-    assert random_architecture(benchmark_space, budget, seed=1) in archs
+    assert random_architecture(benchmark_space, budget, random_seed=1) in archs

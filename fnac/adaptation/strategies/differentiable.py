@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from fnac.architectures.arch_file import parse_arch
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import cost_size
@@ -30,8 +31,7 @@ class Differentiable(Strategy):
         self.run.ranks.wait()
 
     def _chosen(self) -> Candidate:
-        layers = json.loads(self.run.path("arch.json").read_text())["layers"]
+        choices = parse_arch(json.loads(self.run.path("arch.json").read_text())).choices
         target = Graph.load(self.run.path("target.onnx"))
         counted = profile(target, cost_size(target.manifest))
-        choices = tuple(str(layer["choice"]) for layer in layers)
         return Candidate(choices, counted.madds, counted.params, chosen=True)

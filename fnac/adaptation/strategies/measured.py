@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fnac.adaptation.single_stages import prepare_graph
+from fnac.architectures.arch_file import named_choices
 from fnac.architectures.budget import Budget, say
 from fnac.config import as_json, write_json
 from fnac.errors import UsageError
@@ -25,7 +26,6 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.remap.eliminate import width_on_grid
 from fnac.stages.shrink import shrink
-from fnac.stages.shrinking.settings import ShrinkSettings
 from fnac.stages.shrinking.shrinkable import open_shrinkable
 
 from .base import Candidate, Strategy
@@ -115,7 +115,7 @@ class Measured(Strategy):
         if limit >= total:
             return
         subject = open_shrinkable(graph, heads=False, manager=PassManager(verify=False))
-        how = ShrinkSettings()
+        how = self.run.plan.shrink
         least = [width_on_grid(one.count, how.least, how.multiple) for one in subject.sets]
         reach = subject.costs([one.name for one in subject.sets], of).of(least)
         if limit < reach:
@@ -138,7 +138,7 @@ class Measured(Strategy):
             return
         if (folder / f"{SMALLER}.onnx").exists():
             return
-        how = ShrinkSettings(no_verify=run.plan.adapt.no_verify)
+        how = run.plan.shrink
         size = tuned.image_size()
         assert size is not None  # expand states it
         task = run.plan.task_for(tuned.manifest)
@@ -186,8 +186,9 @@ class Measured(Strategy):
             score = scores[name] if len(scores) > 1 else None
             rows.append(Candidate(arch, counted.madds, counted.params, score, chosen=name == best))
             if name == best:
-                layers = [{"name": layer, "choice": f"c{w}"} for layer, w in widths.items()]
-                run.kept.write("arch.json", as_json({"layers": layers}))
+                run.kept.write(
+                    "arch.json", as_json(named_choices({k: f"c{w}" for k, w in widths.items()}))
+                )
         self.record(rows)
         self._write(Graph.load(run.path("tuned_seed.onnx")), run.path("baseline.onnx"))
         part = run.path("target.part.onnx")

@@ -12,7 +12,7 @@ import json
 import shutil
 from pathlib import Path
 
-from fnac.architectures.arch_file import arch_content
+from fnac.architectures.arch_file import arch_content, parse_arch
 from fnac.architectures.budget import budget_costs
 from fnac.architectures.random_choice import random_architecture
 from fnac.config import as_json
@@ -61,8 +61,8 @@ class RandomSearch(Differentiable):
         manifest = Graph.load(network).manifest
         space = budget_costs(manifest, run.plan.adapt.budget_of, run.latencies())
         limit = space.greatest() if run.plan.budget is None else run.plan.budget.resolve(space)
-        seed = run.plan.search.random_seed * 1000 + number
-        arch = random_architecture(space, limit, seed=seed)
+        random_seed = run.plan.search.random_seed * 1000 + number
+        arch = random_architecture(space, limit, random_seed=random_seed)
         at = folder.relative_to(run.folder).as_posix()
         run.kept.write(f"{at}/arch.json", as_json(arch_content(arch, space)))
         part = folder / "target.part.onnx"
@@ -97,10 +97,10 @@ class RandomSearch(Differentiable):
         for folder, score in tried:
             target = Graph.load(folder / "target.onnx")
             counted = profile(target, cost_size(target.manifest))
-            layers = json.loads((folder / "arch.json").read_text())["layers"]
+            choices = parse_arch(json.loads((folder / "arch.json").read_text())).choices
             rows.append(
                 Candidate(
-                    tuple(str(layer["choice"]) for layer in layers),
+                    choices,
                     counted.madds,
                     counted.params,
                     score,

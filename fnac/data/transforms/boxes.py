@@ -17,7 +17,8 @@ from torchvision import tv_tensors
 from torchvision.ops import box_iou
 from torchvision.transforms.v2 import functional
 
-from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, Triple
+from fnac.passes.graph.contract import IMAGENET_MEAN, IMAGENET_STD, Triple
+
 from ..source import Batch, Sample
 from .pictures import change_colour, normalise, place_window
 

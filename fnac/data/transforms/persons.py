@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, Triple
+from fnac.passes.graph.contract import IMAGENET_MEAN, IMAGENET_STD, Triple
+
 from .pictures import change_colour, normalise
 
 Matrix = npt.NDArray[np.float64]

@@ -16,7 +16,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
-from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, Triple
+from fnac.passes.graph.contract import IMAGENET_MEAN, IMAGENET_STD, Triple
+
 from ..source import IGNORE, Sample
 
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fnac.passes.errors import FitDataError
 from fnac.passes.remap.fit import error_of, mean_of, output_moments, refit
-from fnac.passes.remap.gram import FitDataError, Gram, Window
+from fnac.passes.remap.gram import Gram, Window
 from tests.support.fits import features, least_error, least_squares, measured_error, moments_of
 
 Array = np.ndarray

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fnac.passes.blocks.hidden_channels import find_hidden
+from fnac.passes.errors import FitDataError
 from fnac.passes.graph import Graph
-from fnac.passes.remap.gram import FitDataError
 from fnac.passes.running.run import run
 from fnac.passes.shrink import sequence
 from fnac.passes.shrink.sequence import Narrowing
