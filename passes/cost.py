@@ -30,6 +30,14 @@ from .graph.tensor_checks import is_float
 from .shapes.sized_shapes import shapes_at
 
 CONVENTIONS = ("exact", "paper")
+INTEGER_WEIGHTS = {
+    "DequantizeLinear": 0, "ConvInteger": 1, "MatMulInteger": 1, "QLinearConv": 3,
+    "QLinearMatMul": 3,
+}  # fmt: skip
+NOT_COUNTED = (
+    "Einsum", "LSTM", "GRU", "RNN", "Attention", "DeformConv", "If", "Loop", "Scan",
+)  # fmt: skip
+"""Operators that hold products which are counted nowhere; who counts says so."""
 BN_STATISTICS = (3, 4)  # inputs of BatchNormalization that are not parameters
 
 
@@ -140,8 +148,8 @@ def is_parameter(node: gs.Node, index: int, tensor: gs.Constant) -> bool:
         return False
     if node.op == "BatchNormalization" and index in BN_STATISTICS:
         return False
-    if node.op in ("DequantizeLinear", "ConvInteger", "QLinearConv"):
-        return index == 0
+    if node.op in INTEGER_WEIGHTS:
+        return index == INTEGER_WEIGHTS[node.op]
     if not is_float(tensor.dtype) or not (tensor.shape and math.prod(tensor.shape)):
         return False  # one float of rank 0 is a number of the program, never learned
     return node.op != "Concat" or not is_padding(node.op, tensor.values)
@@ -173,7 +181,10 @@ def node_madds(node: gs.Node, shapes: dict[str, Shape], convention: str = "exact
             inner = a[0] if node.attrs.get("transA", 0) else a[1]
             madds = inner * math.prod(out)
             return madds + (math.prod(out) if convention == "paper" and _bias(node, 2) else 0)
-        case "MatMul":
+        case "ConvInteger" | "QLinearConv":
+            weight = _numbers(node, node.inputs[INTEGER_WEIGHTS[node.op]], shapes)
+            return math.prod(weight[1:]) * math.prod(_numbers(node, node.outputs[0], shapes))
+        case "MatMul" | "MatMulInteger" | "QLinearMatMul":
             a = _numbers(node, node.inputs[0], shapes)
             out = _numbers(node, node.outputs[0], shapes)
             return a[-1] * math.prod(out)

@@ -53,6 +53,7 @@ PASSES: dict[str, str] = {
     "unify-clip": "normalize.unify_clip:UnifyClip",
     "unify-linear": "normalize.unify_linear:UnifyLinear",
     "unify-pooling": "normalize.unify_pooling:UnifyPooling",
+    "use-stored-statistics": "prepare.use_stored_statistics:UseStoredStatistics",
     "widen-kernel": "grow.widen_kernel:WidenKernel",
 }
 

@@ -46,7 +46,8 @@ def profile(config: Config, model: Path, by: str, top: int | None) -> Answer:
     counted, graph = profile_file(model, read(ProfileSettings, config))
     shown = profile_json(counted, graph, by, top)
     rows = None if by == "node" else grouped(counted, graph, by)
-    return Answer(shown, profile_text(counted.as_json(), rows=rows, top=top))
+    lines = [profile_text(counted.as_json(), rows=rows, top=top), *shown.get("notes", [])]
+    return Answer(shown, "\n".join(lines))
 
 
 @click.command()

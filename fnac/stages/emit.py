@@ -161,6 +161,9 @@ def emit(
         if entry.name == MakeSizeSymbolic.name and entry.report.left:
             reason = next(iter(entry.report.left.values()))
             raise UnsupportedGraphError(f"{model}: any_size: {reason}; emit it without any_size")
+        if entry.name == ConvertFloat16.name and entry.report.left:
+            reason = next(iter(entry.report.left.values()))
+            raise UnsupportedGraphError(f"{model}: fp16: {reason}; emit it without --fp16")
     graph.manifest["role"] = "model"
     if settings.int8:
         assert images is not None

@@ -45,6 +45,8 @@ class Clean(Pass):
         _merge_constants(graph, report)
         for node in graph.nodes:
             first = OPTIONAL_FROM.get(node.op, len(node.outputs))
+            if node.attrs.get("training_mode", 0):
+                first = len(node.outputs)  # BatchNormalization that trains has all its outputs
             unread = [t for t in node.outputs[first:] if not t.outputs and not graph.is_output(t)]
             if unread and len(unread) == len(node.outputs) - first:
                 node.outputs = list(node.outputs)[:first]

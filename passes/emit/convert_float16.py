@@ -16,6 +16,9 @@ from ..graph.node_maker import new_node
 from ..graph.surgery import leave_instead
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow")
+NO_HALF = ("NonMaxSuppression", "Range", "CumSum")  # ONNX or onnxruntime has them in float32 alone
 LARGEST = float(np.finfo(np.float16).max)
 # inputs that ONNX wants in float32 whatever the data's type is
 FULL_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}
@@ -81,10 +84,32 @@ def _why_not_converted(graph: Graph) -> str | None:
     for node in graph.nodes:
         if node.op in UNTOUCHED:
             return f"{node.op} {node.name} cannot be converted"
+        if node.op in NO_HALF:
+            return f"{node.op} {node.name} has no float16 form"
+        why_not = _why_not_number(node)
+        if why_not is not None:
+            return why_not
     for constant in floats:
         largest = float(np.abs(constant.values).max())
         if largest > LARGEST:
             return f"{constant.name} holds {largest:.3g}, float16 ends at {LARGEST:g}"
+    return None
+
+
+def _why_not_number(node: gs.Node) -> str | None:
+    """Say which number that ``node`` computes with is lost in float16; None: none is."""
+    if node.op not in ARITHMETIC:
+        return None
+    for tensor in node.inputs:
+        one = isinstance(tensor, gs.Constant) and tensor.dtype == np.float32
+        if not one or tensor.values.size != 1:
+            continue
+        number = abs(float(tensor.values.reshape(())))
+        if np.isfinite(number) and (number > LARGEST or 0 < number < SMALLEST):
+            return (
+                f"{node.op} {node.name} computes with {number:g}; float16 goes from "
+                f"{SMALLEST:.1g} to {LARGEST:g}"
+            )
     return None
 
 

@@ -138,7 +138,9 @@ def ort_errors() -> tuple[type[Exception], ...]:
 
 
 def _reads_numbers(node: gs.Node) -> bool:
-    return node.op in RESIZES or "Quant" in node.op or "QLinear" in node.op
+    # a BatchNormalization that trains writes its new statistics over the arrays that it is fed
+    trains = bool(node.attrs.get("training_mode", 0))
+    return trains or node.op in RESIZES or "Quant" in node.op or "QLinear" in node.op
 
 
 def _prepare(

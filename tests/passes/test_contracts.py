@@ -28,6 +28,12 @@ def every_pass() -> list[Pass]:
 
 
 GRAPHS = {
+    "whole map": """(float[N,4,5,5] x) => (float[N,4,1,1] y)
+        { h = Relu(x) y = AveragePool<kernel_shape = [5, 5]>(h) }""",
+    "training mode": """(float[N,4,8,8] x) => (float[N,4,8,8] y)
+        <float[4] g, float[4] b, float[4] m, float[4] v>
+        { n, mean, var = BatchNormalization<epsilon = 0.5, training_mode = 1>(x, g, b, m, v)
+          y = Relu(n) }""",
     "depthwise": """(float[1,4,9,9] x) => (float[1,4,9,9] y) <float[4,1,3,3] w>
         { y = Conv<group=4, pads=[1,1,1,1]>(x, w) }""",
     "plain": """(float[1,4,9,9] x) => (float[1,2,9,9] y) <float[2,4,1,1] w>

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from fnac.errors import UnsupportedGraphError
 from fnac.passes.graph import Graph
 from fnac.passes.graph.surgery import stored
@@ -11,6 +13,9 @@ from fnac.passes.prepare.convert_float32 import ConvertFloat32, not_float32
 from fnac.passes.prepare.make_channels_first import MakeChannelsFirst, channels_last
 from fnac.passes.prepare.open_activations import OpenActivations
 from fnac.passes.prepare.take_floats import TakeFloats, integer_pictures
+from fnac.passes.prepare.use_stored_statistics import UseStoredStatistics, trains
+
+logger = logging.getLogger(__name__)
 
 
 def check_control_flow(graph: Graph) -> None:
@@ -29,6 +34,15 @@ def take_pictures(graph: Graph, manager: PassManager) -> None:
     One of integers is given the pixels as they are, 0 to 255. Raises UnsupportedGraphError for one
     that computes with the integers themselves.
     """
+    training = [node.name for node in graph.nodes if trains(node)]
+    if training:
+        logger.warning(
+            "the file was exported in training mode: %d BatchNormalizations use their stored "
+            "statistics from here on (%s, ...)",
+            len(training),
+            training[0],
+        )
+        manager.run([UseStoredStatistics()], graph)
     if channels_last(graph):
         manager.run([MakeChannelsFirst()], graph)
     if integer_pictures(graph):
