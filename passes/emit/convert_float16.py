@@ -101,8 +101,9 @@ def _why_not_number(node: gs.Node) -> str | None:
     if node.op not in ARITHMETIC:
         return None
     for tensor in node.inputs:
-        one = isinstance(tensor, gs.Constant) and tensor.dtype == np.float32
-        if not one or tensor.values.size != 1:
+        if not isinstance(tensor, gs.Constant) or tensor.dtype != np.float32:
+            continue
+        if tensor.values.size != 1:
             continue
         number = abs(float(tensor.values.reshape(())))
         if np.isfinite(number) and (number > LARGEST or 0 < number < SMALLEST):

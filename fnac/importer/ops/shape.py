@@ -65,6 +65,11 @@ def _reshape(builder: Builder, node: Node, wanted: Any, *, zero_copies: bool) ->
         wanted = [builder.size(x, i) if n == 0 else n for i, n in enumerate(wanted)]
     if isinstance(x, Constant):
         return builder.call(torch.reshape, x, wanted)
+    known = builder.facts.shape(node.tensors[0])
+    alone = known is not None and len(known) > 2 and known[0] == 1
+    if alone and wanted[:1] not in ([1], [-1], [0]) and _all_known(wanted):
+        # no place for the batch: its pixels or channels would be mixed with those of others
+        return builder.call(layout.reshape_one, x, wanted)
     return builder.call(torch.reshape, x, _any_batch(builder, node, wanted))
 
 

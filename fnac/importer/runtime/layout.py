@@ -55,6 +55,20 @@ def unsqueeze(x: Tensor, axes: Sequence[int]) -> Tensor:
     return x
 
 
+def reshape_one(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Reshape one image to sizes without a place for the batch; two would be mixed.
+
+    Raises ValueError for a batch, unless the first size takes it up (a shuffle of channels).
+    """
+    rest = math.prod(sizes[1:])
+    if x.shape[0] != 1 and (-1 in sizes or rest <= 0 or sizes[0] * rest * x.shape[0] != x.numel()):
+        raise ValueError(
+            f"{x.shape[0]} images were given; the network reshapes one to {list(sizes)}, which "
+            "mixes several; export it with a free batch"
+        )
+    return torch.reshape(x, [-1, *sizes[1:]] if x.shape[0] != 1 else list(sizes))
+
+
 def concat(tensors: Sequence[Tensor], axis: int) -> Tensor:
     """Concatenate; a stored tensor for one image stands beside each image of a batch."""
     batch = max(t.shape[0] for t in tensors)
