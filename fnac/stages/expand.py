@@ -25,7 +25,7 @@ from fnac.passes.normalize.make_batch_symbolic import MakeBatchSymbolic
 from fnac.passes.normalize.raise_opset import RaiseOpset
 from fnac.passes.normalize.unify_pooling import UnifyPooling
 from fnac.passes.prepare.follow_sizes import FollowSizes
-from fnac.passes.remap.strategies import STRATEGIES
+from fnac.passes.remap.strategies import FIT, NAMES
 from fnac.passes.running.batch import check_batch
 from fnac.passes.running.run import check_runs
 from fnac.passes.shapes.sized_shapes import known_at
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fnac.models.spaces import Space
+    from fnac.passes.shrink.block_fits import BlockFits
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,8 @@ class ExpandSettings:
                       its last layer for ``classes`` classes; None: the task's usual one
     ``classes``       outputs of the head: classes without background, joints
     ``space``         ``auto``, the name of a bundled space, or a YAML file
-    ``remap``         remapping strategy: fna, fna-live, net2net, bn-gamma, std, l1, dilate, random
+    ``remap``         remapping strategy: fna, fna-live, fit (wants --data), net2net, bn-gamma, std,
+                      l1, dilate, random
     ``size``          input height and width in pixels; None: the seed's own
     ``output_stride`` of the backbone under a dense head: 8, 16 or 32; None: 16
     ``mean``          of the preprocessing, for a file that does not say: three numbers on pixels /
@@ -120,7 +122,7 @@ class ExpandSettings:
 
     def __post_init__(self) -> None:
         """Refuse contradictions in the words of the options."""
-        known_name("--remap", self.remap, STRATEGIES)
+        known_name("--remap", self.remap, NAMES)
         if not self.space.endswith((".yaml", ".yml")):
             known_name("--space", self.space, ["auto", *space_names()], also=", or a YAML file")
         if self.size is not None and min(self.size) < 32:
@@ -139,14 +141,18 @@ def expand(
     """Return the super network of the seed ``graph``, which is left as it was.
 
     manager  runs, proves and records the passes; its ledger is complete afterwards
-    images   asked for (N, 3, H, W) preprocessed pictures only if BN has to be restored
+    images   asked for (N, 3, H, W) preprocessed pictures only if BN has to be restored, or blocks
+             are fitted
 
     Raises UsageError for options that do not fit, UnsupportedGraphError for a seed without blocks
     to search.
     """
     manager = manager or PassManager()
     made = prepare_seed(graph, settings, manager=manager, images=images)
-    made = manager.run([mixing_pass(made, settings)], made)
+    mixing = mixing_pass(made, settings)
+    if settings.remap == FIT.name:
+        mixing = dataclasses.replace(mixing, fits=_fits(made, images))
+    made = manager.run([mixing], made)
     if not made.manifest.get("layers"):
         from fnac.passes.blocks.find import find_blocks
 
@@ -331,6 +337,17 @@ def _normalize(
         )
     # where there is nothing to do, the pass says in the ledger why
     manager.run([RestoreBatchNorm(where, images=pictures)], graph)
+
+
+def _fits(graph: Graph, images: Images | None) -> BlockFits:
+    from fnac.passes.shrink.block_fits import BlockFits
+
+    if images is None:
+        raise UsageError(
+            "--remap fit: weights are fitted to images, and none are given; add --data SPEC "
+            "(pictures:FOLDER needs no labels), or take --remap fna-live"
+        )
+    return BlockFits(graph, images(graph))
 
 
 def _is_asked_for(graph: Graph, settings: ExpandSettings) -> bool:

@@ -123,7 +123,9 @@ def shrink(
     check_images(images)
     fit, held = split_images(images, settings)
     manager = PassManager(verify=not settings.no_verify)
-    subject = open_shrinkable(graph, heads=settings.heads, manager=manager)
+    subject = open_shrinkable(
+        graph, heads=settings.heads, between=settings.between, manager=manager
+    )
     judge = Judge(subject.graph, held, batch=settings.batch)
     known, left = _measure(subject, fit, judge, settings)
     chooser = Chooser(known, subject.costs([one.name for one in known], budget.of))

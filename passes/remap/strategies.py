@@ -25,6 +25,7 @@ class Strategy:
     fresh: bool = False  # nothing is remapped, everything starts at random
     keeps_larger_kernel: bool = True
     keeps_wider: bool = True
+    refits: bool = False  # fewer channels are chosen, and weights fitted, on features of images
 
 
 STRATEGIES = {
@@ -42,13 +43,17 @@ STRATEGIES = {
 }
 
 
+FIT = Strategy("fit", grow="live", refits=True)
+"""Fewer hidden channels come from who has the features (:mod:`..super_network.mix`), not from
+arrays; everything else is remapped as by ``fna-live``."""
+NAMES = (*STRATEGIES, FIT.name)
+
+
 def strategy(name: str) -> Strategy:
     """Return the strategy called ``name``. Raises StrategyError listing the known ones."""
-    if name not in STRATEGIES:
-        raise StrategyError(
-            f"no remapping strategy is called {name!r}; known: {', '.join(STRATEGIES)}"
-        )
-    return STRATEGIES[name]
+    if name not in NAMES:
+        raise StrategyError(f"no remapping strategy is called {name!r}; known: {', '.join(NAMES)}")
+    return FIT if name == FIT.name else STRATEGIES[name]
 
 
 def remap_window(conv: ConvArrays, kernel: int, how: Strategy) -> ConvArrays:

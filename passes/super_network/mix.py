@@ -16,7 +16,7 @@ from .choice_points import find_choice_points, set_alphas
 from .choose import candidate_indices
 from .costs import write_costs
 from .layers import read_layers, seed_arch
-from .mixer import Mixer
+from .mixer import Fits, Mixer
 from .plan import Layer, Offer
 from .proof import check_candidates, chosen_twin, comparable, references
 
@@ -54,6 +54,8 @@ class Mix(Pass):
     skip                 offer ``skip`` behind the first layer of a stage
     strategy             remapping strategy by name
     random_seed          of alphas and of strategies that draw
+    fits                 for the strategy ``fit``: who fits blocks to fewer hidden channels; not an
+                         argument of the command line
     size                 HxW at which candidates are costed, for a file that does not say
     """
 
@@ -69,6 +71,7 @@ class Mix(Pass):
     strategy: str = "fna"
     random_seed: int = 0
     size: str = ""
+    fits: Fits | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse candidates that are spelled wrongly."""
@@ -79,6 +82,11 @@ class Mix(Pass):
         """Mix every searchable layer of ``graph`` in place."""
         report = Report()
         how = strategy(self.strategy)
+        if how.refits and self.fits is None:
+            raise ArgumentError(
+                "mix: strategy=fit fits weights to features of images, and there are none; give "
+                "images to fnac expand with --data, or take strategy=fna-live"
+            )
         points = find_choice_points(graph)
         if points:
             report.left.update({p.sum.name: "it is a choice point already" for p in points})
@@ -87,7 +95,7 @@ class Mix(Pass):
         report.left.update(structure.left)
         if structure.searchable:
             self._state_size(graph)
-        mixer = Mixer(graph, how, self.random_seed, report)
+        mixer = Mixer(graph, how, self.random_seed, report, self.fits)
         for layer in list(self._offer().layers(structure)):
             mixer.mix(layer)
         for block in structure.blocks:

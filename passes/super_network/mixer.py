@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -13,18 +13,36 @@ from ..blocks.candidate_names import SKIP
 from ..blocks.edit import Built, block_arrays, build_twin
 from ..graph import Graph
 from ..graph.node_maker import new_node
+from ..remap.block_arrays import BlockArrays
 from ..remap.strategies import Strategy
 from .plan import Candidate, Layer
 
 ALPHA_SCALE = 1e-3  # the authors' released code
 
 
+class Fits(Protocol):
+    """Who knows the features of a seed and fits its blocks to fewer hidden channels."""
+
+    def narrowed(self, block: Block, hidden: int) -> tuple[BlockArrays, float] | str:
+        """Return the block's arrays with so many hidden channels and the relative error of what
+        it leaves, or why it cannot be fitted.
+        """
+
+
 class Mixer:
     """Builds choice points; the graph's node list is put together once at the end."""
 
-    def __init__(self, graph: Graph, how: Strategy, random_seed: int, report: Report) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        how: Strategy,
+        random_seed: int,
+        report: Report,
+        fits: Fits | None = None,
+    ) -> None:
         self.graph = graph
         self.how = how
+        self.fits = fits
         self.random_seed = random_seed
         self.report = report
         self.layers: list[Layer] = []
@@ -95,9 +113,19 @@ class Mixer:
     ) -> Built:
         assert candidate.form is not None  # skip is no twin
         block, added = layer.block, layer.added
-        arrays, account = block.remap(
-            block_arrays(block), candidate.form, added=added, how=self.how, rng=rng
-        )
+        form, seed, error = candidate.form, block_arrays(block), None
+        if self.fits is not None and form.hidden < block.form.hidden:
+            fitted = self.fits.narrowed(block, form.hidden)
+            if isinstance(fitted, str):
+                self.report.declined.setdefault(block.node_name, {})[f"fit of {candidate.name}"] = (
+                    fitted
+                )
+            else:
+                seed, error = fitted
+        arrays, account = block.remap(seed, form, added=added, how=self.how, rng=rng)
+        if error is not None:
+            said = f"fitted, relative error {error:.3g}"
+            account = {part: said if w == "copied" else w for part, w in account.items()}
         place = f".{layer.name}" if added else ""
         return build_twin(
             self.graph,

@@ -33,6 +33,8 @@ def comparable(layer: Layer, candidate: Candidate, how: Strategy) -> bool:
     form = candidate.form
     if form is None or how.fresh:
         return False
+    if how.refits and form.hidden < layer.block.form.hidden:
+        return False
     if form.kernel > layer.block.kernel and not how.keeps_larger_kernel:
         return False
     return layer.block.known(form, how)

@@ -19,6 +19,8 @@ class ShrinkSettings:
     ``multiple``    widths are multiples of this many channels
     ``least``       share of its channels that a block keeps at least
     ``heads``       hidden channels of a task's head may go as well
+    ``between``     channels between blocks may go as well (a stem's, say); where no block has
+                    hidden channels of its own, as in plain chains, they always may
     ``batch``       images a run
     ``pixels``      pixels that a fit is made on, spread over all images
     ``size``        (H, W) of the images; None: the file's own
@@ -35,6 +37,7 @@ class ShrinkSettings:
     multiple: int = 8
     least: float = 0.125
     heads: bool = False
+    between: bool = False
     batch: int = 8
     pixels: int = 32768
     size: tuple[int, int] | None = None

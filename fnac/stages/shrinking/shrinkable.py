@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fnac.errors import DataError, UnsupportedGraphError
+from fnac.passes.blocks.find import find_blocks
 from fnac.passes.blocks.hidden_channels import HiddenChannels, find_hidden
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
@@ -16,6 +17,8 @@ from fnac.passes.shapes.sized_shapes import shapes_at
 from fnac.passes.shrink.linear import why_not_fitted
 from fnac.passes.shrink.width_costs import WidthCosts, width_costs
 from fnac.stages.opening.canonical import check_control_flow, normalize, take_pictures
+
+BETWEEN = "it makes channels between blocks (shrink.between=true lets them go)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,9 @@ class Shrinkable:
         return width_costs(self.graph, [by_name[n] for n in names], shapes, total, of=of)
 
 
-def open_shrinkable(graph: Graph, *, heads: bool, manager: PassManager) -> Shrinkable:
+def open_shrinkable(
+    graph: Graph, *, heads: bool, between: bool = False, manager: PassManager
+) -> Shrinkable:
     """Return a copy of the network in canonical form with what may be taken from it.
 
     Raises UnsupportedGraphError if nothing may.
@@ -60,6 +65,12 @@ def open_shrinkable(graph: Graph, *, heads: bool, manager: PassManager) -> Shrin
             sets.append(channels)
         else:
             left[channels.name] = why
+    if not between:
+        inside = _inside_blocks(made, sets)
+        if inside:
+            kept = {id(one) for one in inside}
+            left.update((one.name, BETWEEN) for one in sets if id(one) not in kept)
+            sets = inside
     if not sets:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(left.items())[:3])
         raise UnsupportedGraphError(
@@ -67,6 +78,23 @@ def open_shrinkable(graph: Graph, *, heads: bool, manager: PassManager) -> Shrin
         )
     cost = profile(made)
     return Shrinkable(made, tuple(sets), left, cost.madds, cost.params)
+
+
+def _inside_blocks(graph: Graph, sets: Sequence[HiddenChannels]) -> list[HiddenChannels]:
+    """Return those that a single block makes and reads."""
+    blocks = [
+        {id(unit.conv) for unit in block.units.values()} for block in find_blocks(graph).blocks
+    ]
+    own = [
+        {id(node) for node in (*one.makers, *one.grouped, *(r.node for r in one.readings))}
+        for one in sets
+    ]
+    head = {id(node) for node in graph.nodes if node.metadata.get("fnac.part") == "head"}
+    return [
+        one
+        for one, nodes in zip(sets, own, strict=True)
+        if nodes <= head or any(nodes <= block for block in blocks)
+    ]
 
 
 def with_interface_of(graph: Graph, file: Graph) -> Graph:
