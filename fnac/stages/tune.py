@@ -25,7 +25,7 @@ from fnac.stages.evaluate import evaluate_module
 from fnac.stages.opening.as_trained import state_training
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.base import Task
-from fnac.tasks.network_check import check_pictures
+from fnac.tasks.network_check import check_logits, check_pictures
 from fnac.training.kept_weights import KeptWeights
 from fnac.training.loop import METRICS, TrainingRun
 from fnac.training.objectives import open_objective
@@ -229,6 +229,7 @@ def _trainable(graph: Graph, task: Task, model: Path) -> ImportedModule:
     graph.check_finite()
     task.check_network(graph.manifest)
     check_pictures(graph)
+    check_logits(graph, task.name)
     if any(node.op == "QuantizeLinear" for node in graph.nodes):
         logger.warning(
             "activations are quantized, and rounding has no gradient: what stands in front of the "

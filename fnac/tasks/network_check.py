@@ -40,3 +40,21 @@ def check_pictures(graph: Graph) -> None:
         raise UnsupportedGraphError(
             f"inputs {found}: one input of colour pictures as floats (N, 3, H, W) is wanted"
         )
+
+
+def check_logits(graph: Graph, task: str) -> None:
+    """Raise UnsupportedGraphError where a network puts out what its loss makes of it once more.
+
+    The cross entropy takes logits. Behind a Softmax or Sigmoid it is one of probabilities, which
+    never comes near zero and trains badly.
+    """
+    if task not in ("cls", "seg"):
+        return
+    for output in graph.outputs:
+        maker = graph.producer(output)
+        if maker is not None and maker.op in ("Softmax", "Sigmoid"):
+            raise UnsupportedGraphError(
+                f"{maker.name} ({maker.op}): the output {output.name} holds probabilities, and the "
+                "loss has a softmax of its own; export the network without it, or expand with "
+                f"--task {task}, which attaches a head of logits"
+            )

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+
+from fnac.errors import UnsupportedGraphError
+from fnac.tasks.network_check import check_logits
+from tests.support.graphs import graph
+
+
+@pytest.mark.parametrize("task", ["cls", "seg"])
+@pytest.mark.parametrize("op", ["Softmax", "Sigmoid"])
+def test_probabilities_are_no_logits(op: str, task: str) -> None:
+    found = graph(f"(float[N,4] x) => (float[N,4] y) {{ h = Relu(x) y = {op}(h) }}")
+    with pytest.raises(UnsupportedGraphError, match=rf"y \({op}\): the output y holds probabilit"):
+        check_logits(found, task)
+
+
+def test_logits_and_the_maps_of_other_tasks_are_taken() -> None:
+    check_logits(graph("(float[N,4] x) => (float[N,4] y) { y = Relu(x) }"), "cls")
+    check_logits(graph("(float[N,4] x) => (float[N,4] y) { y = Sigmoid(x) }"), "pose")
