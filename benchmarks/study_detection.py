@@ -4,7 +4,7 @@
 
 SPEC as for ``--data`` (``coco:FOLDER``, ``voc:FOLDER``, a YAML file that names a few classes). Both
 networks are tuned on the same schedule; every mAP is measured on the emitted file in onnxruntime
-and, on the network before it was emitted, by torch. With SSDLite at 160x160 on 200 pictures some
+and, on the network before it was emitted, by torch. With SSDLite at 160x160 on 200 images some
 quarter of an hour of one core; RetinaNet's head alone costs forty times that backbone. What is
 there already is not run again.
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/study_gpu.py [RECIPE ...] [--devices 8] [--batch 2] [--size 320x320]
 
-Random weights and pictures; fp32 and bf16. A weight step samples one path, an alpha step mixes all,
+Random weights and images; fp32 and bf16. A weight step samples one path, an alpha step mixes all,
 a tuning step trains the seed's architecture, each with its loss and a step of the recipe's
 optimizer, at the size and batch that the recipe gives search and tuning. ``--devices`` shares the
 batch out as several devices would; ``--batch`` says what one holds.
@@ -65,7 +65,7 @@ def measure(step: Callable[[], None], device: torch.device, rounds: int) -> tupl
 
 
 def made_up(task: str, graph: Graph, batch: int, size: Size) -> tuple[Task, Tensor]:
-    """Return a task and targets for ``batch`` pictures of ``size``."""
+    """Return a task and targets for ``batch`` images of ``size``."""
     classes = int(graph.manifest["num_classes"])
     names = tuple(str(i) for i in range(classes))
     height, width = size

@@ -4,7 +4,7 @@
     python benchmarks/study_tune.py WEIGHTS.safetensors CAMVID --rounds 3 --epochs 2
 
 The script is what one writes without fnac: torchvision's MobileNetV2 (output stride 16 by
-dilation), all pictures held in memory, SGD 0.01 (head 0.05), momentum 0.9, weight decay 5e-4, poly
+dilation), all images held in memory, SGD 0.01 (head 0.05), momentum 0.9, weight decay 5e-4, poly
 0.9, flips; its validation mIoU is printed. With ``--rounds`` this script and ``fnac tune`` run in
 turn as whole commands from the same ImageNet weights, and their seconds are compared pair by pair.
 ``OMP_NUM_THREADS=1`` gives the acceptance test's one thread; WEIGHTS in torchvision's layout.
@@ -59,7 +59,7 @@ class Network(nn.Module):
 
 
 def read(root: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Return pictures (N, 3, H, W), normalized, and masks (N, H, W), void 255."""
+    """Return images (N, 3, H, W), normalized, and masks (N, H, W), void 255."""
     pictures, masks = [], []
     height, width = SIZE
     for name in (root / f"{split}.txt").read_text().split():

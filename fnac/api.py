@@ -87,7 +87,7 @@ def expand(
 ) -> Network:
     """Return the super network of ``seed``; ``settings`` are those of ``fnac expand``.
 
-    data  SPEC of pictures that a restored BN is calibrated on
+    data  SPEC of images that a restored BN is calibrated on
     """
     from fnac.adaptation.plan import Subject
     from fnac.adaptation.single_stages import expand_graph

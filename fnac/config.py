@@ -113,7 +113,7 @@ def gather(
 ) -> Config:
     """Merge the sources of settings; later ones win; options that are None are not given.
 
-    A null in a recipe or a file is a value: ``clip: null`` takes the clipping away.
+    A null in a recipe or a file is a value: ``clip: null`` removes the clipping.
 
     Raises UsageError for a section that does not exist.
     """

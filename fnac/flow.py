@@ -1,4 +1,4 @@
-"""THE ORDER: what `fnac adapt` runs, one function a stage, each on files in the run folder.
+"""THE ORDER: what `fnac adapt` runs, one function per stage, each on files in the run folder.
 
     seed.onnx -> the seed with its head, baseline.onnx
     -> the strategy chooses (measured: tune, shrink; diff: expand, search, derive) -> target.onnx

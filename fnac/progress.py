@@ -75,7 +75,7 @@ class StepProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the bar away; say the last figures in a line."""
+        """Remove the bar; say the last figures in a line."""
         if self._bar is not None:
             self._bar.stop()
         quiet = self._brief and self._said == self._first

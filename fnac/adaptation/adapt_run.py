@@ -96,7 +96,7 @@ class AdaptRun:
             log.warning("%s", said)
 
     def _warn_of_distortion(self, graph: Graph) -> None:
-        """Say so when pictures will be squeezed into the network's size."""
+        """Say so when images will be squeezed into the network's size."""
         size = graph.image_size()
         height, width = self.plan.source.split("train")[0][0].shape[-2:]
         if size and abs(size[0] / size[1] / (height / width) - 1) > 0.1:

@@ -1,6 +1,6 @@
 """``fnac adapt --dry-run``: look at the data, the plan and the costs, take one step of each kind.
 
-Nothing is kept. Steps are taken on two pictures; on a CPU at a smaller size, because a step of a
+Nothing is kept. Steps are taken on two images; on a CPU at a smaller size, because a step of a
 large recipe there takes minutes and tens of gigabytes.
 """
 
@@ -62,8 +62,8 @@ class DryRun:
             f"{self.plan['warmup_steps']:,} warm-up; {self.plan['alpha_steps']:,} alpha steps",
             f"tune    {self.plan['tune_steps']:,} steps",
             f"tried   one search step {self.steps['search_s']:.1f} s, one tuning step "
-            f"{self.steps['tune_s']:.1f} s (all that goes with them included), on "
-            f"{STEP_PICTURES} pictures at {self.steps['height']}x{self.steps['width']}, "
+            f"{self.steps['tune_s']:.1f} s (start-up and loading included), on "
+            f"{STEP_PICTURES} images at {self.steps['height']}x{self.steps['width']}, "
             f"{self.steps['device']}",
             *(f"note    {note}" for note in self.notes),
         ]

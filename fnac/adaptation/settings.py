@@ -88,8 +88,8 @@ class EvalSettings:
 
     split       of the data set
     size        (H, W) of the images; default: the network's
-    limit       use the first so many pictures only
-    batch_size  pictures at once
+    limit       use the first so many images only
+    batch_size  images at once
     mean        of the preprocessing, on pixels / 255, or imagenet, tf, caffe; default: the file's
     std         of the preprocessing, on pixels / 255
     classes_map  YAML file that says which class of the data set is which of the network, or
@@ -109,9 +109,9 @@ class EvalSettings:
     def __post_init__(self) -> None:
         parse_stated(self.mean, self.std)
         if self.limit is not None and self.limit < 1:
-            raise UsageError(f"--limit {self.limit}: wanted at least 1 picture")
+            raise UsageError(f"--limit {self.limit}: wanted at least 1 image")
         if self.batch_size < 1:
-            raise UsageError(f"eval.batch_size {self.batch_size}: wanted at least 1 picture")
+            raise UsageError(f"eval.batch_size {self.batch_size}: wanted at least 1 image")
 
 
 def task_named(config: Config) -> str | None:

@@ -306,7 +306,7 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
 def emit_images(
     model: Path, settings: EmitSettings, source: DataSource, task: Task
 ) -> np.ndarray | None:
-    """Return the pictures that int8 is calibrated on; None if they are not needed."""
+    """Return the images that int8 is calibrated on; None if they are not needed."""
     from fnac.stages.opening.calibration import calibration_images
 
     if not settings.int8:

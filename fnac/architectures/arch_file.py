@@ -27,7 +27,7 @@ class Offer(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ArchFile:
-    """What an architecture file says: one choice a layer, in its own order.
+    """What an architecture file says: one choice per layer, in its own order.
 
     ``names``  the layer of each choice; None where the choices are in network order
     """
@@ -53,7 +53,7 @@ class ArchFile:
                     f"{layers[0].name} ... {layers[-1].name}"
                 )
             if name in chosen:
-                raise UsageError(f"layer {name!r}: named twice; wanted one choice a layer")
+                raise UsageError(f"layer {name!r}: named twice; wanted one choice per layer")
             chosen[name] = choice
         _check_length(len(self.choices), layers)
         return tuple(layer.index(chosen[layer.name]) for layer in layers)

@@ -76,7 +76,7 @@ USES = ("task", "derive", "emit", "eval")
 @expand_options
 @size_option
 @mean_options
-@click.option("--batch", type=int, help="Images a step of search and tuning, over all devices.")
+@click.option("--batch", type=int, help="Images per step of search and tuning, over all devices.")
 @search_options
 @device_options
 @click.option(

@@ -102,7 +102,7 @@ def config_options(function: F) -> F:
         "--config",
         "config_file",
         type=UserPath(dir_okay=False),
-        help="YAML file of settings, one mapping a stage.",
+        help="YAML file of settings, one mapping per stage.",
     )(function)
 
 

@@ -74,7 +74,7 @@ expand_options = together(
 )
 train_options = together(
     click.option("--epochs", type=int),
-    click.option("--batch", type=int, help="Images a step, over all devices."),
+    click.option("--batch", type=int, help="Images per step, over all devices."),
     click.option("--lr", type=float, help="Learning rate of the backbone."),
     click.option("--head-lr", type=float, help="Learning rate of the head."),
 )

@@ -236,7 +236,7 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
 @out_file
 @_flag("--no-postprocess", "Leave the raw output (no arg-max).")
 @_flag("--fp16", "Store and compute in float16.")
-@_flag("--int8", "Quantize, calibrated on pictures of --data.")
+@_flag("--int8", "Quantize, calibrated on images of --data.")
 @click.option(
     "--preprocess",
     type=click.Choice(["outside", "inside"]),
@@ -270,7 +270,7 @@ def emit(config: Config, model: Path, out: Path | None) -> dict[str, Any]:
 @data_option
 @click.option("--split", help="Split to measure on.  [default: val]")
 @size_option
-@click.option("--limit", type=int, help="Use the first N pictures only.")
+@click.option("--limit", type=int, help="Use the first N images only.")
 @mean_options
 @click.option(
     "--classes-map",

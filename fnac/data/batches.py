@@ -15,9 +15,9 @@ class BatchSettings:
     """What a training batch is made of."""
 
     batch_size: int = 8
-    """Pictures a step, over all processes together."""
+    """Images per step, over all processes together."""
     size: tuple[int, int] | None = None
-    """(H, W) in pixels of a whole picture at scale 1; none: the network's own size."""
+    """(H, W) in pixels of a whole image at scale 1; none: the network's own size."""
     crop: tuple[int, int] | None = None
     """(H, W) in pixels of what is cut out for training; none: ``size``."""
     scale: tuple[float, float] = (0.75, 2.0)
@@ -31,11 +31,11 @@ class BatchSettings:
     workers: int = 1
     """Threads that prepare batches ahead."""
     cache: bool = True
-    """Keep decoded pictures in memory if all of them take less than 2 GiB."""
+    """Keep decoded images in memory if all of them take less than 2 GiB."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise UsageError(f"batch_size {self.batch_size}: wanted at least 1 picture")
+            raise UsageError(f"batch_size {self.batch_size}: wanted at least 1 image")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UsageError(f"scale {list(self.scale)}: wanted two factors, the smaller first")
         if not 0 <= self.rotation <= 180:

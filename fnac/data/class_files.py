@@ -19,12 +19,12 @@ _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
 def read_classes(path: Path, least: int = 2) -> list[str]:
-    """Read class names, one a line, ``#`` starts a comment; raises DataError.
+    """Read class names, one per line, ``#`` starts a comment; raises DataError.
 
     Lines that are numbered throughout (``0 road``, ``1: sky``) lose their numbers; a single line
     with commas or semicolons is a list.
     """
-    names = [text for _, text in _lines(path, "the class names, one a line in the order of ids")]
+    names = [text for _, text in _lines(path, "the class names, one per line in the order of ids")]
     if len(names) == 1 and re.search("[,;]", names[0]):
         names = re.split("[,;]", names[0])
     numbered = [re.fullmatch(r"(\d+)\s*[\s:,;=.]\s*(.+)", name) for name in names]
@@ -42,7 +42,7 @@ def checked_classes(names: list[str], where: str, least: int = 2) -> list[str]:
         raise DataError(f"{where}: '{twice}' is listed twice; wanted each class name once")
     if not least <= len(names) <= IGNORE:
         raise DataError(
-            f"{where}: {len(names)} class names; wanted {least} to {IGNORE}, one a line"
+            f"{where}: {len(names)} class names; wanted {least} to {IGNORE}, one per line"
         )
     return names
 
@@ -59,7 +59,7 @@ def read_colours(path: Path) -> dict[str, Colour]:
     in front is passed over. Raises DataError.
     """
     found: dict[str, Colour] = {}
-    for number, text in _lines(path, "a colour and a class name a line", hashes="# "):
+    for number, text in _lines(path, "a colour and a class name per line", hashes="# "):
         named = _colour_and_name(text)
         if named is None:
             if not found and re.search(r"name|label|class|r.*g.*b", text.lower()):
@@ -72,7 +72,7 @@ def read_colours(path: Path) -> dict[str, Colour]:
             raise DataError(f"{path}: line {number}: a second class of colour {colour}")
         found[name] = colour
     if not found:
-        raise DataError(f"{path}: no colours; wanted R G B NAME a line")
+        raise DataError(f"{path}: no colours; wanted R G B NAME per line")
     return found
 
 

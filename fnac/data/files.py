@@ -82,7 +82,7 @@ def open_image(path: Path, wanted: str = "an image") -> Iterator[Image.Image]:
             if frames > 1:
                 kind = "pages" if file.format == "TIFF" else "frames (it is animated)"
                 raise DataError(
-                    f"{path}: {frames} {kind}; wanted one image a file; save each as its own file"
+                    f"{path}: {frames} {kind}; wanted one image per file; save each as its own file"
                 )
             yield file
     except _BROKEN as error:
@@ -201,7 +201,7 @@ def _colour(image: Image.Image, path: Path, kind: str) -> Image.Image:
         return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
     if image.mode == "I":
         raise DataError(
-            f"{path}: grey of 32 bits (or signed); wanted 8 or 16 bits a channel, where white is "
+            f"{path}: grey of 32 bits (or signed); wanted 8 or 16 bits per channel, where white is "
             "agreed; convert it"
         )
     if image.mode == "F":
@@ -209,7 +209,7 @@ def _colour(image: Image.Image, path: Path, kind: str) -> Image.Image:
         if not (np.isfinite(grey).all() and grey.min() >= 0 and grey.max() <= 1):
             raise DataError(
                 f"{path}: float grey from {grey.min():g} to {grey.max():g}; wanted 0..1, or 8 or "
-                "16 bits a channel; convert it"
+                "16 bits per channel; convert it"
             )
         return Image.fromarray(np.rint(grey * 255).astype(np.uint8)).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")

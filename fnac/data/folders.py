@@ -88,7 +88,7 @@ def list_by_stem(folder: Path, what: str = "images") -> dict[str, Path]:
         stem = same_spelling(path.relative_to(folder).with_suffix("").as_posix())
         if stem in found:
             raise DataError(
-                f"{path}: {found[stem].name} has the same name; wanted one image a name, because "
+                f"{path}: {found[stem].name} has the same name; wanted one image per name, because "
                 "masks are found by it; remove one of them"
             )
         found[stem] = path

@@ -60,8 +60,8 @@ class EpochLoader:
             )
         if self.batches_per_epoch == 0:
             raise UsageError(
-                f"{len(self.dataset)} pictures do not fill one batch of {self.batch_size}; "
-                "choose a smaller batch size, or add pictures"
+                f"{len(self.dataset)} images do not fill one batch of {self.batch_size}; "
+                "choose a smaller batch size, or add images"
             )
 
     @property
@@ -151,7 +151,7 @@ def split(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Subset, Sub
     count = len(dataset)
     if count < 2 or not 0 < fraction < 1:
         raise UsageError(
-            f"split of {count} pictures at {fraction}; wanted at least two pictures and a "
+            f"split of {count} images at {fraction}; wanted at least two images and a "
             "fraction between 0 and 1"
         )
     first = min(count - 1, max(1, round(fraction * count)))

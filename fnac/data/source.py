@@ -1,6 +1,6 @@
 """What the rest of fnac knows about a data set: its classes, its splits, its samples.
 
-A sample is a picture and *one* tensor, the target; what is in it depends on the task:
+A sample is an image and *one* tensor, the target; what is in it depends on the task:
 
     seg   uint8 (H, W)      class ids, 255 = ignore
     det   float32 (n, 5)    boxes x0, y0, x1, y1 in pixels and the class id, one row a box
@@ -25,7 +25,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Dataset(Protocol):
-    """One split: pictures and targets by index."""
+    """One split: images and targets by index."""
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -36,7 +36,7 @@ class Dataset(Protocol):
         ...
 
     def id(self, index: int) -> str:
-        """Name the sample (a file's stem, a scene's number): for pictures and messages."""
+        """Name the sample (a file's stem, a scene's number): for images and messages."""
         ...
 
 

@@ -147,9 +147,9 @@ def open_data(
 ) -> DataSource:
     """Open the data set that ``--data`` names; nothing but the lists of files is read.
 
-    ``seed`` belongs to the data (which scenes, which pictures a fraction split keeps for
+    ``seed`` belongs to the data (which scenes, which images a fraction split keeps for
     validation), not to the run: leave it, so that all commands see the same splits. ``skip_bad``
-    leaves out samples with wrong annotations, in place of refusing the data set. Raises
+    leaves out samples with wrong annotations, instead of refusing the data set. Raises
     UsageError for a SPEC that cannot be understood, DataError for missing or misplaced files.
     """
     spec = spec or "scenes:"
@@ -253,7 +253,7 @@ def _person_options(options: Options, where: str) -> Options:
         raise UsageError(f"{where}: annotations {files!r}; wanted 'split: file' lines")
     sigmas = options.get("sigmas", [])
     if not isinstance(sigmas, list) or not all(isinstance(s, float) and s > 0 for s in sigmas):
-        raise UsageError(f"{where}: sigmas {sigmas!r}; wanted a list of numbers, one a joint")
+        raise UsageError(f"{where}: sigmas {sigmas!r}; wanted a list of numbers, one per joint")
     mirror = options.get("mirror", [])
     if not isinstance(mirror, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(n, str) for n in pair)

@@ -1,4 +1,4 @@
-"""What a person sees of a run: `report.html`, its pictures, and the tables of the command line."""
+"""What a person sees of a run: `report.html`, its images, and the tables of the command line."""
 
 from __future__ import annotations
 

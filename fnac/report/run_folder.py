@@ -150,7 +150,7 @@ def _read_yaml(file: Path) -> Mapping[str, Any]:
 
 
 def _in_network_order(arch: ArchFile, network: Network | None) -> tuple[str, ...]:
-    """Return one choice a layer; without a super network to hold them against, as they stand."""
+    """Return one choice per layer; without a super network to hold them against, as they stand."""
     if network is None:
         return arch.choices
     indices = arch.indices(network.layers)
@@ -160,7 +160,7 @@ def _in_network_order(arch: ArchFile, network: Network | None) -> tuple[str, ...
 def _read_ledger(file: Path) -> tuple[Mapping[str, Any], ...]:
     content = _read_json(file)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise ValueError("wanted a list of entries, one a pass")
+        raise ValueError("wanted a list of entries, one per pass")
     return tuple(content)
 
 

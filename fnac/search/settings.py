@@ -33,9 +33,9 @@ class SearchSettings(TeacherSettings, TrainingSettings):
     alpha_grad: Literal["all", "two-path", "gumbel"] = "all"
     """Paths that an alpha step runs: all mixed (the paper), two drawn, one with Gumbel noise."""
     alpha_lr: float | None = None
-    """Learning rate of alphas (Adam); none: alpha_travel / alpha steps, at least 3e-4 (paper)."""
+    """Learning rate of alphas (Adam); none: alpha_travel over the alpha steps, at least 3e-4."""
     alpha_travel: float = 8.0
-    """How far a gradient of constant sign moves an alpha over the whole search."""
+    """Alpha's learning rate times its steps: larger makes the search decide more strongly."""
     alpha_weight_decay: float = 0.0
     """L2 penalty on alphas; as large as their gradients it holds them flat (1e-3 on CamVid)."""
     alpha_clip: float = 35.0
@@ -71,7 +71,7 @@ class SearchSettings(TeacherSettings, TrainingSettings):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} {getattr(self, name):g}: wanted a share from 0 to 1")
         if self.split in (0, 1):
-            raise UsageError(f"split {self.split:g}: weights and alphas both need pictures")
+            raise UsageError(f"split {self.split:g}: weights and alphas both need images")
         if self.alpha_every < 1:
             raise UsageError(f"alpha_every {self.alpha_every}: wanted at least 1 weight step")
         for name in ("alpha_lr", "alpha_travel", "alpha_clip"):

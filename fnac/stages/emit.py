@@ -53,10 +53,10 @@ class EmitSettings(DetectorAnswers):
 
     ``no_postprocess``  leave the raw outputs (logits, box deltas, heatmaps)
     ``labels``          number type of the labels: ``int64`` or ``uint8``
-    ``any_size``        free height and width: pictures of other sizes than the network's can be fed
+    ``any_size``        free height and width: images of other sizes than the network's can be fed
     ``fp16``            store and compute in float16; inputs and outputs stay float32
-    ``int8``            quantize, calibrated on pictures of ``--data``
-    ``calibration``     pictures that int8 is calibrated on
+    ``int8``            quantize, calibrated on images of ``--data``
+    ``calibration``     images that int8 is calibrated on
     ``size``            (H, W) the MAdds are counted at; None: the file's own
     ``preprocess``      ``inside``: the file takes uint8 (N, H, W, 3), RGB, and normalises itself;
                         ``outside``: float32 (N, 3, H, W), normalised as its contract says
@@ -145,10 +145,10 @@ def emit(
     named   the name that the file will have in the end; what lies beside is named after it
     kit     write contract, example and model card, where the network has a task
 
-    Raises UsageError for int8 without pictures, and what the passes raise.
+    Raises UsageError for int8 without images, and what the passes raise.
     """
     if settings.int8 and images is None:
-        raise UsageError("--int8 needs --data SPEC: pictures to calibrate on")
+        raise UsageError("--int8 needs --data SPEC: images to calibrate on")
     graph = Graph.load(model)
     graph.check_finite()
     manager = PassManager(verify=not settings.no_verify, dump=dump)

@@ -1,6 +1,6 @@
 """Measuring a task's metric, on the ONNX file in onnxruntime or on a module in torch.
 
-Both do the same: every picture goes through the task's ``eval_transform``, the network's outputs,
+Both do the same: every image goes through the task's ``eval_transform``, the network's outputs,
 raw or of an emitted file, go into one ``Evaluation`` of the task.
 """
 
@@ -26,7 +26,7 @@ from fnac.tasks.base import Manifest, Outputs, Size, Task
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What was measured: ``value`` in percent over ``images`` pictures at ``size`` (H, W)."""
+    """What was measured: ``value`` in percent over ``images`` images at ``size`` (H, W)."""
 
     metric: str
     value: float
@@ -57,7 +57,7 @@ class EvalResult:
 class Measurement:
     """What is measured: a task's metric on the samples of a split, at one size of pictures.
 
-    size      (H, W) that pictures are fed at; manifest: of the network (its preprocessing)
+    size      (H, W) that images are fed at; manifest: of the network (its preprocessing)
     limit     only the first samples; None: all of them
     shown     a bar on a terminal's stderr, plain lines elsewhere where it takes long
     """
@@ -80,8 +80,7 @@ class Measurement:
         if images < 1:
             cut = "" if self.limit is None else f", limited to {self.limit}"
             raise DataError(
-                f"eval: split '{self.split}' has {found} pictures{cut}; wanted at least 1 to "
-                "measure"
+                f"eval: split '{self.split}' has {found} images{cut}; wanted at least 1 to measure"
             )
         return images
 

@@ -138,10 +138,10 @@ def expand(
     manager: PassManager | None = None,
     images: Images | None = None,
 ) -> Graph:
-    """Return the super network of the seed ``graph``, which is left as it was.
+    """Return the super network of the seed ``graph``, which is not changed.
 
     manager  runs, proves and records the passes; its ledger is complete afterwards
-    images   asked for (N, 3, H, W) preprocessed pictures only if BN has to be restored, or blocks
+    images   asked for (N, 3, H, W) preprocessed images only if BN has to be restored, or blocks
              are fitted
 
     Raises UsageError for options that do not fit, UnsupportedGraphError for a seed without blocks

@@ -2,7 +2,7 @@
 
 Reads the changed network (the student) and its original (the teacher), leaves the student with the
 same nodes and names and new weights. What both say in front of any selection is compared, on the
-same pictures; the weights that come nearest on pictures held back are written, which may be those
+same images; the weights that come nearest on images held back are written, which may be those
 that it began with. A run that was killed continues from its last checkpoint and ends with the same
 bytes.
 """
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("step", "epoch", "loss", "lr", "error")
 PICTURES = Segmentation(("nothing",))
-"""How unlabelled pictures are prepared: as those of a task without anything to find."""
+"""How unlabelled images are prepared: as those of a task without anything to find."""
 UNIT_PICTURES = 64
 LEAST_SHARE = 0.05
 GOOD = 0.25
@@ -50,7 +50,7 @@ GOOD = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class HealPoint:
-    """How far the student was from its original on the pictures held back, and in each output."""
+    """How far the student was from its original on the images held back, and in each output."""
 
     epoch: int
     error: float
@@ -113,7 +113,7 @@ def heal(
 
 
 class HealRun(TrainingRun):
-    """One healing: weights follow another network's outputs, measured on pictures held back."""
+    """One healing: weights follow another network's outputs, measured on images held back."""
 
     stage = "heal"
     settings: HealSettings
@@ -243,7 +243,7 @@ class HealRun(TrainingRun):
         return self.kept.is_enough()
 
     def figures(self) -> dict[str, float | str]:
-        """Return the error on the pictures held back."""
+        """Return the error on the images held back."""
         return {"error": self.curve[-1].error}
 
     @torch.no_grad()
@@ -294,7 +294,7 @@ def keeps_statistics(settings: HealSettings, start: float) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Unlabelled:
-    """The pictures of a dataset, whatever its targets are; each with a mask that is void."""
+    """The images of a dataset, whatever its targets are; each with a mask that is void."""
 
     dataset: Dataset
 
@@ -308,7 +308,7 @@ class Unlabelled:
         return image, torch.full(image.shape[1:], IGNORE, dtype=torch.uint8)
 
     def id(self, index: int) -> str:
-        """Name the picture as the dataset does."""
+        """Name the image as the dataset does."""
         return self.dataset.id(index)
 
     def origin(self, index: int) -> tuple[Dataset, int]:
@@ -317,7 +317,7 @@ class Unlabelled:
 
 
 def _any_batch(graph: Graph) -> Graph:
-    """Return a copy that takes any number of pictures; UsageError where it is made for one."""
+    """Return a copy that takes any number of images; UsageError where it is made for one."""
     shape = graph.inputs[0].shape
     if not shape or not isinstance(shape[0], int):
         return graph

@@ -20,7 +20,7 @@ class HealSettings(KeptSettings, TrainingSettings):
     steps: int | None = None
     """Steps instead of epochs."""
     held_out: float = 0.1
-    """Share of the pictures that is held back to choose weights by."""
+    """Share of the images that is held back to choose weights by."""
     bn: Literal["auto", "keep", "train"] = "auto"
     """Statistics of BN: kept or trained; auto: kept where the start is good."""
     follow_error: bool = True
@@ -48,4 +48,4 @@ class HealSettings(KeptSettings, TrainingSettings):
         if self.epochs < 1 or (self.steps is not None and self.steps < 1):
             raise UsageError("epochs, steps: wanted at least 1")
         if self.held_out == 0:
-            raise UsageError("held_out 0: healing measures on pictures held back; wanted a share")
+            raise UsageError("held_out 0: healing measures on images held back; wanted a share")

@@ -16,7 +16,7 @@ QUANTIZED_OPS = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "GlobalAverag
 
 
 class _Pictures:
-    """Feeds pictures to onnxruntime's calibration, one at a time."""
+    """Feeds images to onnxruntime's calibration, one at a time."""
 
     def __init__(self, name: str, images: np.ndarray) -> None:
         self.batches: Iterator[dict[str, np.ndarray]] = (

@@ -1,4 +1,4 @@
-"""Tasks: the loss, the metric and the pictures of each kind of problem."""
+"""Tasks: the loss, the metric and the images of each kind of problem."""
 
 from __future__ import annotations
 

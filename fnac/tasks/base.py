@@ -1,4 +1,4 @@
-"""What a task gives the stages: transforms, a loss to train with, a metric, pictures to look at.
+"""What a task gives the stages: transforms, a loss to train with, a metric, images to look at.
 
 One class a kind of problem; ``fnac.tasks.make_task`` builds it for a data set and a network.
 Stages know nothing of masks, boxes or joints: a target is one tensor (see ``fnac.data.source``),

@@ -1,4 +1,4 @@
-"""Classification: cross entropy, top-1, pictures with what they show and what was said."""
+"""Classification: cross entropy, top-1, images with what they show and what was said."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Classification(Task):
         return ClassTransform(EvalTransform(size, *preprocessing(manifest)))
 
     def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
-        """Keep pictures in memory if they fit, as large as the largest scale shows them."""
+        """Keep images in memory if they fit, as large as the largest scale shows them."""
         whole = batches.whole_size(manifest)
         sides = [round(side * max(1.0, batches.scale[1])) for side in whole]
 
@@ -151,7 +151,7 @@ class Classification(Task):
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
     ) -> Image.Image:
-        """Draw the picture with its class and the predicted one below."""
+        """Draw the image with its class and the predicted one below."""
         image, truth = sample[0], int(sample[1])
         likely = self.logits(output, "model")[0].softmax(0)
         said = int(likely.argmax())
@@ -163,7 +163,7 @@ class Classification(Task):
 
 
 class ClassEvaluation:
-    """Counts the pictures whose highest logit is the right one."""
+    """Counts the images whose highest logit is the right one."""
 
     def __init__(self, task: Classification, where: str) -> None:
         self._task, self._where = task, where

@@ -25,7 +25,7 @@ def check_count(
 
 
 def check_pictures(graph: Graph) -> None:
-    """Raise UnsupportedGraphError unless the network takes one batch of colour pictures as floats.
+    """Raise UnsupportedGraphError unless the network takes one batch of colour images as floats.
 
     What is no number in the file (a symbolic size, an unknown type) passes.
     """
@@ -38,7 +38,7 @@ def check_pictures(graph: Graph) -> None:
             fits &= not isinstance(colours, int) or colours == 3
     if not fits:
         raise UnsupportedGraphError(
-            f"inputs {found}: one input of colour pictures as floats (N, 3, H, W) is wanted"
+            f"inputs {found}: one input of colour images as floats (N, 3, H, W) is wanted"
         )
 
 

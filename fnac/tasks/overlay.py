@@ -93,7 +93,7 @@ def _enlarged(image: Picture) -> tuple[Image.Image, int]:
 
 
 def _with_legend(picture: Image.Image, entries: Sequence[tuple[Colour, str]]) -> Image.Image:
-    """Put coloured squares with names below a picture, as many a row as fit."""
+    """Put coloured squares with names below an image, as many a row as fit."""
     if not entries:
         return picture
     font, line = _font(picture), _line(picture)

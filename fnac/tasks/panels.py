@@ -1,4 +1,4 @@
-"""Paint label maps and lay pictures side by side."""
+"""Paint label maps and lay images side by side."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def write_png(path: Path, picture: Image.Image) -> None:
 
 
 def lay_beside(tiles: Sequence[npt.NDArray[np.uint8]]) -> Image.Image:
-    """Lay pictures uint8 (H, W, 3) of one size beside one another, with a white gap."""
+    """Lay images uint8 (H, W, 3) of one size beside one another, with a white gap."""
     height, width = tiles[0].shape[:2]
     whole = Image.new("RGB", (len(tiles) * (width + GAP_PIXELS) - GAP_PIXELS, height), "white")
     for column, tile in enumerate(tiles):

@@ -69,7 +69,7 @@ class Segmentation(Task):
         return EvalTransform(size, *preprocessing(manifest))
 
     def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
-        """Keep pictures and masks in memory, at the network's size if no scale needs more."""
+        """Keep images and masks in memory, at the network's size if no scale needs more."""
         if len(dataset) == 0:
             return dataset
         fixed = batches.whole_size(manifest) if batches.scale == (1.0, 1.0) else None
@@ -145,7 +145,7 @@ class Segmentation(Task):
 
 
 class SegmentationEvaluation:
-    """All pixels of all pictures in one confusion matrix."""
+    """All pixels of all images in one confusion matrix."""
 
     def __init__(self, task: Segmentation, size: Size, where: str) -> None:
         self._task, self._size, self._where = task, size, where
@@ -163,7 +163,7 @@ class SegmentationEvaluation:
         value = self._metric.compute()
         if math.isnan(value):
             raise DataError(
-                f"eval: in {self._pictures} pictures every pixel is {IGNORE} (not counted); "
+                f"eval: in {self._pictures} images every pixel is {IGNORE} (not counted); "
                 "wanted at least one of a class"
             )
         classes = self._task.classes
@@ -173,7 +173,7 @@ class SegmentationEvaluation:
 
 
 def whole_picture_transform(batches: BatchSettings, manifest: Manifest) -> TrainTransform:
-    """Return random scale, crop, flip and colour about the size that whole pictures are seen at."""
+    """Return random scale, crop, flip and colour about the size that whole images are seen at."""
     mean, std, color = preprocessing(manifest)
     whole = batches.whole_size(manifest)
     return TrainTransform(

@@ -1,9 +1,9 @@
 """Learning to repeat what another network says, without any label: how far off, in its own unit.
 
-An output's unit is what the original says of one picture beyond what it says of all of them: for
-class scores the mean divergence of a picture's distribution from the mean one at that place, for
+An output's unit is what the original says of one image beyond what it says of all of them: for
+class scores the mean divergence of an image's distribution from the mean one at that place, for
 anything else the variance about the mean picture. So an error of 0 is the original, one of 1 knows
-nothing of the picture, and outputs of any kind and scale can be added up.
+nothing of the image, and outputs of any kind and scale can be added up.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fnac.training.teacher import Teacher
 logger = logging.getLogger(__name__)
 
 LEAST = 1e-8  # probabilities below are taken as this, so that their logarithm is a number
-NOTHING = 1e-10  # an output with a unit below says the same of every picture
+NOTHING = 1e-10  # an output with a unit below says the same of every image
 SUMS_TO_ONE = 1e-3
 
 Outputs = Tensor | tuple[Tensor, ...]

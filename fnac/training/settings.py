@@ -68,7 +68,7 @@ class OptimizerSettings:
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} {value:g}: wanted a number above zero")
         if self.lr_batch is not None and self.lr_batch < 1:
-            raise UsageError(f"lr_batch {self.lr_batch}: wanted at least 1 picture")
+            raise UsageError(f"lr_batch {self.lr_batch}: wanted at least 1 image")
         for name in ("momentum", "weight_decay", "lr_warmup_steps"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} {getattr(self, name):g}: wanted zero or more")
@@ -127,7 +127,7 @@ class RuntimeSettings:
 
 @dataclasses.dataclass(frozen=True)
 class KeptSettings:
-    """Which weights survive a training; chosen on pictures of the training set held back."""
+    """Which weights survive a training; chosen on images of the training set held back."""
 
     held_out: float = 0.0
     """Share of the training set that is held back to choose weights by; 0: none."""
@@ -185,7 +185,7 @@ def for_batch(settings: S, batch_size: int) -> S:
     """Return ``settings`` for another batch than the one they are meant for (``lr_batch``).
 
     Learning rates follow the batch size: linearly, or by its square root for Adam; whatever is
-    counted in steps (``steps``, warm-ups) follows its inverse, so that as many pictures are seen.
+    counted in steps (``steps``, warm-ups) follows its inverse, so that as many images are seen.
     Epochs and milestones stay. Without ``lr_batch`` nothing changes. The number of devices does
     not matter: ``batch_size`` is over all of them.
     """
@@ -201,5 +201,5 @@ def for_batch(settings: S, batch_size: int) -> S:
         if count:
             changed[name] = max(1, round(count / ratio))
     said = ", ".join(f"{name} {value:.6g}" for name, value in changed.items() if name != "lr_batch")
-    logger.info("batch %d in place of %d: %s", batch_size, settings.lr_batch, said)
+    logger.info("batch %d instead of %d: %s", batch_size, settings.lr_batch, said)
     return dataclasses.replace(settings, **changed)

@@ -46,7 +46,7 @@ def find_seed(name: str, width: float | None = None) -> Seed:
     if found is None or found[1] not in TABLES:
         known = ", ".join([*TABLES, "bundled"])
         raise ModelError(
-            f"seed {name!r}: there is none of this name; there are: {known} "
+            f"seed {name!r}: no such seed; there are: {known} "
             "(and widths, as in mobilenetv2_w0.5); or timm:NAME, torchvision:NAME, an ONNX file"
         )
     named = float(found[2]) if found[2] else None

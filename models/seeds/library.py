@@ -81,7 +81,7 @@ def export_library_network(network: LibraryNetwork, size: tuple[int, int]) -> on
             # whatever the library's own checks of its input raise
             reason = str(error).strip().split("\n")[0]
             raise ModelError(
-                f"{network.name}: it does not take pictures of {size[0]}x{size[1]} ({reason}); "
+                f"{network.name}: it does not take images of {size[0]}x{size[1]} ({reason}); "
                 "leave --size out, or give another"
             ) from error
         if not isinstance(made, torch.Tensor):
@@ -231,7 +231,7 @@ def _similar(name: str, known: list[str]) -> str:
     import difflib
 
     close = difflib.get_close_matches(name, known, 3)
-    return "there is none of this name" + (f"; similar: {', '.join(close)}" if close else "")
+    return "no such network" + (f"; similar: {', '.join(close)}" if close else "")
 
 
 def _not_downloaded(name: str, error: Exception) -> WeightsError:

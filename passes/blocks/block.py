@@ -178,7 +178,7 @@ class Block(abc.ABC):
     ) -> tuple[BlockArrays, dict[str, str]]:
         """Remap the block's arrays to another form, of a copy behind it if ``added``.
 
-        A role that the block has not stands in front of it as a 1x1 convolution; a copy behind it
+        A role that the block lacks stands in front of it as a 1x1 convolution; a copy behind it
         needs no shortcut. Also returns part -> what became of it.
 
         Raises StrategyError if the strategy cannot work on this block.

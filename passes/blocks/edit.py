@@ -98,7 +98,7 @@ def build_twin(
 
     Node and tensor names are the block's with ``suffix`` behind; activations and their bounds are
     the block's. A copy behind the block (``added``) keeps the size and adds its entry: a stride
-    becomes 1, a shortcut the identity. A role that the block has not is built in front
+    becomes 1, a shortcut the identity. A role that the block lacks is built in front
     of the searched convolution, as a 1x1 convolution in its image.
     """
     return TwinBuilder(graph, block, arrays, account, entry, suffix, added=added).build()

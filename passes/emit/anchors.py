@@ -1,4 +1,4 @@
-"""Anchors of a detector: read from the manifest, laid over a picture, and the boxes they stand for.
+"""Anchors of a detector: read from the manifest, laid over an image, and the boxes they stand for.
 
 ``manifest["anchors"]`` is written with the head and holds all that decoding needs::
 
@@ -67,7 +67,7 @@ class AnchorSpec:
         return cls(read, str(scores), (std[0], std[1], std[2], std[3]), centre)
 
     def cells(self, size: Sequence[int]) -> list[tuple[int, int]]:
-        """Return (rows, columns) of each level at a picture of ``size`` (H, W).
+        """Return (rows, columns) of each level at an image of ``size`` (H, W).
 
         Rounded up, and halved level by level with rounding up, as strided convolutions do; so a
         coarse level is right even where its stride is no power of two (107 at 320: 3 cells).
@@ -90,16 +90,16 @@ class AnchorSpec:
         return [round(math.log2(b / a)) for a, b in zip(finer, coarser, strict=True)]
 
     def count(self, size: Sequence[int]) -> int:
-        """Return how many anchors a picture of ``size`` (H, W) has."""
+        """Return how many anchors an image of ``size`` (H, W) has."""
         cells = self.cells(size)
         return sum(r * c * len(n.boxes) for (r, c), n in zip(cells, self.levels, strict=True))
 
 
 def anchor_boxes(spec: AnchorSpec | Mapping[str, Any], size: Sequence[int]) -> np.ndarray:
-    """Return all anchors of a picture of ``size`` (H, W): float32 (A, 4), x0 y0 x1 y1, pixels.
+    """Return all anchors of an image of ``size`` (H, W): float32 (A, 4), x0 y0 x1 y1, pixels.
 
     Level by level (finest first), then row, column, anchor of the cell: the order in which a head
-    puts out its predictions. Boxes reach over the picture's edge and are not clipped.
+    puts out its predictions. Boxes reach over the image's edge and are not clipped.
     """
     spec = spec if isinstance(spec, AnchorSpec) else AnchorSpec.read(spec)
     parts = []
@@ -119,7 +119,7 @@ def decode_boxes(
     """Return the boxes (..., A, 4) x0 y0 x1 y1 that ``deltas`` (..., A, 4) make of the anchors.
 
     dx, dy shift the centre by a part of the anchor's size, dw, dh are logarithms of the change of
-    size (R-CNN's parametrisation); boxes are clipped to the picture (H, W).
+    size (R-CNN's parametrisation); boxes are clipped to the image (H, W).
     """
     scaled = deltas * np.asarray(spec.box_std, deltas.dtype)
     sizes = anchors[:, 2:] - anchors[:, :2]

@@ -28,9 +28,9 @@ class AttachDetections(DetectorAnswers, Pass):
 
     Matches  two outputs, class logits (N, A, C) and box deltas (N, A, 4), in this order, and the
              manifest's ``anchors``.
-    Changes  scores by sigmoid, or softmax without the background; of each picture the
+    Changes  scores by sigmoid, or softmax without the background; of each image the
              ``candidates`` anchors with the best score; their boxes decoded and clipped to the
-             picture; class by class NonMaxSuppression; of what is left the ``detections`` best.
+             image; class by class NonMaxSuppression; of what is left the ``detections`` best.
              Outputs ``boxes`` (N, D, 4) x0 y0 x1 y1 in pixels of the input, ``scores`` (N, D)
              falling, ``labels`` (N, D) from 0; unused rows have score 0, label -1. Anchors are
              stored where the input has a fixed size and computed in the graph where it has none.
@@ -39,7 +39,7 @@ class AttachDetections(DetectorAnswers, Pass):
 
     iou         boxes of one class that overlap more are one object
     score       boxes below are dropped
-    candidates  anchors a picture that are looked at
+    candidates  anchors an image that are looked at
     detections  rows of the outputs
     """
 
@@ -52,7 +52,7 @@ class AttachDetections(DetectorAnswers, Pass):
         if graph.manifest.get("postprocess") == KIND:
             return report
         if "anchors" not in graph.manifest:
-            report.left["graph"] = "the manifest says no anchors"
+            report.left["graph"] = "the manifest has no anchors"
             return report
         spec = AnchorSpec.read(graph.manifest["anchors"])
         why_not = _why_not_attached(graph, spec)
@@ -98,7 +98,7 @@ class AttachDetections(DetectorAnswers, Pass):
             "NonMaxSuppression", boxes, by_class, np.array([self.detections]),
             np.array([self.iou], np.float32), np.array([self.score], np.float32), dtype=np.int64,
         )  # fmt: skip
-        # what NMS kept, put back in its place among zeros, is sorted for all pictures at once
+        # what NMS kept, put back in its place among zeros, is sorted for all images at once
         kept = make("GatherND", by_class, selected, dtype=np.float32)
         zeros = make("ConstantOfShape", make("Shape", by_class), dtype=np.float32)
         dense = make("ScatterND", zeros, selected, kept, dtype=np.float32)

@@ -114,7 +114,7 @@ def _why_not_folded(node: gs.Node, linear: gs.Node | None, graph: Graph) -> str 
 
 
 def _bias(linear: gs.Node, channels: int) -> np.ndarray | Left:
-    """Return the bias of ``linear`` as float64, one number a channel (0 if it has none)."""
+    """Return the bias of ``linear`` as float64, one number per channel (0 if it has none)."""
     tensor = argument(linear, 2)
     if tensor is None:
         return np.zeros(channels)
@@ -122,6 +122,6 @@ def _bias(linear: gs.Node, channels: int) -> np.ndarray | Left:
     if values is None:
         return Left(f"the bias of {linear.name} is computed")
     if values.size not in (1, channels) or values.shape[-1:] not in ((), (1,), (channels,)):
-        return Left(f"the bias of {linear.name} is not one number a channel")
+        return Left(f"the bias of {linear.name} is not one number per channel")
     factor = float(linear.attrs.get("beta", 1.0)) if linear.op == "Gemm" else 1.0
     return np.asarray(np.broadcast_to(values.reshape(-1).astype(np.float64) * factor, [channels]))

@@ -13,18 +13,18 @@ from ..graph.surgery import argument, stored
 
 HEIGHT, WIDTH = "height", "width"
 MORE = (64, 32)
-"""Rows and columns that the trial picture is larger by: no stride of 32 is in the way."""
+"""Rows and columns that the trial image is larger by: no stride of 32 is in the way."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MakeSizeSymbolic(Pass):
-    """Let a network for pictures of one size take others.
+    """Let a network for images of one size take others.
 
     Matches  a network with one image input (N, C, H, W) whose H and W are numbers.
-    Changes  these become ``height`` and ``width``; dimensions of outputs that follow the picture
+    Changes  these become ``height`` and ``width``; dimensions of outputs that follow the image
              become symbols. No node changes. The manifest keeps H and W as its ``size``.
     Keeps    outputs; the interface widens on purpose. Left, unchanged, where a Resize has fixed
-             sizes or a larger picture does not run in onnxruntime.
+             sizes or a larger image does not run in onnxruntime.
     """
 
     name: ClassVar[str] = "make-size-symbolic"
@@ -61,7 +61,7 @@ def _why_not_symbolic(graph: Graph) -> str | None:
 
 
 def _why_not_running(graph: Graph, trial: Graph, size: tuple[int, int]) -> str | None:
-    """Say why a larger picture does not go through ``trial``; frees the dimensions that follow."""
+    """Say why a larger image does not go through ``trial``; frees the dimensions that follow."""
     from ..running.run import random_feed, run
 
     larger = size[0] + MORE[0], size[1] + MORE[1]

@@ -149,7 +149,7 @@ def flattens(node: gs.Node) -> bool:
 
 
 def pools_everything(graph: Graph, node: gs.Node) -> bool:
-    """Say whether one number a channel comes out: of a global pooling, or one as large."""
+    """Say whether one number per channel comes out: of a global pooling, or one as large."""
     if node.op in GLOBAL_POOLS:
         return True
     if node.op == "ReduceMean":

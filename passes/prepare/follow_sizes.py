@@ -1,4 +1,4 @@
-"""Let fixed sizes inside a network follow the picture, so that it takes other sizes."""
+"""Let fixed sizes inside a network follow the image, so that it takes other sizes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ RESIZE_SINCE = 13
 class FollowSizes(Pass):
     """Let a Resize or Reshape whose height and width are fixed read them from a tensor.
 
-    Matches  in a network for pictures of one size: 1. Resize (N, C, h, w) -> (N, C, H, W) where H
-             and W would stay if the picture had another size (a decoder, as exporters write it);
+    Matches  in a network for images of one size: 1. Resize (N, C, h, w) -> (N, C, H, W) where H
+             and W would stay if the image had another size (a decoder, as exporters write it);
              2. Reshape (..., H, W) -> (..., H, W) to a stored shape (a channel shuffle);
              3. Reshape (..., H, W) -> (..., H * W, ...) to a stored shape (a detector's outputs),
              4. and back, (..., H * W) -> (..., H, W) (a shuffle over three dimensions).
-    Changes  1. its sizes are computed: those of the picture if H and W are the picture's, else
-             those of the tensor computed last before it that has them and follows the picture;
+    Changes  1. its sizes are computed: those of the image if H and W are the image's, else
+             those of the tensor computed last before it that has them and follows the image;
              2. the sizes are those of what it reads, 4. or of the maps that became rows;
              3. the product becomes -1, or is computed where -1 has to stand for the batch.
     Keeps    interface and outputs, to the bit. Left where no tensor has this size.
@@ -150,7 +150,7 @@ def _follow(
         return Left("its scales do not give whole sizes")
     same = [t for t in following if _sides(t, shapes) == wanted]
     if not same:
-        return Left(f"no tensor of {wanted[0]}x{wanted[1]} follows the picture")
+        return Left(f"no tensor of {wanted[0]}x{wanted[1]} follows the image")
     like = same[0] if same[0] is following[0] else same[-1]
     make = NodeMaker(graph, f"{node.name}.size", node.metadata.get("fnac.part", "backbone"))
     inputs = resized_like(make, node.inputs[0], like, argument(node, 1))

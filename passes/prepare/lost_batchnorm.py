@@ -43,7 +43,7 @@ def why_not_folded(graph: Graph) -> Left | None:
 
     A folded network may keep the BatchNormalizations that no convolution could take in: in front
     of one, behind a sum or a concatenation, behind a Gemm (exporters fold into Conv only). Those
-    behind a convolution, or behind its activation, are the network's own. One on the picture or
+    behind a convolution, or behind its activation, are the network's own. One on the image or
     on pooled features says nothing of the convolutions.
     """
     of_picture, pooled = _depending_on(graph, graph.inputs), _pooled(graph)
@@ -136,7 +136,7 @@ def _why_not_restored(
     if stored(bias) is None:
         return Left("its bias is computed")
     if node.op == "Gemm" and not _adds_plainly(node):
-        return Left("its bias is not one number a channel")
+        return Left("its bias is not one number per channel")
     if graph.is_output(node.outputs[0]) or not readers:
         return Left("its output is an output of the network")
     if id(node.inputs[0]) in pooled:

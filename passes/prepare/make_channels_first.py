@@ -1,4 +1,4 @@
-"""Let a network whose pictures are (N, H, W, C) take them as (N, C, H, W)."""
+"""Let a network whose images are (N, H, W, C) take them as (N, C, H, W)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..graph.surgery import read_through
 
 @dataclasses.dataclass(frozen=True)
 class MakeChannelsFirst(Pass):
-    """Take the Transpose behind a channels-last input away (tf2onnx writes one).
+    """Remove the Transpose behind a channels-last input (tf2onnx writes one).
 
     Matches  an input of rank 4 that is read by Transposes to (N, C, H, W) alone.
     Changes  the input is (N, C, H, W); its Transposes go.
-    Keeps    what the network computes of the same picture; the interface changes on purpose.
+    Keeps    what the network computes of the same image; the interface changes on purpose.
     """
 
     name: ClassVar[str] = "make-channels-first"
@@ -41,7 +41,7 @@ class MakeChannelsFirst(Pass):
         for index, (old, new) in enumerate(zip(before.inputs, after.inputs, strict=True)):
             if old.shape != new.shape:
                 read_through(twin, index, old, "Transpose", {"perm": TO_FIRST})
-        yield "the result for turned pictures", before, twin
+        yield "the result for turned images", before, twin
 
 
 def channels_last(graph: Graph) -> list[gs.Variable]:
@@ -69,7 +69,7 @@ def _turn(image: gs.Variable, graph: Graph) -> Rewrote | Left | None:
         return None
     readers = graph.consumers(image)
     if any(graph.is_output(reader.outputs[0]) for reader in readers):
-        return Left("the turned picture is an output of the network")
+        return Left("the turned image is an output of the network")
     for reader in readers:
         turned = reader.outputs[0]
         reader.inputs.clear()

@@ -16,7 +16,7 @@ from ..graph.surgery import argument, bypass, stored
 
 @dataclasses.dataclass(frozen=True)
 class OpenActivations(Pass):
-    """Take QuantizeLinear and the DequantizeLinear behind it away.
+    """Remove QuantizeLinear and the DequantizeLinear behind it.
 
     Matches  QuantizeLinear of a computed tensor, per tensor, that only DequantizeLinears with the
              same scale and zero point read (onnxruntime's static quantization, QAT exports).

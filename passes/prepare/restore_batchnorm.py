@@ -7,7 +7,7 @@ Behind a convolution y = z + b (z without bias), the inserted
 with gamma = sqrt(var + eps), mean = E[y] - b, beta = E[y] is the identity plus b for whatever
 statistics; with those of data, training mode computes nearly the same as inference, so that the
 network can be trained. With mean 0 and var 1 training mode destroys the features (cosine 0.03
-against 0.94-0.98, measured on ImageNet pictures): pictures are needed.
+against 0.94-0.98, measured on ImageNet images): images are needed.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ class RestoreBatchNorm(Pass):
         if self.where not in WHERE:
             raise ValueError(f"where={self.where}; known: {', '.join(WHERE)}")
         if self.data is not None and self.images is not None:
-            raise ValueError("data and images were both given; one source of pictures is wanted")
+            raise ValueError("data and images were both given; one source of images is wanted")
 
     def run(self, graph: Graph) -> Report:
-        """See the class. Raises UnsupportedGraphError if the pictures do not fit the network."""
+        """See the class. Raises UnsupportedGraphError if the images do not fit the network."""
         report = Report()
         chosen: list[gs.Node] = []
         for node, left in layers_to_restore(graph, self.where):

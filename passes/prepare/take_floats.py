@@ -1,4 +1,4 @@
-"""Let a network whose pictures are integers take them as floats."""
+"""Let a network whose images are integers take them as floats."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..graph.tensor_checks import FLOATS, element_type
 
 @dataclasses.dataclass(frozen=True)
 class TakeFloats(Pass):
-    """Take the Cast behind an integer input away; the pictures are the same numbers as floats.
+    """Remove the Cast behind an integer input; the images are the same numbers as floats.
 
     Matches  an input of rank 4 and an integer type that is read by Casts to one floating-point
              type alone (exports that prepare pixels themselves).
     Changes  the input is of that type; its Casts go.
-    Keeps    what the network computes of the same picture; the interface changes on purpose.
+    Keeps    what the network computes of the same image; the interface changes on purpose.
     """
 
     name: ClassVar[str] = "take-floats"

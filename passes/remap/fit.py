@@ -8,7 +8,7 @@ gave at this place), the best map on what is kept is
 
 The constant is free: it goes into the bias, or out of the mean of the batch normalisation behind.
 A ridge lambda = ``ridge`` * trace(K) / n, and REFINEMENTS steps of iterated Tikhonov towards the
-weights that were, keep this solvable and near W where the pictures determine nothing; in every
+weights that were, keep this solvable and near W where the images determine nothing; in every
 direction that they do determine, the ridge is gone to float rounding.
 
 Errors are mean squares over pixels, summed over outputs, relative to the same of the target about
@@ -303,7 +303,7 @@ def cholesky(covariance: Floats, ridge: float) -> tuple[Floats, bool]:
     except np.linalg.LinAlgError as error:
         raise FitDataError(
             f"the moments of {len(covariance)} features are singular with a ridge of {ridge:g};"
-            f" give more pictures, or a larger ridge"
+            f" give more images, or a larger ridge"
         ) from error
     return factor, True
 

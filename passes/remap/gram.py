@@ -1,11 +1,11 @@
 """Second moments of what a linear map reads, gathered over pixels of pictures.
 
-Everything that fitted remapping needs to know of the pictures is
+Everything that fitted remapping needs to know of the images is
 
     G = mean([h; 1][h; 1]^T)      of the features h that a convolution reads,
     C = mean(t [h; 1]^T)          of a target t with those features, and mean(t^2),
 
-(c + 1)^2 and m (c + 1) numbers, however many pictures there are. A k x k convolution reads k*k
+(c + 1)^2 and m (c + 1) numbers, however many images there are. A k x k convolution reads k*k
 numbers of each channel; h then holds them channel by channel, taps row by row, the order of a
 weight (out, c, k, k) flattened behind its first axis.
 """
@@ -44,7 +44,7 @@ class Window:
         return self.kernel**2
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return (height, width) of what the convolution gives for a picture of this size."""
+        """Return (height, width) of what the convolution gives for an image of this size."""
         top, left, bottom, right = self.pads
         reach = self.dilation * (self.kernel - 1) + 1
         return (
@@ -88,10 +88,10 @@ class Moments:
 class Gram:
     """Gather second moments batch by batch, in float64.
 
-    The result does not depend on how pictures are split into batches, but for the rounding of
-    sums (whole numbers: not at all, below 2^53). With ``pixels_per_picture`` a picture that has
+    The result does not depend on how images are split into batches, but for the rounding of
+    sums (whole numbers: not at all, below 2^53). With ``pixels_per_picture`` an image that has
     more output pixels than that gives only so many: those with the lowest hash of (number of the
-    picture, number of the pixel), see :func:`sampled_places`. All pixels count alike.
+    image, number of the pixel), see :func:`sampled_places`. All pixels count alike.
 
     Memory: the sums, one product of their size, and a tile of at most ``tile_bytes`` (or one
     pixel); :attr:`memory_bytes` says how much. Not counted: the batch that is handed in.
@@ -161,7 +161,7 @@ class Gram:
     def moments(self) -> Moments:
         """Return the means over what was added, as new arrays. Raises FitDataError if nothing."""
         if not self.pixels:
-            raise FitDataError("no pixel was seen; weights are fitted to at least one picture")
+            raise FitDataError("no pixel was seen; weights are fitted to at least one image")
         n = self._second.shape[-1]
         second = np.ones((*self._second.shape[:-2], n + 1, n + 1))
         second[..., :n, :n] = self._second / self.pixels
@@ -194,9 +194,9 @@ class Gram:
             if wrong.any():
                 channel, row, column = np.argwhere(wrong)[0]
                 raise FitDataError(
-                    f"{what} of picture {self.pictures + number}: channel {channel} is"
+                    f"{what} of image {self.pictures + number}: channel {channel} is"
                     f" {picture[channel, row, column]} at row {row}, column {column}; weights are"
-                    f" fitted to finite numbers only: leave this picture out, or repair the network"
+                    f" fitted to finite numbers only: leave this image out, or repair the network"
                 )
 
     def _tiles(
@@ -240,14 +240,14 @@ class Gram:
 
 
 def sampled_places(picture: int, places: int, count: int | None) -> Indices:
-    """Return which pixels of a picture are looked at, ascending.
+    """Return which pixels of an image are looked at, ascending.
 
-    picture  its number among all that were added, from 0
+    image  its number among all that were added, from 0
     places   how many pixels it has, counted row by row
     count    how many are wanted; None: all
 
-    Those whose number has the lowest hash (splitmix64 of picture * 2^32 + pixel): spread without a
-    grid, others in every picture, the same on every machine and for every batch size.
+    Those whose number has the lowest hash (splitmix64 of image * 2^32 + pixel): spread without a
+    grid, others in every image, the same on every machine and for every batch size.
     """
     if count is None or count >= places:
         return np.arange(places)
@@ -274,14 +274,14 @@ def effective_rank(gram: Floats) -> int:
 def too_few_pixels(moments: Moments) -> str:
     """Say in words that there are fewer pixels than unknowns; the empty string if there are not.
 
-    With fewer, some weights are not determined by the pictures (the ridge keeps them near what
+    With fewer, some weights are not determined by the images (the ridge keeps them near what
     they were), and an error measured on these pixels is too good to be true.
     """
     if moments.pixels > moments.unknowns:  # one more for the constant
         return ""
     return (
         f"{moments.unknowns} weights and a constant are fitted to {moments.pixels} pixels;"
-        f" at least {moments.unknowns + 1} are wanted: give more pictures"
+        f" at least {moments.unknowns + 1} are wanted: give more images"
     )
 
 
@@ -302,7 +302,7 @@ def _padded(picture: NDArray[np.generic], pads: tuple[int, int, int, int]) -> ND
 def _patches(
     padded: NDArray[np.generic], window: Window, places: Indices, width: int
 ) -> NDArray[np.generic]:
-    """Return (channels, taps, pixels) of one padded picture; ``width`` of the output."""
+    """Return (channels, taps, pixels) of one padded image; ``width`` of the output."""
     channels = len(padded)
     flat = padded.reshape(channels, -1)
     row, column = np.divmod(places, width)

@@ -36,7 +36,7 @@ def kept_channels(first: ConvArrays, hidden: int, how: Strategy) -> Array:
 def channel_sources(
     first: ConvArrays, hidden: int, how: Strategy, rng: np.random.Generator
 ) -> Array:
-    """Return of each of ``hidden`` new channels the old one that it comes from, or ZERO.
+    """For each of ``hidden`` new channels, return its source channel, or ZERO.
 
     first  the convolution that makes the hidden channels, (old channels, ...)
     """

@@ -95,7 +95,7 @@ def remap_mbconv(
 
 
 def mask_mbconv(seed: BlockArrays, *, kernel: int, hidden: int, how: Strategy) -> BlockArrays:
-    """Zero what a smaller block drops: outer taps, and what reads the channels it has not.
+    """Zero what a smaller block drops: outer taps, and what reads the channels that it lacks.
 
     returns  arrays of the same shapes
     """

@@ -94,7 +94,7 @@ def remap_residual(
 def mask_residual(
     seed: BlockArrays, heart: str, kernel: int, groups: int, inner: Inner, how: Strategy
 ) -> BlockArrays:
-    """Zero what a block of another form has not, or what it does not use.
+    """Zero what a block of another form lacks, or does not use.
 
     That is: outer taps, inputs of other groups, and what reads the channels that it drops.
 
@@ -122,7 +122,7 @@ def mask_residual(
 
 
 def _places(seed: BlockArrays, old: int, hidden: int, how: Strategy) -> Array:
-    """Return of each of the ``old`` hidden channels its place in the new ones; -1: dropped."""
+    """For each of the ``old`` hidden channels, return its place among the new ones; -1: dropped."""
     if hidden >= old:
         return np.arange(old)
     places = np.full(old, -1)

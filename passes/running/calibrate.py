@@ -1,4 +1,4 @@
-"""Statistics of inner tensors over pictures, measured in onnxruntime."""
+"""Statistics of inner tensors over images, measured in onnxruntime."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Statistics:
 
 
 def read_images(path: str) -> np.ndarray:
-    """Read pictures (N, C, H, W), float32, preprocessed, from .npy or .npz (array ``images``).
+    """Read images (N, C, H, W), float32, preprocessed, from .npy or .npz (array ``images``).
 
     Raises UnsupportedGraphError naming the file and what is wrong with it.
     """
@@ -67,7 +67,7 @@ def read_images(path: str) -> np.ndarray:
         array = loaded if isinstance(loaded, np.ndarray) else loaded["images"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UnsupportedGraphError(
-            f"{where}: no readable pictures ({error}); wanted .npy, or .npz with 'images', "
+            f"{where}: no readable images ({error}); wanted .npy, or .npz with 'images', "
             "(N, C, H, W) float32"
         ) from error
     return np.asarray(array)
@@ -80,7 +80,7 @@ def output_statistics(
 
     images  (N, C, H, W) float32, as the network's only input wants them
 
-    Raises UnsupportedGraphError if the pictures do not fit the network's input.
+    Raises UnsupportedGraphError if the images do not fit the network's input.
     """
     found: dict[str, Statistics] = {}
     for results in _watched(graph, tensors, images):
@@ -93,7 +93,7 @@ def output_statistics(
     for name, statistics in found.items():
         if not (np.isfinite(statistics.mean).all() and np.isfinite(statistics.squares).all()):
             raise UnsupportedGraphError(
-                f"{name}: its statistics over the pictures are not finite; "
+                f"{name}: its statistics over the images are not finite; "
                 "pictures preprocessed for this network are wanted"
             )
     return found
@@ -105,7 +105,7 @@ def train_mode_cosines(
     """Return, by tensor name, the cosine of train- and eval-mode values on one batch of images.
 
     In training mode every BatchNormalization uses the statistics of the batch. The batch is small
-    (8, spread over ``images``): on all the pictures the statistics come from it would be 1.
+    (8, spread over ``images``): on all the images the statistics come from it would be 1.
     """
     count = min(TRAINING_BATCH, _batch_size(graph, tensors, images), len(images))
     places = np.linspace(0, len(images) - 1, count).astype(int)
@@ -128,7 +128,7 @@ def with_batch_statistics(graph: Graph) -> Graph:
     for node in list(made.nodes):
         if node.op != "BatchNormalization":
             continue
-        rank = len(shapes.get(node.inputs[0].name, (None,) * 4))  # unknown: features of a picture
+        rank = len(shapes.get(node.inputs[0].name, (None,) * 4))  # unknown: features of an image
         over = [0, *range(2, rank)]
         gamma, beta = (values_of(t).reshape([1, -1] + [1] * (rank - 2)) for t in node.inputs[1:3])
         epsilon = np.array(node.attrs.get("epsilon", 1e-5), node.inputs[1].dtype)
@@ -152,7 +152,7 @@ def _mean(make: NodeMaker, tensor: gs.Tensor, axes: list[int]) -> gs.Variable:
 def _watched(
     graph: Graph, tensors: Sequence[str], images: np.ndarray
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """Run the network over the pictures, batch by batch; yield the watched tensors."""
+    """Run the network over the images, batch by batch; yield the watched tensors."""
     _check_fit(graph, images)
     session = _Session(graph, tensors)
     step = _batch_size(graph, tensors, images)
@@ -197,13 +197,13 @@ def _check_fit(graph: Graph, images: np.ndarray) -> None:
         isinstance(w, int) and w != n for w, n in zip(wanted[1:], images.shape[1:], strict=True)
     ):
         raise UnsupportedGraphError(
-            f"input {graph.inputs[0].name}: pictures of shape {list(images.shape)} were given; "
+            f"input {graph.inputs[0].name}: images of shape {list(images.shape)} were given; "
             f"{wanted} is wanted"
         )
 
 
 def _batch_size(graph: Graph, tensors: Sequence[str], images: np.ndarray) -> int:
-    """Return how many pictures one run takes, by the memory that the watched tensors need."""
+    """Return how many images one run takes, by the memory that the watched tensors need."""
     fixed = graph.inputs[0].shape[0]
     if isinstance(fixed, int):
         return fixed

@@ -1,6 +1,6 @@
-"""Features of many pictures, kept at a cut through the network, so that nothing is run twice.
+"""Features of many images, kept at a cut through the network, so that nothing is run twice.
 
-A network is worked on from its input to its outputs. :class:`Features` holds, for all pictures, the
+A network is worked on from its input to its outputs. :class:`Features` holds, for all images, the
 tensors that cross the place that has been reached; what lies behind is run from them, batch by
 batch, and :meth:`Features.advance` moves the cut. Weights behind the cut may change at any time.
 """
@@ -31,16 +31,16 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Features:
-    """Tensors of a network for all pictures at the place that has been reached.
+    """Tensors of a network for all images at the place that has been reached.
 
     images  (N, C, H, W) float32, as the network's only input wants them
-    batch   pictures a run; the file's own where it insists on one
+    batch   images a run; the file's own where it insists on one
     memory  bytes that kept tensors may take; what is beyond lies in a temporary file
 
     Memory beside the kept tensors: one batch of what is asked for, and what onnxruntime needs to
     run a batch through the nodes between.
 
-    Raises UnsupportedGraphError for a network that does not take one image, or pictures that do
+    Raises UnsupportedGraphError for a network that does not take one image, or images that do
     not fit it.
     """
 
@@ -121,7 +121,7 @@ class Features:
             return np.memmap(file, dtype, "w+", shape=shape)
 
     def _crossing(self, place: int) -> list[str]:
-        """Return the tensors made of the pictures before ``place`` and read at it or behind."""
+        """Return the tensors made of the images before ``place`` and read at it or behind."""
         made: dict[int, gs.Tensor] = {id(self.graph.inputs[0]): self.graph.inputs[0]}
         for node in self.graph.nodes[:place]:
             if any(id(t) in made for t in node.inputs):
@@ -168,7 +168,7 @@ def _batch(graph: Graph, images: np.ndarray, asked: int) -> int:
         isinstance(w, int) and w != n for w, n in zip(wanted[1:], images.shape[1:], strict=True)
     ):
         raise UnsupportedGraphError(
-            f"input {graph.inputs[0].name}: pictures of shape {list(images.shape)} were given; "
+            f"input {graph.inputs[0].name}: images of shape {list(images.shape)} were given; "
             f"{wanted} is wanted"
         )
     fixed = wanted[0]
@@ -176,7 +176,7 @@ def _batch(graph: Graph, images: np.ndarray, asked: int) -> int:
         return asked
     if len(images) % fixed:
         raise UnsupportedGraphError(
-            f"input {graph.inputs[0].name}: the file takes {fixed} pictures at once; "
+            f"input {graph.inputs[0].name}: the file takes {fixed} images at once; "
             f"{len(images)} do not divide into such batches"
         )
     return fixed

@@ -255,7 +255,7 @@ def _size_of(graph: Graph, feed: Arrays) -> tuple[int, int] | None:
 
 
 def _feed_for(after: Graph, before: Graph, feed: Arrays) -> Arrays:
-    """Return what ``after`` is to be fed: the same pictures, in its own layout and by its names."""
+    """Return what ``after`` is to be fed: the same images, in its own layout and by its names."""
     names = [t.name for t in after.inputs]
     if len(names) != len(feed):
         raise UnsupportedGraphError(
@@ -273,7 +273,7 @@ def _feed_for(after: Graph, before: Graph, feed: Arrays) -> Arrays:
 def _turned(
     pictures: np.ndarray, before: tuple[int, int] | None, after: tuple[int, int] | None
 ) -> np.ndarray:
-    """Return pictures in another layout: expand turns channels that are last to the front."""
+    """Return images in another layout: expand turns channels that are last to the front."""
     if before is None or after is None or before == after:
         return pictures
     order = TO_FIRST if after == FIRST else [0, 2, 3, 1]

@@ -1,7 +1,7 @@
 """How much each width of each set of hidden channels moves the network's answers.
 
 The elimination gives the error of every width at the readers; what that does to the answers is
-measured for a few widths, on pictures that the fit has not seen, and scales the curve. Only what
+measured for a few widths, on images that the fit has not seen, and scales the curve. Only what
 lies behind a set is run for it.
 """
 

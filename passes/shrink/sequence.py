@@ -30,7 +30,7 @@ from ..running.features import Features
 from .linear import Linear, addend_of, linear_of
 from .match import match_statistics
 
-PIXELS = 1 << 15  # pixels that moments are taken over, if there are so many; over all pictures
+PIXELS = 1 << 15  # pixels that moments are taken over, if there are so many; over all images
 AT_LEAST = 8  # times as many pixels as unknowns
 WORK = 1e10  # and as many as take so many multiplications: more where unknowns are few
 SMALL_SCALE = 1e-2  # of the median: an output scaled less is not asked to make errors good

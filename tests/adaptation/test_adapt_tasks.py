@@ -44,7 +44,7 @@ def adapt(folder: Path, task: str, *more: str) -> dict[str, object]:
 
 
 def deploy(model: Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Run a file on prepared pictures with numpy and onnxruntime alone."""
+    """Run a file on prepared images with numpy and onnxruntime alone."""
     given, answer = model.with_name("in.npy"), model.with_name("out.npz")
     np.save(given, images)
     words = [sys.executable, "-c", DEPLOY, str(model), str(given), str(answer)]

@@ -303,7 +303,7 @@ def test_pictures_that_restored_bn_is_calibrated_on_may_be_bad(fnac, bundled, tm
     assert code == 0, err
     assert "1 of 4 samples of 'train' are left out; the first:" in err
 
-    (tmp_path / "data" / "images" / "val" / "b.png").write_bytes(b"no picture")
+    (tmp_path / "data" / "images" / "val" / "b.png").write_bytes(b"no image")
     words = (*words[:-1], f"pictures:{tmp_path / 'data' / 'images'}", "-o", tmp_path / "other.onnx")
     code, _, err = fnac(*words)
     assert (code, "b.png: cannot be decoded (not an image of a known format)" in err) == (
@@ -323,7 +323,7 @@ def test_pictures_that_restored_bn_is_calibrated_on_may_be_bad(fnac, bundled, tm
     code, _, err = fnac(
         "expand", folded, "--data", f"pictures:{tmp_path / 'none'}", "--task", "seg"
     )
-    assert (code, "no such folder; wanted a folder of pictures" in err) == (6, True), err
+    assert (code, "no such folder; wanted a folder of images" in err) == (6, True), err
 
 
 def pictures(root: Path, *splits: str) -> str:

@@ -49,7 +49,7 @@ def test_two_processes_sample_the_same_paths_and_end_with_equal_weights(tmp_path
     assert one["paths"] == two["paths"]
     assert one["searched"] == two["searched"]
     assert one["tuned"] == two["tuned"]
-    # a global batch of 4 is dealt to both, and no picture to the two of them
+    # a global batch of 4 is dealt to both, and no image to the two of them
     assert [count for count, _ in one["batches"]] == [2] * len(one["batches"])
     assert all(a != b for a, b in zip(one["batches"], two["batches"], strict=True))
     assert (tmp_path / "tuned.onnx").exists()

@@ -67,7 +67,7 @@ def test_a_target_keeps_the_latency_budget_of_the_table(
 def test_a_table_of_something_else_is_refused(network: Graph, tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text("[]")
-    with pytest.raises(UsageError, match="is no latency table"):
+    with pytest.raises(UsageError, match="not a latency table"):
         read_latency(path)
     with pytest.raises(UsageError, match="cannot be read"):
         read_latency(tmp_path / "none.json")

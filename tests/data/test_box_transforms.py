@@ -16,7 +16,7 @@ PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
 
 def squares(height: int, width: int, *boxes: tuple[int, int, int, int]) -> torch.Tensor:
-    """A black picture with a white rectangle for each box x0 y0 x1 y1."""
+    """A black image with a white rectangle for each box x0 y0 x1 y1."""
     image = torch.zeros(3, height, width, dtype=torch.uint8)
     for x0, y0, x1, y1 in boxes:
         image[:, y0:y1, x0:x1] = 255
@@ -51,7 +51,7 @@ def test_how_pictures_fit(
     fit = Fit(size, mode)  # type: ignore[arg-type]
     assert fit.scaled(*picture) == scaled
     if mode != "sides":
-        assert fit.scaled(*scaled) == scaled, "a picture that was shrunk before is left as it is"
+        assert fit.scaled(*scaled) == scaled, "an image that was shrunk before is left as it is"
 
 
 @pytest.mark.parametrize("mode", ["letterbox", "stretch", "sides"])

@@ -20,7 +20,7 @@ Content = dict[str, Any]
 
 
 def coco_folder(root: Path, change: Callable[[Content], None] | None = None) -> Path:
-    """A COCO data set of two pictures; ``change`` spoils its annotations."""
+    """A COCO data set of two images; ``change`` spoils its annotations."""
     content: Content = {
         "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
         "images": [
@@ -71,9 +71,9 @@ def record(key: str, place: int, **values: object) -> Callable[[Content], None]:
 
 BAD = [
     (record("annotations", 0, bbox=[18, 2, 9, 4]),
-     "annotation 10: image 1: box [18, 2, 27, 6] lies outside the picture of 20x10 pixels"),
+     "annotation 10: image 1: box [18, 2, 27, 6] lies outside the image of 20x10 pixels"),
     (record("annotations", 0, bbox=[20, 2, 1, 4]),
-     "annotation 10: image 1: box [20, 2, 21, 6] lies outside the picture of 20x10 pixels"),
+     "annotation 10: image 1: box [20, 2, 21, 6] lies outside the image of 20x10 pixels"),
     (record("annotations", 0, bbox=[1, 2, 0, 4]),
      "annotation 10: image 1: box [1, 2, 1, 6] has no area; wanted x1 > x0 and y1 > y0"),
     (record("annotations", 0, bbox=[1, 2, 3]),
@@ -236,7 +236,7 @@ def test_voc_corners_start_at_one_and_difficult_objects_are_set_aside(tmp_path: 
     ("thing", "message"),
     [
         (OBJECT.format(name="cow", difficult=0, box=(5, 1, 40, 9)),
-         "object 0: box [4, 0, 40, 9] lies outside the picture of 20x10 pixels"),
+         "object 0: box [4, 0, 40, 9] lies outside the image of 20x10 pixels"),
         (OBJECT.format(name="cow", difficult=0, box=(5, 1, 5, 9)),
          "object 0: box [5, 1, 5, 9] has no area; wanted xmax > xmin, ymax > ymin"),
         (OBJECT.format(name="cow", difficult=0, box=("five", 1, 5, 9)),
@@ -259,7 +259,7 @@ def test_a_wrong_voc_object_is_refused_or_left_out(
     with pytest.raises(DataError, match=r"one.xml: not XML \(.*\); wanted VOC annotations"):
         read_voc(tmp_path).check()
     file.unlink()
-    with pytest.raises(DataError, match=r"no lists of pictures"):
+    with pytest.raises(DataError, match=r"no lists of images"):
         read_voc(tmp_path)
 
 

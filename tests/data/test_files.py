@@ -127,7 +127,7 @@ def test_several_frames_are_refused(tmp_path: Path) -> None:
         for look in (read_image, verify_image):
             with pytest.raises(DataError) as caught:
                 look(tmp_path / name)
-            assert f"{name}: 3 {words}; wanted one image a file" in str(caught.value)
+            assert f"{name}: 3 {words}; wanted one image per file" in str(caught.value)
 
 
 def test_a_page_with_its_own_thumbnail_is_one_image(tmp_path: Path) -> None:

@@ -162,13 +162,13 @@ def test_class_folders_without_splits(tmp_path: Path, caplog: pytest.LogCaptureF
     classes(tmp_path)
     with caplog.at_level(logging.INFO):
         source = read_class_folders(tmp_path, val_fraction=0.4)
-    assert "4 of 10 pictures (40 % of each class" in caplog.text
+    assert "4 of 10 images (40 % of each class" in caplog.text
     for split, count in (("train", 3), ("val", 2)):
         labels = [file.label for file in source.split(split).files]
         assert labels == [0] * count + [1] * count
         again = read_class_folders(tmp_path, val_fraction=0.4).split(split)
         assert again.files == source.split(split).files
-    (tmp_path / "cat" / "3.jpg").write_text("no picture")
+    (tmp_path / "cat" / "3.jpg").write_text("no image")
     with pytest.raises(
         DataError, match=r"3.jpg: cannot be decoded \(not an image of a known format\)"
     ):

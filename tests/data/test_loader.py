@@ -21,7 +21,7 @@ from fnac.errors import DataError, UsageError
 
 @dataclass(frozen=True)
 class Numbers:
-    """Sample i is a picture of value i; ``broken`` raises."""
+    """Sample i is an image of value i; ``broken`` raises."""
 
     count: int
     broken: int = -1
@@ -101,7 +101,7 @@ def test_ranks_share_the_global_batch() -> None:
 def test_refusals() -> None:
     with pytest.raises(UsageError, match="batch size 6; wanted a multiple of the 4 processes"):
         EpochLoader(Numbers(24), PLAIN, 6, world_size=4)
-    with pytest.raises(UsageError, match="5 pictures do not fill one batch of 8"):
+    with pytest.raises(UsageError, match="5 images do not fill one batch of 8"):
         EpochLoader(Numbers(5), PLAIN, 8)
 
 
@@ -139,7 +139,7 @@ def test_split_deals_all_samples(fraction: float, first: int) -> None:
 
 def test_split_depends_on_the_seed() -> None:
     assert split(Numbers(20), 0.5, seed=1) != split(Numbers(20), 0.5, seed=2)
-    with pytest.raises(UsageError, match="wanted at least two pictures"):
+    with pytest.raises(UsageError, match="wanted at least two images"):
         split(Numbers(1), 0.5)
 
 

@@ -1,4 +1,4 @@
-"""Cutting a person out: picture and joints move together, and come back."""
+"""Cutting a person out: image and joints move together, and come back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def person(height: int = 120, width: int = 160, window: float = 100) -> tuple[Tensor, Tensor]:
-    """A black picture with a bright disc about each joint, one colour channel a joint."""
+    """A black image with a bright disc about each joint, one colour channel a joint."""
     image = torch.zeros(3, height, width, dtype=torch.uint8)
     rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
     for channel, (x, y) in enumerate(SPOTS):

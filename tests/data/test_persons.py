@@ -85,7 +85,7 @@ def test_mpii_heads_from_boxes_and_from_matlab(tmp_path: Path) -> None:
     assert [dataset.info(i).head_size for i in range(3)] == [3.0, 6.0, 9.0]
     savemat(tmp_path / "annot" / "gt_valid.mat", {"headboxes_src": boxes[:, :, :2]})
     assert message_of(read_mpii, tmp_path) == (
-        f"{tmp_path}/annot/gt_valid.mat: headboxes_src 2x2x2; wanted 2x2x3, one a person"
+        f"{tmp_path}/annot/gt_valid.mat: headboxes_src 2x2x2; wanted 2x2x3, one per person"
     )
 
 
@@ -153,7 +153,7 @@ def test_a_person_beside_the_picture(tmp_path: Path) -> None:
     path = write_mpii(tmp_path, [nowhere])
     assert message_of(read_mpii, tmp_path) == (
         f"{path}: person 0 (p0.png): the person about (4999, "
-        f"{59 + 15 * nowhere['scale']:.0f}) lies outside the picture of 80x60 pixels; correct it, "
+        f"{59 + 15 * nowhere['scale']:.0f}) lies outside the image of 80x60 pixels; correct it, "
         "or leave it out with --skip-bad"
     )
 
@@ -251,7 +251,7 @@ def test_coco_sample_and_who_is_left_out(tmp_path: Path) -> None:
         ({"category_id": [1]}, ": category_id [1]; wanted one of the file's categories"),
         (
             {"bbox": [500, 500, 40, 40]},
-            " (p1.png): box [500, 500, 540, 540] lies outside the picture of 80x60 pixels",
+            " (p1.png): box [500, 500, 540, 540] lies outside the image of 80x60 pixels",
         ),
         ({"category_id": 5}, ": category_id 5; wanted one of the file's categories"),
         ({"bbox": [1, 2, 0, 9]}, " (p1.png): bbox 0x9 pixels; wanted a width and a height"),
@@ -378,7 +378,7 @@ def test_lsp_extended_layout(tmp_path: Path) -> None:
     assert person.joints[3].tolist() == [0, 0, 0]
     (tmp_path / "images" / "im0002.jpg").unlink()
     assert message_of(read_lsp, tmp_path).startswith(
-        f"{tmp_path}/images: 9 pictures im*.jpg; wanted 10, one a person in joints.mat"
+        f"{tmp_path}/images: 9 images im*.jpg; wanted 10, one per person in joints.mat"
     )
 
 
@@ -400,7 +400,7 @@ def test_spec_of_persons(tmp_path: Path) -> None:
         open_data(str(file), "pose")
     for line, wanted in (
         ("annotations: mine.json", "annotations 'mine.json'; wanted 'split: file' lines"),
-        ("sigmas: 0.1", "sigmas 0.1; wanted a list of numbers, one a joint"),
+        ("sigmas: 0.1", "sigmas 0.1; wanted a list of numbers, one per joint"),
     ):
         file.write_text(f"reader: coco-keypoints\npath: .\n{line}\n")
         with pytest.raises(UsageError) as caught:

@@ -29,7 +29,7 @@ def write_mask(path: Path, ids: np.ndarray) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten pictures with masks of three classes, without split folders."""
+    """Ten images with masks of three classes, without split folders."""
     for i in range(10):
         write_picture(tmp_path / "images" / f"p{i}.jpg")
         write_mask(tmp_path / "masks" / f"p{i}.png", np.full((24, 32), i % 3))
@@ -124,7 +124,7 @@ def test_corrupt_image(folder: Path) -> None:
     assert check_message(f"folder:{folder}") == (
         f"{path}: empty file; wanted an image; copy it again"
     )
-    path.write_text("hello, I am no picture")
+    path.write_text("hello, I am no image")
     assert check_message(f"folder:{folder}") == (
         f"{path}: cannot be decoded (not an image of a known format); wanted a whole image; "
         "copy it again"
@@ -163,7 +163,7 @@ def test_sizes_differ_and_colour_masks(folder: Path) -> None:
     red, green, blue = np.array(Image.open(folder / "masks" / "p6.png"))[0, 0]
     assert check_message(f"folder:{folder}") == (
         f"{folder}/masks/p6.png: colour mask (mode RGB), {red} {green} {blue} at 0, 0; wanted one "
-        "channel of label ids, or the colours' classes in colours.txt ('R G B NAME' a line)"
+        "channel of label ids, or the colours' classes in colours.txt ('R G B NAME' per line)"
     )
 
 

@@ -142,7 +142,7 @@ def test_coco_file_names(tmp_path: Path, name: str) -> None:
     [
         (lambda c: c["annotations"][0].update(iscrowd="maybe"), 'iscrowd "maybe"; wanted 0 or 1'),
         (lambda c: c["annotations"][0].update(bbox=[0, 0, 10**400, 5]), "bbox [0, 0, 1000"),
-        (lambda c: c["annotations"][0].update(bbox=[0, 0, 2**1000, 5]), "lies outside the picture"),
+        (lambda c: c["annotations"][0].update(bbox=[0, 0, 2**1000, 5]), "lies outside the image"),
         (lambda c: c["annotations"][0].update(area=10**400), "area 1000"),
         (lambda c: c["images"][0].update(width=10**400), "width 1000"),
         (lambda c: c["images"][0].update(file_name="x" * 5000), "no such file"),
@@ -210,7 +210,7 @@ def test_a_missing_first_annotation_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone.xml: no such file; wanted the annotations of gone"):
         read_voc(tmp_path).split("train")
     (home / "Annotations" / "one.xml").unlink()
-    with pytest.raises(DataError, match="no lists of pictures"):
+    with pytest.raises(DataError, match="no lists of images"):
         read_voc(tmp_path)
 
 

@@ -18,7 +18,7 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def blocks(height: int = 60, width: int = 80) -> tuple[Tensor, Tensor]:
-    """A picture whose brightness says the class: blocks of 20 pixels, value = 10 * class."""
+    """An image whose brightness says the class: blocks of 20 pixels, value = 10 * class."""
     rows, columns = torch.arange(height) // 20, torch.arange(width) // 20
     mask = (rows[:, None] * 4 + columns[None]).to(torch.uint8)
     return (mask * 10).expand(3, height, width).contiguous(), mask

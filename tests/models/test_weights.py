@@ -137,7 +137,7 @@ def test_seeds_by_name() -> None:
         (
             "vgg",
             None,
-            "seed 'vgg': there is none of this name; there are: mobilenetv2, resnet18, resnet50",
+            "seed 'vgg': no such seed; there are: mobilenetv2, resnet18, resnet50",
         ),
         ("mobilenetv2_w0.5", 0.75, "its name says width 0.5, --width says 0.75"),
         ("bundled", 1.0, "bundled: its width is 0.35, 1 was asked for"),

@@ -84,7 +84,7 @@ GRAPHS = {
         { c = Conv<pads = [1, 1, 1, 1]>(x, w) y = Relu(c) }""",
     "channels last": """(float[N,8,6,3] x) => (float[N,4,8,6] y) <float[4,3,1,1] w>
         { t = Transpose<perm = [0, 3, 1, 2]>(x) y = Conv(t, w) }""",
-    "integer pictures": """(uint8[N,3,8,8] x) => (float[N,3,8,8] y) <float[3,1,1] m>
+    "integer images": """(uint8[N,3,8,8] x) => (float[N,3,8,8] y) <float[3,1,1] m>
         { f = Cast<to = 1>(x) y = Sub(f, m) }""",
     "quantized": """(float[N,3,8,8] x) => (float[N,4,8,8] y)
         <float[4,3,3,3] w, float s = {0.25}, uint8 z = {0}>

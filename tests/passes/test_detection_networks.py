@@ -106,7 +106,7 @@ def test_the_emitted_file_finds_what_torch_finds(
         areas = sides[:, 0] * sides[:, 1]
         objects.append(dataclasses.replace(whole, boxes=rows, areas=areas, ignored=rows[:0]))
     assert (len(shapes) > 1) == (resize == "sides")
-    # one by one: in a batch, pictures of several sizes are padded to the largest
+    # one by one: in a batch, images of several sizes are padded to the largest
     kwargs: dict[str, Any] = {"split": "val", "size": size, "batch_size": 1, "shown": False}
     made = box_source("made", tmp_path, CLASSES, {"val": lambda: Listed(tuple(objects))})
     by_torch = evaluate_module(module, made, task, manifest=manifest, **kwargs)

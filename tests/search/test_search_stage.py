@@ -258,7 +258,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
         ({"steps": 10}, "steps and warmup_steps: give both"),
         ({"head_lr": 0.1, "head_lr_multiplier": 5.0}, "both say the head's learning rate"),
         ({"schedule": "step"}, "schedule step: it has no milestones"),
-        ({"split": 1.0}, "split 1: weights and alphas both need pictures"),
+        ({"split": 1.0}, "split 1: weights and alphas both need images"),
         ({"alpha_every": 0}, "alpha_every 0: wanted at least 1"),
         ({"lr": -1.0}, "lr -1: wanted a number above zero"),
         ({"batch_size": 0}, "batch_size 0: wanted at least 1"),

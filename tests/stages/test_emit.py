@@ -56,7 +56,7 @@ def test_the_emitted_file_answers_in_labels(target: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_a_detector_answers_in_boxes(tmp_path: Path, precision: str) -> None:
-    """Two 8x8 anchors a cell, two classes; the first channel of the picture is what is found."""
+    """Two 8x8 anchors a cell, two classes; the first channel of the image is what is found."""
     logits = np.full((4, 3, 8, 8), 0.0)
     logits[1, 0] = 1 / 8  # the mean of a cell's 64 pixels, times 8
     g = graph(

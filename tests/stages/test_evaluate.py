@@ -200,7 +200,7 @@ def test_cuda_without_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_no_picture_is_no_number(tmp_path: Path) -> None:
     path, source = write_model(tmp_path / "m.onnx"), open_data(SCENES)
-    wanted = r"eval: split 'val' has 7 pictures, limited to 0; wanted at least 1 to measure"
+    wanted = r"eval: split 'val' has 7 images, limited to 0; wanted at least 1 to measure"
     with pytest.raises(DataError, match=wanted):
         evaluate_onnx(path, source, TASK, limit=0, threads=1)
     with pytest.raises(DataError, match=wanted):
@@ -208,7 +208,7 @@ def test_no_picture_is_no_number(tmp_path: Path) -> None:
 
 
 class Uncounted:
-    """Two pictures whose truth is 255 everywhere."""
+    """Two images whose truth is 255 everywhere."""
 
     def __len__(self) -> int:
         return 2
@@ -221,7 +221,7 @@ class Uncounted:
 
 
 def test_no_counted_pixel_is_no_number() -> None:
-    with pytest.raises(DataError, match="in 2 pictures every pixel is 255"):
+    with pytest.raises(DataError, match="in 2 images every pixel is 255"):
         evaluate_module(
             Small(), open_data(SCENES), TASK, size=(16, 16), manifest={}, dataset=Uncounted()
         )
@@ -243,6 +243,6 @@ def test_a_short_evaluation_is_quiet_and_a_long_one_speaks(
     assert not caplog.messages
     evaluate_onnx(path, source, TASK, threads=1, batch_size=3)
     assert [line.split(",")[0] for line in caplog.messages] == [
-        f"eval: picture {done} of 7" for done in (3, 6, 7)
+        f"eval: image {done} of 7" for done in (3, 6, 7)
     ]
     assert capsys.readouterr().out == ""

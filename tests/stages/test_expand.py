@@ -339,7 +339,7 @@ def test_heads_want_colour_pictures() -> None:
         { s = Conv<pads=[1,1,1,1]>(x, a) r = Relu(s) c = Conv<pads=[1,1,1,1]>(r, b)
           y = GlobalAveragePool(c) }""")
     assert layers(expand(grey, ExpandSettings(), manager=quiet()))
-    with pytest.raises(UnsupportedGraphError, match="one input of colour pictures as floats"):
+    with pytest.raises(UnsupportedGraphError, match="one input of colour images as floats"):
         expand(grey, ExpandSettings(task="seg", classes=2), manager=quiet())
 
 

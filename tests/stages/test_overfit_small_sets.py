@@ -46,7 +46,7 @@ def sixteen_persons(root: Path, pack: Path) -> str:
 
 
 def sixteen_pictures(root: Path, pack: Path) -> str:
-    """Four pictures of each of the first four classes, of the JPEG copy of CIFAR-10."""
+    """Four images of each of the first four classes, of the JPEG copy of CIFAR-10."""
     packed = np.load(pack / "cifar10_train_jpeg.npz")
     header, data, offsets = packed["header"].tobytes(), packed["data"], packed["offsets"]
     for label in range(4):
@@ -60,7 +60,7 @@ def sixteen_pictures(root: Path, pack: Path) -> str:
 
 
 def sixteen_cells(root: Path, pack: Path) -> str:
-    """The upper left quarters of sixteen pictures, so that cells are large at a small size."""
+    """The upper left quarters of sixteen images, so that cells are large at a small size."""
     content = json.loads((pack / "annotations/instances_train.json").read_text())
     content["images"] = [{**image, "width": 320, "height": 240} for image in content["images"][:16]]
     (root / "images").mkdir()
@@ -97,7 +97,7 @@ def learnt(
 
 
 def sixteen_streets(root: Path, pack: Path) -> str:
-    """Of every twentieth picture of CamVid a window of 160x120 pixels: streets that differ."""
+    """Of every twentieth image of CamVid a window of 160x120 pixels: streets that differ."""
     names = (pack / "train.txt").read_text().split()[::20][:16]
     for split in ("train", "val"):
         for kind, suffix in (("images", ".jpg"), ("labels", ".png")):

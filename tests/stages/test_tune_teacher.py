@@ -62,7 +62,7 @@ def test_the_best_weights_on_the_part_held_back_are_written(tmp_path: Path) -> N
 
 def test_the_part_held_back_is_not_trained_on(tmp_path: Path) -> None:
     run(tmp_path, held_out=0.25, eval_every=1, epochs=2)
-    assert len([row for row in rows(tmp_path) if row["loss"]]) == 2 * 3  # 12 of 16 pictures
+    assert len([row for row in rows(tmp_path) if row["loss"]]) == 2 * 3  # 12 of 16 images
 
 
 def test_patience_ends_the_run(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def write_coco(
     split: str = "train",
     names: Sequence[str] | None = None,
 ) -> Path:
-    """Write ``persons`` of pictures 0, 1, ... with the joints ``names`` (default COCO's 17)."""
+    """Write ``persons`` of images 0, 1, ... with the joints ``names`` (default COCO's 17)."""
     category = {"id": 1, "name": "person", "keypoints": list(names or COCO.names), "skeleton": []}
     ids = sorted({p["image_id"] for p in persons})
     images = [{"id": i, "file_name": f"p{i}.png", "width": 80, "height": 60} for i in ids]

@@ -95,7 +95,7 @@ class Written:
 
 
 def answers(model: onnx.ModelProto, feed: np.ndarray) -> list[np.ndarray]:
-    """Return what onnxruntime computes of one picture or several."""
+    """Return what onnxruntime computes of one image or several."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,4 +1,4 @@
-"""Classification: loss, top-1 counted by hand, what pictures are cut to."""
+"""Classification: loss, top-1 counted by hand, what images are cut to."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def setting(anchors: dict[str, Any]) -> tuple[AnchorSpec, torch.Tensor]:
 
 
 def some_targets(seed: int = 0) -> torch.Tensor:
-    """Three pictures with 4, 0 and 2 boxes, filled up to 5 rows."""
+    """Three images with 4, 0 and 2 boxes, filled up to 5 rows."""
     rng = np.random.default_rng(seed)
     targets = np.full((3, 5, 5), -1, np.float32)
     for picture, count in ((0, 4), (2, 2)):
@@ -108,7 +108,7 @@ def test_focal_loss_of_the_classes_is_torchvisions() -> None:
     for number, count in enumerate(counts):
         one: Any = [by_picture(targets)[number]]
         outputs = {"cls_logits": logits[number : number + 1]}
-        if not len(one[0]["boxes"]):  # torchvision gives such a picture no loss of its own labels
+        if not len(one[0]["boxes"]):  # torchvision gives such an image no loss of its own labels
             one = [{"boxes": torch.zeros(1, 4), "labels": torch.zeros(1, dtype=torch.long)}]
         loss = RetinaNetClassificationHead.compute_loss(head, one, outputs, [matches[number]])
         total = total + loss * max(1, count)
@@ -409,7 +409,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
         evaluation.add([0], found, torch.zeros(1, 0, 5))
     evaluation = task.evaluation(Subset(train, (1,)), SIZE, {}, "model.onnx")
     evaluation.add([0], {**found, "labels": torch.full((1, 1), -1)}, torch.zeros(1, 0, 5))
-    with pytest.raises(DataError, match="1 pictures without an object"):
+    with pytest.raises(DataError, match="1 images without an object"):
         evaluation.compute()
     with pytest.raises(UsageError, match=r"task.resize"):
         build(settings_kind("det"), {"resize": "squash"}, "task")

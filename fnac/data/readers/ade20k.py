@@ -29,7 +29,7 @@ def read_ade20k(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]:
     pairs = {split: _list_split(root, folder) for split, folder in SPLITS.items()}
     if not any(pairs.values()):
         raise DataError(
-            f"{root}: no picture in images/training or images/validation; wanted the stock layout "
+            f"{root}: no image in images/training or images/validation; wanted the stock layout "
             "of SceneParse150; check the path in --data"
         )
     return mask_source("ade20k", root, _read_names(root / "objectInfo150.txt"), pairs, skip_bad)

@@ -40,7 +40,7 @@ def read_cityscapes(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]
     pairs = {split: _list_split(root, split) for split in ("train", "val")}
     if not any(pairs.values()):
         raise DataError(
-            f"{root}: no picture like leftImg8bit/train/CITY/*{_IMAGE_END}; wanted the stock "
+            f"{root}: no image like leftImg8bit/train/CITY/*{_IMAGE_END}; wanted the stock "
             "layout of Cityscapes; unpack both archives into this folder"
         )
     return mask_source("cityscapes", root, CLASSES, pairs, skip_bad)

@@ -3,7 +3,7 @@
 ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg`` (or ``test``), as torchvision's ImageFolder reads
 each, in folders below as well; or ``CLASS/*.jpg`` without splits: then a fraction is kept for
 validation, chosen by file name and the data's seed. Classes are the folders' names in alphabetical
-order, or those of ``classes.txt`` (one name a line) in that order.
+order, or those of ``classes.txt`` (one name per line) in that order.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LabelledFile:
 
 @dataclass(frozen=True)
 class ClassDataset:
-    """One split of pictures in class folders."""
+    """One split of images in class folders."""
 
     files: tuple[LabelledFile, ...]
 
@@ -68,7 +68,7 @@ def read_class_folders(
     seed: int = 0,
     skip_bad: bool = False,
 ) -> ListedSource[LabelledFile]:
-    """List the pictures; ``classes``: their order, in place of ``classes.txt`` or the alphabet.
+    """List the images; ``classes``: their order, instead of ``classes.txt`` or the alphabet.
 
     Raises DataError where there are no class folders, or one that is not in the list.
     """
@@ -141,7 +141,7 @@ def _split_off(
         count = max(1, round(val_fraction * len(members))) if len(members) > 1 else 0
         kept.update(file.image for file in order[:count])
     logger.info(
-        "%s: no train/ and val/ folders; %d of %d pictures (%.0f %% of each class, chosen by file "
+        "%s: no train/ and val/ folders; %d of %d images (%.0f %% of each class, chosen by file "
         "name) are kept for validation", root, len(kept), len(files), 100 * val_fraction,
     )  # fmt: skip
     return {

@@ -1,8 +1,8 @@
-"""COCO detection: ``annotations/instances_SPLIT.json`` and a folder of pictures a split.
+"""COCO detection: ``annotations/instances_SPLIT.json`` and a folder of images a split.
 
 Layouts: the stock one (``annotations/instances_train2017.json`` + ``train2017/``; 2014 alike), the
-same without the year, pictures under ``images/`` or directly, and ``SPLIT/_annotations.coco.json``
-beside the pictures (Roboflow). Category ids become class ids 0.. in the order of the file's
+same without the year, images under ``images/`` or directly, and ``SPLIT/_annotations.coco.json``
+beside the images (Roboflow). Category ids become class ids 0.. in the order of the file's
 ``categories``. Crowd regions are not learnt; what is found in one is not counted.
 """
 
@@ -46,9 +46,9 @@ def read_coco(
 ) -> ListedSource[BoxPicture]:
     """Find the files of each split; annotations are read when a split is asked for.
 
-    annotations: split -> json file, images: split -> folder of its pictures (both relative to
+    annotations: split -> json file, images: split -> folder of its images (both relative to
     ``root``), where the layout is none of the known ones. classes: only these categories, in this
-    order; objects of others are left out, their pictures stay. Raises DataError.
+    order; objects of others are left out, their images stay. Raises DataError.
     """
     require_folder(root, "the COCO folder")
     files = {s: root / f for s, f in (annotations or {}).items()} or _find_files(root)

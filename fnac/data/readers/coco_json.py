@@ -108,6 +108,6 @@ def _size(record: dict[str, Any], image: Path) -> tuple[int, int] | str:
     if height is None or width is None or not (0 < height < 2**31 and 0 < width < 2**31):
         return (
             f"file_name {short(record['file_name'])}, width {short(stated[1])}, height "
-            f"{short(stated[0])}; wanted a name and the picture's size in pixels"
+            f"{short(stated[0])}; wanted a name and the image's size in pixels"
         )
     return height, width

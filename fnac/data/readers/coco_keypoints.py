@@ -1,6 +1,6 @@
 """Persons in COCO's keypoint format, with the joints that its person category names.
 
-``annotations/person_keypoints_{train,val,test}[2017].json``; pictures in ``SPLIT2017``, ``SPLIT``,
+``annotations/person_keypoints_{train,val,test}[2017].json``; images in ``SPLIT2017``, ``SPLIT``,
 ``images/SPLIT2017``, ``images/SPLIT`` or ``images``. A sample is a person with at least one
 labelled joint; crowds and other persons are known to the evaluation alone.
 """
@@ -43,11 +43,11 @@ def read_coco_keypoints(
 ) -> PersonSource:
     """Find the files of each split; they are read when the split is asked for.
 
-    annotations: other files (split -> path in root); sigmas: of OKS, one a joint, where they are
+    annotations: other files (split -> path in root); sigmas: of OKS, one per joint, where they are
     not COCO's; mirror: pairs of joints that change places in a mirror, where their names do not say
     it. Raises DataError where folders are missing or a file is in another format.
     """
-    require_folder(root, "the folder with annotations/ and the pictures")
+    require_folder(root, "the folder with annotations/ and the images")
     files = find_annotations(root, STEM, annotations)
     if not files:
         raise DataError(

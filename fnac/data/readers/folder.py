@@ -1,7 +1,7 @@
 """A plain folder: ``images/NAME.*``, ``masks/NAME.png`` and a list of classes.
 
 With ``images/train`` and ``images/val`` (and ``masks/train``, ``masks/val``) these are the splits.
-Without them, a fraction of the pictures is kept for validation: chosen by file name and the data's
+Without them, a fraction of the images is kept for validation: chosen by file name and the data's
 seed alone, so that every command and every later run keeps the same ones.
 """
 
@@ -47,7 +47,7 @@ def read_folder(
     seed: int = 0,
     skip_bad: bool = False,
 ) -> ListedSource[Pair]:
-    """List the images; ``classes`` come from ``classes.txt`` (one name a line) unless given.
+    """List the images; ``classes`` come from ``classes.txt`` (one name per line) unless given.
 
     Ids in the masks are positions in that list, unless ``ids`` names their class (255: thing);
     ``ignore`` ids are not counted. Masks are read by colour where ``colours`` (a file, relative to

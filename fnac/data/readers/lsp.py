@@ -1,7 +1,7 @@
-"""Leeds Sports Pose and its extended training set: 14 joints, one person a picture.
+"""Leeds Sports Pose and its extended training set: 14 joints, one person an image.
 
-Stock: ``joints.mat`` and ``images/im0001.jpg``, ... (2000 pictures, joints 3x14xN: the first half
-trains, the second, LSP's test half, is ``val``) or the extended set (10000 pictures, joints
+Stock: ``joints.mat`` and ``images/im0001.jpg``, ... (2000 images, joints 3x14xN: the first half
+trains, the second, LSP's test half, is ``val``) or the extended set (10000 images, joints
 14x3xN, third column 0 where a joint is not labelled: a fraction is kept for ``val``, chosen by file
 name and the data's seed). Coordinates there are from 1. Or COCO's keypoint format with the 14
 joints: ``annotations/person_keypoints*_SPLIT.json``. The metric is PCK@0.2 in all of them.
@@ -70,7 +70,7 @@ def read_lsp(
 
 def _read_matlab(root: Path, val_fraction: float, seed: int, skip_bad: bool) -> PersonSource:
     path = root / "joints.mat"
-    require_folder(root / "images", "the folder of pictures")
+    require_folder(root / "images", "the folder of images")
     joints = _load(path)
     extended = joints.shape[1] == 3
     if extended:
@@ -79,7 +79,7 @@ def _read_matlab(root: Path, val_fraction: float, seed: int, skip_bad: bool) -> 
     count = joints.shape[2]
     if len(names) != count:
         raise DataError(
-            f"{root / 'images'}: {len(names)} pictures im*.jpg; wanted {count}, one a person in "
+            f"{root / 'images'}: {len(names)} images im*.jpg; wanted {count}, one per person in "
             "joints.mat; copy the rest"
         )
 
@@ -94,7 +94,7 @@ def _read_matlab(root: Path, val_fraction: float, seed: int, skip_bad: bool) -> 
         order = sorted(numbers, key=lambda i: (zlib.crc32(f"{seed}/{names[i]}".encode()), i))
         kept = set(order[: max(1, round(val_fraction * count))])
         logger.info(
-            "%s: no validation part; %d of %d pictures (%.0f %%, chosen by file name) are kept "
+            "%s: no validation part; %d of %d images (%.0f %%, chosen by file name) are kept "
             "for it", root, len(kept), count, 100 * val_fraction,
         )  # fmt: skip
     else:

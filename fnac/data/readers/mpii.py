@@ -2,7 +2,7 @@
 
 ``annot/{train,valid}.json`` or ``annotations/mpii_{train,val,test}.json``: a list of persons
 ``{"image", "center", "scale", "joints": 16 x [x, y], "joints_vis": 16 x 0|1}`` with coordinates
-from 1 and ``scale`` in 200 pixels; pictures in ``images/SPLIT`` where there is one, else in
+from 1 and ``scale`` in 200 pixels; images in ``images/SPLIT`` where there is one, else in
 ``images``.
 
 The unit of PCKh is, in this order: a person's ``head_size`` or ``headboxes`` ([[x0, y0], [x1, y1]];
@@ -47,7 +47,7 @@ def read_mpii(
     annotations: other files (split -> path in root). Raises DataError where folders are missing.
     """
     require_folder(root, "the MPII folder")
-    require_folder(root / "images", "the folder of pictures")
+    require_folder(root / "images", "the folder of images")
     chosen = {split: (name,) for split, name in annotations.items()} if annotations else FILES
     readers = {}
     for split, names in chosen.items():
@@ -138,6 +138,6 @@ def _matlab_heads(path: Path, count: int) -> npt.NDArray[np.float64] | None:
     boxes = read_matlab(path, "headboxes_src", "MPII's own")
     if boxes is None or boxes.shape != (2, 2, count):
         found = "none" if boxes is None else "x".join(str(n) for n in boxes.shape)
-        raise DataError(f"{path}: headboxes_src {found}; wanted 2x2x{count}, one a person")
+        raise DataError(f"{path}: headboxes_src {found}; wanted 2x2x{count}, one per person")
     sizes: npt.NDArray[np.float64] = HEAD_BIAS * np.linalg.norm(boxes[1] - boxes[0], axis=0)
     return sizes

@@ -40,11 +40,11 @@ class PictureDataset:
 
 
 def read_pictures(root: Path, *, skip_bad: bool = False) -> ListedSource[Path]:
-    """Find the pictures in ``root`` and its folders, in order of their paths; hidden ones are not.
+    """Find the images in ``root`` and its folders, in order of their paths; hidden ones are not.
 
     skip_bad  leave out those that cannot be decoded
     """
-    require_folder(root, "a folder of pictures")
+    require_folder(root, "a folder of images")
     files = list(images_below(root))
     if not files:
         raise DataError(f"{root}: no image ({', '.join(IMAGE_SUFFIXES)}); wanted at least one")

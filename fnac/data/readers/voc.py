@@ -42,7 +42,7 @@ def read_voc(
 ) -> ListedSource[BoxPicture]:
     """Find the lists of each split; annotations are read when a split is asked for.
 
-    lists: split -> files of picture names relative to ``root``, where the data set is laid out
+    lists: split -> files of image names relative to ``root``, where the data set is laid out
     in VOC's way but is not VOC. images, annotations: folders beside ``ImageSets`` (or beside the
     list), ``{split}`` in them stands for the split. classes: names in the order of their ids;
     default those of ``classes.txt`` or ``labels.txt``, else the twenty of VOC. Raises DataError.
@@ -54,7 +54,7 @@ def read_voc(
         found = _find_lists(root, annotations)
     if not any(found.values()):
         raise DataError(
-            f"{root}: no lists of pictures; wanted VOCdevkit/VOC2007/ImageSets/Main/trainval.txt "
+            f"{root}: no lists of images; wanted VOCdevkit/VOC2007/ImageSets/Main/trainval.txt "
             "or VOC2012's; check the path in --data"
         )
     listing = next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
@@ -89,7 +89,7 @@ def _find_lists(root: Path, annotations: str) -> dict[str, list[Path]]:
 
 
 def _is_annotated(listing: Path, annotations: str) -> bool:
-    """Say whether any picture of a list has annotations (of VOC2012's test set none has)."""
+    """Say whether any image of a list has annotations (of VOC2012's test set none has)."""
     home = _home(listing) / annotations
     return any(is_there(home / f"{name}.xml") for name in _names(listing, home))
 
@@ -104,7 +104,7 @@ def _names(listing: Path, annotations: Path) -> Iterator[str]:
 
     A name with blanks is one where its annotations say so.
     """
-    for line in read_text(listing, "an image's name a line").split("\n"):
+    for line in read_text(listing, "one image name per line").split("\n"):
         text = line.strip()
         if not text:
             continue

@@ -92,7 +92,7 @@ def _names(root: Path) -> list[str]:
     if listing is None:
         raise DataError(
             f"{root}: neither {' nor '.join((*NAME_FILES[:1], *LISTS))}; wanted the class names in "
-            "the order of their ids; write them, one a line"
+            "the order of their ids; write them, one per line"
         )
     return read_classes(listing, least=1)
 

@@ -105,7 +105,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture before it is painted; later objects cover earlier ones."""
+    """An image before it is painted; later objects cover earlier ones."""
 
     height: int
     width: int

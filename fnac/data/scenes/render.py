@@ -1,4 +1,4 @@
-"""Paint a scene: picture, class mask and object numbers. numpy, about one millisecond at 96x96."""
+"""Paint a scene: image, class mask and object numbers. numpy, about one millisecond at 96x96."""
 
 from __future__ import annotations
 

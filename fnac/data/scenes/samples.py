@@ -21,7 +21,7 @@ from .render import fill_outline
 if TYPE_CHECKING:
     from .painted import SceneDataset
 
-SEEN = 0.25  # share of an object's pixels inside the picture that must not be covered
+SEEN = 0.25  # share of an object's pixels inside the image that must not be covered
 CROP_MARGIN = 1.3  # side of what is cut out for classification, in sides of the object's box
 
 
@@ -41,7 +41,7 @@ def seen_objects(scenes: SceneDataset, index: int) -> list[int]:
 
 
 class SceneBoxes:
-    """Scenes with a box around each object: its outline inside the picture, also where covered."""
+    """Scenes with a box around each object: its outline inside the image, also where covered."""
 
     def __init__(self, scenes: SceneDataset) -> None:
         self.scenes = scenes

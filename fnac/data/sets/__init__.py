@@ -1,1 +1,1 @@
-"""Data sets in memory of lists: pictures, masks, labels, boxes, persons."""
+"""Data sets in memory of lists: images, masks, labels, boxes, persons."""

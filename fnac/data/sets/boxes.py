@@ -22,14 +22,14 @@ from ..files import read_image, verify_image
 from .listed import Listed, ListedSource, Seen
 
 OUTSIDE_PIXELS = 1.0
-"""How far a box may reach over the picture's edge (rounding, 1-based corners); it is clipped."""
+"""How far a box may reach over the image's edge (rounding, 1-based corners); it is clipped."""
 TODO = "correct it, or leave such annotations out with --skip-bad"
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class BoxPicture:
-    """One picture and its objects, in the pixels of the file.
+    """One image and its objects, in the pixels of the file.
 
     image    the file; key: its id in the annotations, for messages
     size     (H, W) as the annotations state it
@@ -49,7 +49,7 @@ class BoxPicture:
 
 @dataclass(frozen=True)
 class BoxDataset:
-    """One split of pictures with boxes."""
+    """One split of images with boxes."""
 
     pictures: tuple[BoxPicture, ...]
 
@@ -64,7 +64,7 @@ class BoxDataset:
         return image, torch.from_numpy(picture.boxes.copy())
 
     def id(self, index: int) -> str:
-        """Return the picture's file name without its suffix."""
+        """Return the image's file name without its suffix."""
         return self.pictures[index].image.stem
 
     def info(self, index: int) -> BoxPicture:
@@ -87,7 +87,7 @@ def box_source(
 
 
 def box_problem(corners: Sequence[float], size: tuple[int, int]) -> str | None:
-    """Say what is wrong with a box x0, y0, x1, y1 in a picture (H, W), or None."""
+    """Say what is wrong with a box x0, y0, x1, y1 in an image (H, W), or None."""
     x0, y0, x1, y1 = corners
     height, width = size
     if not all(np.isfinite(corners)):
@@ -95,14 +95,14 @@ def box_problem(corners: Sequence[float], size: tuple[int, int]) -> str | None:
     if x1 <= x0 or y1 <= y0:
         return f"box {_text(corners)} has no area; wanted x1 > x0 and y1 > y0"
     if min(x0, y0) < -OUTSIDE_PIXELS or x1 > width + OUTSIDE_PIXELS or y1 > height + OUTSIDE_PIXELS:
-        return f"box {_text(corners)} lies outside the picture of {width}x{height} pixels"
+        return f"box {_text(corners)} lies outside the image of {width}x{height} pixels"
     if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
-        return f"box {_text(corners)} lies outside the picture of {width}x{height} pixels"
+        return f"box {_text(corners)} lies outside the image of {width}x{height} pixels"
     return None
 
 
 def clipped(corners: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return the corners cut at the edges of a picture (H, W)."""
+    """Return the corners cut at the edges of an image (H, W)."""
     x0, y0, x1, y1 = corners
     height, width = size
     return max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)

@@ -28,7 +28,7 @@ class JointSet:
     """The K joints of a data set.
 
     names: of the joints, in the order of the rows of a target.
-    limbs: pairs of joints that a picture connects with a line.
+    limbs: pairs of joints that an image connects with a line.
     metric: which of ``PCKh@0.5``, ``PCK@0.2`` (of the torso) and ``AP`` (of OKS) the data set is
         measured in.
     sigmas: spread of human labels a joint, as fractions of the square root of the person's area

@@ -27,7 +27,7 @@ OPAQUE = 255
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture, its mask, and how the mask's ids are read."""
+    """An image, its mask, and how the mask's ids are read."""
 
     image: Path
     mask: Path
@@ -58,7 +58,7 @@ def read_mask(path: Path, labels: LabelTable | ColourTable | None = None) -> Ids
         if not (np.isfinite(pixels).all() and (pixels == np.rint(pixels)).all()):
             raise DataError(
                 f"{path}: a mask of float numbers, not all whole; wanted label ids; export it "
-                "with 8 bits a pixel"
+                "with 8 bits per pixel"
             )
         return pixels.astype(np.int64)
     if mode in ("LA", "RGB", "RGBA"):
@@ -104,7 +104,7 @@ def _rgb(pixel: Ids) -> str:
 def look_at_pair(pair: Pair) -> Seen:
     """Say what is wrong with a pair in one sentence, or count the pixels of each class.
 
-    The picture's header and container are read (checksums of PNG, end marker of JPEG), not its
+    The image's header and container are read (checksums of PNG, end marker of JPEG), not its
     pixels; the mask is decoded, because its ids have to be seen.
     """
     if is_there(pair.image) and not is_there(pair.mask):
@@ -132,7 +132,7 @@ def look_at_pair(pair: Pair) -> Seen:
 
 @dataclass(frozen=True)
 class FileDataset:
-    """One split of pictures and masks in files."""
+    """One split of images and masks in files."""
 
     pairs: tuple[Pair, ...]
 
@@ -148,7 +148,7 @@ class FileDataset:
         return image, mask
 
     def id(self, index: int) -> str:
-        """Return the picture's file name without its suffix."""
+        """Return the image's file name without its suffix."""
         return self.pairs[index].image.stem
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,6 +1,6 @@
 """Persons with labelled joints: one sample a person, whatever file format they come from.
 
-A sample's picture is the *whole* picture, not to be changed in place; its target has the K joints
+A sample's image is the *whole* image, not to be changed in place; its target has the K joints
 and, below them, the two rows that tell the transform what to cut out (``window_rows``).
 """
 
@@ -32,14 +32,14 @@ TODO = "correct it, or leave it out with --skip-bad"
 
 @dataclass(frozen=True)
 class Person:
-    """One labelled person; lengths in pixels of the picture, coordinates 0-based.
+    """One labelled person; lengths in pixels of the image, coordinates 0-based.
 
     where: file and id of the annotation, for messages.
     joints: float32 (K, 3): x, y, visibility (0 not labelled, 1 hidden, 2 visible).
     centre: x, y; window: width, height of what is cut out about it, ``PADDING`` included.
     area: of the person (OKS); head_size: the unit of PCKh, None where it is not known.
     crowd: a region of several persons (COCO).
-    picture: width, height that the annotations say the picture has; None where they do not.
+    picture: width, height that the annotations say the image has; None where they do not.
     """
 
     where: str
@@ -104,7 +104,7 @@ class PersonDataset:
         return image, torch.cat([joints, window_rows(person.centre, person.window)])
 
     def id(self, index: int) -> str:
-        """Return the picture's name and, where they differ, the annotation's id."""
+        """Return the image's name and, where they differ, the annotation's id."""
         person = self.persons[index]
         name = person.image.stem
         return name if str(person.id) == name else f"{name}-{person.id}"
@@ -179,7 +179,7 @@ def _size_or_problem(path: Path) -> tuple[int, int] | str:
 
 
 def misplaced(person: Person, size: tuple[int, int]) -> str | None:
-    """Say so if a picture of ``size`` (width, height) is not what the person is annotated in."""
+    """Say so if an image of ``size`` (width, height) is not what the person is annotated in."""
     width, height = size
     if person.picture not in (None, size):
         stated = "x".join(map(str, person.picture or ()))
@@ -188,14 +188,14 @@ def misplaced(person: Person, size: tuple[int, int]) -> str | None:
     if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
         x, y = person.centre
         return (
-            f"{person.where}: the person about ({x:.0f}, {y:.0f}) lies outside the picture of "
+            f"{person.where}: the person about ({x:.0f}, {y:.0f}) lies outside the image of "
             f"{width}x{height} pixels"
         )
     return None
 
 
 def joint_outside(person: Person, size: tuple[int, int]) -> str | None:
-    """Say which labelled joint lies outside a picture of ``size`` (width, height), or None.
+    """Say which labelled joint lies outside an image of ``size`` (width, height), or None.
 
     A pixel of tolerance: labels at the very edge are rounded, and shifted by 1 in some formats.
     """

@@ -1,4 +1,4 @@
-"""Joint transforms of pictures and boxes; rows are x0, y0, x1, y1, class id, in pixels.
+"""Joint transforms of images and boxes; rows are x0, y0, x1, y1, class id, in pixels.
 
 As in ``transforms.py`` all randomness of a sample comes from the generator it is given.
 """
@@ -35,7 +35,7 @@ _CROP_TRIALS = 50
 
 @dataclass(frozen=True)
 class Fit:
-    """How a whole picture comes to the network's ``size`` (H, W).
+    """How a whole image comes to the network's ``size`` (H, W).
 
     letterbox  keeps its shape, as large as fits; the rest, below or right of it, is padded
     stretch    takes the size, whatever its shape
@@ -46,7 +46,7 @@ class Fit:
     mode: Mode = "letterbox"
 
     def scaled(self, height: int, width: int) -> tuple[int, int]:
-        """Return (rows, columns) of a picture of height x width after scaling, without padding."""
+        """Return (rows, columns) of an image of height x width after scaling, without padding."""
         if self.mode == "stretch":
             return self.size
         if self.mode == "letterbox":
@@ -56,7 +56,7 @@ class Fit:
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def to_picture(self, boxes: Tensor, height: int, width: int) -> Tensor:
-        """Map boxes (n, 4) of the network's input back to a picture (height, width), clipped."""
+        """Map boxes (n, 4) of the network's input back to an image (height, width), clipped."""
         rows, cols = self.scaled(height, width)
         scale = boxes.new_tensor([width / cols, height / rows] * 2)
         edge = boxes.new_tensor([width, height] * 2)
@@ -65,7 +65,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class BoxEvalTransform:
-    """Fit the whole picture; normalise; pad with ``pad``, by default the mean (then 0)."""
+    """Fit the whole image; normalise; pad with ``pad``, by default the mean (then 0)."""
 
     fit: Fit
     mean: Triple = IMAGENET_MEAN
@@ -100,13 +100,13 @@ class BoxEvalTransform:
 class BoxTrainTransform:
     """Random crop, scale, flip and colour; then as in evaluation.
 
-    fit: of a whole picture at scale 1.
-    crop: (H, W) that comes out; None: the fit's size (with ``sides``: whatever the picture gives).
+    fit: of a whole image at scale 1.
+    crop: (H, W) that comes out; None: the fit's size (with ``sides``: whatever the image gives).
     scale: range of the random scale, drawn uniformly. Above 1 a window is cut out, below 1 the
-        picture lies somewhere in it; (1, 1): top left, as in evaluation.
+        image lies somewhere in it; (1, 1): top left, as in evaluation.
     flip: mirror left-right with probability one half.
     colour: strength of the change of colour, as in ``TrainTransform``.
-    iou_crop: cut a window out of the picture first, of 0.3 to 1 of its sides, so that an object
+    iou_crop: cut a window out of the image first, of 0.3 to 1 of its sides, so that an object
         in it overlaps it by 0.1, 0.3, 0.5, 0.7 or 0.9 (drawn; or no window at all): SSD's crop.
     """
 
@@ -169,7 +169,7 @@ def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_boxed(image: Tensor, boxes: Tensor, size: tuple[int, int]) -> Sample:
-    """Resize a picture to (H, W), and its boxes with it."""
+    """Resize an image to (H, W), and its boxes with it."""
     height, width = image.shape[1:]
     scale = boxes.new_tensor([size[1] / width, size[0] / height] * 2 + [1.0])
     return resize_image(image, size), boxes * scale
@@ -197,7 +197,7 @@ def pad_to(
 
 
 def collate_boxes(samples: Sequence[Sample], multiple: int = 1) -> Batch:
-    """Stack pictures, padded right and below to the largest, and to a multiple of pixels.
+    """Stack images, padded right and below to the largest, and to a multiple of pixels.
 
     Returns images (N, 3, H, W) and boxes float32 (N, M, 5), filled up with rows of -1.
     """
@@ -239,7 +239,7 @@ def _cut(
 def _iou_window(
     size: Sequence[int], boxes: Tensor, random: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Draw (top, left, rows, columns) of SSD's crop; the whole picture where no draw fits."""
+    """Draw (top, left, rows, columns) of SSD's crop; the whole image where no draw fits."""
     height, width = size
     choice, draws = random.random(), random.random((_CROP_TRIALS, 4))
     wanted = _CROP_OVERLAPS[int(choice * len(_CROP_OVERLAPS))]

@@ -25,7 +25,7 @@ def cut_to_shape(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 @dataclass(frozen=True)
 class ClassTransform:
-    """What segmentation does to a picture, after cutting it to shape; the class stays."""
+    """What segmentation does to an image, after cutting it to shape; the class stays."""
 
     of_picture: EvalTransform | TrainTransform
 

@@ -1,8 +1,8 @@
-"""From a whole picture to a person in the middle of the network's input, and back.
+"""From a whole image to a person in the middle of the network's input, and back.
 
 Coordinates of joints are those of pixel centres (the middle of the first pixel is 0, 0). The
 matrices here take points of the plane, where that pixel reaches from 0 to 1: half a pixel is added
-before and taken off after, so that mirrored and shrunk pictures keep their joints exactly.
+before and taken off after, so that mirrored and shrunk images keep their joints exactly.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def window_matrix(
     degrees: float = 0.0,
     mirror: bool = False,
 ) -> Matrix:
-    """Return float64 (2, 3): from the plane of the picture to that of an input of ``size`` (H, W).
+    """Return float64 (2, 3): from the plane of the image to that of an input of ``size`` (H, W).
 
     The window (width, height in pixels) about ``centre`` (x, y of a pixel centre) fills the input,
     widened on one axis where the shapes differ; ``zoom`` enlarges the person, ``degrees`` turns it
@@ -75,11 +75,11 @@ def split_target(image: Tensor, target: Tensor, joints: int) -> tuple[Tensor, Te
 
 @dataclass(frozen=True)
 class PersonTransform:
-    """Cut a person out of a picture; with ``scale`` also at random, for training.
+    """Cut a person out of an image; with ``scale`` also at random, for training.
 
     size: of the network's input, (H, W) pixels. mirrored: for each of the K joints the one that
     stands in its place in a mirror. ``mean``, ``std``, ``color`` as in ``EvalTransform``; pixels
-    outside the picture get the mean colour.
+    outside the image get the mean colour.
 
     scale: range of the window, in sizes of the person's: a normal deviate about its middle, half
         the range one standard deviation, cut off at its ends (SimpleBaseline); a window of 1.25
@@ -104,7 +104,7 @@ class PersonTransform:
     ) -> tuple[Tensor, Tensor]:
         """Return image float32 (3, H, W) and joints float32 (K, 3) in its pixels; all new.
 
-        target: (K + 2, 3) with the window's rows, or (K, 3): then the whole picture is the window.
+        target: (K + 2, 3) with the window's rows, or (K, 3): then the whole image is the window.
         """
         joints, rows = split_target(image, target, len(self.mirrored))
         centre, window = rows[0, :2].tolist(), rows[1, :2].tolist()
@@ -151,7 +151,7 @@ class PersonTransform:
 def warp(image: Tensor, matrix: Matrix, size: tuple[int, int], mean: Triple) -> Tensor:
     """Resample image uint8 (3, h, w) through ``matrix`` into uint8 (3, H, W), bilinear.
 
-    Only what is seen is read. Where the picture shrinks to less than half, whole blocks of pixels
+    Only what is seen is read. Where the image shrinks to less than half, whole blocks of pixels
     are averaged first, so that nothing is skipped. Outside the picture: the mean colour.
     """
     height, width = size
@@ -184,7 +184,7 @@ def warp(image: Tensor, matrix: Matrix, size: tuple[int, int], mean: Triple) -> 
 def crop_to_window(
     image: Tensor, target: Tensor, joints: int, size: tuple[int, int], zoom: float
 ) -> tuple[Tensor, Tensor]:
-    """Keep of a picture what transforms to ``size`` (H, W) can see of its person.
+    """Keep of an image what transforms to ``size`` (H, W) can see of its person.
 
     zoom: the least that will be asked for; any rotation is. Returns image and target (K + 2, 3) of
     the part, to be held in memory; both new.

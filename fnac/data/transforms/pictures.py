@@ -33,7 +33,7 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize the whole picture to ``size`` (H, W): image bilinear with antialias, mask nearest.
+    """Resize the whole image to ``size`` (H, W): image bilinear with antialias, mask nearest.
 
     ``mean`` and ``std`` apply to RGB pixels / 255, in the order of ``color`` (RGB or BGR).
     """
@@ -56,13 +56,13 @@ class TrainTransform:
     """Random scale, crop, flip and colour; then the same normalisation as in evaluation.
 
     size: what comes out, (H, W) pixels.
-    base: (H, W) of the whole picture at scale 1 (the evaluation size); None: ``size``.
+    base: (H, W) of the whole image at scale 1 (the evaluation size); None: ``size``.
     scale: range of the random scale, drawn uniformly; (1, 1) with ``base`` None is "flip only".
     flip: mirror left-right with probability one half.
     colour: strength of the change of brightness, contrast and saturation (factors in
         1 - colour .. 1 + colour) and of hue (a tenth of it); 0 = off.
 
-    Where the scaled picture is smaller than ``size``, the image is padded with the mean colour and
+    Where the scaled image is smaller than ``size``, the image is padded with the mean colour and
     the mask with 255.
     """
 
@@ -132,7 +132,7 @@ def place_window(size: int, full: float, source: int, draw: float) -> tuple[int,
     """Place the crop along one axis.
 
     Returns where the visible part starts and how long it is in the output, then the same in the
-    source picture; ``full`` is the length of the scaled picture.
+    source image; ``full`` is the length of the scaled picture.
     """
     length = max(1, round(full))
     if length <= size:

@@ -23,7 +23,7 @@ def calibration_images(
     count: int = 200,
     split: str = "train",
 ) -> np.ndarray:
-    """Return ``count`` pictures of a split (fewer if it has fewer), prepared for a network.
+    """Return ``count`` images of a split (fewer if it has fewer), prepared for a network.
 
     They lie evenly over the split and are what ``task`` would measure. size (H, W); manifest: the
     network's (its ``preprocessing``). returns (count, 3, H, W) float32. Raises DataError for an
@@ -31,7 +31,7 @@ def calibration_images(
     """
     dataset = source.split(split)
     if len(dataset) == 0:
-        raise DataError(f"{source.name}: split {split} is empty; pictures are needed to calibrate")
+        raise DataError(f"{source.name}: split {split} is empty; images are needed to calibrate")
     transform = task.eval_transform(size, manifest)
     places = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
     images, _ = task.collate([transform(*dataset[int(place)]) for place in places])

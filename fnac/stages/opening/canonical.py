@@ -29,7 +29,7 @@ def check_control_flow(graph: Graph) -> None:
 
 
 def take_pictures(graph: Graph, manager: PassManager) -> None:
-    """Let ``graph`` compute in float32 and take pictures as floats, channels first, in place.
+    """Let ``graph`` compute in float32 and take images as floats, channels first, in place.
 
     One of integers is given the pixels as they are, 0 to 255. Raises UnsupportedGraphError for one
     that computes with the integers themselves.
@@ -68,7 +68,7 @@ def _take_floats(graph: Graph, manager: PassManager) -> None:
     stuck = integer_pictures(graph)
     if stuck:
         raise UnsupportedGraphError(
-            f"input {stuck[0].name}: {stuck[0].dtype} pictures, which are not cast to "
+            f"input {stuck[0].name}: {stuck[0].dtype} images, which are not cast to "
             "float alone; export the network with an input of floats"
         )
     graph.manifest.setdefault(

@@ -36,7 +36,7 @@ DTYPES: dict[str, type[np.generic]] = {
 
 
 class OnnxNetwork:
-    """An ONNX file in an onnxruntime session: pictures in, named outputs out."""
+    """An ONNX file in an onnxruntime session: images in, named outputs out."""
 
     def __init__(self, path: Path, *, device: str = "auto", threads: int = 0) -> None:
         if not path.is_file():
@@ -81,7 +81,7 @@ class OnnxNetwork:
             if any(d is not None and d != a for d, a in zip(dims, asked, strict=True)):
                 raise UsageError(
                     f"--size {asked[0]}x{asked[1]}: {self.path} takes {dims[0]}x{dims[1]} only; "
-                    "leave --size away"
+                    "drop --size"
                 )
             return asked
         if dims[0] is not None and dims[1] is not None:
@@ -89,7 +89,7 @@ class OnnxNetwork:
         size = manifest_size(self.manifest)
         if size is None:
             raise UsageError(
-                f"{self.path}: neither a fixed input size nor one in its manifest; say --size HxW"
+                f"{self.path}: neither a fixed input size nor one in its manifest; give --size HxW"
             )
         return size
 
@@ -155,7 +155,7 @@ def _read_manifest(session: onnxruntime.InferenceSession) -> dict[str, Any]:
     try:
         manifest = json.loads(text)
     except json.JSONDecodeError:
-        logger.warning("the file's fnac manifest is not JSON: it is left aside")
+        logger.warning("the file's fnac manifest is not JSON: it is ignored")
         return {}
     return manifest if isinstance(manifest, dict) else {}
 

@@ -94,7 +94,7 @@ def attach_head(
     The manifest says ``task``, ``head``, ``num_classes``, ``taps`` (name, stride and channels),
     ``output_stride`` for a dense head and ``anchors`` for a detector. Its ``size`` must be known.
 
-    Raises UnsupportedGraphError when the backbone has not what the head reads.
+    Raises UnsupportedGraphError when the backbone lacks what the head reads.
     """
     manager.run([CutClassifier(taps=kind.taps)], graph)
     uneven = why_not_square(graph, graph.outputs) if kind.task != "cls" else None
@@ -130,7 +130,7 @@ def _dilate(graph: Graph, stride: int, manager: PassManager, *, asked_for: bool)
     except UnsupportedGraphError as error:
         if asked_for or stride >= OUTPUT_STRIDES[-1]:
             raise
-        logger.warning("output stride %d in place of %d: %s", stride * 2, stride, error)
+        logger.warning("output stride %d instead of %d: %s", stride * 2, stride, error)
         return _dilate(graph, stride * 2, manager, asked_for=False)
     return stride
 

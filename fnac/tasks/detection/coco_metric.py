@@ -15,13 +15,13 @@ from ..base import Scores
 AREAS = ("all", "small", "medium", "large")
 """Of objects, in pixels of the picture: up to 32x32, up to 96x96, above."""
 DETECTIONS = 100
-"""Of a picture and class, the best ones are counted."""
+"""Of an image and class, the best ones are counted."""
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The objects of one picture, in its own pixels.
+    """The objects of one image, in its own pixels.
 
     boxes    (n, 5): x0 y0 x1 y1 class
     areas    (n,): of the objects
@@ -35,7 +35,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Found:
-    """The detections of one picture, in its own pixels: boxes (n, 4), scores (n,), labels (n,)."""
+    """The detections of one image, in its own pixels: boxes (n, 4), scores (n,), labels (n,)."""
 
     boxes: Array
     scores: Array
@@ -64,7 +64,7 @@ def coco_scores(
 
 
 def coco_truth(truths: Sequence[Truth], classes: Sequence[str]) -> dict[str, Any]:
-    """Return the objects in COCO's format; pictures, classes and annotations count from 1."""
+    """Return the objects in COCO's format; images, classes and annotations count from 1."""
     annotations: list[dict[str, Any]] = []
     for number, truth in enumerate(truths, start=1):
         areas = [*truth.areas, *(_area(box) for box in truth.ignored)]

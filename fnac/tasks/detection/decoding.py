@@ -18,7 +18,7 @@ from fnac.passes.emit.detector_answers import DetectorAnswers
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one picture, best first, n rows.
+    """What was found in one image, best first, n rows.
 
     boxes   float32 (n, 4), x0 y0 x1 y1
     scores  float32 (n,)
@@ -40,7 +40,7 @@ def class_scores(logits: Tensor, spec: AnchorSpec) -> Tensor:
 def decode_boxes(
     deltas: Tensor, anchors: Tensor, spec: AnchorSpec, size: tuple[int, int]
 ) -> Tensor:
-    """Return boxes (..., A, 4) clipped to a picture (H, W): ``passes.anchors.decode_boxes``."""
+    """Return boxes (..., A, 4) clipped to an image (H, W): ``passes.anchors.decode_boxes``."""
     scaled = deltas.float() * deltas.new_tensor(spec.box_std, dtype=torch.float32)
     sizes = anchors[:, 2:] - anchors[:, :2]
     centres = anchors[:, :2] + sizes * 0.5
@@ -68,7 +68,7 @@ def detect(
     size: tuple[int, int],
     answers: DetectorAnswers,
 ) -> list[Detections]:
-    """Return the detections of each picture of a batch.
+    """Return the detections of each image of a batch.
 
     logits (N, A, C or 1 + C), deltas (N, A, 4), anchors float32 (A, 4), size (H, W) of the input.
     """

@@ -24,7 +24,7 @@ ANSWERS = ("boxes", "scores", "labels")
 
 
 class DetectionEvaluation:
-    """Detections and objects of all pictures; the evaluator runs at the end."""
+    """Detections and objects of all images; the evaluator runs at the end."""
 
     def __init__(self, classes: Sequence[str], dataset: Dataset, fit: Fit, where: str) -> None:
         self._classes, self._dataset, self._fit, self._where = classes, dataset, fit, where
@@ -47,11 +47,11 @@ class DetectionEvaluation:
         self._found += unstacked(outputs, self._fit, sizes)
 
     def compute(self) -> Scores:
-        """Return AP with AP50, AP75 and AP by size; DataError where no picture has an object."""
+        """Return AP with AP50, AP75 and AP by size; DataError where no image has an object."""
         scores = coco_scores(self._truths, self._found, self._classes)
         if scores is None:
             raise DataError(
-                f"eval: {len(self._truths)} pictures without an object; wanted at least one"
+                f"eval: {len(self._truths)} images without an object; wanted at least one"
             )
         return dataclasses.replace(scores, findings=self._findings(scores))
 
@@ -65,7 +65,7 @@ class DetectionEvaluation:
 
 
 def _truth(dataset: Dataset, index: int) -> tuple[Truth, tuple[int, int]]:
-    """Return the objects of a sample and the (H, W) of its picture, before any transform."""
+    """Return the objects of a sample and the (H, W) of its image, before any transform."""
     base, place = source_sample(dataset, index)
     if isinstance(base, BoxDataset):
         info = base.info(place)
@@ -91,7 +91,7 @@ def stacked(found: Sequence[Detections]) -> Outputs:
 
 
 def unstacked(outputs: Outputs, fit: Fit, sizes: Sequence[tuple[int, int]]) -> list[Found]:
-    """Return the detections of each picture in the pixels of its original (H, W)."""
+    """Return the detections of each image in the pixels of its original (H, W)."""
     boxes, scores, labels = (outputs[name].cpu() for name in ANSWERS)
     found = []
     for number, (height, width) in enumerate(sizes):

@@ -3,7 +3,7 @@
 RetinaNet (Lin et al. 2017): focal loss on every anchor that is surely object or surely not,
 smooth L1 on the objects, both divided by the number of object anchors of the batch. SSD (Liu et
 al. 2016): cross entropy with a background class, three negatives for each positive, the hardest
-ones. Everything is computed in float32; pictures without boxes have only negatives.
+ones. Everything is computed in float32; images without boxes have only negatives.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def mining_losses(
     costs = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
     costs = costs.view_as(wanted)
     positive = matches >= 0
-    # rank of each negative among its picture's, hardest first
+    # rank of each negative among its image's, hardest first
     order = costs.detach().masked_fill(positive, -1).argsort(dim=1, descending=True)
     rank = order.argsort(dim=1)
     hard = (rank < NEGATIVES * positive.sum(dim=1, keepdim=True)) & ~positive

@@ -84,7 +84,7 @@ class Detection(Task):
     # ------------------------------------------------------------------ samples
 
     def fit(self, size: Size, manifest: Manifest) -> Fit:
-        """Return how whole pictures come to ``size``."""
+        """Return how whole images come to ``size``."""
         usual: Resize = "stretch" if manifest.get("head") == "ssdlite" else "letterbox"
         return Fit(size, self.settings.resize or usual)
 
@@ -110,7 +110,7 @@ class Detection(Task):
         return BoxEvalTransform(self.fit(size, manifest), *preprocessing(manifest), pad=pad)
 
     def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
-        """Keep pictures in memory, at the network's size if nothing needs more of them."""
+        """Keep images in memory, at the network's size if nothing needs more of them."""
         if len(dataset) == 0:
             return dataset
         transform = self.train_transform(batches, manifest)
@@ -125,7 +125,7 @@ class Detection(Task):
         return keep_in_memory(dataset, 3 * rows * columns, shrink)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Stack pictures (of several sizes: padded to a multiple of 32) and boxes (N, M, 5)."""
+        """Stack images (of several sizes: padded to a multiple of 32) and boxes (N, M, 5)."""
         return collate_boxes(samples, MULTIPLE if self.settings.resize == "sides" else 1)
 
     # ------------------------------------------------------------------ training

@@ -64,7 +64,7 @@ def decode_heatmaps(heatmaps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Te
 
 
 def unmirror(heatmaps: Tensor, mirrored: Sequence[int]) -> Tensor:
-    """Turn heatmaps (N, K, h, w) of mirrored pictures into those of the pictures; new."""
+    """Turn heatmaps (N, K, h, w) of mirrored images into those of the images; new."""
     return heatmaps.flip(-1)[:, list(mirrored)]
 
 

@@ -38,7 +38,7 @@ class KeypointAP:
     def add(
         self, person: Person, found: npt.NDArray[np.floating], scores: npt.NDArray[np.floating]
     ) -> None:
-        """Add joints (K, 2) in pixels of the person's picture and their scores (K,)."""
+        """Add joints (K, 2) in pixels of the person's image and their scores (K,)."""
         self._persons.append(person)
         self._found.append(np.column_stack([found, scores]).astype(np.float64))
         seen = scores[scores > SEEN]

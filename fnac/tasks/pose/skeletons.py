@@ -17,7 +17,7 @@ LEFT, RIGHT, MIDDLE = (80, 160, 255), (255, 120, 60), (250, 220, 80)
 def draw_persons(image: Tensor, truth: Tensor, found: Tensor, joints: JointSet) -> Image.Image:
     """Lay image uint8 (3, H, W), its true and its found skeleton beside one another.
 
-    truth: (K, 3), x, y, visibility; found: (K, 2), all joints drawn. Small pictures are enlarged.
+    truth: (K, 3), x, y, visibility; found: (K, 2), all joints drawn. Small images are enlarged.
     Limbs of the left side are blue, those of the right orange, the others yellow.
     """
     factor = max(1, -(-SMALLEST_SIDE // min(image.shape[1:])))

@@ -118,7 +118,7 @@ class Pose(Task):
             return dataset
         persons = [person for i in range(len(dataset)) if (person := _person(dataset, i))]
         sides = [2 * seen_radius(person.window, size, zoom) for person in persons]
-        # at most a square about the person; a data set without windows: its first picture
+        # at most a square about the person; a data set without windows: its first image
         largest = [3 * side**2 for side in sides] or [float(dataset[0][0].numel())]
         return keep_in_memory(dataset, int(np.mean(largest)), shrink)
 

@@ -1,1 +1,1 @@
-"""One kind of block a file, and the patterns that match it."""
+"""One kind of block per file, and the patterns that match it."""

@@ -167,7 +167,7 @@ class MBConvBlock(Block):
         return mask_mbconv(arrays, kernel=form.kernel, hidden=form.hidden, how=how)
 
     def activates_entry(self, form: Form, *, added: bool) -> bool:
-        """Say whether the block gets an expansion that it has not: the identity, activated."""
+        """Say whether the block gets an expansion that it lacks: the identity, activated."""
         entry = self.out_channels if added else self.in_channels
         return self.expand is None and form.hidden != entry
 

@@ -194,7 +194,7 @@ def test_the_manager_runs_it_and_its_constants_are_no_parameters() -> None:
     ("body", "opset", "anchors", "why"),
     [
         ("(float[N,3,8,8] x) => (float[N,3,8,8] y) { y = Relu(x) }", 17, None,
-         "the manifest says no anchors"),
+         "the manifest has no anchors"),
         ("(float[N,3,8,8] x) => (float[N,3,8,8] y) { y = Relu(x) }", 17, ANCHORS,
          "no class logits (N, A, C) and box deltas (N, A, 4); found y ['N', 3, 8, 8]"),
         ("(float[N,3] x) => (float[N,3] y) { y = Relu(x) }", 17, ANCHORS,

@@ -69,7 +69,7 @@ def test_a_channel_shuffle_and_flat_outputs_take_any_size() -> None:
         ("(float[N,3,H,W] x) => (y) <float[4] s> { y = Relu(x) }", 17, None),
         ("""(float[1,3,8,8] x) => (y) <int64[4] s = {1, 3, 5, 5}>
             { y = Resize<mode = "nearest">(x, , , s) }""", 17,
-         "no tensor of 5x5 follows the picture"),
+         "no tensor of 5x5 follows the image"),
         ("""(float[1,3,8,8] x) => (y) <int64[2] s = {8, 8}>
             { y = Resize<mode = "nearest", axes = [2, 3]>(x, , , s) }""", 18,
          "it keeps an aspect ratio or names axes"),

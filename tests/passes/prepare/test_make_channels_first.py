@@ -1,4 +1,4 @@
-"""Channels-last pictures, as tf2onnx's files want them."""
+"""Channels-last images, as tf2onnx's files want them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_transposes_go_and_the_result_is_proven() -> None:
         ),
         (
             "(float[1,8,6,3] x) => (float[1,3,8,6] y) { y = Transpose<perm=[0,3,1,2]>(x) }",
-            {"x": "the turned picture is an output of the network"},
+            {"x": "the turned image is an output of the network"},
         ),
     ],
 )

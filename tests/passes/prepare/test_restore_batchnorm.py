@@ -250,7 +250,7 @@ def test_pictures_come_from_a_file_on_the_command_line(tmp_path: Path) -> None:
     by_array, _ = applied(RestoreBatchNorm(images=pictures()), graph(MBCONV))
     a, b = outputs(by_file)["y"], outputs(by_array)["y"]
     np.testing.assert_array_equal(a, b)
-    with pytest.raises(UnsupportedGraphError, match="no readable pictures"):
+    with pytest.raises(UnsupportedGraphError, match="no readable images"):
         RestoreBatchNorm(data=str(tmp_path / "none.npy")).run(graph(MBCONV))
     with pytest.raises(PipelineError, match="where=some; known: auto, all"):
         parse_pipeline("restore-batchnorm{where=some}")

@@ -44,7 +44,7 @@ def test_what_computes_with_integers_is_left(body: str, why: str) -> None:
 
 
 def of_pixels(order: str) -> Graph:
-    """Return a classifier of uint8 pictures; channels last where ``order`` says so."""
+    """Return a classifier of uint8 images; channels last where ``order`` says so."""
     shape = "N,3,32,32" if order == "NCHW" else "N,32,32,3"
     head = {
         "NCHW": "h = Cast<to=1>(x)",
@@ -74,5 +74,5 @@ def test_such_a_seed_expands_and_is_given_pixels_as_they_are(order: str) -> None
 def test_a_seed_that_computes_with_integers_is_refused() -> None:
     g = of_pixels("NCHW")
     g.nodes[0].attrs["to"] = 6
-    with pytest.raises(UnsupportedGraphError, match="input x: uint8 pictures, which are not cast"):
+    with pytest.raises(UnsupportedGraphError, match="input x: uint8 images, which are not cast"):
         expand(g, ExpandSettings(), manager=quiet())

@@ -41,7 +41,7 @@ def with_one(rows: Array) -> Array:
 
 
 def gathered(gram: Gram, x: Array, t: Array | None = None, sizes: tuple[int, ...] = ()) -> Moments:
-    """Add pictures in batches of these sizes, the rest in the last one."""
+    """Add images in batches of these sizes, the rest in the last one."""
     start = 0
     for size in (*sizes, len(x) - sum(sizes)):
         some = slice(start, start + size)
@@ -182,10 +182,10 @@ def test_what_is_not_finite_is_refused_and_leaves_no_trace(value: float) -> None
     bad[2, 1, 0, 1] = value
     with pytest.raises(
         FitDataError,
-        match=f"features of picture 5: channel 1 is {value} at row 0, column 1; weights are",
+        match=f"features of image 5: channel 1 is {value} at row 0, column 1; weights are",
     ):
         gram.add(bad, t)
-    with pytest.raises(FitDataError, match="target of picture 3: channel 0 is nan at row 1"):
+    with pytest.raises(FitDataError, match="target of image 3: channel 0 is nan at row 1"):
         gram.add(x, np.where(np.arange(2)[:, None] == 1, np.float32(np.nan), t))
     assert_same_moments(before, gram.moments())
 
@@ -222,6 +222,6 @@ def test_rank_and_whether_the_pictures_suffice() -> None:
     few = gathered(Gram(5), x[:3])
     assert effective_rank(few.second) == 2  # three points span a plane
     assert too_few_pixels(few) == (
-        "5 weights and a constant are fitted to 3 pixels; at least 6 are wanted: give more pictures"
+        "5 weights and a constant are fitted to 3 pixels; at least 6 are wanted: give more images"
     )
     assert effective_rank(gathered(Gram(2), np.full((9, 2), 3.7)).second) == 0

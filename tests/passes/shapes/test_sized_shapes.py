@@ -54,7 +54,7 @@ def test_what_depends_on_the_data_stays_unknown() -> None:
 
 
 def test_a_target_of_another_image_size_is_no_cost() -> None:
-    """A channel shuffle as exporters write it, for pictures of 8x8."""
+    """A channel shuffle as exporters write it, for images of 8x8."""
     shuffle = graph("""(float[N,4,8,8] x) => (float[N,4,h,w] y) <int64[5] a = {1, 2, 2, 8, 8},
         int64[4] b = {1, 4, 8, 8}, float[4,4,1,1] v>
         { s = Reshape(x, a) t = Transpose<perm=[0,2,1,3,4]>(s) u = Reshape(t, b)
