@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,7 +192,7 @@ def _with_seed(config: Config) -> Config:
     bundled seed.
     """
     adapt, export = config.get("adapt", {}), config.get("export", {})
-    seed = adapt.get("seed") or export.get("seed") or BUNDLED
+    seed = os.path.expanduser(str(adapt.get("seed") or export.get("seed") or BUNDLED))
     return {**config, "adapt": {**adapt, "seed": seed}, "export": {**export, "seed": seed}}
 
 

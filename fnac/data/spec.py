@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from fnac.errors import UsageError
+from fnac.passes.names import did_you_mean
 
 from .class_files import read_classes
 from .files import read_text
@@ -163,7 +164,8 @@ def open_data(
     asked = Asked(task, seed, skip_bad, Path(), where)
     if name not in READERS:
         raise UsageError(
-            f"{where}: unknown reader '{name}'; wanted NAME:PATH with NAME of "
+            f"{where}: unknown reader '{name}'{did_you_mean(name, _readers_of(task))}; wanted "
+            "NAME:PATH with NAME of "
             f"{', '.join(_readers_of(task))}, or a .yaml file"
         )
     if name == "scenes":

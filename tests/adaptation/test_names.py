@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fnac.adaptation.plan import Plan
 from fnac.adaptation.settings import with_recipe
 from fnac.cli import run
 from fnac.config import gather
@@ -30,6 +31,7 @@ def test_a_task_goes_by_its_usual_names(said: str, task: str) -> None:
         (["--task", "seg", "--head", "deeplab3"], "did you mean 'deeplabv3' or 'deeplabv3plus'?"),
         (["--task", "seg", "--space", "mbconvseg"], "did you mean 'mbconv-seg'"),
         (["--task", "seg", "--remap", "fna_live"], "did you mean 'fna-live'"),
+        (["--task", "seg", "--data", "cityscape:x"], "did you mean 'cityscapes'"),
         (["--task", "seg", "--set", "tune.epoch=3"], "did you mean 'epochs'"),
         (["--task", "seg", "--set", "tuning.epochs=3"], "did you mean 'tune'"),
         (["--task", "seg", "--set", "tune.schedule=cosin"], "did you mean 'cosine'"),
@@ -87,5 +89,7 @@ def test_a_home_in_a_path_is_followed(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert run(["profile", "~/no.onnx"]) == 2
     assert f"{tmp_path}/no.onnx: there is no such file" in capfd.readouterr().err
+    said = {"adapt": {"task": "seg", "seed": "~/seed.onnx"}, "expand": {"classes": 3}}
+    assert Plan.of(said).export.seed == f"{tmp_path}/seed.onnx"
     with pytest.raises(UsageError, match=f"{tmp_path}/c.yaml: cannot be read"):
         gather(file=Path("~/c.yaml").expanduser())
