@@ -42,6 +42,9 @@ def shrink_graph(graph: Graph, config: Config, *, only_curve: bool = False) -> S
     graph = graph.copy()
     state_preprocessing(graph.manifest, settings.mean, settings.std)
     tell_assumed(graph.manifest)
+    if settings.size is not None:  # costs are counted there
+        graph = graph.copy()
+        graph.manifest["size"] = list(settings.size)
     images = shrink_images(graph, on, settings)
     return shrink(graph, images, budget, settings, only_curve=only_curve)
 

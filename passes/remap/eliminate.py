@@ -98,14 +98,16 @@ def eliminate_together(readers: Sequence[Reader], *, ridge: float = RIDGE) -> El
     floor = sum(scale * state.start_error for scale, state in zip(scales, states))
     losses = [0.0] * len(removed)
     for _ in live:
-        costs = scales[0] * states[0].costs()
-        for scale, state in zip(scales[1:], states[1:]):
-            costs = costs + scale * state.costs()
-        place = len(costs) - 1 - int(np.argmin(costs[::-1]))
-        removed.append(live[states[0].channels[place]])
-        losses.append(max(0.0, float(costs[place])))
+        costs = np.zeros(len(live))
+        for scale, state in zip(scales, states):
+            own = np.full(len(live), np.inf)  # each forgets gone channels in its own time
+            own[state.channels] = scale * state.costs()
+            costs += own
+        channel = len(costs) - 1 - int(np.argmin(costs[::-1]))
+        removed.append(live[channel])
+        losses.append(max(0.0, float(costs[channel])))
         for state in states:
-            state.remove(place)
+            state.remove(int(np.flatnonzero(state.channels == channel)[0]))
     error = floor + np.concatenate([[0.0], np.cumsum(losses)])
     return Elimination(np.array(removed, np.int64), error[::-1].copy())
 

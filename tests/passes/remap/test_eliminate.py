@@ -259,3 +259,15 @@ def test_width_on_grid(channels: int, share: float, multiple: int, width: int) -
 def test_width_on_grid_refuses_nothing_at_all() -> None:
     with pytest.raises(ValueError, match=r"a share of 0 on multiples of 8: both must be above 0"):
         width_on_grid(16, 0)
+
+
+def test_readers_of_other_windows_forget_channels_in_their_own_time() -> None:
+    """More channels than updates wait: a 3x3 reader catches up nine times as often."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((400, 24 * 9))
+    wide = moments_of(features).second
+    narrow = moments_of(features.reshape(400, 24, 9)[:, :, 4]).second
+    large, small = rng.standard_normal((5, 24, 3, 3)), rng.standard_normal((4, 24, 1, 1))
+    found = eliminate_together([Reader(narrow, small), Reader(wide, large)])
+    assert sorted(found.removed.tolist()) == list(range(24))
+    assert (np.diff(found.error) <= 1e-12).all()
