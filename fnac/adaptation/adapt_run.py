@@ -101,7 +101,7 @@ class AdaptRun:
         height, width = self.plan.source.split("train")[0][0].shape[-2:]
         if size and abs(size[0] / size[1] / (height / width) - 1) > 0.1:
             log.warning(
-                "pictures of %dx%d are resized to %dx%d, another shape; --size HxW sets it",
+                "images of %dx%d are resized to %dx%d, another shape; --size HxW sets it",
                 height,
                 width,
                 *size,

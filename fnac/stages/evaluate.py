@@ -98,7 +98,7 @@ class Measurement:
         )
         evaluation = task.evaluation(self.dataset, self.size, self.manifest, where)
         done = 0
-        with StepProgress("eval", images, unit="picture", brief=True, shown=self.shown) as progress:
+        with StepProgress("eval", images, unit="image", brief=True, shown=self.shown) as progress:
             for inputs, targets in loader.iterate(0, -(-images // self.batch_size)):
                 count = min(len(inputs), images - done)
                 outputs = task.predict(network, inputs[:count])

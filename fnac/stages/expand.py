@@ -328,7 +328,7 @@ def _normalize(
         if pictures is None:
             logger.warning(
                 "batch normalisation is put in uncalibrated: training will start badly; give "
-                "pictures with --data"
+                "images with --data"
             )
     elif any(one is not None and one.code is Code.NEVER_HAD_BATCHNORM for one in left):
         logger.info(

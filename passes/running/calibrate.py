@@ -94,7 +94,7 @@ def output_statistics(
         if not (np.isfinite(statistics.mean).all() and np.isfinite(statistics.squares).all()):
             raise UnsupportedGraphError(
                 f"{name}: its statistics over the images are not finite; "
-                "pictures preprocessed for this network are wanted"
+                "images preprocessed for this network are wanted"
             )
     return found
 

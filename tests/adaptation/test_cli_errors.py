@@ -248,7 +248,7 @@ def test_a_graph_that_cannot_run_is_refused(fnac, tmp_path) -> None:  # type: ig
 def test_a_typo_in_a_section_is_named(fnac, expanded) -> None:  # type: ignore[no-untyped-def]
     code, _, err = fnac("profile", expanded, "--set", "profil.convention=paper")
     assert code == 2
-    assert "profil: no such section of settings; known: " in err
+    assert "profil: no such section of settings; did you mean 'profile'?; known: " in err
 
 
 def test_settings_of_a_file_hold_without_the_option(fnac, expanded, tmp_path) -> None:  # type: ignore[no-untyped-def]

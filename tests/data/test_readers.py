@@ -210,7 +210,10 @@ def test_yaml_refusals(tmp_path: Path, content: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("cityscape:/x", "--data cityscape:/x: unknown reader 'cityscape'; wanted NAME:PATH"),
+        (
+            "cityscape:/x",
+            "--data cityscape:/x: unknown reader 'cityscape'; did you mean 'cityscapes'?; wanted NAME:PATH",
+        ),
         ("camvid", "--data camvid: no path; wanted camvid:PATH"),
         ("scenes:512", "--data scenes:512: '512'; wanted e.g. scenes:train=512,val=128"),
         ("scenes:size=9", "--data scenes:size=9: size '9'; wanted a whole number, at least 32"),

@@ -385,7 +385,7 @@ def test_an_output_stride_that_nobody_asked_for_is_what_the_graph_allows(
           y = GlobalAveragePool(v) }"""
     made = expand(graph(body), ExpandSettings(task="seg", classes=2), manager=quiet())
     assert made.manifest["output_stride"] == 32
-    assert "output stride 32 in place of 16: v (Conv): its padding" in caplog.text
+    assert "output stride 32 instead of 16: v (Conv): its padding" in caplog.text
     asked = ExpandSettings(task="seg", classes=2, output_stride=16)
     with pytest.raises(UnsupportedGraphError, match="choose an output stride of 32 or more"):
         expand(graph(body), asked, manager=quiet())

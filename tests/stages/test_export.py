@@ -134,7 +134,7 @@ def test_the_bundled_seed_recognises_what_it_was_trained_on(shared_data: Path) -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"seed": "vgg"}, "seed 'vgg': no such network"),
+        ({"seed": "vgg"}, "seed 'vgg': no such seed"),
         ({"weights": "no.pth"}, r"no\.pth: there is no such file"),
         ({"classes": 0}, "--classes 0: wanted at least 1"),
         ({"head": "deeplabv3"}, "--head deeplabv3: a head needs its --task"),

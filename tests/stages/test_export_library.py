@@ -105,7 +105,10 @@ def test_a_segmentation_network_of_torchvision_keeps_its_head_or_gets_another() 
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"seed": "torchvision:resnet19"}, "torchvision:resnet19: there is none .*similar: .*resn"),
+        (
+            {"seed": "torchvision:resnet19"},
+            "torchvision:resnet19: no such network; similar: .*resn",
+        ),
         (
             {"seed": "torchvision:resnet18", "width": 0.5},
             "--width 0.5: torchvision:resnet18 has th",

@@ -77,7 +77,7 @@ def _grey_ids(pixels: Ids, mode: str, path: Path) -> Ids:
         raise DataError(
             f"{path}: colour mask (mode {mode}), {_rgb(pixels[row, column])} at {column}, {row}; "
             "wanted one channel of label ids, or the colours' classes in colours.txt ('R G B NAME' "
-            "a line)"
+            "per line)"
         )
     return pixels[..., 0]
 

@@ -236,7 +236,7 @@ def test_a_norm_of_the_pooled_features_is_none_of_the_convolutions() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "words"),
-    [((2, 3, 8, 8), r"pictures of shape \[2, 3, 8, 8\] were given"), ((0, 4, 8, 8), "were given")],
+    [((2, 3, 8, 8), r"images of shape \[2, 3, 8, 8\] were given"), ((0, 4, 8, 8), "were given")],
 )
 def test_pictures_that_do_not_fit_are_refused(shape: tuple[int, ...], words: str) -> None:
     with pytest.raises(UnsupportedGraphError, match=words):

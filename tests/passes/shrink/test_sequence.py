@@ -185,7 +185,7 @@ def test_features_that_are_no_numbers_are_refused() -> None:
     g = network("mbconv")
     x = images()
     x[3, 0, 0, 0] = np.nan
-    with pytest.raises(FitDataError, match="picture 3: channel"):
+    with pytest.raises(FitDataError, match="image 3: channel"):
         narrowed(g, {"b1_ex": 8}, x)
 
 
