@@ -212,7 +212,7 @@ def test_yaml_refusals(tmp_path: Path, content: str, message: str) -> None:
     [
         (
             "cityscape:/x",
-            "--data cityscape:/x: unknown reader 'cityscape'; did you mean 'cityscapes'?; wanted NAME:PATH",
+            "--data cityscape:/x: unknown reader 'cityscape'; did you mean 'cityscapes'?; wanted",
         ),
         ("camvid", "--data camvid: no path; wanted camvid:PATH"),
         ("scenes:512", "--data scenes:512: '512'; wanted e.g. scenes:train=512,val=128"),
