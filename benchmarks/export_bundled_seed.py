@@ -43,7 +43,7 @@ MobileNetV2 of width {width} with a last convolution of {last} channels, {params
   trained on the original images lose about 10 points on this copy, so the accuracy does not
   compare with published CIFAR-10 figures. CIFAR-10 is free for research; it has no formal licence.
 * **Licence** of the weights: Apache-2.0, as the project.
-* It is small and saw small pictures: meant for trying fnac offline, not for good results.
+* It is small and saw small images: meant for trying fnac offline, not for good results.
 """
 
 

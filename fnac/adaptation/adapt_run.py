@@ -226,7 +226,7 @@ class AdaptRun:
         self.kept.take(part, "model.onnx")
 
     def evaluate(self) -> AdaptResult:
-        """Measure model.onnx in onnxruntime; write results.json and the pictures."""
+        """Measure model.onnx in onnxruntime; write results.json and the images."""
         found = self._measure("model.onnx")
         manifest = Graph.load(self.path("target.onnx")).manifest
         findings = together(

@@ -123,7 +123,7 @@ def adapt(
 @click.argument("run", type=UserPath())
 @configured()
 def report(run: Path, config: Config) -> None:
-    """Write RUN/report.html (self-contained) and its pictures."""
+    """Write RUN/report.html (self-contained) and its images."""
     from fnac.report import write_report
 
     click.echo(str(write_report(run)))

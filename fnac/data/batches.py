@@ -23,7 +23,7 @@ class BatchSettings:
     scale: tuple[float, float] = (0.75, 2.0)
     """Range of the random scale; [1, 1]: none."""
     flip: bool = True
-    """Mirror half of the pictures."""
+    """Mirror half of the images."""
     rotation: float = 0.0
     """Standard deviation of random rotations in degrees, cut off at twice that (pose); 0: none."""
     colour: float = 0.0
@@ -42,7 +42,7 @@ class BatchSettings:
             raise UsageError(f"rotation {self.rotation:g}: wanted degrees from 0 to 180")
 
     def whole_size(self, manifest: Mapping[str, Any]) -> tuple[int, int]:
-        """Return (H, W) of a whole picture: as set, or the manifest's; UsageError without."""
+        """Return (H, W) of a whole image: as set, or the manifest's; UsageError without."""
         size = self.size or manifest_size(manifest)
         if size is None:
             raise UsageError("size: neither set nor in the network's manifest; give --size HxW")

@@ -55,7 +55,7 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured: a task's metric on the samples of a split, at one size of pictures.
+    """What is measured: a task's metric on the samples of a split, at one size of images.
 
     size      (H, W) that images are fed at; manifest: of the network (its preprocessing)
     limit     only the first samples; None: all of them
@@ -137,7 +137,7 @@ def evaluate_onnx(
     """Measure the file at ``path`` on a split of ``source`` in onnxruntime.
 
     size: evaluation size (H, W); default: the file's fixed input size, else its manifest's.
-    batch_size: used where the file's batch is symbolic. limit: only the first pictures. manifest:
+    batch_size: used where the file's batch is symbolic. limit: only the first images. manifest:
     how the network is fed, where the file says otherwise.
     device: ``auto`` (CUDA where there is one), ``cuda`` or ``cpu``; threads: onnxruntime's
     intra-op threads, 0 = its choice. shown: a bar on a terminal's stderr, plain lines elsewhere

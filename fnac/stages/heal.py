@@ -139,7 +139,7 @@ class HealRun(TrainingRun):
         model, _ = with_raw_outputs(_any_batch(original))
         objective = Imitation(raw, Teacher(model, name, graph.manifest, fabric.device))
         if len(pictures) < 2:
-            raise UsageError(f"{len(pictures)} pictures: wanted at least two to heal on")
+            raise UsageError(f"{len(pictures)} images: wanted at least two to heal on")
         learnt, held = split(Unlabelled(pictures), 1 - settings.held_out, settings.random_seed)
         loader = training_loader(
             learnt, PICTURES, graph.manifest, settings, fabric, settings.random_seed
@@ -299,7 +299,7 @@ class Unlabelled:
     dataset: Dataset
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:

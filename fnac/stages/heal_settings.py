@@ -16,7 +16,7 @@ class HealSettings(KeptSettings, TrainingSettings):
     section: ClassVar[str] = "heal"
 
     epochs: int = 6
-    """Passes over the pictures."""
+    """Passes over the images."""
     steps: int | None = None
     """Steps instead of epochs."""
     held_out: float = 0.1

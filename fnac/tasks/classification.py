@@ -106,7 +106,7 @@ class Classification(Task):
         size: Size,
         temperature: float,
     ) -> Tensor:
-        """Return the mean divergence over the pictures."""
+        """Return the mean divergence over the images."""
         logits, wanted = self._checked(outputs), self._checked(teacher)
         return softened_divergence(logits, wanted, temperature).mean()
 

@@ -2,7 +2,7 @@
 
 An output's unit is what the original says of one image beyond what it says of all of them: for
 class scores the mean divergence of an image's distribution from the mean one at that place, for
-anything else the variance about the mean picture. So an error of 0 is the original, one of 1 knows
+anything else the variance about the mean image. So an error of 0 is the original, one of 1 knows
 nothing of the image, and outputs of any kind and scale can be added up.
 """
 
@@ -92,7 +92,7 @@ def _error(one: RawOutput, student: Tensor, original: Tensor) -> Tensor:
 
 
 def _expectation(one: RawOutput, output: Tensor) -> Tensor:
-    """Return what is averaged over pictures: probabilities, classes last, or the values."""
+    """Return what is averaged over images: probabilities, classes last, or the values."""
     logs = _log_probabilities(one, output, output)
     return output.float() if logs is None else logs.exp()
 
@@ -107,7 +107,7 @@ def _from_mean(one: RawOutput, output: Tensor, mean: Tensor) -> Tensor:
 def _unit(one: RawOutput, varies: float, mean: Tensor) -> float:
     if varies > NOTHING:
         return varies
-    logger.warning("%s says the same of every picture: its error is not in a unit", one.name)
+    logger.warning("%s says the same of every image: its error is not in a unit", one.name)
     return 1.0
 
 

@@ -1,4 +1,4 @@
-"""Free the height and width of a network that was exported for one size of picture."""
+"""Free the height and width of a network that was exported for one size of image."""
 
 from __future__ import annotations
 

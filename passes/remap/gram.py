@@ -1,4 +1,4 @@
-"""Second moments of what a linear map reads, gathered over pixels of pictures.
+"""Second moments of what a linear map reads, gathered over pixels of images.
 
 Everything that fitted remapping needs to know of the images is
 

@@ -63,7 +63,7 @@ class Features:
         return twin
 
     def stream(self, names: Sequence[str]) -> Iterator[Arrays]:
-        """Yield tensors by name, batch by batch, in the order of the pictures."""
+        """Yield tensors by name, batch by batch, in the order of the images."""
         names = list(dict.fromkeys(names))
         stored = [name for name in names if name in self._kept]
         computed = [name for name in names if name not in self._kept]
@@ -81,7 +81,7 @@ class Features:
             yield found
 
     def read(self, name: str) -> np.ndarray:
-        """Return one tensor for all pictures."""
+        """Return one tensor for all images."""
         if name in self._kept:
             return self._kept[name]
         return np.concatenate([found[name] for found in self.stream([name])])
@@ -98,7 +98,7 @@ class Features:
             for found in self.stream(new):
                 for name, values in found.items():
                     if len(values) != min(self.batch, self.count - start) or values.ndim < 2:
-                        continue  # of no picture: a size, say; it is computed again when needed
+                        continue  # of no image: a size, say; it is computed again when needed
                     if name not in made:
                         made[name] = self._room((self.count, *values.shape[1:]), values.dtype, made)
                     made[name][start : start + len(values)] = values

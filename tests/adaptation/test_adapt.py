@@ -17,7 +17,7 @@ from fnac.cli import run
 
 SMALL = [
     *("--set", "adapt.data=scenes:train=32,val=8,size=64", "--set", "adapt.calibrate=8"),
-    *("--size", "64x64", "--device", "cpu"),
+    *("--size", "64x64", "--device", "cpu", "--no-baseline"),  # test_strategies has the baseline
     *("--set", "search.batch_size=8", "--set", "search.steps=8", "--set", "search.warmup_steps=3"),
     *("--set", "search.epochs=1", "--set", "search.warmup_epochs=0"),
     *("--set", "search.checkpoint_every=2", "--set", "tune.checkpoint_every=2"),

@@ -64,6 +64,7 @@ def test_the_seeds_own_strategy_is_its_own_control(tmp_path: Path) -> None:
     assert f"the seed&#x27;s own architecture {metric['value']:.2f} (+0.00)" in page
 
 
+@pytest.mark.slow
 def test_random_takes_the_best_of_its_tries_and_resumes_to_it(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     adapted(folder, "random", "--no-baseline")

@@ -1,4 +1,4 @@
-"""Pose: heatmaps and back, the loss, PCK counted by hand, AP against a perfect answer, pictures."""
+"""Pose: heatmaps and back, the loss, PCK counted by hand, AP against a perfect answer, images."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def measured(task: Pose, dataset: Any, maps: Tensor, targets: Tensor) -> list[An
 
 
 def test_pckh_in_units_of_the_picture(tmp_path: Path) -> None:
-    # The head is 4 pixels of the picture: a joint may be 2 off; the window of 50 fills 128.
+    # The head is 4 pixels of the image: a joint may be 2 off; the window of 50 fills 128.
     write_mpii(tmp_path, [mpii_person(i, head_size=4.0) for i in range(2)])
     dataset = read_mpii(tmp_path).split("train")
     task = Pose(MPII)

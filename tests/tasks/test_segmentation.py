@@ -1,4 +1,4 @@
-"""Segmentation: the loss, the metric against a count by hand, the pictures."""
+"""Segmentation: the loss, the metric against a count by hand, the images."""
 
 from __future__ import annotations
 

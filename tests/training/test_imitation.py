@@ -1,4 +1,4 @@
-"""How far a student is from its original: nought where equal, one where it knows no picture."""
+"""How far a student is from its original: nought where equal, one where it knows no image."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class ClassDataset:
     files: tuple[LabelledFile, ...]
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ class PictureDataset:
     files: tuple[Path, ...]
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Count the images."""
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:

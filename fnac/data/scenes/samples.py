@@ -1,7 +1,7 @@
 """Samples of the built-in scenes for tasks other than segmentation.
 
 Only objects count, not the clutter, and of them those that are seen: at least a quarter of what
-lies inside the picture.
+lies inside the image.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class SceneFigures(_Objects):
         return image, torch.cat([torch.from_numpy(figure.joints), rows])
 
     def info(self, index: int) -> Person:
-        """Return what the description says of the object; keypoints out of the picture: 0."""
+        """Return what the description says of the object; keypoints out of the image: 0."""
         scene, place = self.places[index]
         height, width = self.scenes.size
         item = self.scenes.description(scene).objects[place]

@@ -39,7 +39,7 @@ class Person:
     centre: x, y; window: width, height of what is cut out about it, ``PADDING`` included.
     area: of the person (OKS); head_size: the unit of PCKh, None where it is not known.
     crowd: a region of several persons (COCO).
-    picture: width, height that the annotations say the image has; None where they do not.
+    image: width, height that the annotations say the image has; None where they do not.
     """
 
     where: str

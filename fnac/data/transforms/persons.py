@@ -65,7 +65,7 @@ def move_points(points: npt.NDArray[np.floating], matrix: Matrix) -> Matrix:
 
 
 def split_target(image: Tensor, target: Tensor, joints: int) -> tuple[Tensor, Tensor]:
-    """Return (K, 3) joints and the (2, 3) rows of the window; without them: the whole picture."""
+    """Return (K, 3) joints and the (2, 3) rows of the window; without them: the whole image."""
     if len(target) == joints + 2:
         return target[:joints], target[joints:]
     height, width = image.shape[1:]
@@ -152,7 +152,7 @@ def warp(image: Tensor, matrix: Matrix, size: tuple[int, int], mean: Triple) -> 
     """Resample image uint8 (3, h, w) through ``matrix`` into uint8 (3, H, W), bilinear.
 
     Only what is seen is read. Where the image shrinks to less than half, whole blocks of pixels
-    are averaged first, so that nothing is skipped. Outside the picture: the mean colour.
+    are averaged first, so that nothing is skipped. Outside the image: the mean colour.
     """
     height, width = size
     back = inverse(matrix)
@@ -202,7 +202,7 @@ def crop_to_window(
 
 
 def seen_radius(window: tuple[float, float], size: tuple[int, int], zoom: float) -> float:
-    """Return how far from a window's centre ``warp`` reads, in pixels of the picture."""
+    """Return how far from a window's centre ``warp`` reads, in pixels of the image."""
     height, width = size
     pixels = 1 / (zoom * min(width / window[0], height / window[1]))  # a pixel of the input, here
     return math.hypot(height, width) / 2 * pixels + 3 * max(1, int(pixels)) + 2

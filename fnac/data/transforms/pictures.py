@@ -132,7 +132,7 @@ def place_window(size: int, full: float, source: int, draw: float) -> tuple[int,
     """Place the crop along one axis.
 
     Returns where the visible part starts and how long it is in the output, then the same in the
-    source image; ``full`` is the length of the scaled picture.
+    source image; ``full`` is the length of the scaled image.
     """
     length = max(1, round(full))
     if length <= size:

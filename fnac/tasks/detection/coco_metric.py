@@ -13,7 +13,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from ..base import Scores
 
 AREAS = ("all", "small", "medium", "large")
-"""Of objects, in pixels of the picture: up to 32x32, up to 96x96, above."""
+"""Of objects, in pixels of the image: up to 32x32, up to 96x96, above."""
 DETECTIONS = 100
 """Of an image and class, the best ones are counted."""
 Array = npt.NDArray[Any]

@@ -1,4 +1,4 @@
-"""Detections of a whole data set against its objects, in the pixels of the original pictures."""
+"""Detections of a whole data set against its objects, in the pixels of the original images."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from .coco_metric import Found
 SHOWN_SCORE = 0.3
 """Detections below are not drawn."""
 SHOWN_PIXELS = 480
-"""Long side of a drawn picture."""
+"""Long side of a drawn image."""
 
 
 def draw_boxes(image: Tensor, truth: Tensor, found: Found, classes: Sequence[str]) -> Image.Image:

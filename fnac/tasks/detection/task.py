@@ -1,4 +1,4 @@
-"""Detection: anchors, RetinaNet's and SSD's losses, COCO's average precision, boxes in pictures."""
+"""Detection: anchors, RetinaNet's and SSD's losses, COCO's average precision, boxes in images."""
 
 from __future__ import annotations
 
@@ -181,13 +181,13 @@ class Detection(Task):
     def evaluation(
         self, dataset: Dataset, size: Size, manifest: Manifest, where: str = "network"
     ) -> DetectionEvaluation:
-        """Begin COCO's average precision, in the pixels of the original pictures."""
+        """Begin COCO's average precision, in the pixels of the original images."""
         return DetectionEvaluation(self.classes, dataset, self.fit(size, manifest), where)
 
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
     ) -> Image.Image:
-        """Draw the truth beside what was found, in the pixels of the original picture."""
+        """Draw the truth beside what was found, in the pixels of the original image."""
         image, boxes = sample
         shape = (int(image.shape[1]), int(image.shape[2]))
         found = unstacked(output, self.fit(size, manifest), [shape])[0]

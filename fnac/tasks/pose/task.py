@@ -171,7 +171,7 @@ class Pose(Task):
     # ------------------------------------------------------------------ measuring
 
     def predict(self, network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
-        """Run the network, with ``flip_test`` a second time on the mirrored pictures."""
+        """Run the network, with ``flip_test`` a second time on the mirrored images."""
         outputs = network(images)
         if not self.settings.flip_test:
             return outputs
