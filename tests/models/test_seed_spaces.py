@@ -82,7 +82,13 @@ def test_fbnets_e1_blocks_are_one_more_candidate() -> None:
     assert stage == [six, [*six, "k3e1", "skip"], [*six, "k3e1", "skip"], [*six, "skip"]]
 
 
-@pytest.mark.parametrize("name", SEEDS)
+LONGEST = ("FBNet-C", "Proxyless")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in LONGEST else ()) for n in SEEDS],
+)
 def test_every_candidate_of_every_seed_is_proven(name: str) -> None:
     seed, settings = prepared(name)
     manager = PassManager()

@@ -99,7 +99,13 @@ def choices(made: Graph) -> list[tuple[str, list[str]]]:
     ]
 
 
-@pytest.mark.parametrize(("seed", "head"), PAIRS)
+def marked(seed: str, head: str) -> object:
+    """Leave the relatives of MobileNetV2 to the slow tests: their blocks are of one kind."""
+    slow = seed.startswith(("fbnetc", "proxyless"))
+    return pytest.param(seed, head, marks=pytest.mark.slow if slow else ())
+
+
+@pytest.mark.parametrize(("seed", "head"), [marked(*pair) for pair in PAIRS])
 def test_the_seed_is_inside_and_every_candidate_is_proven(seed: str, head: str) -> None:
     before = prepared(seed, head)
     manager = PassManager()
