@@ -1,4 +1,4 @@
-"""What `fnac shrink` takes: time and memory for MobileNetV2, and its growth with depth.
+"""What `fnac shrink` takes: time and memory for MobileNetV2, and the fit of its widest block.
 
 Without arguments the network has random weights and the images are the built-in scenes: time does
 not depend on either. With a file and a folder of images: that network.
