@@ -153,7 +153,7 @@ def _watched(
     graph: Graph, tensors: Sequence[str], images: np.ndarray
 ) -> Iterator[Mapping[str, np.ndarray]]:
     """Run the network over the images, batch by batch; yield the watched tensors."""
-    _check_fit(graph, images)
+    check_fit(graph, images)
     session = _Session(graph, tensors)
     step = _batch_size(graph, tensors, images)
     for start in range(0, len(images), step):
@@ -187,7 +187,8 @@ class _Session:
         return dict(zip(self.tensors, self.session.run(self.tensors, dict(feed)), strict=True))
 
 
-def _check_fit(graph: Graph, images: np.ndarray) -> None:
+def check_fit(graph: Graph, images: np.ndarray) -> None:
+    """Raise UnsupportedGraphError unless the network takes one image and ``images`` fit it."""
     if len(graph.inputs) != 1:
         names = ", ".join(t.name for t in graph.inputs)
         raise UnsupportedGraphError(f"the network has the inputs {names}; one image is wanted")

@@ -19,6 +19,7 @@ import onnx_graphsurgeon as gs
 from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
 from ..graph.parts import part_model
+from .calibrate import check_fit
 from .runner import ort_errors
 from .sessions import open_session
 
@@ -159,19 +160,8 @@ def _open(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 def _batch(graph: Graph, images: np.ndarray, asked: int) -> int:
-    if len(graph.inputs) != 1:
-        names = ", ".join(t.name for t in graph.inputs)
-        raise UnsupportedGraphError(f"the network has the inputs {names}; one image is wanted")
-    wanted = list(graph.inputs[0].shape or [])
-    fits = images.ndim == 4 and len(images) > 0 and len(wanted) == 4
-    if not fits or any(
-        isinstance(w, int) and w != n for w, n in zip(wanted[1:], images.shape[1:], strict=True)
-    ):
-        raise UnsupportedGraphError(
-            f"input {graph.inputs[0].name}: images of shape {list(images.shape)} were given; "
-            f"{wanted} is wanted"
-        )
-    fixed = wanted[0]
+    check_fit(graph, images)
+    fixed = graph.inputs[0].shape[0]
     if not isinstance(fixed, int):
         return asked
     if len(images) % fixed:
