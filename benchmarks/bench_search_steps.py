@@ -17,9 +17,9 @@ from fnac.data.spec import open_data
 from fnac.importer import import_onnx
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
+from fnac.passes.stored_layers import read_layers, seed_arch
 from fnac.passes.super_network.choice_points import find_choice_points
 from fnac.passes.super_network.choose import Choose
-from fnac.passes.super_network.layers import read_layers, seed_arch
 from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
 from fnac.stages.expand import ExpandSettings, expand

@@ -22,6 +22,7 @@ from fnac.errors import FnacError
 from fnac.passes.blocks.find import find_blocks
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
+from fnac.passes.stored_layers import read_layers
 from fnac.passes.super_network.choose import Choose
 from fnac.stages.expand import ExpandSettings, mixing_pass, prepare_seed
 
@@ -69,7 +70,7 @@ def seed_inside(seed: Graph) -> str:
     """Mix the candidates of a prepared seed, choose its own; say what came out."""
     mixed = seed.copy()
     mixing_pass(seed, ExpandSettings()).run(mixed)
-    if not mixed.manifest.get("layers"):
+    if not read_layers(mixed.manifest):
         return "no choice"
     Choose().run(mixed)
     before, after = (g.to_model().graph.SerializeToString() for g in (seed, mixed))

@@ -28,8 +28,8 @@ from fnac.models.recipes import recipe_names
 from fnac.passes.emit.anchors import AnchorSpec
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
+from fnac.passes.stored_layers import read_layers, seed_arch
 from fnac.passes.super_network.choose import choose
-from fnac.passes.super_network.layers import read_layers, seed_arch
 from fnac.search.settings import SearchSettings
 from fnac.stages.expand import expand
 from fnac.stages.export import export_seed

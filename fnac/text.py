@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fnac.passes.super_network.layers import StoredLayer
+    from fnac.passes.stored_layers import StoredLayer
 
 MADDS_NOTE = "MAdds = multiply-adds = MACs = FLOPs/2"
 

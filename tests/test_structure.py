@@ -25,7 +25,7 @@ COMMANDS = (
 FLOORS = {
     "passes": [
         "decisions errors names",
-        "files remap",
+        "files remap stored_layers",
         "graph",
         "base blocks running",
         "shapes",
@@ -96,6 +96,61 @@ def test_the_graphsurgeon_graph_is_wired_by_the_graph_alone() -> None:
             if path.parent.name != "graph":
                 found = {a for a in attributes(path) if a == "gs" or a.endswith(".gs")}
                 assert not found, f"{path}: {found}; Graph and graph/surgery.py have what it needs"
+
+
+def readings(path: Path, key: str) -> list[str]:
+    """Return the expressions of a file that read, write or drop an entry of a manifest."""
+    tree = ast.parse(path.read_text())
+    named = {key, *(name for name, value in CONSTANTS.items() if value == key)}
+    read = []
+    for node in ast.walk(tree):
+        owner: ast.expr | None = None
+        if isinstance(node, ast.Subscript):
+            owner, entry = node.value, node.slice
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            owner, entry = node.func.value, node.args[0]
+            owner = owner if node.func.attr in ("get", "setdefault") else None
+        if owner is None or not ast.unparse(owner).endswith("manifest"):
+            continue
+        if (isinstance(entry, ast.Constant) and entry.value in named) or (
+            isinstance(entry, ast.Name) and entry.id in named
+        ):
+            read.append(ast.unparse(node))
+    return read
+
+
+CONSTANTS = {"LAYERS": "layers"}
+
+
+def test_the_layers_of_a_manifest_are_read_in_one_place() -> None:
+    known = {
+        path.relative_to(ROOT).as_posix(): readings(path, "layers")
+        for folder in ("passes", "models", "fnac", "benchmarks")
+        for path in files(folder)
+    }
+    assert {path for path, read in known.items() if read} == {
+        "passes/stored_layers.py",
+        "passes/graph/manifest.py",  # what is said of a super network without any
+    }
+
+
+def test_a_second_reading_is_seen(tmp_path: Path) -> None:
+    source = tmp_path / "one.py"
+    source.write_text(
+        'a = graph.manifest["layers"]\nb = manifest.get(LAYERS, ())\nc = table["layers"]\n'
+    )
+    assert readings(source, "layers") == ["graph.manifest['layers']", "manifest.get(LAYERS, ())"]
+
+
+def test_settings_are_built_in_one_place() -> None:
+    callers = {
+        path.relative_to(ROOT).as_posix(): [
+            node for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "build"
+        ]
+        for path in files("fnac")
+    }  # fmt: skip
+    assert {path: len(calls) for path, calls in callers.items() if calls} == {"fnac/config.py": 1}
 
 
 def modules() -> dict[str, Path]:

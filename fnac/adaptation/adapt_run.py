@@ -26,7 +26,7 @@ from fnac.data.preprocessing import preprocessing_findings, tell_assumed
 from fnac.findings import FINDINGS, read_findings, together, written
 from fnac.passes.graph import Graph
 from fnac.passes.graph.graph import lies_in_one_file
-from fnac.passes.super_network.layers import read_layers
+from fnac.passes.stored_layers import read_layers
 from fnac.ranks import Ranks
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.blocks.candidate_names import SKIP
-from fnac.passes.super_network.layers import read_layers
+from fnac.passes.stored_layers import read_layers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,9 +25,9 @@ from fnac.config import write_json
 from fnac.errors import UsageError
 from fnac.passes.emit.fold_batchnorm import FoldBatchNorm
 from fnac.passes.graph import Graph, Shape
+from fnac.passes.stored_layers import read_layers, seed_arch
 from fnac.passes.super_network.choice_points import ChoicePoint, find_choice_points
 from fnac.passes.super_network.choose import choose
-from fnac.passes.super_network.layers import read_layers, seed_arch
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from fnac.passes.graph import Graph
 from fnac.passes.graph.operators import LOOPS
 from fnac.passes.running.run import check_runs
-from fnac.passes.super_network.layers import LAYERS, StoredLayer, read_layers
+from fnac.passes.stored_layers import LAYERS, StoredLayer, read_layers
 
 
 @dataclasses.dataclass(frozen=True)

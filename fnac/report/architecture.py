@@ -15,7 +15,7 @@ from itertools import groupby
 
 from fnac.passes.blocks.candidate_names import Spelled, read_name
 from fnac.passes.errors import CandidateNameError
-from fnac.passes.super_network.layers import StoredLayer
+from fnac.passes.stored_layers import StoredLayer
 from fnac.report.drawing import Box, Drawing, Label, Line
 from fnac.report.network import FixedBlock, Network
 from fnac.text import human

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac.passes.super_network.layers import StoredLayer, read_layers
+from fnac.passes.stored_layers import StoredLayer, read_layers
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs

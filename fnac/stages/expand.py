@@ -29,6 +29,7 @@ from fnac.passes.remap.strategies import FIT, NAMES
 from fnac.passes.running.batch import check_batch
 from fnac.passes.running.run import check_runs
 from fnac.passes.shapes.sized_shapes import known_at
+from fnac.passes.stored_layers import LAYERS, read_layers
 from fnac.passes.super_network.mix import Mix
 from fnac.stages.opening.canonical import check_control_flow, normalize, take_pictures
 from fnac.stages.opening.task_head import (
@@ -60,7 +61,7 @@ OUTDATED = (  # what an earlier adaptation wrote about a network that is now a s
         "findings",
         "arch",
         "arch_layers",
-        "layers",
+        LAYERS,
         "postprocess",
         "outputs",
     ),
@@ -153,7 +154,7 @@ def expand(
     if settings.remap == FIT.name:
         mixing = dataclasses.replace(mixing, fits=_fits(made, images))
     made = manager.run([mixing], made)
-    if not made.manifest.get("layers"):
+    if not read_layers(made.manifest):
         from fnac.passes.blocks.find import find_blocks
 
         if not find_blocks(made).searchable:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import UnsupportedGraphError
+from ..stored_layers import LAYERS, read_layers
 from .contract import LAYOUTS, RESIZES
 
 MANIFEST_KEY = "fnac"
@@ -48,26 +49,6 @@ def _list_of(check: Check, length: int | None = None) -> Check:
 
 def _or_null(check: Check) -> Check:
     return lambda value: value is None or check(value)
-
-
-def _candidate(value: Any) -> bool:
-    return (
-        _object(value)
-        and _text(value.get("name"))
-        and _count(value.get("madds", 0))
-        and _count(value.get("params", 0))
-    )
-
-
-def _layer(value: Any) -> bool:
-    if not (_object(value) and _text(value.get("name")) and value.get("candidates")):
-        return False
-    if not _list_of(_candidate)(value["candidates"]):
-        return False
-    if not all(_count(value.get(key, 0)) for key in ("stage", "stride", "dilation", "channels")):
-        return False
-    names = [candidate["name"] for candidate in value["candidates"]]
-    return len(set(names)) == len(names) and value.get("seed_choice", names[0]) in names
 
 
 def _finding(value: Any) -> bool:
@@ -115,7 +96,6 @@ FORM: dict[str, tuple[str, Check]] = {
     "findings": ("a list of findings, each with kind and text", _list_of(_finding)),
     "tune": ("an object", _object),
     "heal": ("an object", _object),
-    "layers": ("a list of layers, each with name, candidates and seed_choice", _list_of(_layer)),
     "preprocessing": ("an object with mean and std, three numbers each, ...", _preprocessing),
     "outputs": ("a list of objects, each with a name", _list_of(_output)),
     "limbs": ("a list of pairs of joints", _list_of(_list_of(_count, 2))),
@@ -129,7 +109,7 @@ FORM: dict[str, tuple[str, Check]] = {
 def read_manifest(stored: str) -> dict[str, Any]:
     """Read the manifest's JSON, without its version.
 
-    Raises UnsupportedGraphError naming the entry that is not of its form.
+    Raises UnsupportedGraphError naming the entry, or the layer, that is not of its form.
     """
     try:
         manifest = json.loads(stored)
@@ -148,11 +128,8 @@ def read_manifest(stored: str) -> dict[str, Any]:
         words, fits = FORM.get(key, ("", None))
         if fits is not None and not fits(value):
             raise _not_of_its_form(key, value, words)
-    if manifest.get("role") == "super" and not manifest.get("layers"):
-        raise _not_of_its_form("layers", manifest.get("layers"), "at least one layer")
-    names: Sequence[str] = [layer["name"] for layer in manifest.get("layers", [])]
-    if len(set(names)) < len(names):
-        raise _not_of_its_form("layers", list(names), "layers of different names")
+    if not read_layers(manifest) and manifest.get("role") == "super":
+        raise _not_of_its_form(LAYERS, manifest.get(LAYERS), "at least one layer")
     return manifest
 
 

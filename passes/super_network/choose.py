@@ -13,8 +13,8 @@ from ..errors import ArchError, UnsupportedGraphError
 from ..graph import Graph
 from ..graph.node_maker import new_node
 from ..graph.surgery import leave_instead, remove_nodes
+from ..stored_layers import LAYERS, StoredLayer, read_layers, seed_arch
 from .choice_points import find_choice_points
-from .layers import LAYERS, StoredLayer, read_layers, seed_arch
 
 SEED = "seed"
 

@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 from ..cost import node_madds, owned_parameters
 from ..graph import Graph
 from ..shapes.sized_shapes import shapes_at
-from .layers import StoredCandidate, StoredLayer, write_layers
+from ..stored_layers import StoredCandidate, StoredLayer, write_layers
 from .plan import Layer
 
 

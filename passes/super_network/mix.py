@@ -12,10 +12,10 @@ from ..blocks.find import find_blocks
 from ..errors import ArgumentError, UnsupportedGraphError
 from ..graph import Graph
 from ..remap.strategies import strategy
+from ..stored_layers import read_layers, seed_arch
 from .choice_points import find_choice_points, set_alphas
 from .choose import candidate_indices
 from .costs import write_costs
-from .layers import read_layers, seed_arch
 from .mixer import Fits, Mixer
 from .plan import Layer, Offer
 from .proof import check_candidates, chosen_twin, comparable, references

@@ -22,9 +22,9 @@ from ..graph import Graph
 from ..graph.node_maker import new_node
 from ..remap.block_arrays import BlockArrays, ConvArrays, identity_batchnorm
 from ..remap.strategies import Strategy, strategy
+from ..stored_layers import read_layers
 from .choice_points import find_choice_points
 from .choose import candidate_indices, choose
-from .layers import read_layers
 from .plan import Candidate, Layer
 
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fnac.errors import UsageError
 from fnac.findings import Finding, written
-from fnac.passes.super_network.layers import read_layers
+from fnac.passes.stored_layers import read_layers
 from fnac.report import write_report
 from fnac.report.architecture import (
     BLOCK_WIDTH,

@@ -185,7 +185,7 @@ def test_a_file_that_does_not_say_enough_is_asked_about(
     with pytest.raises(UsageError, match=r"wanted uint8 \(H, W, 3\)"):
         Predictor(model)(np.zeros((9, 9), np.uint8))
     g.manifest["role"] = "super"
-    g.manifest["layers"] = [{"name": "a", "candidates": [{"name": "k3"}]}]
+    g.manifest["layers"] = [{"name": "a", "candidates": [{"name": "k3", "madds": 1, "params": 1}]}]
     with pytest.raises(UnsupportedGraphError, match="derive a network first"):
         Predictor(g.save(tmp_path / "super.onnx"))
 

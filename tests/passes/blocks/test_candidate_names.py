@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from fnac.passes.blocks.candidate_names import channels_of, multiple_of, read_name, spell
 from fnac.passes.errors import CandidateNameError
+from fnac.passes.stored_layers import read_layers
 from fnac.passes.super_network.choose import Choose
-from fnac.passes.super_network.layers import read_layers
 from fnac.passes.super_network.mix import Mix
 from tests.support.graphs import applied, assert_same_outputs
 from tests.support.mbconv_networks import mbconv_network

@@ -164,18 +164,18 @@ def test_contradictions_are_named(spoil: Callable[[onnx.ModelProto], None], word
     assert words in str(error.value)
 
 
+LAYER = {"name": "a", "candidates": [{"name": "k3", "madds": 1, "params": 1}]}
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
         ({"size": [224]}, "size is [224]; two positive numbers of pixels or null is wanted"),
-        ({"layers": 5}, "layers is 5; a list of layers"),
-        ({"layers": [{"name": "a", "candidates": []}]}, "a list of layers"),
-        (
-            {"layers": [{"name": "a", "candidates": [{"name": "k3"}], "seed_choice": "k5"}]},
-            "a list of layers",
-        ),
+        ({"layers": 5}, "layers are 5; wanted a list"),
+        ({"layers": [LAYER | {"candidates": []}]}, "layer a: its candidates are []; wanted"),
+        ({"layers": [LAYER | {"seed_choice": "k5"}]}, "seed_choice is 'k5'; wanted one of"),
         ({"role": "super"}, "layers is null; at least one layer is wanted"),
-        ({"layers": [{"name": "a", "candidates": [{"name": "k3"}]}] * 2}, "different names"),
+        ({"layers": [LAYER] * 2}, "layers are a, a; wanted layers of different names"),
         ({"preprocessing": {"mean": [0, 0, "x"]}}, "an object with mean and std"),
         ({"num_classes": -1}, "num_classes is -1; a count or null is wanted"),
         ({"fixed_madds": True}, "fixed_madds is true; a count is wanted"),
