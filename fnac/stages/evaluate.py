@@ -147,7 +147,9 @@ def evaluate_onnx(
     task knows, UsageError where it does not fit the data set or the size, DataError where there
     is nothing to count.
     """
-    network = OnnxNetwork(Path(path), device=device, threads=threads)
+    network = OnnxNetwork(
+        Path(path), device=device, threads=threads, with_scores=task.name == "seg"
+    )
     measurement = Measurement(
         task,
         source.split(split),

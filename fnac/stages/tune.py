@@ -119,9 +119,9 @@ class TuneRun(TrainingRun):
         if settings.cache:
             still = dataclasses.replace(settings, scale=(1.0, 1.0))  # is measured at one scale
             if self.held is not None:
-                self.held = task.cached(self.held, still, graph.manifest)
+                self.held = task.cached(self.held, still, graph.manifest, measured=True)
             if self.validation is not None:
-                self.validation = task.cached(self.validation, still, graph.manifest)
+                self.validation = task.cached(self.validation, still, graph.manifest, measured=True)
 
     # ------------------------------------------------------------------ begin, resume, save
 

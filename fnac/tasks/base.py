@@ -99,8 +99,18 @@ class Task(ABC):
         """Return what turns a sample into one to measure at ``size``."""
 
     @abstractmethod
-    def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
-        """Return ``dataset`` kept in memory if it fits, else as it is."""
+    def cached(
+        self,
+        dataset: Dataset,
+        batches: BatchSettings,
+        manifest: Manifest,
+        *,
+        measured: bool = False,
+    ) -> Dataset:
+        """Return ``dataset`` kept in memory if it fits, else as it is.
+
+        measured  a metric is taken on it: what the metric reads stays as it is
+        """
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Stack transformed samples: images (N, 3, h, w) and the targets, padded where needed."""

@@ -73,7 +73,14 @@ class Classification(Task):
         """Return the largest middle part, resized to ``size``."""
         return ClassTransform(EvalTransform(size, *preprocessing(manifest)))
 
-    def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
+    def cached(
+        self,
+        dataset: Dataset,
+        batches: BatchSettings,
+        manifest: Manifest,
+        *,
+        measured: bool = False,
+    ) -> Dataset:
         """Keep images in memory if they fit, as large as the largest scale shows them."""
         whole = batches.whole_size(manifest)
         sides = [round(side * max(1.0, batches.scale[1])) for side in whole]

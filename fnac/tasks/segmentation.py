@@ -15,8 +15,13 @@ from torch.nn import functional
 from fnac.data.batches import BatchSettings
 from fnac.data.loader import keep_in_memory
 from fnac.data.preprocessing import preprocessing
-from fnac.data.source import IGNORE, Dataset, DataSource, Sample
-from fnac.data.transforms.pictures import EvalTransform, TrainTransform, resize_pair
+from fnac.data.source import IGNORE, Batch, Dataset, DataSource, Sample
+from fnac.data.transforms.pictures import (
+    MeasuringTransform,
+    TrainTransform,
+    resize,
+    resize_pair,
+)
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 
 from .base import Manifest, Outputs, Scores, Size, Task
@@ -26,6 +31,11 @@ from .mean_iou import MeanIoU
 from .network_check import check_count
 from .panels import draw_panel
 from .settings import SegmentationSettings
+
+OUTSIDE = -1
+"""What masks of a batch are filled up with to one size: no pixel of the image."""
+LARGEST_RESIZED = 1 << 25
+"""Numbers of logits that are resized to a mask's size at once."""
 
 
 def open_task(
@@ -64,21 +74,48 @@ class Segmentation(Task):
         """Return random scale, crop, flip and colour about the network's own size."""
         return whole_picture_transform(batches, manifest)
 
-    def eval_transform(self, size: Size, manifest: Manifest) -> EvalTransform:
-        """Return the resizing to ``size``."""
-        return EvalTransform(size, *preprocessing(manifest))
+    def eval_transform(self, size: Size, manifest: Manifest) -> MeasuringTransform:
+        """Return the resizing of images to ``size``; labels keep their own size."""
+        return MeasuringTransform(size, *preprocessing(manifest))
 
-    def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
-        """Keep images and masks in memory, at the network's size if no scale needs more."""
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Stack images; masks of several sizes are filled up with ``OUTSIDE``, right and below."""
+        masks = [mask for _, mask in samples]
+        rows, columns = (max(mask.shape[axis] for mask in masks) for axis in (0, 1))
+        filled = [
+            functional.pad(
+                mask, (0, columns - mask.shape[1], 0, rows - mask.shape[0]), value=OUTSIDE
+            )
+            for mask in masks
+        ]
+        return torch.stack([image for image, _ in samples]), torch.stack(filled)
+
+    def cached(
+        self,
+        dataset: Dataset,
+        batches: BatchSettings,
+        manifest: Manifest,
+        *,
+        measured: bool = False,
+    ) -> Dataset:
+        """Keep images and masks in memory, at the network's size if no scale needs more.
+
+        Masks that a metric is taken on keep their own size.
+        """
         if len(dataset) == 0:
             return dataset
+        first, truth = dataset[0]
         fixed = batches.whole_size(manifest) if batches.scale == (1.0, 1.0) else None
-        height, width = fixed or dataset[0][0].shape[1:]
+        height, width = fixed or first.shape[1:]
 
         def shrink(image: Tensor, mask: Tensor) -> Sample:
+            if measured:
+                return resize(image, (height, width)), mask
             return resize_pair(image, mask, (height, width))
 
-        return keep_in_memory(dataset, 4 * height * width, shrink if fixed else None)
+        mask_bytes = truth.numel() if measured else height * width
+        sample_bytes = 3 * height * width + mask_bytes
+        return keep_in_memory(dataset, sample_bytes, shrink if fixed else None)
 
     # ------------------------------------------------------------------ training
 
@@ -153,10 +190,30 @@ class SegmentationEvaluation:
         self._pictures = 0
 
     def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
-        """Add logits (n, C, h, w) or class ids (n, H, W) or (n, 1, H, W): the first output."""
-        ids = class_ids(outputs, self._size, self._task.num_classes, self._where)
-        self._metric.update(ids.cpu(), targets)
+        """Add logits (n, C, h, w) or class ids (n, H, W) or (n, 1, H, W): the first output.
+
+        targets: int64 (n, H, W), each image's mask at its own size with ``OUTSIDE`` around it.
+        What a network says at its own size is resized to the mask's before it is compared.
+        """
+        answers = self._answers(outputs)
+        for number, padded in enumerate(targets):
+            mask = _inside(padded)
+            ids = _ids_at(answers[number : number + 1], tuple(mask.shape))
+            self._metric.update(ids.cpu(), mask[None])
         self._pictures += len(indices)
+
+    def _answers(self, outputs: Outputs) -> Tensor:
+        """Return class ids (n, *size), or the logits (n, C, *size) that they are the largest of.
+
+        A network that ends in class ids may put out the logits behind them as its last output.
+        """
+        classes, values = self._task.num_classes, list(outputs.values())
+        if _is_logits(values[0], classes):
+            return fit_logits(values[0].float(), self._size)
+        ids = class_ids(outputs, self._size, classes, self._where)  # or says what is wrong
+        return (
+            fit_logits(values[-1].float(), self._size) if _is_logits(values[-1], classes) else ids
+        )
 
     def compute(self) -> Scores:
         """Return mean IoU and the IoU of each class; DataError where no pixel was counted."""
@@ -186,6 +243,38 @@ def whole_picture_transform(batches: BatchSettings, manifest: Manifest) -> Train
         base=whole,
         color=color,
     )
+
+
+def _is_logits(output: Tensor, classes: int) -> bool:
+    return output.is_floating_point() and output.ndim == 4 and output.shape[1] == classes
+
+
+def _inside(mask: Tensor) -> Tensor:
+    """Return the part of a mask (H, W) that ``collate`` did not fill up: all of it, mostly."""
+    rows, columns = int((mask[:, 0] != OUTSIDE).sum()), int((mask[0] != OUTSIDE).sum())
+    return mask[:rows, :columns]
+
+
+def _ids_at(answers: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Return class ids (1, *size) of ids (1, h, w), taken nearest, or of logits (1, C, h, w).
+
+    Logits are resized a few classes at a time: a large photograph of many classes is gigabytes.
+    """
+    if answers.ndim == 3:
+        return functional.interpolate(answers[None].float(), size, mode="nearest-exact")[0].long()
+    if tuple(answers.shape[-2:]) == size:
+        return answers.argmax(dim=1)
+    at_once = max(1, LARGEST_RESIZED // (size[0] * size[1]))
+    best: Tensor | None = None
+    ids = torch.zeros(1, *size, dtype=torch.int64, device=answers.device)
+    for first in range(0, answers.shape[1], at_once):
+        part, of_part = fit_logits(answers[:, first : first + at_once], size).max(dim=1)
+        if best is None:
+            best, ids = part, of_part
+            continue
+        wins = part > best
+        best, ids = torch.where(wins, part, best), torch.where(wins, of_part + first, ids)
+    return ids
 
 
 def fit_logits(logits: Tensor, size: Sequence[int]) -> Tensor:

@@ -11,7 +11,9 @@ from PIL import Image
 from torch.nn import functional
 
 from fnac.data import open_data
+from fnac.data.batches import BatchSettings
 from fnac.errors import TrainingError
+from fnac.tasks import segmentation
 from fnac.tasks.mean_iou import MeanIoU
 from fnac.tasks.panels import GAP_PIXELS, palette, write_png
 from fnac.tasks.segmentation import Segmentation
@@ -32,6 +34,63 @@ def test_mean_iou_by_hand() -> None:
     metric.reset()
     metric.update(prediction, truth)
     assert metric.compute() != 55.0
+
+
+class Masks:
+    """Images of two sizes; their masks are what a test gives."""
+
+    def __init__(self, *masks: torch.Tensor) -> None:
+        self.masks = masks
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        mask = self.masks[index]
+        return torch.zeros(3, *mask.shape, dtype=torch.uint8), mask.byte()
+
+    def id(self, index: int) -> str:
+        return str(index)
+
+
+def test_labels_of_several_sizes_are_measured_at_their_own() -> None:
+    masks = torch.zeros(4, 6), torch.zeros(8, 4)
+    masks[0][:, 3:] = 1  # the right half
+    masks[1][4:] = 2  # the lower half
+    masks[1][:, 3] = 255  # not counted, and no padding either
+    dataset, transform = Masks(*masks), TASK.eval_transform((2, 2), {})
+    images, targets = TASK.collate([transform(*dataset[i]) for i in range(2)])
+    assert images.shape == (2, 3, 2, 2)
+    assert targets.shape == (2, 8, 6)
+    right, below = torch.tensor([[0, 1], [0, 1]]), torch.tensor([[0, 0], [2, 2]])
+    ids = torch.stack([right, below])
+    logits = 8 * functional.one_hot(ids, 3).permute(0, 3, 1, 2).float()
+    for outputs in ({"labels": ids}, {"y": logits}, {"labels": 2 - ids, "scores": logits}):
+        evaluation = TASK.evaluation(dataset, (2, 2), {})
+        evaluation.add([0, 1], outputs, targets)
+        assert evaluation.compute().value == 100.0
+    wrong = TASK.evaluation(dataset, (2, 2), {})
+    wrong.add([0, 1], {"labels": 2 - ids}, targets)
+    assert wrong.compute().value < 50
+
+
+def test_a_few_classes_at_a_time_are_resized_to_the_same_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logits = torch.randn(1, 7, 5, 6, generator=torch.Generator().manual_seed(0))
+    logits[:, 4] = logits[:, 2]  # the first of equal scores wins
+    whole = functional.interpolate(logits, (11, 13), mode="bilinear").argmax(1)
+    monkeypatch.setattr(segmentation, "LARGEST_RESIZED", 2 * 11 * 13)
+    assert torch.equal(segmentation._ids_at(logits, (11, 13)), whole)
+
+
+def test_what_a_metric_is_taken_on_keeps_its_labels_in_memory() -> None:
+    mask = (torch.arange(48).reshape(6, 8) % 3).byte()
+    still = BatchSettings(size=(3, 4), scale=(1.0, 1.0))
+    image, kept = TASK.cached(Masks(mask), still, {}, measured=True)[0]
+    assert image.shape == (3, 3, 4)
+    assert torch.equal(kept, mask)
+    assert TASK.cached(Masks(mask), still, {})[0][1].shape == (3, 4)
 
 
 def test_absent_classes_are_left_out() -> None:

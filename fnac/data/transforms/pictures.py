@@ -52,6 +52,26 @@ class EvalTransform:
 
 
 @dataclass(frozen=True)
+class MeasuringTransform:
+    """Resize the image alone to ``size``, as ``EvalTransform`` does: the mask keeps its own size.
+
+    Networks that read images of different sizes are compared on the labels as they are.
+    """
+
+    size: tuple[int, int]
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    color: str = "RGB"
+
+    def __call__(
+        self, image: Tensor, mask: Tensor, random: np.random.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return image float32 (3, *size) and mask int64 (H, W); ``random`` is not used."""
+        image = resize(image, self.size)
+        return normalise(image, self.mean, self.std, self.color), mask.long()
+
+
+@dataclass(frozen=True)
 class TrainTransform:
     """Random scale, crop, flip and colour; then the same normalisation as in evaluation.
 
@@ -112,11 +132,16 @@ class TrainTransform:
 def resize_pair(image: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Resize image uint8 (3, h, w) bilinear (antialias) and mask uint8 (h, w) nearest to (H, W)."""
     rows, cols = size
-    if tuple(image.shape[1:]) != (rows, cols):
-        image = functional.resize(tv_tensors.Image(image), [rows, cols], antialias=True)
     if tuple(mask.shape) != (rows, cols):
         mask = functional.resize(tv_tensors.Mask(mask[None]), [rows, cols])[0]
-    return image.as_subclass(Tensor), mask.as_subclass(Tensor)
+    return resize(image, size), mask.as_subclass(Tensor)
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize uint8 (3, h, w) bilinearly (antialias) to (3, *size); the same where it fits."""
+    if tuple(image.shape[1:]) != tuple(size):
+        image = functional.resize(tv_tensors.Image(image), list(size), antialias=True)
+    return image.as_subclass(Tensor)
 
 
 def normalise(image: Tensor, mean: Triple, std: Triple, color: str = "RGB") -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from fnac.data.preprocessing import manifest_size
 from fnac.errors import FileNotThereError, UnsupportedGraphError, UsageError
+from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import state_input
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ _SESSION_ERRORS = tuple(
     )
 )  # fmt: skip
 
+FOLLOW_ARGMAX = ("Cast", "Squeeze", "Unsqueeze", "Identity", "Reshape")
+"""Operators that may stand between an arg-max and the output."""
 DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -36,13 +40,20 @@ DTYPES: dict[str, type[np.generic]] = {
 
 
 class OnnxNetwork:
-    """An ONNX file in an onnxruntime session: images in, named outputs out."""
+    """An ONNX file in an onnxruntime session: images in, named outputs out.
 
-    def __init__(self, path: Path, *, device: str = "auto", threads: int = 0) -> None:
+    with_scores  a file that ends in an arg-max also puts out, last, the scores that it chose from
+    """
+
+    def __init__(
+        self, path: Path, *, device: str = "auto", threads: int = 0, with_scores: bool = False
+    ) -> None:
         if not path.is_file():
             raise FileNotThereError(f"{path}: no such file; wanted an ONNX file")
         self.path = path
         self.session = open_session(path, device, threads)
+        if with_scores and "int" in self.session.get_outputs()[0].type:
+            self.session = _session_with_scores(path, device, threads) or self.session
         self.manifest = _read_manifest(self.session)
         inputs = self.session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in DTYPES:
@@ -146,6 +157,28 @@ def open_session(path: Path, device: str, threads: int) -> onnxruntime.Inference
     if len(providers) > len(session.get_providers()):
         logger.warning("onnxruntime could not use CUDA for %s: it runs on the CPU", path.name)
     return session
+
+
+def _session_with_scores(
+    path: Path, device: str, threads: int
+) -> onnxruntime.InferenceSession | None:
+    """Return a session of the file with one output more; None where no arg-max makes the first."""
+    try:
+        graph = Graph.load(path)
+    except UnsupportedGraphError as error:
+        logger.info("class ids are measured as %s puts them out (%s)", path.name, error)
+        return None
+    last = graph.producer(graph.outputs[0])
+    while last is not None and last.op in FOLLOW_ARGMAX:
+        last = graph.producer(last.inputs[0])
+    if last is None or last.op != "ArgMax" or last.attrs.get("axis", 0) != 1:
+        return None
+    scores = last.inputs[0]
+    if scores.dtype is None:
+        graph.refresh_shapes()
+    graph.put_outputs([*graph.outputs, scores])
+    with tempfile.TemporaryDirectory() as folder:
+        return open_session(graph.save(Path(folder) / path.name), device, threads)
 
 
 def _read_manifest(session: onnxruntime.InferenceSession) -> dict[str, Any]:

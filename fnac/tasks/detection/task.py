@@ -109,7 +109,14 @@ class Detection(Task):
         pad = padding(manifest)
         return BoxEvalTransform(self.fit(size, manifest), *preprocessing(manifest), pad=pad)
 
-    def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
+    def cached(
+        self,
+        dataset: Dataset,
+        batches: BatchSettings,
+        manifest: Manifest,
+        *,
+        measured: bool = False,
+    ) -> Dataset:
         """Keep images in memory, at the network's size if nothing needs more of them."""
         if len(dataset) == 0:
             return dataset

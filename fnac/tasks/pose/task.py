@@ -106,7 +106,14 @@ class Pose(Task):
         mirrored, pad = tuple(self.joints.mirrored), padding(manifest)
         return PersonTransform(size, mirrored, *preprocessing(manifest), pad=pad)
 
-    def cached(self, dataset: Dataset, batches: BatchSettings, manifest: Manifest) -> Dataset:
+    def cached(
+        self,
+        dataset: Dataset,
+        batches: BatchSettings,
+        manifest: Manifest,
+        *,
+        measured: bool = False,
+    ) -> Dataset:
         """Keep what transforms can see of each person in memory, if all of it fits."""
         size = batches.crop or batches.whole_size(manifest)
         zoom = batches.scale[0]
