@@ -10,6 +10,36 @@ from pathlib import Path
 
 from .errors import FileNotWritableError
 
+LFS_POINTER = b"version https://git-lfs."
+"""How a file begins that git put in the place of a large one that it did not fetch."""
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Say whether a file is a Git LFS pointer, and not what it points to."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
+
+
+def model_file(path: Path) -> Path:
+    """Return the ONNX file that is meant by a folder: its ``model.onnx``, or its only one.
+
+    A path that is no folder, and a folder that does not tell, come back as they are.
+    """
+    if not path.is_dir():
+        return path
+    if (path / "model.onnx").is_file():
+        return path / "model.onnx"
+    found = onnx_files(path)
+    return found[0] if len(found) == 1 else path
+
+
+def onnx_files(folder: Path) -> list[Path]:
+    """Return the ONNX files that lie in a folder, by name."""
+    return sorted(path for path in folder.glob("*.onnx") if path.is_file())
+
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
     """Write ``data`` to ``path`` by way of a temporary file in the same folder and a rename.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fnac.adaptation.folder import data_findings
 from fnac.adaptation.kept_files import KeptFiles
-from fnac.adaptation.plan import Plan, is_file
+from fnac.adaptation.plan import Plan
 from fnac.adaptation.result import AdaptResult
 from fnac.adaptation.single_stages import emit_images, run_expand, unsearched_super
 from fnac.config import as_json, write_json
@@ -28,6 +28,7 @@ from fnac.passes.graph import Graph
 from fnac.passes.graph.graph import lies_in_one_file
 from fnac.passes.stored_layers import read_layers
 from fnac.ranks import Ranks
+from fnac.stages.exporting.settings import is_model_file
 
 if TYPE_CHECKING:
     from fnac.stages.evaluate import EvalResult
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PICTURES = 6
+SHRUNK = 1.25
+"""Times the seed's size from which on it is told that images are shrunk to it."""
 
 
 class AdaptRun:
@@ -63,7 +66,7 @@ class AdaptRun:
             return
         given = self.plan.export.seed
         part = self.path("seed.part.onnx")
-        if not is_file(given):
+        if not is_model_file(given):
             self.kept.take(export_seed(self.plan.export).save(part), "seed.onnx")
             return
         graph = Graph.load(given)
@@ -96,15 +99,22 @@ class AdaptRun:
             log.warning("%s", said)
 
     def _warn_of_distortion(self, graph: Graph) -> None:
-        """Say so when images will be squeezed into the network's size."""
+        """Say so when images will be squeezed into the network's size, or much shrunk."""
         size = graph.image_size()
+        if size is None:
+            return
         height, width = self.plan.source.split("train")[0][0].shape[-2:]
-        if size and abs(size[0] / size[1] / (height / width) - 1) > 0.1:
+        if abs(size[0] / size[1] / (height / width) - 1) > 0.1:
+            side = max(size) / max(height, width)
+            kept = (max(32, round(s * side / 32) * 32) for s in (height, width))
             log.warning(
-                "images of %dx%d are resized to %dx%d, another shape; --size HxW sets it",
-                height,
-                width,
-                *size,
+                "images of %dx%d are squeezed to %dx%d, another shape; --size %dx%d keeps theirs",
+                *(height, width, *size, *kept),
+            )
+        elif self.plan.expand.size is None and height > SHRUNK * size[0]:
+            log.warning(
+                "images of %dx%d are shrunk to %dx%d, the seed's size; --size HxW takes another",
+                *(height, width, *size),
             )
 
     def latencies(self) -> dict[str, Any] | None:

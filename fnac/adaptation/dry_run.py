@@ -28,18 +28,23 @@ from fnac.ranks import Ranks
 from fnac.search.settings import SearchSettings
 from fnac.stages.tune_settings import TuneSettings
 
-STEP_PICTURES = 2  # BN of a pooled branch needs more than one value a channel
+STEP_PICTURES = 2  # at most: the BN of a pooled branch needs more than one value per channel
 CPU_SIDE = 320  # pixels of the longer side in a CPU's steps
 
 
 @dataclasses.dataclass(frozen=True)
 class DryRun:
-    """What a dry run found out; see ``as_text``."""
+    """What a dry run found out; see ``as_text``.
+
+    budget  as it was ``asked`` for, its ``value`` (None: there is none), and what the ``seed``, the
+            ``least`` and the ``most`` of the search space cost in the same ``unit``
+    """
 
     task: str
     data: dict[str, int]
     seed: dict[str, int]
     space: dict[str, int]
+    budget: dict[str, Any]
     plan: dict[str, int]
     steps: dict[str, Any]
     notes: tuple[str, ...]
@@ -58,16 +63,25 @@ class DryRun:
             f"{self.seed['madds_paper']:,} in the paper's convention (with its head)",
             f"space   {self.space['layers']} layers; searchable part, G MAdds: seed "
             f"{self.space['seed'] / 1e9:.6f}, least {least}, mean {mean}, most {most}",
+            f"budget  {self._budget()}",
             f"search  {self.plan['search_steps']:,} weight steps, of them "
             f"{self.plan['warmup_steps']:,} warm-up; {self.plan['alpha_steps']:,} alpha steps",
             f"tune    {self.plan['tune_steps']:,} steps",
             f"tried   one search step {self.steps['search_s']:.1f} s, one tuning step "
             f"{self.steps['tune_s']:.1f} s (start-up and loading included), on "
-            f"{STEP_PICTURES} images at {self.steps['height']}x{self.steps['width']}, "
+            f"{self.steps['images']} images at {self.steps['height']}x{self.steps['width']}, "
             f"{self.steps['device']}",
             *(f"note    {note}" for note in self.notes),
         ]
         return "\n".join(lines)
+
+    def _budget(self) -> str:
+        from fnac.architectures.budget import say
+
+        of = self.budget
+        seed, least, most = (say(of[key], of["unit"]) for key in ("seed", "least", "most"))
+        asked = "none" if of["value"] is None else f"{say(of['value'], of['unit'])} ({of['asked']})"
+        return f"{asked}; the seed costs {seed}, the search space has {least} to {most}"
 
 
 class FewSamples:
@@ -99,11 +113,12 @@ def dry_run(plan: Plan) -> DryRun:
         run.expand()
         steps = _planned_steps(plan, notes)
         figures, space = _costs(run.path("super.onnx"))
+        budget = _budget(run)
         with _quiet():  # what a search of one step says of itself misleads
             tried = _try_steps(run, notes)
         source = plan.source
         data = {name: len(source.split(name)) for name in source.splits}
-    return DryRun(plan.adapt.task, data, figures, space, steps, tried, tuple(notes))
+    return DryRun(plan.adapt.task, data, figures, space, budget, steps, tried, tuple(notes))
 
 
 @contextlib.contextmanager
@@ -141,6 +156,22 @@ def _costs(network: Path) -> tuple[dict[str, int], dict[str, int]]:
             "most": space.greatest() - space.fixed,
         },
     )
+
+
+def _budget(run: AdaptRun) -> dict[str, Any]:
+    """Return the budget beside what can be reached, in one unit."""
+    from fnac.architectures.budget import budget_costs
+
+    plan, manifest = run.plan, Graph.load(run.path("super.onnx")).manifest
+    costs, budget = budget_costs(manifest, plan.adapt.budget_of, run.latencies()), plan.budget
+    return {
+        "asked": "none" if budget is None else budget.text,
+        "value": None if budget is None else budget.resolve(costs),
+        "unit": costs.unit,
+        "seed": costs.seed_total(),
+        "least": costs.least(),
+        "most": costs.greatest(),
+    }
 
 
 def _planned_steps(plan: Plan, notes: list[str]) -> dict[str, int]:
@@ -202,6 +233,7 @@ def _try_steps(run: AdaptRun, notes: list[str]) -> dict[str, Any]:
     return {
         "search_s": round(searched - began, 2),
         "tune_s": round(time.perf_counter() - derived, 2),
+        "images": min(STEP_PICTURES, plan.search.batch_size),
         "height": size[0],
         "width": size[1],
         "device": "CUDA" if cuda else "CPU",
@@ -212,12 +244,12 @@ S = TypeVar("S", SearchSettings, TuneSettings)
 
 
 def _small(settings: S, size: tuple[int, int]) -> S:
-    """Return the settings for steps on a few images of one size."""
+    """Return the settings for steps on a few images of one size; of one, if the plan says so."""
     return dataclasses.replace(
         settings,
         size=size,
         crop=None,
-        batch_size=STEP_PICTURES,
+        batch_size=min(STEP_PICTURES, settings.batch_size),
         lr_batch=None,
         workers=0,
         lr_warmup_steps=0,
@@ -227,9 +259,13 @@ def _small(settings: S, size: tuple[int, int]) -> S:
 def _size_of_steps(
     plan: Plan, manifest: Mapping[str, Any], cuda: bool, notes: list[str]
 ) -> tuple[int, int]:
-    """Return (H, W) of the images that steps are tried on: the search's, smaller on a CPU."""
+    """Return (H, W) of the images that steps are tried on: the search's, smaller on a CPU.
+
+    Of a batch of one it is the search's: whether BatchNorm can normalise one image depends on it.
+    """
     height, width = plan.search.crop or plan.search.whole_size(manifest)
-    if not cuda and max(height, width) > CPU_SIDE:
+    alone = min(plan.search.batch_size, plan.tune.batch_size) == 1
+    if not cuda and not alone and max(height, width) > CPU_SIDE:
         shrunk = CPU_SIDE / max(height, width)
         height, width = (max(64, round(side * shrunk / 32) * 32) for side in (height, width))
         notes.append(f"the steps were taken at {height}x{width}, because this is a CPU")

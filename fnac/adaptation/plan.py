@@ -19,13 +19,14 @@ from fnac.architectures.budget import check_lambda
 from fnac.config import VERSION, Config, as_plain, read
 from fnac.errors import UsageError
 from fnac.passes.emit.detector_answers import DetectorAnswers
+from fnac.passes.files import model_file
 from fnac.passes.graph import Graph
 from fnac.ranks import is_first_rank
 from fnac.search.settings import SearchSettings
 from fnac.stages.derive import DeriveSettings
 from fnac.stages.emit import EmitSettings
 from fnac.stages.expand import ExpandSettings
-from fnac.stages.exporting.settings import ExportSettings
+from fnac.stages.exporting.settings import ExportSettings, is_model_file
 from fnac.stages.shrinking.settings import ShrinkSettings
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks import make_task, settings_kind
@@ -131,12 +132,22 @@ class Plan(Subject):
                 "keypoints; add --set emit.no_postprocess=true, or leave flip_test to a later "
                 "fnac eval"
             )
-        return plan if plan.expand.classes else plan.with_classes_of_data()
+        return (plan if plan.expand.classes else plan.with_classes_of_data())._sized()
 
     def with_classes_of_data(self) -> Plan:
         """Return the plan with a head for the data set's classes; opens the data set for it."""
         count = len(self.source.classes)
         return dataclasses.replace(self, expand=dataclasses.replace(self.expand, classes=count))
+
+    def _sized(self) -> Plan:
+        """Return the plan with a size of its data, where neither it nor the seed's file has one."""
+        seed = Path(self.export.seed)
+        if self.expand.size is not None or not seed.is_file() or Graph.load(seed).image_size():
+            return self
+        from fnac.data.batches import size_of_data
+
+        size = self.search.size or size_of_data(self.source.split("train"), self.adapt.task)
+        return dataclasses.replace(self, expand=dataclasses.replace(self.expand, size=size))
 
     def unproven(self) -> Plan:
         """Return the plan without a proof after every pass."""
@@ -160,7 +171,7 @@ class Plan(Subject):
         that nothing can be learnt from.
         """
         seed = self.export.seed
-        if is_file(seed):
+        if is_model_file(seed):
             Graph.load(seed).check_finite()
         return self.check_data() if is_first_rank() else None
 
@@ -193,6 +204,8 @@ def _with_seed(config: Config) -> Config:
     """
     adapt, export = config.get("adapt", {}), config.get("export", {})
     seed = os.path.expanduser(str(adapt.get("seed") or export.get("seed") or BUNDLED))
+    if is_model_file(seed):
+        seed = str(model_file(Path(seed)))
     return {**config, "adapt": {**adapt, "seed": seed}, "export": {**export, "seed": seed}}
 
 
@@ -234,8 +247,3 @@ def changed(plan: Plan, given: Mapping[str, Mapping[str, Any]]) -> tuple[Plan, l
         for key in values
         if now[section][key] != stored[section][key]
     ]
-
-
-def is_file(seed: str) -> bool:
-    """Say whether a seed is a file, and not a name."""
-    return Path(seed).suffix == ".onnx" or Path(seed).is_file()

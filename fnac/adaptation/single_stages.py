@@ -14,6 +14,7 @@ from fnac.adaptation.history import tell_next, tell_unsearched, tell_untuned
 from fnac.adaptation.plan import Subject
 from fnac.adaptation.settings import EvalSettings, task_of
 from fnac.config import Config, read
+from fnac.data.batches import size_of_data
 from fnac.data.preprocessing import state_preprocessing, tell_assumed
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
@@ -62,6 +63,9 @@ def expand_graph(
     """
     from fnac.stages.expand import expand
 
+    if on is not None and settings.size is None and graph.image_size() is None:
+        train = to_calibrate_on(on, graph)[0].split("train")
+        settings = dataclasses.replace(settings, size=size_of_data(train, settings.task or "seg"))
     manager = PassManager(verify=verify, dump=dump)
     made = expand(graph, settings, manager=manager, images=_images_of(on))
     return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]

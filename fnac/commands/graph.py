@@ -16,7 +16,7 @@ from fnac.commands.options import (
     no_verify_option,
     size_option,
 )
-from fnac.commands.types import UserPath
+from fnac.commands.types import ModelPath, UserPath
 
 if TYPE_CHECKING:
     from fnac.config import Config
@@ -67,8 +67,8 @@ def inspect(config: Config, model: Path) -> Told:
 
 
 @click.command()
-@click.argument("first", metavar="A.onnx", type=UserPath())
-@click.argument("second", metavar="B.onnx", type=UserPath())
+@click.argument("first", metavar="A.onnx", type=ModelPath())
+@click.argument("second", metavar="B.onnx", type=ModelPath())
 @size_option
 @printed
 @configured(size="verify.size")
@@ -99,7 +99,7 @@ def verify(config: Config, first: Path, second: Path) -> Answer:
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, type=UserPath())
+@click.argument("models", nargs=-1, required=True, type=ModelPath())
 @size_option
 @click.option("--batch", type=int, help="Images at once.  [default: 1]")
 @click.option("--runs", type=int, help="Timed runs of each file.  [default: 30]")

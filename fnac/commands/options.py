@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from fnac.commands.common import F
-from fnac.commands.types import SizeType, UserPath
+from fnac.commands.types import ModelPath, SizeType, UserPath
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -21,7 +21,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return add
 
 
-model_argument = click.argument("model", type=UserPath())
+model_argument = click.argument("model", type=ModelPath())
 size_option = click.option("--size", type=SizeType(), help="Input size of the images.")
 no_verify_option = click.option(
     "--no-verify",

@@ -52,3 +52,13 @@ class UserPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read the path."""
         return Path(os.fsdecode(super().convert(value, param, ctx))).expanduser()
+
+
+class ModelPath(UserPath):
+    """An ONNX file; a folder with a ``model.onnx``, or one ONNX file, stands for that file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the path."""
+        from fnac.passes.files import model_file
+
+        return model_file(super().convert(value, param, ctx))

@@ -3,11 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import statistics
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fnac.data.preprocessing import manifest_size
 from fnac.errors import UsageError
+
+if TYPE_CHECKING:
+    from fnac.data.source import Dataset
+
+logger = logging.getLogger(__name__)
+
+LOOKED_AT = 16
+"""Training images whose sizes a network without a size goes by."""
+STEP = 32
+"""Pixels: sizes of images are multiples of it, for backbones halve them five times."""
+LONGEST = 512
+"""Pixels of the longer side, at most, unless the user says more."""
+PERSON = (256, 192)
+"""(H, W) of a person's window: that of the COCO models, whatever the images' size."""
+
+
+def size_of_data(train: Dataset, task: str) -> tuple[int, int]:
+    """Return the (H, W) for a network that says none: about the training images', and say so.
+
+    It has their median shape in multiples of ``STEP``, ``LONGEST`` at most; a square for cls, whose
+    images are cut to one.
+    """
+    count = min(LOOKED_AT, len(train))
+    shapes = [train[i * len(train) // count][0].shape[-2:] for i in range(count)]
+    median = [statistics.median(shape[axis] for shape in shapes) for axis in (0, 1)]
+    wanted = [min(median)] * 2 if task == "cls" else median
+    shrunk = min(1.0, LONGEST / max(wanted))
+    height, width = (max(STEP, round(side * shrunk / STEP) * STEP) for side in wanted)
+    if task == "pose":
+        height, width = PERSON
+    logger.info(
+        "size    %dx%d, because neither file nor settings say one and the training images are "
+        "about %dx%d; --size HxW takes another",
+        *(height, width, *map(round, median)),
+    )
+    return height, width
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fnac.errors import DataError
+from fnac.passes.files import LFS_POINTER, is_lfs_pointer
 
 Pixels = npt.NDArray[np.generic]
 
@@ -143,6 +144,8 @@ def read_text(path: Path, wanted: str) -> str:
         raise DataError(f"{_shown(path)}: no such file; wanted {wanted}; check the path") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{_shown(path)}: cannot be read ({error}); wanted {wanted}") from error
+    if content.startswith(LFS_POINTER):  # a label file, a list: as much a large file as any
+        raise DataError(f"{path}: a Git LFS pointer; wanted {wanted}; run git lfs pull")
     wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")
@@ -224,17 +227,12 @@ def _ends_well(path: Path) -> bool:
 def _undecodable(path: Path, error: BaseException) -> DataError:
     if path.stat().st_size == 0:
         return DataError(f"{path}: empty file; wanted an image; copy it again")
-    if _is_lfs_pointer(path):
+    if is_lfs_pointer(path):
         return DataError(f"{path}: a Git LFS pointer; wanted the image itself; run git lfs pull")
     reason = str(error).rstrip(".") or type(error).__name__
     if "cannot identify" in reason:
         reason = "not an image of a known format"
     return DataError(f"{path}: cannot be decoded ({reason}); wanted a whole image; copy it again")
-
-
-def _is_lfs_pointer(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(24) == b"version https://git-lfs."
 
 
 def _shown(path: Path) -> str:

@@ -199,7 +199,7 @@ def _counted_at(graph: Graph, settings: EmitSettings) -> tuple[int, int] | None:
             free = [d if isinstance(d, int) else ANY for d in sides(tensor.shape, axes)]
             logger.info(
                 "the network takes images of any size: its MAdds are counted at %dx%d; "
-                "--size HxW counts at another",
+                "emit.size is another size to count at",
                 *free,
             )
             return free[0], free[1]

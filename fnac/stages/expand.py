@@ -97,7 +97,8 @@ class ExpandSettings:
     ``space``         ``auto``, the name of a bundled space, or a YAML file
     ``remap``         remapping strategy: fna, fna-live, fit (wants --data), net2net, bn-gamma, std,
                       l1, dilate, random
-    ``size``          input height and width in pixels; None: the seed's own
+    ``size``          input height and width in pixels; None: the seed's own, or about the training
+                      images' where the file says none
     ``output_stride`` of the backbone under a dense head: 8, 16 or 32; None: 16
     ``mean``          of the preprocessing, for a file that does not say: three numbers on pixels /
                       255, or ``imagenet``, ``tf``, ``caffe``, which bring std and colour order

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from fnac.config import as_plain
+from fnac.data.batches import size_of_data
 from fnac.data.loader import split
+from fnac.data.preprocessing import manifest_size
 from fnac.data.source import Dataset, DataSource
 from fnac.errors import UsageError
 from fnac.importer import ImportedModule, import_onnx
@@ -71,6 +73,9 @@ def tune(
     raises    UsageError for a super network or other classes, TrainingError when training fails
     """
     graph = Graph.load(model)
+    if settings.size is None and manifest_size(graph.manifest) is None:
+        size = graph.image_size() or size_of_data(source.split("train"), task.name)
+        settings = dataclasses.replace(settings, size=size)
     state_training(graph, task, settings.size, settings.mean, settings.std)
     module = _trainable(graph, task, model)
     settings = for_batch(settings, settings.batch_size)

@@ -7,6 +7,7 @@ weights, optimisers and counters is enough to continue bit for bit.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Mapping
@@ -17,12 +18,13 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fnac.data.batches import BatchSettings
 from fnac.data.loader import EpochLoader
 from fnac.data.source import Dataset
-from fnac.errors import UsageError
+from fnac.errors import TrainingError, UsageError
 from fnac.training.heap import keep_freed_memory
 from fnac.training.settings import RuntimeSettings
 
@@ -80,7 +82,21 @@ def prepare_module(module: nn.Module, fabric: Fabric, settings: RuntimeSettings)
         module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
     if settings.channels_last:
         module = module.to(memory_format=torch.channels_last)
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm) and not isinstance(part, nn.SyncBatchNorm):
+            part.register_forward_pre_hook(functools.partial(_check_values, name))
     return module
+
+
+def _check_values(name: str, part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Refuse to take the statistics of one value per channel: their variance is nothing."""
+    shape = inputs[0].shape
+    if part.training and len(shape) > 1 and inputs[0].numel() == shape[1]:
+        raise TrainingError(
+            f"{name}: this BatchNorm normalises over the batch, and sees one value per channel "
+            f"(1 image per device, map {'x'.join(map(str, shape[2:])) or '1x1'}): its output would "
+            "be the same for every image; give a --batch of at least 2 images per device"
+        )
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from .. import bundled
 from ..errors import ModelError
 from .mbconv import MBConvTable
 from .resnet import ResNetTable
+from .seed_names import BUNDLED, FAMILIES, parse_seed_name
 from .tables import MOBILENETV2, TABLES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -37,23 +37,23 @@ def find_seed(name: str, width: float | None = None) -> Seed:
     ``width`` multiplies the channels. Raises ModelError naming the seeds there are, or a width
     that contradicts the name.
     """
-    if name == "bundled":
+    if name == BUNDLED:
         if width not in (None, bundled.WIDTH):
             raise ModelError(f"bundled: its width is {bundled.WIDTH}, {width:g} was asked for")
         small = MOBILENETV2.scaled(bundled.WIDTH, bundled.LAST)
         return Seed(bundled.NAME, small, bundled.SIZE, weights="bundled")
-    found = re.fullmatch(r"([a-z0-9]+?)(?:_w(\d+(?:\.\d+)?))?", name)
-    if found is None or found[1] not in TABLES:
-        known = ", ".join([*TABLES, "bundled"])
+    found = parse_seed_name(name)
+    if found is None:
+        known = ", ".join([*FAMILIES, BUNDLED])
         raise ModelError(
             f"seed {name!r}: no such seed; there are: {known} "
             "(and widths, as in mobilenetv2_w0.5); or timm:NAME, torchvision:NAME, an ONNX file"
         )
-    named = float(found[2]) if found[2] else None
+    family, named = found
     if named and width and named != width:
         raise ModelError(f"{name}: its name says width {named:g}, --width says {width:g}")
     scale = named or width or 1.0
     if scale <= 0:
         raise ModelError(f"{name}: width {scale:g}; wanted a number above 0")
-    table = TABLES[found[1]].scaled(scale)
+    table = TABLES[family].scaled(scale)
     return Seed(table.name, table)

@@ -8,6 +8,7 @@ name), names anonymous nodes, and is written atomically.
 from __future__ import annotations
 
 import copy
+import glob
 import json
 import os
 import tempfile
@@ -24,7 +25,7 @@ from onnx_graphsurgeon.ir.tensor import SparseValues
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from ..errors import FileNotThereError, PassFailedError, UnsupportedGraphError
-from ..files import write_atomically, writing
+from ..files import is_lfs_pointer, model_file, onnx_files, write_atomically, writing
 from .contract import PLAIN_KEYS, plain_entries
 from .copying import holds_graphs, twin_of
 from .inference import (
@@ -76,17 +77,21 @@ class Graph:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Graph:
-        """Read an ONNX file, with its external data if it has any.
+        """Read an ONNX file, with its external data if it has any; a folder is its ``model.onnx``.
 
         Raises FileNotThereError, or UnsupportedGraphError naming what is wrong with the file.
         """
-        where = Path(path)
+        where = model_file(Path(path))
         if not where.is_file():
-            what = "it is a folder" if where.is_dir() else "there is no such file"
-            raise FileNotThereError(f"{where}: {what}; give the path of an ONNX file")
+            raise _not_there(where)
+        if is_lfs_pointer(where):
+            raise _pointer(where)
         try:
             model = onnx.load(where)
         except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
+            for beside in sorted(where.parent.glob(f"{glob.escape(where.name)}*")):
+                if is_lfs_pointer(beside):  # the weights beside the file
+                    raise _pointer(beside) from error
             raise UnsupportedGraphError(
                 f"{where}: not a readable ONNX file ({one_line(error)}); "
                 "it may be truncated or of another format"
@@ -516,6 +521,20 @@ class Graph:
             for tensor in [*node.inputs, *node.outputs]:
                 if tensor.name:
                     yield tensor
+
+
+def _not_there(path: Path) -> FileNotThereError:
+    if not path.is_dir():
+        return FileNotThereError(f"{path}: there is no such file; give the path of an ONNX file")
+    names = [found.name for found in onnx_files(path)]
+    held = f"holds {', '.join(names)}; name one of them" if names else "holds no ONNX file"
+    return FileNotThereError(f"{path}: it is a folder, and {held}")
+
+
+def _pointer(path: Path) -> UnsupportedGraphError:
+    return UnsupportedGraphError(
+        f"{path}: a Git LFS pointer; wanted the file that it points to; run git lfs pull"
+    )
 
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:

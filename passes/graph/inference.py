@@ -71,7 +71,30 @@ def inferred_model(model: onnx.ModelProto) -> onnx.ModelProto:
             model, check_type=True, strict_mode=True, data_prop=True
         )
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise UnsupportedGraphError(f"shapes cannot be inferred: {one_line(error)}") from error
+        raise UnsupportedGraphError(
+            f"shapes cannot be inferred: {one_line(error)}{_of_one_image(model)}"
+        ) from error
+
+
+def _of_one_image(model: onnx.ModelProto) -> str:
+    """Name the Squeeze that takes the batch of one image away, as far as one may; or nothing.
+
+    Without axes it drops every side of 1: torch's ``squeeze()`` behind a global pooling.
+    """
+    firsts = {i.type.tensor_type.shape.dim[0].dim_value for i in model.graph.input if _sides(i)}
+    for node in model.graph.node:
+        axes = len(node.input) > 1 or any(a.name == "axes" for a in node.attribute)
+        if node.op_type == "Squeeze" and not axes and 1 in firsts:
+            return (
+                f"; {node.name or node.output[0]} (Squeeze) names no axes: of one image it drops "
+                "the batch as well; export the network with the axes that are meant (flatten(1) "
+                "for squeeze() in torch)"
+            )
+    return ""
+
+
+def _sides(value: onnx.ValueInfoProto) -> int:
+    return len(value.type.tensor_type.shape.dim)
 
 
 def is_weight(constant: gs.Constant) -> bool:

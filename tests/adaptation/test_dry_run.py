@@ -35,6 +35,9 @@ def test_it_predicts_steps_and_costs_and_keeps_nothing(
     space = found["space"]
     assert space["fixed"] + space["seed"] == found["seed"]["madds"]
     assert space["least"] < space["seed"] < space["most"]
+    whole = {key: space["fixed"] + space[key] for key in ("seed", "least", "most")}
+    budget = found["budget"]
+    assert budget == {"asked": "1x", "value": budget["seed"], "unit": "madds", **whole}
     assert not found["notes"]
     assert list(tmp_path.iterdir()) == []
 
@@ -47,6 +50,10 @@ def test_too_few_samples_are_a_note_and_processes_a_refusal(
     config["expand"]["size"] = [48, 48]
     plan = Plan.of({**config, "adapt": {**config["adapt"], "no_verify": True}})
     found = dry_run(plan)
+    line = next(line for line in found.as_text().splitlines() if line.startswith("budget"))
+    assert line.startswith("budget  ")
+    assert "(1x); the seed costs " in line
+    assert " MAdds, the search space has " in line
     assert found.notes[0].startswith(
         "search: the weights' part has 2 samples, which do not fill one batch of 16"
     )

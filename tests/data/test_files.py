@@ -154,6 +154,12 @@ def test_what_is_no_image(tmp_path: Path, content: bytes, reason: str) -> None:
             look(tmp_path / "a.png")
 
 
+def test_annotations_that_git_lfs_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(DataError, match="a Git LFS pointer; wanted a list; run git lfs pull"):
+        read_text(tmp_path / "a.json", "a list")
+
+
 def test_names_that_no_file_can_have(tmp_path: Path) -> None:
     for name in ("x" * 5000, "a\0b"):
         with pytest.raises(DataError, match="no such file"):

@@ -14,7 +14,8 @@ from fnac.models.errors import ModelError, WeightsError
 from fnac.models.seeds.find import find_seed
 from fnac.models.seeds.mbconv import MBConvNet
 from fnac.models.seeds.published import PROXYLESS_FILE, published_weights
-from fnac.models.seeds.tables import MOBILENETV2, RESNET18
+from fnac.models.seeds.seed_names import FAMILIES, parse_seed_name
+from fnac.models.seeds.tables import MOBILENETV2, RESNET18, TABLES
 from fnac.models.seeds.weights import load_weights, read_weights
 
 TABLE = MOBILENETV2.scaled(0.35, 64)
@@ -124,6 +125,14 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyP
     ):
         published_weights("proxyless")
     assert "mit-han-lab" in PROXYLESS_FILE
+
+
+def test_names_of_seeds_are_those_of_the_tables() -> None:
+    assert set(FAMILIES) == set(TABLES)
+    assert parse_seed_name("mobilenetv2_w0.5") == ("mobilenetv2", 0.5)
+    assert parse_seed_name("bundled") == ("bundled", None)
+    assert parse_seed_name("bundled_w1") is None
+    assert parse_seed_name("vgg") is None
 
 
 def test_seeds_by_name() -> None:

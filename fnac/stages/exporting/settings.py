@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 from fnac.errors import UsageError
+from fnac.models.seeds.seed_names import BUNDLED, FAMILIES, parse_seed_name
+from fnac.names import known_name
+from fnac.passes.files import is_lfs_pointer
 from fnac.stages.opening.task_head import check_head
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,12 @@ class ExportSettings:
     random_seed: int = 0
 
     def __post_init__(self) -> None:
+        _check_seed(self.seed)
+        if self.weights is not None and is_lfs_pointer(Path(self.weights)):
+            raise UsageError(
+                f"--weights {self.weights}: a Git LFS pointer; wanted the file that it points to; "
+                "run git lfs pull"
+            )
         if self.size is not None and min(self.size) < 32:
             raise UsageError(f"--size {self.size[0]}x{self.size[1]}: wanted at least 32x32")
         if self.width is not None and self.width <= 0:
@@ -48,3 +55,18 @@ class ExportSettings:
         check_head(self.task, self.head, self.classes, self.output_stride)
         if self.task is not None and self.classes is None:
             raise UsageError(f"--task {self.task}: the head needs --classes N")
+
+
+def _check_seed(seed: str) -> None:
+    """Refuse what is neither a seed's name, nor a library's, nor an ONNX file."""
+    if ":" in seed or parse_seed_name(seed) is not None or is_model_file(seed):
+        return
+    others = " (widths as in mobilenetv2_w0.5), timm:NAME, torchvision:NAME, or an ONNX file"
+    known_name("seed", seed, [*FAMILIES, BUNDLED], also=others)
+
+
+def is_model_file(seed: str) -> bool:
+    """Say whether a seed is a file (or the folder of one), and not a name."""
+    if ":" in seed or parse_seed_name(seed) is not None:
+        return False
+    return Path(seed).suffix == ".onnx" or Path(seed).exists()

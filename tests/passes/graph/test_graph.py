@@ -37,6 +37,48 @@ def test_a_round_trip_keeps_metadata_manifest_and_documentation(tmp_path: Path) 
     assert onnx.load(tmp_path / "m.onnx").ir_version == 10
 
 
+def test_a_folder_stands_for_the_file_in_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotThereError, match="it is a folder, and holds no ONNX file"):
+        Graph.load(tmp_path)
+    graph(TWO_CONVS).save(tmp_path / "b.onnx")
+    assert text(Graph.load(tmp_path)) == text(graph(TWO_CONVS))
+    other = graph(TWO_CONVS)
+    other.doc_string = "the emitted one"
+    other.save(tmp_path / "a.onnx")
+    with pytest.raises(FileNotThereError, match=r"holds a\.onnx, b\.onnx; name one of them"):
+        Graph.load(tmp_path)
+    other.save(tmp_path / "model.onnx")
+    assert Graph.load(tmp_path).doc_string == "the emitted one"
+
+
+def test_a_pointer_of_git_lfs_is_told(tmp_path: Path) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
+    (tmp_path / "m.onnx").write_text(pointer)
+    with pytest.raises(UnsupportedGraphError, match=r"m\.onnx: a Git LFS pointer; .*git lfs pull"):
+        Graph.load(tmp_path / "m.onnx")
+    model = graph(TWO_CONVS).to_model()
+    onnx.save_model(
+        model,
+        tmp_path / "n.onnx",
+        save_as_external_data=True,
+        location="n.onnx.data",
+        size_threshold=0,
+    )
+    (tmp_path / "n.onnx.data").write_text(pointer)  # the file is there, its weights are not
+    with pytest.raises(UnsupportedGraphError, match=r"n\.onnx\.data: a Git LFS pointer"):
+        Graph.load(tmp_path / "n.onnx")
+
+
+def test_a_squeeze_that_drops_the_batch_is_named() -> None:
+    """Of two images it drops the map alone, of one the batch as well."""
+    body = """(float[batch,2,8,8] x) => (float[batch,3] y) <float[3,2] w>
+              { p = GlobalAveragePool(x) s = Squeeze(p) y = Gemm<transB=1>(s, w) }"""
+    net = graph(body)
+    assert net.infer(batch=2).shapes["y"] == (2, 3)
+    with pytest.raises(UnsupportedGraphError, match=r"s \(Squeeze\) names no axes: of one image"):
+        net.infer(batch=1)
+
+
 def test_a_copy_shares_no_structure() -> None:
     g = graph(TWO_CONVS)
     twin = g.copy()

@@ -1,0 +1,20 @@
+"""What the seeds are called. Light: no torch, so that a slip is answered at once."""
+
+from __future__ import annotations
+
+import re
+
+FAMILIES = ("mobilenetv2", "resnet18", "resnet50", "fbnetc", "proxyless")
+"""The networks of ``tables.TABLES``, at any width."""
+BUNDLED = "bundled"
+_FORM = re.compile(r"([a-z0-9]+?)(?:_w(\d+(?:\.\d+)?))?")
+
+
+def parse_seed_name(name: str) -> tuple[str, float | None] | None:
+    """Return (family, width or None) of ``mobilenetv2_w0.5``; None: no seed is called so."""
+    found = _FORM.fullmatch(name)
+    if found is None or found[1] not in (*FAMILIES, BUNDLED):
+        return None
+    if found[1] == BUNDLED and found[2]:  # it is of one width
+        return None
+    return found[1], float(found[2]) if found[2] else None
