@@ -98,9 +98,9 @@ def expand(
     graph = seed.graph if isinstance(seed, Network) else Graph.load(seed)
     how = read(ExpandSettings, {"expand": {"task": task, **settings}})
     on = Subject.read({"adapt": {"data": data}}, task or "seg") if data else None
-    made, _ = expand_graph(graph, how, on=on, verify=verify)
-    tell_assumed(made.manifest)
-    return Network(made)
+    expanded, _ = expand_graph(graph, how, on=on, verify=verify)
+    tell_assumed(expanded.manifest)
+    return Network(expanded)
 
 
 def shrink(

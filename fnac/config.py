@@ -176,9 +176,9 @@ def build(kind: type[T], section: Mapping[str, Any], where: str) -> T:
         raise UsageError(f"{where}: {error}") from error
 
 
-def convert(value: Any, wanted: Any, where: str) -> Any:
+def convert(value: Any, hint: Any, where: str) -> Any:
     """Turn a YAML value into the annotated type; raises UsageError."""
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
@@ -187,42 +187,42 @@ def convert(value: Any, wanted: Any, where: str) -> Any:
                 return convert(value, option, where)
             except UsageError:
                 continue
-        raise _wrong(where, value, wanted)
+        raise _wrong(where, value, hint)
     if origin is typing.Literal:
         if value in arguments:
             return value
         close = did_you_mean(value, [one for one in arguments if isinstance(one, str)])
-        raise UsageError(f"{where}: {value!r} was found{close}; wanted {in_words(wanted)}")
+        raise UsageError(f"{where}: {value!r} was found{close}; wanted {in_words(hint)}")
     if origin is tuple:
         items = _items(value)
         inner = arguments[0] if arguments else Any
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return tuple(convert(v, inner, where) for v in items)
         if len(items) != len(arguments):
-            raise _wrong(where, value, wanted)
+            raise _wrong(where, value, hint)
         return tuple(convert(v, a, where) for v, a in zip(items, arguments, strict=True))
-    if wanted in (Any, dict) or origin in (dict, list):
+    if hint in (Any, dict) or origin in (dict, list):
         return value
-    if wanted is Path and isinstance(value, str | Path):
+    if hint is Path and isinstance(value, str | Path):
         return Path(value).expanduser()
-    if wanted is bool and isinstance(value, bool):
+    if hint is bool and isinstance(value, bool):
         return value
-    if wanted is int and isinstance(value, int) and not isinstance(value, bool):
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if wanted is float and isinstance(value, str):
+    if hint is float and isinstance(value, str):
         try:
             return float(value)  # YAML reads 1e-3 as text
         except ValueError:
-            raise _wrong(where, value, wanted) from None
-    if wanted is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+            raise _wrong(where, value, hint) from None
+    if hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
-    if value is None and wanted is type(None):
+    if value is None and hint is type(None):
         return None
-    if isinstance(wanted, type) and isinstance(value, wanted) and not isinstance(value, bool):
+    if isinstance(hint, type) and isinstance(value, hint) and not isinstance(value, bool):
         return value
-    raise _wrong(where, value, wanted)
+    raise _wrong(where, value, hint)
 
 
 def as_plain(value: Any) -> Any:
@@ -260,13 +260,13 @@ def _items(value: Any) -> list[Any]:
     return [int(part) if part.isdigit() else float(part) for part in parts]
 
 
-def _wrong(where: str, value: Any, wanted: Any) -> UsageError:
-    return UsageError(f"{where}: {_shown(value)} was found; wanted {in_words(wanted)}")
+def _wrong(where: str, value: Any, hint: Any) -> UsageError:
+    return UsageError(f"{where}: {_shown(value)} was found; wanted {in_words(hint)}")
 
 
-def in_words(wanted: Any) -> str:
+def in_words(hint: Any) -> str:
     """Return a type in words: ``two whole numbers, e.g. 96x128``."""
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(in_words(one) for one in arguments)
     if origin is typing.Literal:
@@ -277,7 +277,7 @@ def in_words(wanted: Any) -> str:
         kind = "whole numbers" if int in arguments else "numbers"
         example = {2: "96x128" if int in arguments else "0.75,1.5", 3: "0.5,0.5,0.5"}
         return f"{_COUNTS[len(arguments)]} {kind}, e.g. {example[len(arguments)]}"
-    return _WORDS.get(wanted, getattr(wanted, "__name__", str(wanted)))
+    return _WORDS.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def _shown(value: Any) -> str:

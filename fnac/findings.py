@@ -38,5 +38,5 @@ def read_findings(content: Mapping[str, Any]) -> tuple[Finding, ...]:
 
 def together(*stages: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return the findings of several stages: a later one takes the place of an earlier's kind."""
-    found = {one.kind: one for stage in stages for one in stage}
-    return tuple(found.values())
+    by_kind = {one.kind: one for stage in stages for one in stage}
+    return tuple(by_kind.values())

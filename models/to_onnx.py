@@ -312,10 +312,10 @@ def _free(name: str, taken: set[str]) -> str:
 def _name_outputs(
     writer: Writer, result: Any, values: dict[fx.Node, str], names: list[str]
 ) -> None:
-    found = [values[n] for n in (result if isinstance(result, tuple | list) else (result,))]
-    if len(found) != len(names):
-        raise ExportError(f"the module returns {len(found)} tensors; {len(names)} were named")
-    rename = dict(zip(found, names))
+    returned = [values[n] for n in (result if isinstance(result, tuple | list) else (result,))]
+    if len(returned) != len(names):
+        raise ExportError(f"the module returns {len(returned)} tensors; {len(names)} were named")
+    rename = dict(zip(returned, names))
     for node in writer.nodes:
         for i, name in enumerate(node.input):
             node.input[i] = rename.get(name, name)

@@ -198,9 +198,9 @@ def _bias(node: gs.Node, index: int) -> bool:
 def _numbers(node: gs.Node, tensor: gs.Tensor, shapes: dict[str, Shape]) -> tuple[int, ...]:
     shape = shapes.get(tensor.name)
     if shape is None or any(not isinstance(d, int) for d in shape):
-        found = "unknown" if shape is None else "x".join(str(d) for d in shape)
+        dimensions = "unknown" if shape is None else "x".join(str(d) for d in shape)
         raise UnsupportedGraphError(
-            f"{node.name} ({node.op}): the shape of {tensor.name} is {found}; "
+            f"{node.name} ({node.op}): the shape of {tensor.name} is {dimensions}; "
             "numbers are needed to count; give the input size with --size HxW"
         )
     return tuple(int(d) for d in shape if d is not None)

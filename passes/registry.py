@@ -71,10 +71,10 @@ def resolve(name: str) -> type[Pass] | tuple[Pass, ...]:
             f"{', '.join(sorted(PASSES))}"
         )
     module, attribute = PASSES[name].split(":")
-    found: type[Pass] | tuple[Pass, ...] = getattr(
+    kind: type[Pass] | tuple[Pass, ...] = getattr(
         importlib.import_module(f".{module}", __package__), attribute
     )
-    return found
+    return kind
 
 
 def parse_pipeline(text: str) -> list[Pass]:
@@ -93,13 +93,13 @@ def parse_pipeline(text: str) -> list[Pass]:
                 "write name,name{argument=value}"
             )
         name, arguments = match.groups()
-        found = resolve(name)
-        if isinstance(found, tuple):
+        kind = resolve(name)
+        if isinstance(kind, tuple):
             if arguments:
                 raise PipelineError(f"{name}: takes no arguments; it stands for several passes")
-            passes.extend(found)
+            passes.extend(kind)
         else:
-            passes.append(make(found, arguments or ""))
+            passes.append(make(kind, arguments or ""))
         position = end + 1
     if not passes:
         raise PipelineError("the pipeline is empty; write name,name{argument=value}")
@@ -126,10 +126,10 @@ def make(kind: type[Pass], arguments: str) -> Pass:
         raise PipelineError(f"{kind.name}: {error}") from error
 
 
-def _convert(owner: str, key: str, value: str, wanted: Any) -> Any:
-    options = [t for t in (typing.get_args(wanted) or (wanted,)) if t is not type(None)]
-    if typing.get_origin(wanted) is tuple:
-        inner = typing.get_args(wanted)[0]
+def _convert(owner: str, key: str, value: str, hint: Any) -> Any:
+    options = [t for t in (typing.get_args(hint) or (hint,)) if t is not type(None)]
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)[0]
         return tuple(_convert(owner, key, part, inner) for part in value.split("+") if part)
     for kind in options:
         if typing.get_origin(kind) is tuple:

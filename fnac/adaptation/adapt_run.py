@@ -174,7 +174,7 @@ class AdaptRun:
         if self.path("target.onnx").exists():
             return
         settings = self.plan.derive
-        found = derive(
+        derived = derive(
             self.path("super.onnx"),
             self.path("target.part.onnx"),
             settings,
@@ -185,7 +185,7 @@ class AdaptRun:
             unsearched=unsearched_super(self.folder) if settings.weights == "seed" else None,
         )
         self.kept.note("arch.json")
-        self._add_to_ledger(found.ledger)
+        self._add_to_ledger(derived.ledger)
         self.kept.take(self.path("target.part.onnx"), "target.onnx")
 
     def tune(self, settings: TuneSettings) -> None:
@@ -208,7 +208,7 @@ class AdaptRun:
         from fnac.stages.tune import tune
 
         part = self.path(output).with_suffix(".part.onnx")
-        found = tune(
+        tuned = tune(
             self.path(network),
             self.plan.source,
             self.task(network),
@@ -220,7 +220,7 @@ class AdaptRun:
         )
         if self.ranks.first:
             self.kept.take(part, output)
-        return found
+        return tuned
 
     def emit(self) -> None:
         """target.onnx -> model.onnx, profile.json, profile.csv."""
@@ -231,40 +231,40 @@ class AdaptRun:
         target, part = self.path("target.onnx"), self.path("model.part.onnx")
         settings = self.plan.emit
         images = emit_images(target, settings, self.plan.source, self.task("target.onnx"))
-        found = emit(target, part, settings, images=images, named="model.onnx", kit=False)
-        self._add_to_ledger([{**entry, "stage": "emit"} for entry in found.ledger])
+        emitted = emit(target, part, settings, images=images, named="model.onnx", kit=False)
+        self._add_to_ledger([{**entry, "stage": "emit"} for entry in emitted.ledger])
         self.kept.take(part, "model.onnx")
 
     def evaluate(self) -> AdaptResult:
         """Measure model.onnx in onnxruntime; write results.json and the images."""
-        found = self._measure("model.onnx")
+        measured = self._measure("model.onnx")
         manifest = Graph.load(self.path("target.onnx")).manifest
         findings = together(
             preprocessing_findings(manifest),
             data_findings(self.folder),
             read_findings(manifest),
-            found.findings,
+            measured.findings,
         )
         baseline = None
         if self.plan.adapt.baseline:
             value = self._measure("baseline.onnx").value
             baseline = {"value": value, **self._costs("baseline.onnx")}
         results: dict[str, Any] = {
-            "metric": {"name": found.metric, "value": found.value},
+            "metric": {"name": measured.metric, "value": measured.value},
             "seed": {"madds": manifest["seed_madds"], "params": manifest["seed_params"]},
             "baseline": baseline,
-            "target": {**self._costs("target.onnx"), "images": found.images},
-            "per_class": [{"name": n, "value": v} for n, v in found.per_class.items()],
-            "extra": dict(found.extra),
+            "target": {**self._costs("target.onnx"), "images": measured.images},
+            "per_class": [{"name": n, "value": v} for n, v in measured.per_class.items()],
+            "extra": dict(measured.extra),
             FINDINGS: written(findings),
         }
         write_json(self.path("results.json"), results)
-        self._kit(found)
+        self._kit(measured)
         self._pictures()
         return AdaptResult(
             folder=self.folder,
-            metric=found.metric,
-            value=found.value,
+            metric=measured.metric,
+            value=measured.value,
             seed=results["seed"],
             baseline=baseline,
             target=results["target"],
@@ -310,16 +310,16 @@ class AdaptRun:
         path = self.path("times.json")
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
-    def _kit(self, found: EvalResult) -> None:
+    def _kit(self, result: EvalResult) -> None:
         """Write what a deployer needs beside model.onnx, its metric in the model card."""
         from fnac.passes.cost import profile
         from fnac.stages.deployment.kit import Costs, Measured, write_kit
 
         counted = profile(Graph.load(self.path("model.onnx")))
         data = self.plan.adapt.data or "built-in scenes"
-        measured = Measured(found.metric, found.value, found.images, found.split, data)
+        stated = Measured(result.metric, result.value, result.images, result.split, data)
         costs = Costs(counted.madds, counted.params)
-        write_kit(self.path("model.onnx"), costs, measured=measured)
+        write_kit(self.path("model.onnx"), costs, measured=stated)
 
     def _pictures(self) -> None:
         from fnac.stages.evaluate import predict_first

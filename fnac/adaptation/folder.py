@@ -51,8 +51,8 @@ def claim(out: Path | None, name: str) -> Path:
 
     A folder that exists but is empty is not taken.
     """
-    wanted = out if out is not None else Path("runs") / name
-    folder, number = wanted, 1
+    first = out if out is not None else Path("runs") / name
+    folder, number = first, 1
     while True:
         try:
             folder.mkdir(parents=True)
@@ -61,10 +61,10 @@ def claim(out: Path | None, name: str) -> Path:
             if folder.is_dir() and not any(folder.iterdir()):
                 return folder
             number += 1
-            folder = wanted.with_name(f"{wanted.name}{number}")
+            folder = first.with_name(f"{first.name}{number}")
         except OSError as error:
             raise UsageError(
-                f"-o {wanted}: the folder cannot be made ({error.strerror}); name another"
+                f"-o {first}: the folder cannot be made ({error.strerror}); name another"
             ) from error
 
 
@@ -76,13 +76,13 @@ def begun(out: Path | None, name: str, device: str) -> Iterator[tuple[Path, Rank
     """
     before = out is not None and out.is_dir()
     folder, ranks = _for_all(claim, out, name, device)
-    made = not (before and out is not None and folder.samefile(out))
+    is_new = not (before and out is not None and folder.samefile(out))
     try:
         with _held(folder, ranks):
             yield folder, ranks
     except FnacError:
         if ranks.first and not any(folder.rglob("last.ckpt")):
-            _empty(folder, made)
+            _empty(folder, is_new)
         raise
 
 
@@ -152,13 +152,13 @@ def _held(folder: Path, ranks: Ranks) -> Iterator[None]:
         yield
 
 
-def _empty(folder: Path, made: bool) -> None:
+def _empty(folder: Path, is_new: bool) -> None:
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
-    if made:
+    if is_new:
         folder.rmdir()
 
 

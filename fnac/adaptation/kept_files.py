@@ -56,7 +56,7 @@ class KeptFiles:
 
     def _read(self) -> dict[str, list[str]]:
         path = self.folder / DIGESTS
-        wanted = "a file name and its digests a line"
+        form = "a file name and its digests a line"
         try:
             kept = json.loads(path.read_bytes())
         except OSError as error:
@@ -65,16 +65,16 @@ class KeptFiles:
                 "checked; put it back, or begin a new run"
             ) from error
         except ValueError as error:
-            raise TrainingError(f"{path}: {error}; wanted {wanted}; begin a new run") from error
+            raise TrainingError(f"{path}: {error}; wanted {form}; begin a new run") from error
         if not isinstance(kept, dict) or not all(isinstance(v, list) for v in kept.values()):
-            raise TrainingError(f"{path}: wanted {wanted}; begin a new run")
+            raise TrainingError(f"{path}: wanted {form}; begin a new run")
         return kept
 
 
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
+            digest.update(block)
+    return digest.hexdigest()

@@ -66,7 +66,7 @@ def shrink_images(graph: Graph, on: Subject, settings: ShrinkSettings) -> np.nda
 
 
 def heal_shrunk(
-    found: ShrinkResult, original: Graph, config: Config, epochs: int, folder: Path
+    shrunk: ShrinkResult, original: Graph, config: Config, epochs: int, folder: Path
 ) -> HealResult:
     """Train the smaller network towards what the original says, on the images of ``--data``.
 
@@ -83,4 +83,4 @@ def heal_shrunk(
     on = Subject.read(config, str(original.manifest.get("task") or "seg"))
     source, _ = to_calibrate_on(on, original)
     folder.mkdir(parents=True)
-    return heal(found.graph, original, source.split("train"), settings, folder)
+    return heal(shrunk.graph, original, source.split("train"), settings, folder)

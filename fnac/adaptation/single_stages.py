@@ -67,8 +67,8 @@ def expand_graph(
         train = to_calibrate_on(on, graph)[0].split("train")
         settings = dataclasses.replace(settings, size=size_of_data(train, settings.task or "seg"))
     manager = PassManager(verify=verify, dump=dump)
-    made = expand(graph, settings, manager=manager, images=_images_of(on))
-    return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
+    expanded = expand(graph, settings, manager=manager, images=_images_of(on))
+    return expanded, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
 
 
 def prepare_graph(
@@ -78,8 +78,8 @@ def prepare_graph(
     from fnac.stages.expand import prepare_seed
 
     manager = PassManager(verify=verify)
-    made = prepare_seed(Graph.load(model), settings, manager=manager, images=_images_of(on))
-    return made, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
+    prepared = prepare_seed(Graph.load(model), settings, manager=manager, images=_images_of(on))
+    return prepared, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
 
 
 def _images_of(on: Subject | None) -> Images | None:
@@ -124,7 +124,7 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
         if ranks.first:
             latency_table(how.budget_of, how.latency_table, model, kept)
         ranks.wait()
-        found = search(
+        searched = search(
             model,
             on.source,
             on.task_for(Graph.load(model).manifest),
@@ -136,9 +136,9 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
             resume=resume,
         )
     budget = ("--budget", how.budget) if how.budget else ()
-    tell_next("derive", found.output, *budget)
+    tell_next("derive", searched.output, *budget)
     keys = ("output", "steps", "expected", "budget", "unit", "lambda_", "entropy", "findings")
-    return _plain(found, keys)
+    return _plain(searched, keys)
 
 
 def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
@@ -163,9 +163,9 @@ def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
             folder / "tune",
             on.task_for(Graph.load(model).manifest),
         )
-        found = tune(model, on.source, task, target, log_folder, settings, resume=resume)
-    tell_next("emit", found.output, "-o", found.output.with_name("model.onnx"))
-    return _plain(found, ("output", "steps", "loss", "val", "weights"))
+        tuned = tune(model, on.source, task, target, log_folder, settings, resume=resume)
+    tell_next("emit", tuned.output, "-o", tuned.output.with_name("model.onnx"))
+    return _plain(tuned, ("output", "steps", "loss", "val", "weights"))
 
 
 def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
@@ -193,15 +193,15 @@ def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
     with working_in(out, "tune", settings.device, source, asked, resume=resume) as (folder, ranks):
         ranks.wait()
         target = folder / "target.onnx"
-        found = heal(
+        healed = heal(
             model, Path(teacher), source.split("train"), settings, folder / "tune",
             output=target, resume=resume,
         )  # fmt: skip
-    entry = found.weights
+    entry = healed.weights
     return {
         "output": str(target),
         **{key: entry[key] for key in ("start", "error", "weights", "of_step", "steps")},
-        "curve": [point.error for point in found.curve],
+        "curve": [point.error for point in healed.curve],
     }
 
 
@@ -253,7 +253,7 @@ def run_derive(
         tell_unsearched(model, Graph.load(model).manifest)
     how, kept = on.adapt, out.parent / "latency.json"
     asked = how.budget is not None or how.budget_of != "madds"
-    found = derive(
+    derived = derive(
         model,
         out,
         settings,
@@ -264,7 +264,7 @@ def run_derive(
         latency_table=latency_table(how.budget_of, how.latency_table, model, kept),
     )
     tell_next("tune", out, "--data", how.data or "SPEC")
-    return _plain(found, ("output", "choices", "madds", "params", "budget", "findings"))
+    return _plain(derived, ("output", "choices", "madds", "params", "budget", "findings"))
 
 
 def unsearched_super(folder: Path) -> Path:
@@ -296,13 +296,13 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
         source, task = to_calibrate_on(on, Graph.load(model))
         images = emit_images(model, settings, source, task)
     tell_untuned(model, Graph.load(model).manifest)
-    found = emit(model, out, settings, images=images)
+    emitted = emit(model, out, settings, images=images)
     tell_next("eval", out, "--data", on.adapt.data or "SPEC")
     return {
-        "output": str(found.path),
-        "nodes": len(found.profile.nodes),
-        "madds": found.profile.madds,
-        "params": found.profile.params,
+        "output": str(emitted.path),
+        "nodes": len(emitted.profile.nodes),
+        "madds": emitted.profile.madds,
+        "params": emitted.profile.params,
         "size_bytes": out.stat().st_size,
     }
 
@@ -385,10 +385,10 @@ def _image_size(graph: Graph) -> tuple[int, int]:
     return size
 
 
-def _plain(found: Any, keys: tuple[str, ...]) -> dict[str, Any]:
+def _plain(result: Any, keys: tuple[str, ...]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key in keys:
-        value = getattr(found, key)
+        value = getattr(result, key)
         if isinstance(value, Path):
             value = str(value)
         elif isinstance(value, tuple):

@@ -102,8 +102,8 @@ def named_choices(choices: Mapping[str, str]) -> dict[str, Any]:
     return {"layers": [{"name": name, "choice": choice} for name, choice in choices.items()]}
 
 
-def _check_length(found: int, layers: Sequence[Offer]) -> None:
-    if found != len(layers):
+def _check_length(count: int, layers: Sequence[Offer]) -> None:
+    if count != len(layers):
         raise UsageError(
-            f"found {found} layers; the super network has {len(layers)}; give one choice for each"
+            f"found {count} layers; the super network has {len(layers)}; give one choice for each"
         )

@@ -86,16 +86,16 @@ def verify(config: Config, first: Path, second: Path) -> Answer:
     graphs = [Graph.load(path) for path in (first, second)]
     for graph in graphs:
         graph.check_finite()
-    found = compare(*graphs, size=read(VerifySettings, config).size)
-    if not found.equal:
-        where = found.first_difference or "the interface"
-        differ = f"{second}: differs from {first}, first at node {where}: {found.detail}"
-        return Answer(found.as_json(), differ, OutputsDifferError(differ))
+    comparison = compare(*graphs, size=read(VerifySettings, config).size)
+    if not comparison.equal:
+        where = comparison.first_difference or "the interface"
+        differ = f"{second}: differs from {first}, first at node {where}: {comparison.detail}"
+        return Answer(comparison.as_json(), differ, OutputsDifferError(differ))
     close = (
-        f"equal: largest difference {found.max_abs_diff:.3g}, "
-        f"float noise allows {found.tolerance:.3g}"
+        f"equal: largest difference {comparison.max_abs_diff:.3g}, "
+        f"float noise allows {comparison.tolerance:.3g}"
     )
-    return Answer(found.as_json(), close if found.max_abs_diff else "equal to the bit")
+    return Answer(comparison.as_json(), close if comparison.max_abs_diff else "equal to the bit")
 
 
 @click.command()
@@ -128,9 +128,9 @@ def bench(config: Config, models: tuple[Path, ...], latency_table: Path | None) 
         measured = measure_latency(Graph.load(models[0]), how)
         write_json(latency_table, measured)
         return Answer(measured, f"{latency_table}: {len(measured['layers'])} layers measured")
-    found = measure(models, settings)
-    text = table(["file", "min ms", "median ms", "max ms", "ratio"], found.rows())
-    return Answer(found.as_json(), text)
+    timings = measure(models, settings)
+    text = table(["file", "min ms", "median ms", "max ms", "ratio"], timings.rows())
+    return Answer(timings.as_json(), text)
 
 
 @click.command("run-pass")

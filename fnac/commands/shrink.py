@@ -71,34 +71,34 @@ def shrink(
     if curve and (heal or out):
         raise UsageError("--curve writes no network: drop --heal and --out")
     original = Graph.load(model)
-    found = shrink_graph(original, config, only_curve=curve)
+    shrunk = shrink_graph(original, config, only_curve=curve)
     if plot is not None:
-        _draw(found, plot, made=not curve)
+        _draw(shrunk, plot, done=not curve)
     if curve:
-        return Answer({"model": None, **found.as_json()}, _text(found))
-    path = found.graph.save(out or model.with_name(f"{model.stem}.small.onnx"))
-    written = {"model": str(path), **found.as_json()}
-    lines = [_text(found), *_costs(found)]
+        return Answer({"model": None, **shrunk.as_json()}, _text(shrunk))
+    path = shrunk.graph.save(out or model.with_name(f"{model.stem}.small.onnx"))
+    written = {"model": str(path), **shrunk.as_json()}
+    lines = [_text(shrunk), *_costs(shrunk)]
     if heal is not None:
-        healed = heal_shrunk(found, original, config, heal, path.with_suffix(".heal"))
+        healed = heal_shrunk(shrunk, original, config, heal, path.with_suffix(".heal"))
         healed.graph.save(path)
         written["healed"] = healed.as_json()
         lines.append(f"healed error {healed.start:.4g} -> {healed.error:.4g}")
     return Answer(written, "\n".join([*lines, str(path)]))
 
 
-def _draw(found: ShrinkResult, path: Path, *, made: bool) -> None:
+def _draw(shrunk: ShrinkResult, path: Path, *, done: bool) -> None:
     from fnac.passes.files import write_atomically
     from fnac.report.plots import trade_off
 
-    point = (found.after[found.unit], found.error) if made else None
-    write_atomically(path, trade_off(found.curve, point, found.unit).light)
+    point = (shrunk.after[shrunk.unit], shrunk.error) if done else None
+    write_atomically(path, trade_off(shrunk.curve, point, shrunk.unit).light)
 
 
-def _text(found: ShrinkResult) -> str:
+def _text(shrunk: ShrinkResult) -> str:
     from fnac.text import human, table
 
-    sum_of_errors = sum(row.error for row in found.rows) or 1.0
+    sum_of_errors = sum(row.error for row in shrunk.rows) or 1.0
     rows = [
         [
             row.name,
@@ -107,23 +107,23 @@ def _text(found: ShrinkResult) -> str:
             human(row.madds_saved),
             f"{100 * row.error / sum_of_errors:.0f}%",
         ]
-        for row in found.rows
+        for row in shrunk.rows
     ]
     lines = [table(["block", "was", "is", "MAdds saved", "share of error"], rows), ""]
-    total = found.before[found.unit]
-    points = [[f"{cost / total:.2f}x", human(cost), f"{error:.4g}"] for cost, error in found.curve]
-    lines += [table(["budget", found.unit, "predicted error"], points), ""]
+    total = shrunk.before[shrunk.unit]
+    points = [[f"{cost / total:.2f}x", human(cost), f"{error:.4g}"] for cost, error in shrunk.curve]
+    lines += [table(["budget", shrunk.unit, "predicted error"], points), ""]
     return "\n".join(lines)
 
 
-def _costs(found: ShrinkResult) -> list[str]:
+def _costs(shrunk: ShrinkResult) -> list[str]:
     from fnac.text import human, percent
 
     lines = []
     for key in ("madds", "params"):
-        before, after = found.before[key], found.after[key]
+        before, after = shrunk.before[key], shrunk.after[key]
         lines.append(f"{key:7}{human(before)} -> {human(after)} ({percent(after, before)})")
-    said = f"error  {found.error:.4g} on images held back ({found.measured_on})"
+    said = f"error  {shrunk.error:.4g} on images held back ({shrunk.measured_on})"
     return [*lines, said]
 
 

@@ -289,13 +289,13 @@ def evaluate(config: Config, model: Path) -> Answer:
     """Measure MODEL's metric in onnxruntime."""
     from fnac.adaptation.single_stages import run_eval
 
-    found = run_eval(model, config)
-    lines = [f"{found.metric}  {found.value:.2f} on {found.images} images of {found.split}"]
-    for name, value in found.per_class.items():
+    result = run_eval(model, config)
+    lines = [f"{result.metric}  {result.value:.2f} on {result.images} images of {result.split}"]
+    for name, value in result.per_class.items():
         shown = "absent" if value is None else f"{value:.2f}"
         lines.append(printable(f"  {name}: {shown}", lines=False))
-    lines += [f"note    {finding}" for finding in found.findings]
-    return Answer(found.to_json(), "\n".join(lines))
+    lines += [f"note    {finding}" for finding in result.findings]
+    return Answer(result.to_json(), "\n".join(lines))
 
 
 def _written(path: Path, graph: Graph) -> Answer:

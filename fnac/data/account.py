@@ -96,7 +96,7 @@ class DataAccount:
             if split is not None and split.whole and not split.total:
                 raise DataError(
                     f"{self.name}: nothing is labelled in '{name}': {self._no_label(split)}; "
-                    f"wanted {self._wanted()} to be {verb}{self._todo(split)}"
+                    f"wanted {self._unit()} to be {verb}{self._todo(split)}"
                 )
         train = self.split("train")
         there = [name for name, count in zip(self.classes, train.amounts, strict=True) if count]
@@ -109,7 +109,7 @@ class DataAccount:
 
     def findings(self) -> tuple[Finding, ...]:
         """Say what is missing; () if nothing is."""
-        found = []
+        findings = []
         for kind, name, text in (
             ("class-never-trained", "train", "nothing of it can be learnt"),
             ("class-not-measured", self.measured, "the metric says nothing of it"),
@@ -123,11 +123,11 @@ class DataAccount:
                 else:
                     many = "classes" if one == "class" else f"{one}s"
                     told = f"{count} {many} never occur in '{name}': {text} ({names})"
-                found.append(Finding(kind, f"data: {told}"))
+                findings.append(Finding(kind, f"data: {told}"))
         train = self.split("train")
         share = train.ignored / max(1, train.ignored + train.total)
         if self.task == "seg" and share > IGNORED_SHARE:
-            found.append(
+            findings.append(
                 Finding(
                     "ignored-share",
                     f"data: {share:.0%} of the pixels of 'train' are ignored: neither the loss nor "
@@ -135,7 +135,7 @@ class DataAccount:
                 )
             )
         if self.unpaired:
-            found.append(
+            findings.append(
                 Finding(
                     "unpaired-joints",
                     f"data: joints {_listed(self.unpaired)} name a side, and the other side's "
@@ -143,7 +143,7 @@ class DataAccount:
                     "flip false, or give 'mirror' in a YAML file as --data",
                 )
             )
-        return tuple(found)
+        return tuple(findings)
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``data.json`` of a run holds."""
@@ -206,7 +206,7 @@ class DataAccount:
             return f"all {human(split.ignored)} pixels of {split.samples} masks are ignored"
         return f"{split.samples} images without {'a box' if self.task == 'det' else 'a label'}"
 
-    def _wanted(self) -> str:
+    def _unit(self) -> str:
         return {"seg": "pixels of a class", "det": "boxes", "pose": "joints"}.get(
             self.task, "images of a class"
         )

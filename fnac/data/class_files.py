@@ -58,22 +58,22 @@ def read_colours(path: Path) -> dict[str, Colour]:
     Separators are blanks, commas, colons and semicolons (CVAT's ``NAME:R,G,B::``); a line of heads
     in front is passed over. Raises DataError.
     """
-    found: dict[str, Colour] = {}
+    colours: dict[str, Colour] = {}
     for number, text in _lines(path, "a colour and a class name per line", hashes="# "):
         named = _colour_and_name(text)
         if named is None:
-            if not found and re.search(r"name|label|class|r.*g.*b", text.lower()):
+            if not colours and re.search(r"name|label|class|r.*g.*b", text.lower()):
                 continue
             raise DataError(f"{path}: line {number}: '{text[:60]}'; wanted R G B NAME, each 0..255")
         colour, name = named
-        if name in found and found[name] != colour:
+        if name in colours and colours[name] != colour:
             raise DataError(f"{path}: '{name}' is listed twice, with two colours; wanted one")
-        if colour in (c for n, c in found.items() if n != name):
+        if colour in (c for n, c in colours.items() if n != name):
             raise DataError(f"{path}: line {number}: a second class of colour {colour}")
-        found[name] = colour
-    if not found:
+        colours[name] = colour
+    if not colours:
         raise DataError(f"{path}: no colours; wanted R G B NAME per line")
-    return found
+    return colours
 
 
 def _colour_and_name(text: str) -> tuple[Colour, str] | None:
@@ -105,9 +105,9 @@ def packed_colours(colours: Mapping[str, Colour], classes: list[str]) -> dict[in
     }
 
 
-def _lines(path: Path, wanted: str, hashes: str = "#") -> Iterator[tuple[int, str]]:
+def _lines(path: Path, what: str, hashes: str = "#") -> Iterator[tuple[int, str]]:
     """Yield (number, text) of the lines that are not empty, without comments."""
-    for number, line in enumerate(read_text(path, wanted).split("\n"), 1):
+    for number, line in enumerate(read_text(path, what).split("\n"), 1):
         text = line.split(hashes)[0].strip()
         if text:
             yield number, text

@@ -73,10 +73,10 @@ def is_there(path: Path) -> bool:
 
 
 @contextmanager
-def open_image(path: Path, wanted: str = "an image") -> Iterator[Image.Image]:
+def open_image(path: Path, what: str = "an image") -> Iterator[Image.Image]:
     """Open an image of one frame, in one of ``FORMATS``; whatever breaks inside is a DataError."""
     if not is_there(path):
-        raise DataError(f"{_shown(path)}: no such file; wanted {wanted}; check the path")
+        raise DataError(f"{_shown(path)}: no such file; wanted {what}; check the path")
     try:
         with Image.open(path, formats=FORMATS) as file:
             frames = _frames(file)
@@ -133,7 +133,7 @@ def turned_pixels(file: Image.Image) -> Pixels:
     return np.array(_turned(file))
 
 
-def read_text(path: Path, wanted: str) -> str:
+def read_text(path: Path, what: str) -> str:
     """Return a text file in UTF-8 or, where it begins with its mark, UTF-16; raises DataError.
 
     Line ends of every system become ``\\n``; the mark that Windows' editors put in front goes.
@@ -141,17 +141,17 @@ def read_text(path: Path, wanted: str) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{_shown(path)}: no such file; wanted {wanted}; check the path") from None
+        raise DataError(f"{_shown(path)}: no such file; wanted {what}; check the path") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{_shown(path)}: cannot be read ({error}); wanted {wanted}") from error
+        raise DataError(f"{_shown(path)}: cannot be read ({error}); wanted {what}") from error
     if content.startswith(LFS_POINTER):  # a label file, a list: as much a large file as any
-        raise DataError(f"{path}: a Git LFS pointer; wanted {wanted}; run git lfs pull")
+        raise DataError(f"{path}: a Git LFS pointer; wanted {what}; run git lfs pull")
     wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path}: cannot be read as text (byte {error.start} is not UTF-8); wanted {wanted}; "
+            f"{path}: cannot be read as text (byte {error.start} is not UTF-8); wanted {what}; "
             "save it as UTF-8"
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")

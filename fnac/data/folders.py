@@ -36,7 +36,7 @@ def require_folder(folder: Path, what: str) -> None:
 
 def split_folders(root: Path) -> dict[str, Path]:
     """Return split -> folder for those below ``root``, by the names that tools give them."""
-    found: dict[str, Path] = {}
+    by_split: dict[str, Path] = {}
     folders = {p.name.lower(): p for p in sorted(root.iterdir()) if p.is_dir()}
     for split, names in SPLIT_NAMES.items():
         there = [folders[name] for name in names if name in folders]
@@ -46,8 +46,8 @@ def split_folders(root: Path) -> dict[str, Path]:
                 "rename or remove one"
             )
         if there:
-            found[split] = there[0]
-    return found
+            by_split[split] = there[0]
+    return by_split
 
 
 def is_hidden(path: Path) -> bool:
@@ -83,16 +83,16 @@ def list_by_stem(folder: Path, what: str = "images") -> dict[str, Path]:
     Names are relative to the folder, and accents are compared as letters, however they are coded
     (macOS codes them in two characters).
     """
-    found: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for path in images_below(folder, what):
         stem = same_spelling(path.relative_to(folder).with_suffix("").as_posix())
-        if stem in found:
+        if stem in by_stem:
             raise DataError(
-                f"{path}: {found[stem].name} has the same name; wanted one image per name, because "
-                "masks are found by it; remove one of them"
+                f"{path}: {by_stem[stem].name} has the same name; wanted one image per name, "
+                "because masks are found by it; remove one of them"
             )
-        found[stem] = path
-    return found
+        by_stem[stem] = path
+    return by_stem
 
 
 def same_spelling(name: str) -> str:

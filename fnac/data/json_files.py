@@ -22,17 +22,17 @@ from .files import read_text
 YES, NO = ("1", "true", "yes"), ("", "0", "false", "no", "none")
 
 
-def read_json(path: Path, wanted: str) -> Any:
+def read_json(path: Path, what: str) -> Any:
     """Return what a JSON file holds; DataError where it is missing or is no JSON."""
     try:
-        return json.loads(read_text(path, wanted))
+        return json.loads(read_text(path, what))
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{path}: not JSON (line {error.lineno}: {error.msg}); wanted {wanted}"
+            f"{path}: not JSON (line {error.lineno}: {error.msg}); wanted {what}"
         ) from error
     except (RecursionError, ValueError) as error:  # nested too deep; digits without end
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise DataError(f"{path}: JSON that cannot be read ({reason}); wanted {wanted}") from error
+        raise DataError(f"{path}: JSON that cannot be read ({reason}); wanted {what}") from error
 
 
 def as_number(value: object) -> float | None:
@@ -80,16 +80,16 @@ def read_numbers(
     entry: Mapping[str, Any], key: str, shape: Sequence[int], where: str
 ) -> npt.NDArray[np.float64]:
     """Return ``entry[key]`` as a float64 array of ``shape``; DataError says what else was found."""
-    wanted = "x".join(str(n) for n in shape) + " numbers" if shape else "a number"
+    form = "x".join(str(n) for n in shape) + " numbers" if shape else "a number"
     if key not in entry:
-        raise DataError(f"{where}: no '{key}'; wanted {wanted}")
+        raise DataError(f"{where}: no '{key}'; wanted {form}")
     try:
         array = np.asarray(entry[key], dtype=np.float64)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        raise DataError(f"{where}: '{key}' is {short(entry[key])}; wanted {wanted}") from None
+        raise DataError(f"{where}: '{key}' is {short(entry[key])}; wanted {form}") from None
     if array.shape != tuple(shape):
-        found = "x".join(str(n) for n in array.shape) or short(entry[key])
-        raise DataError(f"{where}: '{key}' holds {found}; wanted {wanted}")
+        held = "x".join(str(n) for n in array.shape) or short(entry[key])
+        raise DataError(f"{where}: '{key}' holds {held}; wanted {form}")
     if not np.isfinite(array).all():
         raise DataError(f"{where}: '{key}' holds {short(entry[key])}; wanted finite numbers")
     return array

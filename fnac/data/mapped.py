@@ -49,13 +49,13 @@ def read_class_map(
                 f"{OPTION} {given}: {becomes!r} is no class of the network; it has "
                 f"{_listed(network)}"
             )
-    found = tuple(places.get(said[n] or "" if n in said else n) for n in data)
-    if all(place is None for place in found):
+    indices = tuple(places.get(said[n] or "" if n in said else n) for n in data)
+    if all(place is None for place in indices):
         raise UsageError(
             f"{OPTION} {given}: no class of the data set ({_listed(data)}) becomes one of the "
             f"network ({_listed(network)})"
         )
-    return found
+    return indices
 
 
 @dataclass(frozen=True)

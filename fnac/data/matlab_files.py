@@ -44,7 +44,7 @@ class _Element:
     data: bytes
 
 
-def read_matlab(path: Path, variable: str, wanted: str) -> npt.NDArray[Any] | None:
+def read_matlab(path: Path, variable: str, what: str) -> npt.NDArray[Any] | None:
     """Return a variable of a MATLAB file, None where it holds no such one; raises DataError."""
     try:
         content = path.read_bytes()
@@ -54,7 +54,7 @@ def read_matlab(path: Path, variable: str, wanted: str) -> npt.NDArray[Any] | No
             if name == variable:
                 return array
     except (OSError, _BrokenError) as error:
-        raise DataError(f"{path}: not a MATLAB file ({error}); wanted {wanted}") from error
+        raise DataError(f"{path}: not a MATLAB file ({error}); wanted {what}") from error
     return None
 
 

@@ -195,9 +195,9 @@ def _read_yaml(path: Path, task: str) -> tuple[str, Options]:
         reason = " ".join(str(error).split())[:300]
         raise UsageError(f"{path}: not YAML ({reason}); wanted reader, path, ...") from error
     if not isinstance(content, dict) or str(content.get("reader")) not in READERS:
-        found = content.get("reader") if isinstance(content, dict) else type(content).__name__
+        named = content.get("reader") if isinstance(content, dict) else type(content).__name__
         known = ", ".join(_readers_of(task))
-        raise UsageError(f"{path}: reader {found!r}; wanted 'reader:' of {known}")
+        raise UsageError(f"{path}: reader {named!r}; wanted 'reader:' of {known}")
     return str(content.pop("reader")), content
 
 

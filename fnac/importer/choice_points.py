@@ -38,16 +38,16 @@ def find_points(graph: onnx.GraphProto) -> list[Point]:
     wiring = [Wiring(node.op_type, tuple(node.input), tuple(node.output)) for node in nodes]
     stored = {tensor.name: tensor.dims for tensor in graph.initializer}
     points = []
-    for found in find_mixtures(wiring, [output.name for output in graph.output], stored):
-        regions = [[nodes[place] for place in region] for region in found.regions]
+    for mixture in find_mixtures(wiring, [output.name for output in graph.output], stored):
+        regions = [[nodes[place] for place in region] for region in mixture.regions]
         points.append(
             Point(
-                alpha=found.alpha,
-                entry=found.entry,
-                output=nodes[found.sum].output[0],
-                outputs=found.outputs,
+                alpha=mixture.alpha,
+                entry=mixture.entry,
+                output=nodes[mixture.sum].output[0],
+                outputs=mixture.outputs,
                 regions=regions,
-                inside=frozenset(found.mixing).union(*found.regions),
+                inside=frozenset(mixture.mixing).union(*mixture.regions),
             )
         )
     return points

@@ -58,16 +58,16 @@ def write_back(module: torch.nn.Module, model: onnx.ModelProto) -> onnx.ModelPro
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """Return the tensors of Constant nodes by output name, inner graphs included."""
-    found: dict[str, onnx.TensorProto] = {}
+    constants: dict[str, onnx.TensorProto] = {}
     for node in nodes_of(graph):
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 if attribute.name == "value":
-                    found[node.output[0]] = attribute.t
+                    constants[node.output[0]] = attribute.t
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                found.update({t.name: t for t in attribute.g.initializer})
-    return found
+                constants.update({t.name: t for t in attribute.g.initializer})
+    return constants
 
 
 def unwrapped(module: torch.nn.Module) -> ImportedModule:

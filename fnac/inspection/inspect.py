@@ -67,9 +67,11 @@ class Inspection:
         ):
             if self.manifest.get(key) is not None:
                 lines.append(printable(f"{key:7} {self.manifest[key]}", lines=False))
-        made = [str(entry["pass"]) for entry in self.manifest.get("ledger", []) if "pass" in entry]
-        if made:
-            lines.append(f"passes  {', '.join(dict.fromkeys(made))}")
+        passes = [
+            str(entry["pass"]) for entry in self.manifest.get("ledger", []) if "pass" in entry
+        ]
+        if passes:
+            lines.append(f"passes  {', '.join(dict.fromkeys(passes))}")
         if self.layers:
             lines += ["", layers_text(self.layers)]
         if self.blocks:

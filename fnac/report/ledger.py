@@ -85,12 +85,12 @@ def _named(decisions: object, what: str) -> Html:
 
 def _difference(entry: Mapping[str, Any]) -> str:
     """Largest difference against the tolerance; the bare drift where outputs may change."""
-    found, tolerance = entry.get("max_abs_diff"), entry.get("tolerance")
-    if not isinstance(found, (int, float)):
+    difference, tolerance = entry.get("max_abs_diff"), entry.get("tolerance")
+    if not isinstance(difference, (int, float)):
         return ""
     if entry.get("verdict") == "drift" or not isinstance(tolerance, (int, float)):
-        return f"drift {found:.3g}"
-    return f"{found:.3g} (≤ {tolerance:.3g})"
+        return f"drift {difference:.3g}"
+    return f"{difference:.3g} (≤ {tolerance:.3g})"
 
 
 def _seconds(value: object) -> str:

@@ -111,20 +111,20 @@ def _fixed_blocks(graph: Graph) -> tuple[FixedBlock, ...]:
     if not searched:
         return ()  # nothing says which node belongs to which layer
     first, last = searched[0], searched[-1]
-    found: list[tuple[int, FixedBlock]] = []
+    blocks: list[tuple[int, FixedBlock]] = []
     inside: set[int] = set()
     for block in find_blocks(graph, alone=False).blocks:
         if not any("fnac.layer" in node.metadata for node in block.nodes):
             inside.update(id(node) for node in block.nodes)
             at = place[id(block.nodes[0])]
-            found.append((at, _of_block(block, after_layers=at > first)))
+            blocks.append((at, _of_block(block, after_layers=at > first)))
     for node in graph.nodes:
         if node.op == "Conv" and id(node) not in inside and _stands_alone(node):
             at = place[id(node)]
             # a 1x1 convolution among the layers is an expansion that a head reads, or a shortcut
             if not first < at < last or max(node.inputs[1].shape[2:]) > 1:
-                found.append((at, _of_convolution(node, after_layers=at > first)))
-    return tuple(block for _, block in sorted(found, key=lambda one: one[0]))
+                blocks.append((at, _of_convolution(node, after_layers=at > first)))
+    return tuple(block for _, block in sorted(blocks, key=lambda one: one[0]))
 
 
 def _stands_alone(conv: gs.Node) -> bool:

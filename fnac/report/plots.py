@@ -197,7 +197,7 @@ def alphas_picture(alphas: Mapping[str, Mapping[str, float]], run: RunFolder) ->
 
 
 def trade_off(
-    points: Sequence[tuple[int, float]], made: tuple[int, float] | None, unit: str
+    points: Sequence[tuple[int, float]], result: tuple[int, float] | None, unit: str
 ) -> Picture:
     """Error by cost: predicted for several budgets, measured for the network that was made."""
 
@@ -205,8 +205,10 @@ def trade_off(
         ordered = sorted(points)
         costs, errors = [cost for cost, _ in ordered], [error for _, error in ordered]
         axes.plot(costs, errors, marker="o", color=SEED_COLOUR, label="predicted")
-        if made is not None:
-            axes.plot(*made, marker="o", color=TARGET_COLOUR, linestyle="", label="made, measured")
+        if result is not None:
+            axes.plot(
+                *result, marker="o", color=TARGET_COLOUR, linestyle="", label="made, measured"
+            )
         axes.xaxis.set_major_formatter(lambda value, _: human(value))
         axes.set_xlabel({"madds": "MAdds", "params": "parameters"}[unit])
         axes.set_ylabel("error of the answers")

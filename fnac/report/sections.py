@@ -54,23 +54,23 @@ def header(run: RunFolder) -> Html:
 def fact(run: RunFolder, name: str) -> str | None:
     """One setting of the run in words: from its configuration, else from the manifest."""
     section, _, setting = FACTS[name].partition(".")
-    found = (run.config.get(section) or {}).get(setting)
-    if found is None:
+    value = (run.config.get(section) or {}).get(setting)
+    if value is None:
         key = {"classes": "num_classes", "seed": "name"}.get(name, name)
-        found = run.manifest.get(key)
-    if isinstance(found, Mapping):
-        found = found.get("name", found.get("spec"))
-    if name == "size" and isinstance(found, (list, tuple)):
-        return "×".join(map(str, found))
-    return None if found is None or isinstance(found, (list, tuple)) else str(found)
+        value = run.manifest.get(key)
+    if isinstance(value, Mapping):
+        value = value.get("name", value.get("spec"))
+    if name == "size" and isinstance(value, (list, tuple)):
+        return "×".join(map(str, value))
+    return None if value is None or isinstance(value, (list, tuple)) else str(value)
 
 
 def findings(run: RunFolder) -> Html:
     """The box of findings; nothing if there are none."""
-    found = [*map(str, findings_of(run)), *run.problems]
-    if not found:
+    texts = [*map(str, findings_of(run)), *run.problems]
+    if not texts:
         return raw("")
-    items = element("ul", join([element("li", text) for text in found]))
+    items = element("ul", join([element("li", text) for text in texts]))
     box = join([element("b", "Read this first"), items])
     return element("div", box, cls="warnings", role="note")
 

@@ -67,12 +67,12 @@ def search_findings(
     agreement      correlation of what the two halves of the search did to the alphas
     alpha_steps    how often the alphas were trained
     """
-    found = (
+    findings = (
         _undecided(probabilities, agreement, alpha_steps),
         skip_finding(probabilities, space, budget, choice),
         None if budget is None else _off_budget(probabilities, space, budget),
     )
-    return tuple(one for one in found if one is not None)
+    return tuple(one for one in findings if one is not None)
 
 
 def _undecided(

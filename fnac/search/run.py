@@ -243,9 +243,9 @@ class SearchRun(TrainingRun):
 
 def _check_layers(module: ImportedModule, space: SpaceCosts) -> None:
     sizes = [len(alpha) for alpha in module.alphas()]
-    wanted = [len(layer.candidates) for layer in space.layers]
-    if sizes != wanted:
+    counts = [len(layer.candidates) for layer in space.layers]
+    if sizes != counts:
         raise UnsupportedGraphError(
             f"the graph has {len(sizes)} choice points with {sizes} candidates; its manifest names "
-            f"{len(wanted)} layers with {wanted}; expand the seed again"
+            f"{len(counts)} layers with {counts}; expand the seed again"
         )

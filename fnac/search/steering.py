@@ -104,11 +104,11 @@ class Steering:
         slopes[np.isneginf(rows)] = 0.0
         # lr * |lambda| * steepest <= 10 lr
         limit = 10.0 / max(float(np.abs(slopes).max()), 1e-30)
-        wanted = self.target(step) - self.space.fixed
+        target = self.target(step) - self.space.fixed
         low, high = -limit, limit  # the dearest and the cheapest landing
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            if costs_of(rows - lr * middle * slopes).sum() > wanted:
+            if costs_of(rows - lr * middle * slopes).sum() > target:
                 low = middle
             else:
                 high = middle

@@ -95,7 +95,7 @@ def derive(
         )
     graph = Graph.load(model)
     space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
-    solution, wanted = _choose(graph, space, budget, arch, settings.use_at_least)
+    solution, limit = _choose(graph, space, budget, arch, settings.use_at_least)
     madds, names = space_costs(graph.manifest), space.names(solution.arch)
     for finding in solution.findings:
         logger.warning("derive: %s", finding)
@@ -112,14 +112,14 @@ def derive(
         write_atomically(arch_output, text.encode())
     target.save(output)
     logger.info(
-        "derive: %s%s", say(solution.cost, space.unit), _of(solution.cost, wanted, space.unit)
+        "derive: %s%s", say(solution.cost, space.unit), _of(solution.cost, limit, space.unit)
     )
     return DeriveResult(
         output=output,
         choices=names,
         unit=space.unit,
         cost=solution.cost,
-        budget=wanted,
+        budget=limit,
         madds=counted.madds,
         params=counted.params,
         findings=solution.findings,
@@ -137,19 +137,19 @@ def _choose(
     if arch is not None:
         chosen = space.seed_arch() if arch == "seed" else load_arch(Path(arch), space)
         return Solution(chosen, space.total(chosen), 0.0, floor_bound=False), None
-    wanted = None if budget is None else budget.resolve(space)
+    limit = None if budget is None else budget.resolve(space)
     alphas = [np.asarray(point.alpha.values) for point in find_choice_points(graph)]
     if [len(row) for row in alphas] != [len(layer.costs) for layer in space.layers]:
         raise UsageError(
             f"the graph has {len(alphas)} choice points; its manifest names {len(space.layers)} "
             "layers with other candidates; expand the seed again"
         )
-    by = alphas if wanted is None else _led(graph, alphas)
-    solution = choose_architecture(by, space, wanted, use_at_least=use_at_least)
-    skips = skip_finding(softmax_rows(alphas), space, wanted, solution.arch)
+    by = alphas if limit is None else _led(graph, alphas)
+    solution = choose_architecture(by, space, limit, use_at_least=use_at_least)
+    skips = skip_finding(softmax_rows(alphas), space, limit, solution.arch)
     if skips is None:
-        return solution, wanted
-    return dataclasses.replace(solution, findings=(skips, *solution.findings)), wanted
+        return solution, limit
+    return dataclasses.replace(solution, findings=(skips, *solution.findings)), limit
 
 
 def _led(graph: Graph, alphas: list[np.ndarray]) -> list[np.ndarray]:

@@ -75,12 +75,12 @@ class Measurement:
     @property
     def images(self) -> int:
         """Count the samples; DataError where there is none."""
-        found = len(self.dataset)
-        images = found if self.limit is None else min(self.limit, found)
+        count = len(self.dataset)
+        images = count if self.limit is None else min(self.limit, count)
         if images < 1:
             cut = "" if self.limit is None else f", limited to {self.limit}"
             raise DataError(
-                f"eval: split '{self.split}' has {found} images{cut}; wanted at least 1 to measure"
+                f"eval: split '{self.split}' has {count} images{cut}; wanted at least 1 to measure"
             )
         return images
 

@@ -150,15 +150,15 @@ def expand(
     to search.
     """
     manager = manager or PassManager()
-    made = prepare_seed(graph, settings, manager=manager, images=images)
-    mixing = mixing_pass(made, settings)
+    expanded = prepare_seed(graph, settings, manager=manager, images=images)
+    mixing = mixing_pass(expanded, settings)
     if settings.remap == FIT.name:
-        mixing = dataclasses.replace(mixing, fits=_fits(made, images))
-    made = manager.run([mixing], made)
-    if not read_layers(made.manifest):
+        mixing = dataclasses.replace(mixing, fits=_fits(expanded, images))
+    expanded = manager.run([mixing], expanded)
+    if not read_layers(expanded.manifest):
         from fnac.passes.blocks.find import find_blocks
 
-        if not find_blocks(made).searchable:
+        if not find_blocks(expanded).searchable:
             raise UnsupportedGraphError(
                 "the network has no blocks to search; fnac inspect says why each convolution is "
                 "left alone; fnac tune works without a search"
@@ -167,7 +167,7 @@ def expand(
             f"--space {settings.space} offers nothing to choose in the blocks of this network; "
             "fnac inspect says why each convolution is left alone; fnac tune works without a search"
         )
-    return made
+    return expanded
 
 
 def prepare_seed(
@@ -187,33 +187,33 @@ def prepare_seed(
     if graph.manifest.get("role") == "super":
         raise UsageError("the file is a super network already; give the seed it was made from")
     manager = manager or PassManager()
-    made = graph.copy()
-    made.check_finite()
+    seed = graph.copy()
+    seed.check_finite()
     if manager.verify:
-        check_runs(made, manager.runner)  # what no runtime runs is the file's fault, not a pass's
-    _forget(made, settings)
-    take_pictures(made, manager)
-    _resize(made, settings, manager)
-    _state(made, settings)
+        check_runs(seed, manager.runner)  # what no runtime runs is the file's fault, not a pass's
+    _forget(seed, settings)
+    take_pictures(seed, manager)
+    _resize(seed, settings, manager)
+    _state(seed, settings)
     # a head exported by fnac is canonical, and stays sizeless
-    if graph.manifest.get("role") == "model" or made.manifest.get("task") is None:
-        _normalize(made, settings, manager, images)
+    if graph.manifest.get("role") == "model" or seed.manifest.get("task") is None:
+        _normalize(seed, settings, manager, images)
     elif settings.restore_batchnorm == "all":
         logger.warning(
             "expand.restore_batchnorm=all is not followed: the network has its head already and "
             "is taken as it is; give the network without its head"
         )
     if settings.task is not None:
-        check_pictures(made)
-        _attach(made, settings, manager)
-    check_control_flow(made)  # a detector's loops went with its head
+        check_pictures(seed)
+        _attach(seed, settings, manager)
+    check_control_flow(seed)  # a detector's loops went with its head
     if settings.remap == "random":
         from fnac.passes.grow.randomize import Randomize
 
-        manager.run([Randomize(random_seed=settings.random_seed)], made)
-    _check_answers(graph, made, settings, manager)
-    _count(made)
-    return made
+        manager.run([Randomize(random_seed=settings.random_seed)], seed)
+    _check_answers(graph, seed, settings, manager)
+    _count(seed)
+    return seed
 
 
 def _forget(graph: Graph, settings: ExpandSettings) -> None:
@@ -235,8 +235,10 @@ def _forget(graph: Graph, settings: ExpandSettings) -> None:
 def _resize(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
     """Let a network of one size follow the size that is asked for, and an output stride inside."""
     new_size = _is_resized(graph, settings)
-    found = graph.manifest.get("task") is None  # not one with a head of fnac's, which is sizeless
-    new_head = found and settings.task is not None and settings.head != OWN_HEAD
+    headless = (
+        graph.manifest.get("task") is None
+    )  # not one with a head of fnac's, which is sizeless
+    new_head = headless and settings.task is not None and settings.head != OWN_HEAD
     if not (new_size or new_head):
         return
     manager.run([RaiseOpset(), UnifyPooling()], graph)
@@ -355,8 +357,8 @@ def _fits(graph: Graph, images: Images | None) -> BlockFits:
 def _is_asked_for(graph: Graph, settings: ExpandSettings) -> bool:
     """Say whether the head that fnac gave the network is the one that is wanted."""
     manifest = graph.manifest
-    wanted = (settings.task, settings.head or manifest.get("head"))
-    return wanted == (manifest["task"], manifest.get("head")) and (
+    asked = (settings.task, settings.head or manifest.get("head"))
+    return asked == (manifest["task"], manifest.get("head")) and (
         settings.classes in (None, manifest.get("num_classes"))
     )
 

@@ -255,8 +255,8 @@ class HealRun(TrainingRun):
             for i, error in enumerate(self.objective.errors(self.module(images), images)):
                 totals[i] += len(images) * float(error)
             count += len(images)
-        found = dict(zip(self.objective.names, (total / count for total in totals), strict=True))
-        point = HealPoint(epoch, sum(found.values()) / len(found), found)
+        errors = dict(zip(self.objective.names, (total / count for total in totals), strict=True))
+        point = HealPoint(epoch, sum(errors.values()) / len(errors), errors)
         self.curve.append(self.fabric.broadcast(point))
         return self.curve[-1]
 

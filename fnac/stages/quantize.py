@@ -65,14 +65,14 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
             raise PassFailedError(f"--int8: onnxruntime cannot quantize: {error}") from error
         finally:
             root.setLevel(level)
-        made = Graph.load(result)
+        quantized = Graph.load(result)
     kept = {node.name: node.metadata for node in graph.nodes}
-    for node in made.nodes:
+    for node in quantized.nodes:
         node.metadata = dict(kept.get(node.name, {}))
-    made.metadata = dict(graph.metadata)
-    made.manifest = {**graph.manifest, "precision": "int8"}
-    made.producer_name = graph.producer_name
-    return made
+    quantized.metadata = dict(graph.metadata)
+    quantized.manifest = {**graph.manifest, "precision": "int8"}
+    quantized.producer_name = graph.producer_name
+    return quantized
 
 
 def _is_postprocess(metadata: dict[str, str]) -> bool:

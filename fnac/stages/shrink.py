@@ -134,17 +134,17 @@ def shrink(
     if only_curve:
         choice = chooser.by_program(limit)
         assert choice is not None  # the budget is within reach
-        made, error = graph, choice.predicted
+        small, error = graph, choice.predicted
     else:
         maker = _Maker(subject, fit, judge, [one.name for one in known], settings)
         choice = _search(chooser, limit, maker, settings)
         narrowed = maker.make(choice.widths, fit)
-        error = judge.error_of(narrowed.made)
-        made = _finished(graph, narrowed, choice, known, error, settings)
-    counted = profile(made)
+        error = judge.error_of(narrowed.result)
+        small = _finished(graph, narrowed, choice, known, error, settings)
+    counted = profile(small)
     madds = subject.costs([one.name for one in known], "madds")
     return ShrinkResult(
-        graph=made,
+        graph=small,
         before={"madds": subject.madds, "params": subject.params},
         after={"madds": counted.madds, "params": counted.params},
         budget=limit,
@@ -241,7 +241,7 @@ class _Maker:
 
     def error(self, widths: tuple[int, ...]) -> float:
         """Return the error of a network that is fitted to some of the images."""
-        return self.judge.error_of(self.make(widths, self.few).made)
+        return self.judge.error_of(self.make(widths, self.few).result)
 
     def make(self, widths: tuple[int, ...], images: np.ndarray) -> Narrowing:
         """Narrow the network in sequence, then match its statistics."""
@@ -278,19 +278,19 @@ def _finished(
     settings: ShrinkSettings,
 ) -> Graph:
     """Return the narrowed network with the file's interface and its costs per node."""
-    made = narrowing.made
-    made.cleanup()
-    made.refresh_shapes()
-    with_interface_of(made, graph)
-    counted = profile(made)
-    for node, cost in zip(made.nodes, counted.nodes, strict=True):
+    small = narrowing.result
+    small.cleanup()
+    small.refresh_shapes()
+    with_interface_of(small, graph)
+    counted = profile(small)
+    for node, cost in zip(small.nodes, counted.nodes, strict=True):
         if "fnac.madds" in node.metadata:
             node.metadata["fnac.madds"] = str(cost.madds)
-    made.manifest["shrink"] = {
+    small.manifest["shrink"] = {
         "error": error,
         "widths": {one.name: w for one, w in zip(known, choice.widths, strict=True)},
     }
-    return made
+    return small
 
 
 def _row(madds: Any, known: list[Sensitivity], choice: Choice, place: int) -> Row:

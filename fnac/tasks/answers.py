@@ -47,8 +47,8 @@ class Labels:
     def shares(self) -> list[tuple[int, int]]:
         """Return (class id, pixels) of the classes that occur, the largest first."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.names))
-        found = [(int(i), int(counts[i])) for i in np.argsort(-counts, kind="stable")]
-        return [(i, pixels) for i, pixels in found if pixels]
+        counted = [(int(i), int(counts[i])) for i in np.argsort(-counts, kind="stable")]
+        return [(i, pixels) for i, pixels in counted if pixels]
 
     def as_json(self) -> dict[str, Any]:
         """Return the classes with their pixels and shares."""

@@ -114,16 +114,16 @@ class Classification(Task):
         temperature: float,
     ) -> Tensor:
         """Return the mean divergence over the images."""
-        logits, wanted = self._checked(outputs), self._checked(teacher)
-        return softened_divergence(logits, wanted, temperature).mean()
+        logits, softened = self._checked(outputs), self._checked(teacher)
+        return softened_divergence(logits, softened, temperature).mean()
 
     def _checked(self, outputs: Tensor | tuple[Tensor, ...], count: int | None = None) -> Tensor:
         """Return the logits (N, C); TrainingError for anything else, or for another N."""
         logits = outputs if isinstance(outputs, Tensor) else outputs[0]
-        wanted = (logits.shape[0] if count is None else count, self.num_classes)
-        if tuple(logits.shape) != wanted:
+        shape = (logits.shape[0] if count is None else count, self.num_classes)
+        if tuple(logits.shape) != shape:
             raise TrainingError(
-                f"network output: found {tuple(logits.shape)}; wanted logits {wanted} for the "
+                f"network output: found {tuple(logits.shape)}; wanted logits {shape} for the "
                 f"{self.num_classes} classes of this data set; attach a classifier with these "
                 "classes (fnac expand --task cls --classes)"
             )

@@ -20,10 +20,10 @@ def class_findings(
 
     what: that is counted, in the plural; () where nothing is wrong.
     """
-    found = []
+    findings = []
     answers = [name for name, count in zip(names, said.tolist(), strict=True) if count]
     if len(answers) == 1 and int(torch.count_nonzero(true)) > 1:
-        found.append(
+        findings.append(
             Finding(
                 "one-class-predicted",
                 f"the network says '{answers[0]}' of all {what}: it tells nothing apart; train it "
@@ -31,7 +31,7 @@ def class_findings(
             )
         )
     absent = [name for name, count in zip(names, true.tolist(), strict=True) if not count]
-    return (*found, *missing_finding(absent, len(names), what))
+    return (*findings, *missing_finding(absent, len(names), what))
 
 
 def missing_finding(absent: Sequence[str], count: int, what: str) -> tuple[Finding, ...]:

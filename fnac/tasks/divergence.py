@@ -13,15 +13,15 @@ def softened_divergence(
 
     The classes' ``axis`` is gone from the result. T^2 keeps the gradient's size at any T.
     """
-    wanted = functional.log_softmax(teacher.float() / temperature, dim=axis)
-    found = functional.log_softmax(logits.float() / temperature, dim=axis)
-    return temperature**2 * (wanted.exp() * (wanted - found)).sum(axis)
+    original = functional.log_softmax(teacher.float() / temperature, dim=axis)
+    student = functional.log_softmax(logits.float() / temperature, dim=axis)
+    return temperature**2 * (original.exp() * (original - student)).sum(axis)
 
 
 def softened_binary_divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Return the same of sigmoids, one number a score, float32."""
-    wanted, found = teacher.float() / temperature, logits.float() / temperature
-    chance = wanted.sigmoid()
-    yes = functional.logsigmoid(wanted) - functional.logsigmoid(found)
-    no = functional.logsigmoid(-wanted) - functional.logsigmoid(-found)
+    original, student = teacher.float() / temperature, logits.float() / temperature
+    chance = original.sigmoid()
+    yes = functional.logsigmoid(original) - functional.logsigmoid(student)
+    no = functional.logsigmoid(-original) - functional.logsigmoid(-student)
     return temperature**2 * (chance * yes + (1 - chance) * no)

@@ -16,10 +16,10 @@ def check_count(
 
     kind: what they are, in the plural. A network without a head, or of another task, passes.
     """
-    found = manifest.get("num_classes") if manifest.get("task") == task else None
-    if found is not None and int(found) != len(names):
+    count = manifest.get("num_classes") if manifest.get("task") == task else None
+    if count is not None and int(count) != len(names):
         raise UsageError(
-            f"the network puts out {found} {kind}; the data set has {len(names)} "
+            f"the network puts out {count} {kind}; the data set has {len(names)} "
             f"({', '.join(names[:4])}, ...); expand the seed for this data set"
         )
 
@@ -29,7 +29,7 @@ def check_pictures(graph: Graph) -> None:
 
     What is no number in the file (a symbolic size, an unknown type) passes.
     """
-    found = ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in graph.inputs)
+    inputs = ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in graph.inputs)
     fits = len(graph.inputs) == 1
     for tensor in graph.inputs:
         fits &= getattr(tensor.dtype, "kind", "f") not in "iub"
@@ -38,7 +38,7 @@ def check_pictures(graph: Graph) -> None:
             fits &= not isinstance(colours, int) or colours == 3
     if not fits:
         raise UnsupportedGraphError(
-            f"inputs {found}: one input of colour images as floats (N, 3, H, W) is wanted"
+            f"inputs {inputs}: one input of colour images as floats (N, 3, H, W) is wanted"
         )
 
 

@@ -35,18 +35,18 @@ def draw_labels(
 
 def draw_boxes(
     image: Picture,
-    found: Sequence[tuple[Sequence[float], float, int]],
+    detections: Sequence[tuple[Sequence[float], float, int]],
     names: Sequence[str],
 ) -> Image.Image:
     """Draw (x0 y0 x1 y1, score, class id) on image uint8 (H, W, 3); the best lie on top."""
     picture, factor = _enlarged(image)
     pen, font = ImageDraw.Draw(picture), _font(picture)
     width = max(2, picture.height // 200)
-    for box, score, label in reversed(found):
+    for box, score, label in reversed(detections):
         x0, y0, x1, y1 = (edge * factor for edge in box)
         pen.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=_colour(label), width=width)
         _tag(pen, (x0, y0), f"{names[label]} {score:.2f}", _colour(label), font)
-    shown = dict.fromkeys(label for _, _, label in found)
+    shown = dict.fromkeys(label for _, _, label in detections)
     return _with_legend(picture, [(_colour(i), names[i]) for i in shown])
 
 
@@ -86,8 +86,8 @@ def draw_classes(image: Picture, best: Sequence[tuple[str, float]]) -> Image.Ima
 
 def _enlarged(image: Picture) -> tuple[Image.Image, int]:
     picture = Image.fromarray(np.ascontiguousarray(image))
-    wanted = -(-LEAST_SIDE // min(picture.size))
-    factor = max(1, min(wanted, MOST_SIDE // max(picture.size)))
+    enough = -(-LEAST_SIDE // min(picture.size))
+    factor = max(1, min(enough, MOST_SIDE // max(picture.size)))
     size = (picture.width * factor, picture.height * factor)
     return picture.resize(size, Image.Resampling.NEAREST), factor
 

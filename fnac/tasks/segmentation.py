@@ -142,9 +142,9 @@ class Segmentation(Task):
     ) -> Tensor:
         """Return the mean divergence over all pixels; the teacher's logits are resized to fit."""
         logits = self._logits(outputs, len(outputs))
-        wanted = self._logits(teacher, len(logits))
-        wanted = fit_logits(wanted.float(), logits.shape[-2:])
-        return softened_divergence(logits, wanted, temperature).mean()
+        original = self._logits(teacher, len(logits))
+        original = fit_logits(original.float(), logits.shape[-2:])
+        return softened_divergence(logits, original, temperature).mean()
 
     # ------------------------------------------------------------------ measuring
 
@@ -163,18 +163,18 @@ class Segmentation(Task):
         return draw_panel(image, truth, ids.to(torch.uint8))
 
     def _logits(self, outputs: Tensor | tuple[Tensor, ...], count: int) -> Tensor:
-        wanted = (count, self.num_classes)
+        shape = (count, self.num_classes)
         if isinstance(outputs, Tensor) and not outputs.is_floating_point():
             raise TrainingError(
                 f"network output: found {tuple(outputs.shape)} of {outputs.dtype}; the network "
                 "ends in labels (arg-max), which have no gradient; tune the target.onnx it was "
                 "emitted from"
             )
-        if not isinstance(outputs, Tensor) or outputs.ndim != 4 or outputs.shape[:2] != wanted:
+        if not isinstance(outputs, Tensor) or outputs.ndim != 4 or outputs.shape[:2] != shape:
             shaped = isinstance(outputs, Tensor)
-            found = str(tuple(outputs.shape)) if shaped else type(outputs).__name__  # type: ignore
+            given = str(tuple(outputs.shape)) if shaped else type(outputs).__name__  # type: ignore
             raise TrainingError(
-                f"network output: found {found}; wanted logits ({wanted[0]}, {wanted[1]}, height, "
+                f"network output: found {given}; wanted logits ({shape[0]}, {shape[1]}, height, "
                 f"width) for the {self.num_classes} classes of this data set; attach a head with "
                 "these classes (fnac expand --task seg --classes)"
             )

@@ -46,17 +46,17 @@ class Imitation:
 
     def errors(self, outputs: Outputs, images: Tensor) -> list[Tensor]:
         """Return the error of each output for ``images``: float32 scalars, 0 where it is equal."""
-        found = tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
-        wanted = self._teacher(images)
-        shapes = [tuple(t.shape) for t in found], [tuple(t.shape) for t in wanted]
-        if shapes[0] != shapes[1] or len(found) != len(self._raw):
+        answers = tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+        originals = self._teacher(images)
+        shapes = [tuple(t.shape) for t in answers], [tuple(t.shape) for t in originals]
+        if shapes[0] != shapes[1] or len(answers) != len(self._raw):
             raise TrainingError(
                 f"--teacher {self._teacher.name}: its raw outputs are {shapes[1]}, the student's "
                 f"{shapes[0]}; wanted a network of the same outputs"
             )
         return [
             _error(one, student, original) / unit
-            for one, student, original, unit in zip(self._raw, found, wanted, self.units)
+            for one, student, original, unit in zip(self._raw, answers, originals, self.units)
         ]
 
     def measure_units(self, batches: Sequence[Tensor]) -> None:
@@ -86,9 +86,9 @@ def _error(one: RawOutput, student: Tensor, original: Tensor) -> Tensor:
     logs = _log_probabilities(one, original, original)
     if logs is None:
         return functional.mse_loss(student.float(), original.float())
-    found = _log_probabilities(one, student, original)
-    assert found is not None
-    return _divergence(logs, found)
+    answer = _log_probabilities(one, student, original)
+    assert answer is not None
+    return _divergence(logs, answer)
 
 
 def _expectation(one: RawOutput, output: Tensor) -> Tensor:
@@ -144,6 +144,6 @@ def _class_axis(probabilities: Tensor) -> int | None:
     return None
 
 
-def _divergence(wanted: Tensor, found: Tensor) -> Tensor:
+def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """Return the mean Kullback-Leibler divergence of log probabilities, classes last."""
-    return (wanted.exp() * (wanted - found)).sum(-1).mean()
+    return (teacher.exp() * (teacher - student)).sum(-1).mean()

@@ -187,9 +187,9 @@ class TrainingRun(abc.ABC):
         """Return the network with the module's weights; ``entries`` go into its manifest."""
         trained = Graph.from_model(write_back(self.module.cpu(), self.graph.to_model()))
         trained.manifest.update(entries)
-        found = together(read_findings(trained.manifest), self._silent())
-        if found:
-            trained.manifest[FINDINGS] = written(found)
+        findings = together(read_findings(trained.manifest), self._silent())
+        if findings:
+            trained.manifest[FINDINGS] = written(findings)
         return trained
 
     def _silent(self) -> tuple[Finding, ...]:

@@ -95,9 +95,9 @@ def open_objective(
             "adapt` tune the seed first"
         )
     graph = Graph.load(path)
-    found = graph.manifest.get("task")
-    if found is not None and found != task.name:
-        raise UsageError(f"--teacher {path}: its task is {found}; wanted one for {task.name}")
+    named = graph.manifest.get("task")
+    if named is not None and named != task.name:
+        raise UsageError(f"--teacher {path}: its task is {named}; wanted one for {task.name}")
     task.check_network(graph.manifest)
     teacher = Teacher(graph, str(path), student, device)
     return Distilled(task, teacher, settings.teacher_weight, settings.temperature)

@@ -121,9 +121,9 @@ def _as_left(path: Path, keep: Written) -> bytes:
     size = int(keep["bytes"])
     known = path.read_bytes()[:size] if path.is_file() else b""
     if hashlib.sha256(known).hexdigest() != keep["sha256"]:
-        found = f"{len(known)} of them are there" if len(known) < size else "others are there"
+        rest = f"{len(known)} of them are there" if len(known) < size else "others are there"
         raise TrainingError(
-            f"{path}: this run had written {size} bytes of it, {found}; put the file back, or "
+            f"{path}: this run had written {size} bytes of it, {rest}; put the file back, or "
             f"delete {path.with_name('last.ckpt')} to begin this stage again"
         )
     return known

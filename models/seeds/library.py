@@ -56,11 +56,11 @@ def library_network(
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constructors about their own defaults
         torch.manual_seed(seed)
-        made = build(name, weights == "imagenet", classes)
+        network = build(name, weights == "imagenet", classes)
     if weights not in ("imagenet", "none"):
-        _load(made.module, Path(weights))
-    made.module.eval()
-    return made
+        _load(network.module, Path(weights))
+    network.module.eval()
+    return network
 
 
 def export_library_network(network: LibraryNetwork, size: tuple[int, int]) -> onnx.ModelProto:
@@ -76,7 +76,7 @@ def export_library_network(network: LibraryNetwork, size: tuple[int, int]) -> on
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            made = network.module(image)
+            output = network.module(image)
         except (AssertionError, RuntimeError, ValueError, TypeError) as error:
             # whatever the library's own checks of its input raise
             reason = str(error).strip().split("\n")[0]
@@ -84,9 +84,9 @@ def export_library_network(network: LibraryNetwork, size: tuple[int, int]) -> on
                 f"{network.name}: it does not take images of {size[0]}x{size[1]} ({reason}); "
                 "leave --size out, or give another"
             ) from error
-        if not isinstance(made, torch.Tensor):
+        if not isinstance(output, torch.Tensor):
             raise ModelError(
-                f"{network.name}: it leaves {type(made).__name__}, not one tensor; a classifier "
+                f"{network.name}: it leaves {type(output).__name__}, not one tensor; a classifier "
                 "or a segmentation network is wanted"
             )
         try:
@@ -122,8 +122,8 @@ class _OutAlone:
     """Of a segmentation network: it leaves its scores alone, not a mapping that holds them."""
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        made = super().forward(picture)  # type: ignore[misc]
-        return cast(torch.Tensor, made["out"])
+        maps = super().forward(picture)  # type: ignore[misc]
+        return cast(torch.Tensor, maps["out"])
 
 
 def _torchvision(name: str, pretrained: bool, classes: int | None) -> LibraryNetwork:

@@ -55,8 +55,8 @@ class Stage:
                 result.append(None)
             elif (repeat := re.fullmatch(r"x(\d+)", word)) and result:
                 result.extend([result[-1]] * (int(repeat[1]) - 1))
-            elif found := re.fullmatch(r"k(\d+)e(\d+)(\+?)", word):
-                result.append(BlockSpec(int(found[1]), int(found[2]), bool(found[3])))
+            elif match := re.fullmatch(r"k(\d+)e(\d+)(\+?)", word):
+                result.append(BlockSpec(int(match[1]), int(match[2]), bool(match[3])))
             else:
                 raise ModelError(
                     f"stage {self.blocks!r}: {word!r}; wanted k<kernel>e<expansion>, skip or "

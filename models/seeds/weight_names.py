@@ -104,8 +104,8 @@ def _places(table: MBConvTable) -> Iterator[BlockSpec | None]:
 
 
 def _renamed(state: StateDict, parts: dict[str, str]) -> StateDict:
-    made: StateDict = {}
+    renamed: StateDict = {}
     for key, value in state.items():
         owner, _, kind = key.rpartition(".")
-        made[f"{parts.get(owner, owner)}.{kind}"] = value
-    return made
+        renamed[f"{parts.get(owner, owner)}.{kind}"] = value
+    return renamed

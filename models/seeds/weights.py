@@ -69,8 +69,8 @@ def load_weights(model: nn.Module, state: StateDict, where: str) -> list[str]:
     only feeds it, the last convolution, superfluous in a backbone); a fresh one is warned of.
     Raises WeightsError naming missing and unexpected keys or the first wrong shape.
     """
-    wanted = model.state_dict()
-    own = {name for name in wanted if not name.endswith(COUNTERS)}
+    expected = model.state_dict()
+    own = {name for name in expected if not name.endswith(COUNTERS)}
     given = {name for name in state if not name.endswith(COUNTERS)}
     optional = {n for n in given - own if n.startswith(CLASSIFIERS)} | _last_conv(
         model, given - own
@@ -80,7 +80,7 @@ def load_weights(model: nn.Module, state: StateDict, where: str) -> list[str]:
         name
         for name in own
         if name.startswith(CLASSIFIERS)
-        and (name in missing or state[name].shape[0] != wanted[name].shape[0])
+        and (name in missing or state[name].shape[0] != expected[name].shape[0])
     }
     if missing - fresh or unexpected:
         raise WeightsError(
@@ -89,10 +89,10 @@ def load_weights(model: nn.Module, state: StateDict, where: str) -> list[str]:
             "layout of the same architecture and width"
         )
     for name in sorted(own - fresh):
-        if state[name].shape != wanted[name].shape:
+        if state[name].shape != expected[name].shape:
             raise WeightsError(
                 f"{where}: {name} has shape {tuple(state[name].shape)}; the network wants "
-                f"{tuple(wanted[name].shape)}; is it of another width?"
+                f"{tuple(expected[name].shape)}; is it of another width?"
             )
     model.load_state_dict({n: state[n] for n in own - fresh}, strict=False)
     if fresh:

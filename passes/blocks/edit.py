@@ -68,9 +68,9 @@ def rewrite_block(
             old = constant(node.inputs[index])
             if np.array_equal(old.values, array):
                 continue
-            made = gs.Constant(graph.new_name(f"{old.name}{suffix}"), array)
-            node.inputs[index] = made
-            initializers[made.name] = f"{account[f'{role}.{name}']} from {old.name}"
+            stored_array = gs.Constant(graph.new_name(f"{old.name}{suffix}"), array)
+            node.inputs[index] = stored_array
+            initializers[stored_array.name] = f"{account[f'{role}.{name}']} from {old.name}"
     for node in block.nodes[:-1]:
         node.outputs[0].shape = None
 

@@ -43,15 +43,15 @@ def find_blocks(graph: Graph, *, alone: bool = True) -> Structure:
     Nodes of a task's head (metadata ``fnac.part`` = ``head``) are not looked at.
     """
     units = find_units(graph)
-    found = _found(graph, units, GROUPS)
-    if alone and not any(b.opens_search and b.kind != REGION for b in found.blocks):
-        by_itself = _found(graph, units, ALONE)
-        if by_itself.blocks or not found.blocks:
+    structure = _blocks_of(graph, units, GROUPS)
+    if alone and not any(b.opens_search and b.kind != REGION for b in structure.blocks):
+        by_itself = _blocks_of(graph, units, ALONE)
+        if by_itself.blocks or not structure.blocks:
             return by_itself
-    return found
+    return structure
 
 
-def _found(
+def _blocks_of(
     graph: Graph, units: Mapping[int, ConvUnit], groups: tuple[tuple[Pattern, ...], ...]
 ) -> Structure:
     """Look for blocks, group by group of patterns, in what no earlier group has found."""
@@ -68,16 +68,16 @@ def _found(
                 left[node.name] = "it is part of the head"
                 continue
             for pattern in patterns:
-                found = pattern(graph, units, node)
-                if isinstance(found, Block):
-                    why_not = _why_not_its_own(found) or _why_not_apart(found, taken)
-                    found = found if why_not is None else Left(why_not)
-                if isinstance(found, Block):
-                    inner = sorted(found.nodes, key=lambda node: place[id(node)])
-                    blocks.append(dataclasses.replace(found, nodes=tuple(inner)))
+                match = pattern(graph, units, node)
+                if isinstance(match, Block):
+                    why_not = _why_not_its_own(match) or _why_not_apart(match, taken)
+                    match = match if why_not is None else Left(why_not)
+                if isinstance(match, Block):
+                    inner = sorted(match.nodes, key=lambda node: place[id(node)])
+                    blocks.append(dataclasses.replace(match, nodes=tuple(inner)))
                     break
-                if found is not None:  # what an earlier group said is the nearer reason
-                    left[node.name] = before.get(node.name, found.why)
+                if match is not None:  # what an earlier group said is the nearer reason
+                    left[node.name] = before.get(node.name, match.why)
     blocks.sort(key=lambda block: place[id(block.nodes[-1])])
     inside = {id(node) for block in blocks for node in block.nodes}
     for node in graph.nodes:

@@ -100,7 +100,7 @@ def find_hidden(
 
     Shapes must have been inferred (Graph.refresh_shapes).
     """
-    found: list[HiddenChannels] = []
+    hidden: list[HiddenChannels] = []
     left: dict[str, str] = {}
     seen: set[int] = set()
     for node in graph.nodes:
@@ -118,8 +118,8 @@ def find_hidden(
         if _one_pixel(channels):
             left[node.name] = "it makes channels of a single pixel"
         else:
-            found.append(channels)
-    return found, left
+            hidden.append(channels)
+    return hidden, left
 
 
 def trace_hidden(graph: Graph, maker: gs.Node) -> HiddenChannels:
@@ -419,11 +419,11 @@ def keep_channels(
         own = slice(slot.offset, slot.offset + channels.count)
         index = np.arange(values.shape[slot.axis])
         index = np.concatenate([index[: own.start], index[own][kept], index[own.stop :]])
-        made = gs.Constant(
+        selected = gs.Constant(
             graph.new_name(f"{old.name}.w{len(kept)}"), np.take(values, index, axis=slot.axis)
         )
-        slot.node.inputs[slot.index] = made
-        initializers[made.name] = f"selected from {origin(old.name, initializers)}"
+        slot.node.inputs[slot.index] = selected
+        initializers[selected.name] = f"selected from {origin(old.name, initializers)}"
     for conv in channels.grouped:
         conv.attrs["group"] = int(conv.inputs[1].shape[0])
     lost = channels.count - len(kept)

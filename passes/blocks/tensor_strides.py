@@ -35,9 +35,9 @@ def stride_pairs(graph: Graph) -> dict[int, Pair]:
         if not pairs:
             continue
         down, across = _factors(node, graph)
-        made = max(p[0] for p in pairs) * down, max(p[1] for p in pairs) * across
+        enlarged = max(p[0] for p in pairs) * down, max(p[1] for p in pairs) * across
         for tensor in node.outputs:
-            strides[id(tensor)] = made
+            strides[id(tensor)] = enlarged
     return strides
 
 

@@ -54,11 +54,13 @@ def set_kernel(graph: Graph, node: gs.Node, kernel: int, initializers: dict[str,
     """Crop or pad the window of a convolution about its centre, in place."""
     old = constant(node.inputs[1])
     group = Conv(node).groups
-    made = gs.Constant(graph.new_name(f"{old.name}.k{kernel}"), remap_kernel(old.values, kernel))
+    remapped = gs.Constant(
+        graph.new_name(f"{old.name}.k{kernel}"), remap_kernel(old.values, kernel)
+    )
     what = "padded" if kernel > int(old.shape[-1]) else "cropped"
     set_window(node, kernel, group)
-    node.inputs[1] = made
-    initializers[made.name] = f"{what} from {old.name}"
+    node.inputs[1] = remapped
+    initializers[remapped.name] = f"{what} from {old.name}"
 
 
 def why_not_kernel(block: Block, kernel: int) -> str | None:

@@ -72,7 +72,7 @@ class AnchorSpec:
         Rounded up, and halved level by level with rounding up, as strided convolutions do; so a
         coarse level is right even where its stride is no power of two (107 at 320: 3 cells).
         """
-        found: list[tuple[int, int]] = []
+        sizes: list[tuple[int, int]] = []
         for place, level in enumerate(self.levels):
             if place == 0:
                 rows, columns = (
@@ -80,9 +80,9 @@ class AnchorSpec:
                 )
             else:
                 times = self.halvings(self.levels[place - 1].stride, level.stride)
-                rows, columns = (_halve(c, n) for c, n in zip(found[-1], times, strict=True))
-            found.append((rows, columns))
-        return found
+                rows, columns = (_halve(c, n) for c, n in zip(sizes[-1], times, strict=True))
+            sizes.append((rows, columns))
+        return sizes
 
     @staticmethod
     def halvings(finer: Sequence[float], coarser: Sequence[float]) -> list[int]:
@@ -148,14 +148,14 @@ def _read_level(level: object, where: str) -> AnchorLevel:
     return AnchorLevel((down, across), tuple((box[0], box[1]) for box in boxes))
 
 
-def _numbers(found: object, count: int, where: str) -> list[float]:
+def _numbers(value: object, count: int, where: str) -> list[float]:
     if (
-        not isinstance(found, Sequence)
-        or len(found) != count
-        or not all(isinstance(n, int | float) and math.isfinite(n) for n in found)
+        not isinstance(value, Sequence)
+        or len(value) != count
+        or not all(isinstance(n, int | float) and math.isfinite(n) for n in value)
     ):
-        raise _wrong(where, f"found {found!r}", f"{count} numbers")
-    return [float(n) for n in found]
+        raise _wrong(where, f"found {value!r}", f"{count} numbers")
+    return [float(n) for n in value]
 
 
 def _wrong(where: str, found: str, wanted: str) -> UnsupportedGraphError:

@@ -59,9 +59,9 @@ class AttachDetections(DetectorAnswers, Pass):
         if why_not is not None:
             report.left["graph"] = why_not
             return report
-        made = NodeMaker(graph, KIND, POSTPROCESS)
+        make = NodeMaker(graph, KIND, POSTPROCESS)
         batch = (graph.outputs[0].shape or [None])[0]
-        outputs = self._attach(made, graph, spec)
+        outputs = self._attach(make, graph, spec)
         rows = self._rows(graph, spec)
         for tensor, name, sides in zip(
             outputs, ("boxes", "scores", "labels"), ([4], [], []), strict=True
@@ -69,7 +69,7 @@ class AttachDetections(DetectorAnswers, Pass):
             tensor.name = graph.new_name(name)
             tensor.shape = [batch, rows, *sides]
         graph.put_outputs(outputs)
-        graph.insert(made.nodes, after=graph.nodes[-1])
+        graph.insert(make.nodes, after=graph.nodes[-1])
         graph.manifest["postprocess"] = KIND
         scores = {**BOX_SCORES, "score_floor": self.score}
         names = [tensor.name for tensor in outputs]
@@ -104,8 +104,8 @@ class AttachDetections(DetectorAnswers, Pass):
         dense = make("ScatterND", zeros, selected, kept, dtype=np.float32)
         flat = make("Reshape", dense, np.array([0, -1]), dtype=np.float32)
         width = make("Gather", make("Shape", flat), np.array([1]), axis=0)
-        wanted = make("Min", width, np.array([self.detections]), dtype=np.int64)
-        score, place = make.several("TopK", 2, flat, wanted, axis=1)
+        most = make("Min", width, np.array([self.detections]), dtype=np.int64)
+        score, place = make.several("TopK", 2, flat, most, axis=1)
         score.dtype, place.dtype = np.dtype(np.float32), np.dtype(np.int64)
         label = make("Div", place, k, dtype=np.int64)
         row = make("Mod", place, k, dtype=np.int64)
@@ -133,25 +133,27 @@ def _why_not_attached(graph: Graph, spec: AnchorSpec) -> str | None:
     if not any(t.shape is not None and len(t.shape) == 4 for t in graph.inputs):
         return "no input is an image (N, C, H, W)"
     shapes = graph.infer(graph.image_size()).shapes
-    found: list[Shape] = [shapes.get(t.name, ()) for t in graph.outputs]
+    answers: list[Shape] = [shapes.get(t.name, ()) for t in graph.outputs]
     if (
-        len(found) != 2
-        or any(len(shape) != 3 for shape in found)
-        or found[1][2] != 4
-        or not isinstance(found[0][2], int)
+        len(answers) != 2
+        or any(len(shape) != 3 for shape in answers)
+        or answers[1][2] != 4
+        or not isinstance(answers[0][2], int)
     ):
-        shown = ", ".join(f"{t.name} {list(s)}" for t, s in zip(graph.outputs, found, strict=True))
+        shown = ", ".join(
+            f"{t.name} {list(s)}" for t, s in zip(graph.outputs, answers, strict=True)
+        )
         return f"no class logits (N, A, C) and box deltas (N, A, 4); found {shown}"
     steps = [step for level in spec.levels for step in level.stride]
     if _fixed_size(_image(graph)) is None and any(step != int(step) for step in steps):
         return "the anchors' strides are no whole numbers: they hold for one input size only"
     size = graph.image_size()
-    if size is not None and isinstance(found[0][1], int):
-        wanted = spec.count(size)
-        if found[0][1] != wanted or found[1][1] != wanted:
+    if size is not None and isinstance(answers[0][1], int):
+        anchors = spec.count(size)
+        if answers[0][1] != anchors or answers[1][1] != anchors:
             return (
-                f"{found[0][1]} class rows and {found[1][1]} box rows; the anchors of the manifest "
-                f"are {wanted} at {size[0]}x{size[1]}"
+                f"{answers[0][1]} class rows and {answers[1][1]} box rows; the anchors of the "
+                f"manifest are {anchors} at {size[0]}x{size[1]}"
             )
     return None
 

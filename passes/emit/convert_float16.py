@@ -120,9 +120,9 @@ def _half(
     if id(tensor) not in halves:
         values = np.clip(tensor.values, -LARGEST, LARGEST) if tensor.values.size == 1 else None
         values = np.asarray(tensor.values if values is None else values)
-        made = gs.Constant(graph.new_name(f"{tensor.name}.fp16"), values.astype(np.float16))
-        report.initializers[made.name] = f"copied from {tensor.name}, rounded"
-        halves[id(tensor)] = made
+        rounded = gs.Constant(graph.new_name(f"{tensor.name}.fp16"), values.astype(np.float16))
+        report.initializers[rounded.name] = f"copied from {tensor.name}, rounded"
+        halves[id(tensor)] = rounded
     return halves[id(tensor)]
 
 

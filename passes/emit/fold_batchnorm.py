@@ -55,15 +55,15 @@ class FoldBatchNorm(Pass):
         dtype = values_of(weight).dtype
         folded = scale_outputs(linear, values_of(weight), scale)
         moved = bias * scale + shift
-        made = gs.Constant(graph.new_name(f"{weight.name}.folded"), folded.astype(dtype))
+        scaled = gs.Constant(graph.new_name(f"{weight.name}.folded"), folded.astype(dtype))
         made_bias = gs.Constant(graph.new_name(f"{linear.name}.bias.folded"), moved.astype(dtype))
-        linear.inputs = [linear.inputs[0], made, made_bias]
+        linear.inputs = [linear.inputs[0], scaled, made_bias]
         linear.attrs.pop("beta", None)
         result = node.outputs[0]
         node.outputs.clear()
         node.inputs.clear()
         linear.outputs = [result]
-        report.initializers[made.name] = f"copied from {weight.name}, scaled"
+        report.initializers[scaled.name] = f"copied from {weight.name}, scaled"
         report.initializers[made_bias.name] = f"fresh, from {node.name}"
         return Rewrote(f"folded into {linear.op}")
 
@@ -99,8 +99,8 @@ def _why_not_folded(node: gs.Node, linear: gs.Node | None, graph: Graph) -> str 
     if any(stored(t) is None for t in list(node.inputs)[1:5]):
         return "its parameters are computed"
     if linear is None or linear.op not in TAKES_BATCHNORM:
-        found = "an input of the network" if linear is None else f"{linear.op}"
-        return f"{found} is in front of it, not a convolution"
+        source = "an input of the network" if linear is None else f"{linear.op}"
+        return f"{source} is in front of it, not a convolution"
     if graph.is_output(node.inputs[0]):
         return f"the output of {linear.name} is an output of the network"
     if len(graph.consumers(node.inputs[0])) > 1:

@@ -18,12 +18,12 @@ def find_maps(
         return "no input is an image (N, C, H, W)"
     if graph.opset < since:
         return f"operator set {graph.opset} is below {since}; raise-opset first"
-    found = []
+    shapes_seen = []
     for place, output in enumerate(graph.outputs):
         shape = shapes.get(output.name, ())
-        found.append(f"{output.name} {list(shape)}")
+        shapes_seen.append(f"{output.name} {list(shape)}")
         floats = output.dtype is None or is_float(output.dtype)
         few = len(shape) == 4 and isinstance(shape[1], int) and shape[1] < least
         if len(shape) == 4 and floats and not few:
             return place
-    return f"no output holds {what}; found {', '.join(found)}"
+    return f"no output holds {what}; found {', '.join(shapes_seen)}"

@@ -155,26 +155,26 @@ class Contract:
 
     def as_json(self) -> dict[str, Any]:
         """Return the contract as ``model.json`` holds it."""
-        found: dict[str, Any] = {
+        entries: dict[str, Any] = {
             "task": self.task,
             "input": self.input.as_json(),
             "outputs": [dict(entry) for entry in self.outputs],
         }
         if self.task == "pose":
             joints = list(self.classes or ())
-            found |= {"joints": joints, "limbs": [list(pair) for pair in self.limbs]}
-            found["mirrored"] = [list(pair) for pair in mirrored_pairs(joints)]
+            entries |= {"joints": joints, "limbs": [list(pair) for pair in self.limbs]}
+            entries["mirrored"] = [list(pair) for pair in mirrored_pairs(joints)]
         else:
-            found["classes"] = None if self.classes is None else list(self.classes)
-        return found
+            entries["classes"] = None if self.classes is None else list(self.classes)
+        return entries
 
 
 def state_input(manifest: dict[str, Any], **changes: Any) -> None:
     """Write what changed of the input's contract into a manifest, in place; ``size`` as well."""
-    made = dataclasses.replace(Contract.read(manifest).input, **changes)
-    if made.size is not None:
-        manifest["size"] = list(made.size)
-    manifest["preprocessing"] = made.preprocessing()
+    contract = dataclasses.replace(Contract.read(manifest).input, **changes)
+    if contract.size is not None:
+        manifest["size"] = list(contract.size)
+    manifest["preprocessing"] = contract.preprocessing()
 
 
 def cost_size(manifest: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -231,18 +231,18 @@ def plain_entries(manifest: Mapping[str, Any]) -> dict[str, str]:
 
     Values are Python literals, as Ultralytics writes and reads them.
     """
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     task, names = manifest.get("task"), manifest.get("classes")
     if task in PLAIN_TASKS:
-        found["task"] = PLAIN_TASKS[task]
+        entries["task"] = PLAIN_TASKS[task]
     if names and task == "pose":
-        found["names"] = str({0: "person"})
-        found["kpt_shape"] = str([len(names), 3])
-        found["kpt_names"] = str({0: list(names)})
+        entries["names"] = str({0: "person"})
+        entries["kpt_shape"] = str([len(names), 3])
+        entries["kpt_names"] = str({0: list(names)})
     elif names:
-        found["names"] = str(dict(enumerate(names)))
+        entries["names"] = str(dict(enumerate(names)))
     if manifest.get("size"):
-        found["imgsz"] = str([int(side) for side in manifest["size"]])
+        entries["imgsz"] = str([int(side) for side in manifest["size"]])
     if manifest.get("stride"):
-        found["stride"] = str(int(manifest["stride"]))
-    return found
+        entries["stride"] = str(int(manifest["stride"]))
+    return entries

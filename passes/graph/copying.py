@@ -27,7 +27,7 @@ def twin_of(graph: gs.Graph) -> gs.Graph:
 
     nodes = []
     for node in graph.nodes:
-        made = gs.Node(
+        copied = gs.Node(
             op=node.op,
             name=node.name,
             attrs=_attributes(node.attrs),
@@ -35,8 +35,8 @@ def twin_of(graph: gs.Graph) -> gs.Graph:
             outputs=[twin(t) for t in node.outputs],
             domain=node.domain,
         )
-        made.metadata = dict(node.metadata)
-        nodes.append(made)
+        copied.metadata = dict(node.metadata)
+        nodes.append(copied)
     return gs.Graph(
         nodes=nodes,
         inputs=[twin(t) for t in graph.inputs],

@@ -307,11 +307,11 @@ class Graph:
         place = 0
         if after is not None:
             place = next(i for i, node in enumerate(self.gs.nodes) if node is after) + 1
-        made = list(nodes)
-        for node in made:
+        added = list(nodes)
+        for node in added:
             if not hasattr(node, "metadata"):
                 node.metadata = {}
-        self.gs.nodes[place:place] = made
+        self.gs.nodes[place:place] = added
         self._names = None
 
     def cleanup(self) -> Graph:
@@ -434,14 +434,14 @@ class Graph:
         for node in self.gs.nodes:
             for tensor in node.outputs:
                 if isinstance(tensor, gs.Variable) and tensor.name in shapes:
-                    found = list(shapes[tensor.name])
+                    dimensions = list(shapes[tensor.name])
                     said = declared.get(id(tensor))
-                    if said is not None and len(said) == len(found):
-                        found = [
+                    if said is not None and len(said) == len(dimensions):
+                        dimensions = [
                             d if isinstance(d, int) or s is None else s
-                            for d, s in zip(found, said, strict=True)
+                            for d, s in zip(dimensions, said, strict=True)
                         ]
-                    tensor.shape = found
+                    tensor.shape = dimensions
                     if any(d is None for d in tensor.shape):
                         tensor.shape = [
                             f"{tensor.name}.dim{i}" if d is None else d

@@ -34,10 +34,10 @@ def with_size(
     shape: Sequence[int | str | None], axes: tuple[int, int], size: Sequence[int | str | None]
 ) -> list[int | str | None]:
     """Return ``shape`` with another height and width."""
-    made = list(shape)
+    sized = list(shape)
     for axis, side in zip(axes, size, strict=True):
-        made[axis] = side
-    return made
+        sized[axis] = side
+    return sized
 
 
 def sides(
@@ -49,14 +49,14 @@ def sides(
 
 def _is_turned(tensor: gs.Tensor, depth: int) -> bool | None:
     """Say whether all readers turn (N, H, W, C); None: the graph does not tell."""
-    found: set[bool | None] = set()
+    turns: set[bool | None] = set()
     for node in tensor.outputs:
         if node.op == "Transpose" and list(node.attrs.get("perm", [])) == TO_FIRST:
-            found.add(True)
+            turns.add(True)
         elif node.op in _EACH_ALONE and node.inputs and node.inputs[0] is tensor and depth:
-            found.add(_is_turned(node.outputs[0], depth - 1))
+            turns.add(_is_turned(node.outputs[0], depth - 1))
         elif node.op in ("Conv", "MaxPool", "AveragePool"):
-            found.add(False)
+            turns.add(False)
         elif node.op not in ("Shape", "Size"):
-            found.add(None)
-    return found.pop() if len(found) == 1 else None
+            turns.add(None)
+    return turns.pop() if len(turns) == 1 else None

@@ -62,11 +62,11 @@ def _preprocessing(value: Any) -> bool:
     checks: dict[str, Check] = {
         **dict.fromkeys(("mean", "std", "pad"), triple),
         **dict.fromkeys(("range", "sides"), pair),
-        "color": lambda found: found in ("RGB", "BGR"),
-        "layout": lambda found: found in LAYOUTS,
-        "resize": lambda found: found in RESIZES,
+        "color": lambda word: word in ("RGB", "BGR"),
+        "layout": lambda word: word in LAYOUTS,
+        "resize": lambda word: word in RESIZES,
         "window": _number,
-        "assumed": lambda found: isinstance(found, bool),
+        "assumed": lambda word: isinstance(word, bool),
     }
     return ("mean" in value) == ("std" in value) and all(
         check(value[key]) for key, check in checks.items() if key in value
@@ -119,9 +119,9 @@ def read_manifest(stored: str) -> dict[str, Any]:
             "remove that entry or build the file again"
         ) from error
     if not isinstance(manifest, dict) or manifest.get("version") != MANIFEST_VERSION:
-        found = manifest.get("version") if isinstance(manifest, dict) else type(manifest).__name__
+        version = manifest.get("version") if isinstance(manifest, dict) else type(manifest).__name__
         raise UnsupportedGraphError(
-            f"the manifest is of version {found!r}; this fnac reads version {MANIFEST_VERSION}"
+            f"the manifest is of version {version!r}; this fnac reads version {MANIFEST_VERSION}"
         )
     del manifest["version"]
     for key, value in manifest.items():
@@ -133,10 +133,10 @@ def read_manifest(stored: str) -> dict[str, Any]:
     return manifest
 
 
-def _not_of_its_form(key: str, value: Any, wanted: str) -> UnsupportedGraphError:
-    found = json.dumps(value)
-    found = found if len(found) <= 80 else found[:77] + "..."
+def _not_of_its_form(key: str, value: Any, form: str) -> UnsupportedGraphError:
+    shown = json.dumps(value)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
     return UnsupportedGraphError(
-        f"the manifest (metadata {MANIFEST_KEY!r}): {key} is {found}; {wanted} is wanted; "
+        f"the manifest (metadata {MANIFEST_KEY!r}): {key} is {shown}; {form} is wanted; "
         "build the file again"
     )

@@ -109,8 +109,8 @@ def _check_operators(model: onnx.ModelProto, opset: int) -> None:
 
 
 def _check_names(graph: onnx.GraphProto) -> None:
-    made = {t.name for t in graph.initializer}
-    if len(made) < len(graph.initializer):
+    given = {t.name for t in graph.initializer}
+    if len(given) < len(graph.initializer):
         raise UnsupportedGraphError(
             f"{_doubled(t.name for t in graph.initializer)}: two initializers have this name"
         )
@@ -119,16 +119,16 @@ def _check_names(graph: onnx.GraphProto) -> None:
         raise UnsupportedGraphError(
             f"{_doubled(v.name for v in graph.input)}: two inputs have this name"
         )
-    made |= inputs
-    if "" in made:
+    given |= inputs
+    if "" in given:
         raise UnsupportedGraphError("an input or initializer has no name")
     written: set[str] = set()
     for node in graph.node:
         for name in node.output:
-            if name and (name in written or name in made):
+            if name and (name in written or name in given):
                 raise UnsupportedGraphError(f"{_label(node)}: a second tensor named {name!r}")
             written.add(name)
-    known = made | written
+    known = given | written
     for node in graph.node:
         for name in node.input:
             if name and name not in known:

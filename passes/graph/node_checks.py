@@ -32,8 +32,8 @@ def check_node(node: onnx.NodeProto, schema: OpSchema, label: str) -> None:
                 )
     if schema.min_input and not any(node.input):
         raise UnsupportedGraphError(f"{label}: {node.op_type} has no inputs; it needs some")
-    found = {attribute.name: attribute for attribute in node.attribute}
-    if len(found) < len(node.attribute):
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    if len(attributes) < len(node.attribute):
         raise UnsupportedGraphError(f"{label}: an attribute of {node.op_type} is there twice")
     for attribute in node.attribute:
         if attribute.ref_attr_name:
@@ -41,26 +41,28 @@ def check_node(node: onnx.NodeProto, schema: OpSchema, label: str) -> None:
                 f"{label}: attribute {attribute.name} refers to a function's, outside of one"
             )
     for name, definition in schema.attributes.items():
-        if name not in found:
+        if name not in attributes:
             if definition.required:
                 raise UnsupportedGraphError(
                     f"{label}: attribute {name} of {node.op_type} is missing"
                 )
             continue
-        wanted = str(definition.type).rpartition(".")[2]
+        expected = str(definition.type).rpartition(".")[2]
         kinds = {v: k for k, v in AttributeProto.AttributeType.items()}
-        kind = kinds.get(found[name].type, f"type {found[name].type}")
-        if kind != wanted and not (found[name].type == 0 and _holds(found[name], wanted)):
+        kind = kinds.get(attributes[name].type, f"type {attributes[name].type}")
+        if kind != expected and not (
+            attributes[name].type == 0 and _holds(attributes[name], expected)
+        ):
             raise UnsupportedGraphError(
-                f"{label}: attribute {name} of {node.op_type} is of {kind}; {wanted} is wanted"
+                f"{label}: attribute {name} of {node.op_type} is of {kind}; {expected} is wanted"
             )
 
 
-def _holds(attribute: AttributeProto, wanted: str) -> bool:
+def _holds(attribute: AttributeProto, kind: str) -> bool:
     """Say whether an attribute of IR version 1, which names no type, holds the type ``wanted``."""
     field = {"FLOAT": "f", "INT": "i", "STRING": "s", "TENSOR": "t", "GRAPH": "g"}
-    if wanted in field:
-        return bool(attribute.HasField(field[wanted]))
+    if kind in field:
+        return bool(attribute.HasField(field[kind]))
     return True
 
 

@@ -48,21 +48,21 @@ def with_stored_constants(model: onnx.ModelProto) -> onnx.ModelProto:
             stored[node.output[0]] = tensor
     if not stored:
         return model
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    kept = [n for n in made.graph.node if n.op_type != "Constant" or n.output[0] not in stored]
+    rewritten = onnx.ModelProto()
+    rewritten.CopyFrom(model)
+    kept = [n for n in rewritten.graph.node if n.op_type != "Constant" or n.output[0] not in stored]
     nodes = onnx.GraphProto()
     nodes.node.extend(kept)
-    del made.graph.node[:]
-    made.graph.node.extend(nodes.node)
-    made.graph.initializer.extend(stored.values())
-    known = [info for info in made.graph.value_info if info.name not in stored]
-    if len(known) < len(made.graph.value_info):
+    del rewritten.graph.node[:]
+    rewritten.graph.node.extend(nodes.node)
+    rewritten.graph.initializer.extend(stored.values())
+    known = [info for info in rewritten.graph.value_info if info.name not in stored]
+    if len(known) < len(rewritten.graph.value_info):
         infos = onnx.GraphProto()
         infos.value_info.extend(known)
-        del made.graph.value_info[:]
-        made.graph.value_info.extend(infos.value_info)
-    return made
+        del rewritten.graph.value_info[:]
+        rewritten.graph.value_info.extend(infos.value_info)
+    return rewritten
 
 
 def is_padding(op: str, values: np.ndarray) -> bool:
@@ -78,10 +78,10 @@ def _tensor(node: onnx.NodeProto) -> TensorProto | None:
     if attribute.name == "value":
         if attribute.t.data_type == TensorProto.STRING:
             return None
-        made = TensorProto()
-        made.CopyFrom(attribute.t)
-        made.name = node.output[0]
-        return made
+        tensor = TensorProto()
+        tensor.CopyFrom(attribute.t)
+        tensor.name = node.output[0]
+        return tensor
     kind = _NUMBERS.get(attribute.name)
     if kind is None:
         return None

@@ -63,11 +63,11 @@ def bypass(graph: Graph, node: gs.Node) -> None:
 
 def become_constant(graph: Graph, tensor: gs.Tensor, values: np.ndarray) -> gs.Constant:
     """Replace a computed tensor by a stored one of the same name; its node ends without output."""
-    made = gs.Constant(tensor.name, np.ascontiguousarray(values).reshape(values.shape))
+    constant = gs.Constant(tensor.name, np.ascontiguousarray(values).reshape(values.shape))
     for node in list(tensor.inputs):
         node.outputs = [t for t in node.outputs if t is not tensor]
-    graph.replace_uses(tensor, made)
-    return made
+    graph.replace_uses(tensor, constant)
+    return constant
 
 
 def become_output_of(node: gs.Node, tensor: gs.Tensor) -> None:

@@ -74,13 +74,13 @@ def check_tensor(tensor: TensorProto) -> None:
             "load the model from its file"
         )
     if tensor.HasField("raw_data"):
-        found, wanted, unit = len(tensor.raw_data), -(-size * BITS[kind] // 8), "bytes"
+        present, expected, unit = len(tensor.raw_data), -(-size * BITS[kind] // 8), "bytes"
     else:
-        found, unit = len(getattr(tensor, _FIELDS[kind])), "values"
-        wanted = -(-size // 2) if BITS[kind] == 4 else size
-    if found != wanted:
+        present, unit = len(getattr(tensor, _FIELDS[kind])), "values"
+        expected = -(-size // 2) if BITS[kind] == 4 else size
+    if present != expected:
         raise UnsupportedGraphError(
-            f"{label}: {found} {unit} are stored for the shape {dims}, which takes {wanted}; "
+            f"{label}: {present} {unit} are stored for the shape {dims}, which takes {expected}; "
             "the file is damaged or truncated"
         )
 

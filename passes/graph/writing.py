@@ -86,11 +86,11 @@ def _tensor(constant: gs.Constant) -> Iterator[Piece]:
         yield place.SerializeToString()
 
 
-def _fields(message: Message, wanted: Callable[[int], bool]) -> bytes:
+def _fields(message: Message, is_chosen: Callable[[int], bool]) -> bytes:
     part = type(message)()
     part.CopyFrom(message)
     for field in message.DESCRIPTOR.fields:
-        if not wanted(field.number):
+        if not is_chosen(field.number):
             part.ClearField(field.name)
     return bytes(part.SerializeToString())
 

@@ -56,14 +56,14 @@ class GroupConv(Pass):
             why = f"{self.groups} groups do not divide {q} input and {r} output channels"
         if why is not None:
             return Left(why)
-        made = gs.Constant(
+        cropped = gs.Constant(
             graph.new_name(f"{weight.name}.g{self.groups}"),
             remap_groups(weight.values, self.groups),
         )
-        report.initializers[made.name] = f"cropped from {weight.name}"
-        node.inputs[1] = made
+        report.initializers[cropped.name] = f"cropped from {weight.name}"
+        node.inputs[1] = cropped
         node.attrs["group"] = self.groups
         if window[0] != self.kernel:
             set_kernel(graph, node, self.kernel, report.initializers)
-            del report.initializers[made.name]
+            del report.initializers[cropped.name]
         return Rewrote(f"k{window[0]}g1 -> k{self.kernel}g{self.groups}")

@@ -98,12 +98,12 @@ class AttachHead(Pass):
 
 def _align(graph: Graph, head: Graph) -> None:
     """Raise the lower operator set of the two."""
-    wanted = max(graph.opset, head.opset)
+    opset = max(graph.opset, head.opset)
     for what, one in (("backbone", graph), ("head", head)):
-        why = RaiseOpset(to=wanted).run(one).left
+        why = RaiseOpset(to=opset).run(one).left
         if why:
             raise UnsupportedGraphError(
-                f"attach-head: the {what} has operator set {one.opset}, the other part {wanted}, "
+                f"attach-head: the {what} has operator set {one.opset}, the other part {opset}, "
                 f"and it cannot be raised: {next(iter(why.values()))}"
             )
 
@@ -150,15 +150,15 @@ def _check_shape(theirs: gs.Tensor, ours: gs.Tensor) -> None:
     """Raise UnsupportedGraphError unless the head can read what the backbone leaves."""
     if theirs.shape is None or ours.shape is None:
         return
-    wanted, have = list(theirs.shape), list(ours.shape)
-    if len(wanted) != len(have):
+    read, left = list(theirs.shape), list(ours.shape)
+    if len(read) != len(left):
         raise UnsupportedGraphError(
-            f"attach-head: the head reads {theirs.name} of {len(wanted)} dimensions, the backbone "
-            f"leaves {len(have)} ({ours.name}: {have})"
+            f"attach-head: the head reads {theirs.name} of {len(read)} dimensions, the backbone "
+            f"leaves {len(left)} ({ours.name}: {left})"
         )
-    numbers = len(wanted) > 1 and isinstance(wanted[1], int) and isinstance(have[1], int)
-    if numbers and wanted[1] != have[1]:
+    numbers = len(read) > 1 and isinstance(read[1], int) and isinstance(left[1], int)
+    if numbers and read[1] != left[1]:
         raise UnsupportedGraphError(
-            f"attach-head: the head reads {wanted[1]} channels, the backbone leaves {have[1]} "
-            f"({ours.name}); build the head for {have[1]}"
+            f"attach-head: the head reads {read[1]} channels, the backbone leaves {left[1]} "
+            f"({ours.name}); build the head for {left[1]}"
         )

@@ -39,28 +39,30 @@ class CutClassifier(Pass):
     def run(self, graph: Graph) -> Report:
         """Cut in place. Raises UnsupportedGraphError if what stands there is no classifier."""
         report = Report()
-        found = find_taps(graph, self.taps)
-        wanted = list(found.values())
-        if len(graph.outputs) == len(wanted) and all(a is b for a, b in zip(graph.outputs, wanted)):
-            report.left[wanted[-1].inputs[0].name] = "it ends the network already"
+        taps = find_taps(graph, self.taps)
+        outputs = list(taps.values())
+        if len(graph.outputs) == len(outputs) and all(
+            a is b for a, b in zip(graph.outputs, outputs)
+        ):
+            report.left[outputs[-1].inputs[0].name] = "it ends the network already"
             return report
         output = graph.outputs[0]
         if not has_own_head(graph):
             _check(graph, find_taps(graph, (FEATURES,))[FEATURES])
         before = {node.name: node for node in graph.nodes}
-        for name, tensor in found.items():
+        for name, tensor in taps.items():
             if tensor.name != name:
                 tensor.name = graph.new_name(name)
             if tensor.dtype is None:
                 tensor.dtype = output.dtype or np.dtype("float32")
-        graph.put_outputs(wanted)
+        graph.put_outputs(outputs)
         graph.cleanup()
         kept = {id(node) for node in graph.nodes}
         for name, node in before.items():
             if id(node) not in kept:
                 report.rewrote[name] = "cut off"
         if not report.rewrote:
-            report.rewrote[wanted[0].inputs[0].name] = "an output now"
+            report.rewrote[outputs[0].inputs[0].name] = "an output now"
         graph.refresh_shapes()
         return report
 

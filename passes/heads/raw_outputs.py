@@ -52,17 +52,17 @@ def raw_outputs(graph: Graph) -> tuple[RawOutput, ...]:
     """
     of_image = _of_image(graph)
     behind = _behind_selection(graph)
-    found: dict[int, gs.Tensor] = {}
+    tensors: dict[int, gs.Tensor] = {}
     for node in graph.nodes:
         if id(node) in behind:
             for tensor in node.inputs:
-                found[id(tensor)] = tensor
+                tensors[id(tensor)] = tensor
     for tensor in graph.outputs:
-        found[id(tensor)] = tensor
+        tensors[id(tensor)] = tensor
     needed = _needed(graph)
     raw = [
         tensor
-        for tensor in found.values()
+        for tensor in tensors.values()
         if id(tensor) in of_image
         and id(tensor) in needed
         and _is_float(tensor)

@@ -71,15 +71,15 @@ class ReplaceClasses(Pass):
         while node is not None and node.op in (*PROBABILITIES, *PASSING):
             behind.insert(0, node)
             node = graph.producer(node.inputs[0])
-        found = "the network's input" if node is None else f"{node.name} ({node.op})"
+        maker = "the network's input" if node is None else f"{node.name} ({node.op})"
         if node is None or node.op not in LAYERS or stored(argument(node, 1)) is None:
             raise UnsupportedGraphError(
-                f"replace-classes: {found} makes the output {graph.outputs[0].name}; a convolution "
+                f"replace-classes: {maker} makes the output {graph.outputs[0].name}; a convolution "
                 "or Gemm with stored weights is wanted there; let a head be attached instead"
             )
         readers = [r for r in graph.consumers(node.outputs[0]) if r.op not in READS_SIZE]
         if len(readers) + graph.is_output(node.outputs[0]) != 1:
-            raise UnsupportedGraphError(f"replace-classes: {found} is read by several")
+            raise UnsupportedGraphError(f"replace-classes: {maker} is read by several")
         return node, behind
 
     def _start_anew(self, graph: Graph, layer: gs.Node, report: Report) -> None:
@@ -92,8 +92,8 @@ class ReplaceClasses(Pass):
             return
         if Conv(layer).groups > 1:
             raise UnsupportedGraphError(f"replace-classes: {layer.name} has groups")
-        made = kaiming((self.classes, *rows.shape[1:]), weight.dtype, rng)
-        arrays = {1: made.T if across else made, 2: np.zeros(self.classes, weight.dtype)}
+        fresh = kaiming((self.classes, *rows.shape[1:]), weight.dtype, rng)
+        arrays = {1: fresh.T if across else fresh, 2: np.zeros(self.classes, weight.dtype)}
         for index, array in arrays.items():
             if argument(layer, index) is not None:
                 name = graph.new_name(f"{layer.inputs[index].name}.classes{self.classes}")

@@ -67,14 +67,14 @@ def find_taps(graph: Graph, names: Sequence[str]) -> dict[str, gs.Tensor]:
     features = _before_widening(last, units, graph)
     trunk = _up_to(inside, features)
     strides = tensor_strides(graph)
-    found = {"last": last, "features": features}
+    taps = {"last": last, "features": features}
     for name, stride in STRIDES.items():
         at = [t for t in trunk if strides.get(id(t)) == stride]
         if at:
-            found[name] = _before_widening(at[-1], units, graph)
+            taps[name] = _before_widening(at[-1], units, graph)
             if name == "c4":
-                found["expansion"] = at[-1]
-    missing = [name for name in names if name not in found]
+                taps["expansion"] = at[-1]
+    missing = [name for name in names if name not in taps]
     if missing:
         have = sorted({int(strides[id(t)]) for t in trunk if id(t) in strides})
         raise UnsupportedGraphError(
@@ -82,17 +82,17 @@ def find_taps(graph: Graph, names: Sequence[str]) -> dict[str, gs.Tensor]:
             f"features of the network; those of stride {', '.join(map(str, have)) or 'none'} do; "
             "take another head, or another backbone"
         )
-    return {name: found[name] for name in names}
+    return {name: taps[name] for name in names}
 
 
 def classifier_nodes(graph: Graph, tap: gs.Tensor) -> list[gs.Node]:
     """Return every node that works on ``tap`` or on what is made of it, in graph order."""
-    made = {id(tap)}
+    derived = {id(tap)}
     behind = []
     for node in graph.nodes:
-        if any(id(tensor) in made for tensor in node.inputs):
+        if any(id(tensor) in derived for tensor in node.inputs):
             behind.append(node)
-            made.update(id(tensor) for tensor in node.outputs)
+            derived.update(id(tensor) for tensor in node.outputs)
     return behind
 
 
@@ -144,8 +144,8 @@ def flattens(node: gs.Node) -> bool:
         return True
     if node.op != "Reshape":
         return False
-    wanted, made = stored(argument(node, 1)), node.outputs[0].shape
-    return wanted.size == 2 if wanted is not None else made is not None and len(made) == 2
+    target, shape = stored(argument(node, 1)), node.outputs[0].shape
+    return target.size == 2 if target is not None else shape is not None and len(shape) == 2
 
 
 def pools_everything(graph: Graph, node: gs.Node) -> bool:

@@ -47,8 +47,8 @@ class DequantizeWeights(Pass):
         if not all(_fits(quantized, per_axis, axis) for per_axis in (scale, zero)):
             return Left(f"its scale or zero point does not fit axis {axis}")
         values = dequantize(quantized, scale, zero, axis)
-        made = become_constant(graph, node.outputs[0], values)
-        report.initializers[made.name] = f"copied from {node.inputs[0].name}, dequantized"
+        weight = become_constant(graph, node.outputs[0], values)
+        report.initializers[weight.name] = f"copied from {node.inputs[0].name}, dequantized"
         return Rewrote(f"{quantized.dtype} -> {values.dtype}")
 
 

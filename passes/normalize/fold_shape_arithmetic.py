@@ -53,11 +53,11 @@ class FoldShapeArithmetic(Pass):
         graph.cleanup()  # shapes are inferred of whole nodes only
         if any(node.op in READS_SIZE for node in graph.nodes):
             known = _known_at_any_size(graph)
-            found = _made_of_findings(graph)
+            derived = _made_of_findings(graph)
             for node in list(graph.nodes):
                 name = node.name
                 if node.op in ("Reshape", "Expand"):
-                    report.note(name, _fold_target(node, known, graph, found))
+                    report.note(name, _fold_target(node, known, graph, derived))
                 else:
                     report.note(name, _fold_known(node, known, graph))
         if report.rewrote:
@@ -67,7 +67,7 @@ class FoldShapeArithmetic(Pass):
 
 def _fold_known(node: gs.Node, known: Known, graph: Graph) -> Rewrote | None:
     """Store the outputs of a node all of whose numbers are known at any size."""
-    made = False
+    folded = False
     for tensor in list(node.outputs):
         values = known.numbers(tensor.name)
         if values is None or graph.is_output(tensor) or node.op == "Constant":
@@ -75,8 +75,8 @@ def _fold_known(node: gs.Node, known: Known, graph: Graph) -> Rewrote | None:
         if values.dtype.kind == "f" and not is_size(graph, tensor):
             continue  # it may compute a weight from parameters
         become_constant(graph, tensor, values)
-        made = True
-    return Rewrote("shape known") if made else None
+        folded = True
+    return Rewrote("shape known") if folded else None
 
 
 def _known_at_any_size(graph: Graph) -> Known:
@@ -100,15 +100,15 @@ def _known_at_any_size(graph: Graph) -> Known:
 
 def _made_of_findings(graph: Graph) -> set[int]:
     """Return ids of tensors that hold what the network finds in an image: maybe nothing."""
-    found: set[int] = set()
+    derived: set[int] = set()
     for node in graph.nodes:
-        if node.op in FINDS or any(id(t) in found for t in node.inputs):
-            found.update(id(t) for t in node.outputs)
-    return found
+        if node.op in FINDS or any(id(t) in derived for t in node.inputs):
+            derived.update(id(t) for t in node.outputs)
+    return derived
 
 
 def _fold_target(
-    node: gs.Node, known: Known, graph: Graph, found: set[int]
+    node: gs.Node, known: Known, graph: Graph, derived: set[int]
 ) -> Rewrote | Left | None:
     """Store the target of a Reshape or Expand of which all numbers but one are known."""
     target = argument(node, 1)
@@ -133,10 +133,10 @@ def _fold_target(
             unknown += 1
     if unknown and (unknown > 1 or values.count(-1) > 1 or -1 in partial):
         return Left("its target shape depends on the image or the data")
-    if unknown and id(node.inputs[0]) in found:
+    if unknown and id(node.inputs[0]) in derived:
         return Left("there may be nothing in it: -1 cannot be worked out from no elements")
     if node.attrs.get("allowzero", 0) and 0 in values:
         return Left("its target may hold a zero of its own (allowzero)")
-    made = gs.Constant(graph.new_name(f"{node.name}.shape"), np.array(values, np.int64))
-    node.inputs[1] = made
+    shape = gs.Constant(graph.new_name(f"{node.name}.shape"), np.array(values, np.int64))
+    node.inputs[1] = shape
     return Rewrote(f"target {values}")

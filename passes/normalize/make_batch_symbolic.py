@@ -82,8 +82,8 @@ class _Trial:
         if node.op == "Resize":
             place = 2
             node.inputs = list(node.inputs)[:3]
-        made = gs.Constant(self.graph.new_name(f"{node.name}.{node.op.lower()}"), values)
-        node.inputs[place] = made
+        constant = gs.Constant(self.graph.new_name(f"{node.name}.{node.op.lower()}"), values)
+        node.inputs[place] = constant
         self.rewrote[node.name] = "batch freed"
 
     def _reshape(self, node: gs.Node) -> np.ndarray | None:

@@ -37,15 +37,15 @@ class RaiseOpset(Pass):
     def run(self, graph: Graph) -> Report:
         """See the class."""
         report = Report()
-        found = graph.opset
-        if found >= self.to:
+        before = graph.opset
+        if before >= self.to:
             return report
         model = graph.to_model()
         try:
             _tell_shapes(model, known_at(graph))
             raised = version_converter.convert_version(model, self.to)
             onnx.checker.check_model(raised)
-            made = Graph.from_model(raised)
+            converted = Graph.from_model(raised)
         except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
             report.left[WHOLE] = f"ONNX's version converter says: {_first_line(error)}"
             return report
@@ -53,13 +53,13 @@ class RaiseOpset(Pass):
             report.left[WHOLE] = f"ONNX's version converter left a graph that is broken: {error}"
             return report
         kept = {node.name: node.metadata for node in graph.nodes}
-        for node in made.nodes:
+        for node in converted.nodes:
             node.metadata = dict(kept.get(node.name, {}))
-        _keep_meaning(graph, made)
-        for old, new in zip(graph.outputs, made.outputs, strict=True):
+        _keep_meaning(graph, converted)
+        for old, new in zip(graph.outputs, converted.outputs, strict=True):
             new.shape, new.dtype = old.shape, old.dtype
-        graph.become(made)
-        report.rewrote[WHOLE] = f"operator set {found} -> {self.to}"
+        graph.become(converted)
+        report.rewrote[WHOLE] = f"operator set {before} -> {self.to}"
         return report
 
 

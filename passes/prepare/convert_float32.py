@@ -107,9 +107,9 @@ def _moved(before: Graph, after: Graph) -> dict[str, str]:
         # no convolution of doubles, bfloat16
         return dict.fromkeys(ends.values(), "unknown: the original cannot run")
     moved = {}
-    for name, wanted in old.items():
-        scale = float(np.abs(wanted.astype(np.float64)).max(initial=0.0)) or 1.0
-        gap = np.abs(new[name].astype(np.float64) - wanted.astype(np.float64))
+    for name, values in old.items():
+        scale = float(np.abs(values.astype(np.float64)).max(initial=0.0)) or 1.0
+        gap = np.abs(new[name].astype(np.float64) - values.astype(np.float64))
         worst = float(gap.max(initial=0.0)) / scale
         moved[ends[name]] = f"moved by {worst:.1e} of largest"
     return moved

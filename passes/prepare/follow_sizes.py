@@ -76,21 +76,21 @@ def _are_numbers(sides: Sequence[object]) -> bool:
 
 def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewrote | Left | None:
     """Free a Reshape to a stored shape from the height and width of what it reads."""
-    wanted = stored(argument(node, 1))
+    target = stored(argument(node, 1))
     source = shapes.get(node.inputs[0].name, ())
-    if wanted is None or wanted.ndim != 1 or not source or isinstance(node.inputs[0], gs.Constant):
+    if target is None or target.ndim != 1 or not source or isinstance(node.inputs[0], gs.Constant):
         return None
-    maps = _maps_in_front(graph, node.inputs[0], wanted, shapes)
+    maps = _maps_in_front(graph, node.inputs[0], target, shapes)
     sides = None if maps is None else known(shapes[maps.name][-2:])
     if maps is None or sides is None or sides == (1, 1):
         return None
-    as_sides = len(wanted) >= 4 and tuple(wanted[-2:]) == sides
+    as_sides = len(target) >= 4 and tuple(target[-2:]) == sides
     product = sides[0] * sides[1]
-    places = np.flatnonzero(wanted == product)
-    one = len(places) == 1 and not (wanted <= 0).any() and maps is node.inputs[0]
-    absorbs = source[0] == 1 and wanted[0] > 1 and one and places[0] != 0
+    places = np.flatnonzero(target == product)
+    one = len(places) == 1 and not (target <= 0).any() and maps is node.inputs[0]
+    absorbs = source[0] == 1 and target[0] > 1 and one and places[0] != 0
     if not as_sides and one and not absorbs:
-        free = wanted.copy()
+        free = target.copy()
         free[places[0]] = -1
         node.inputs[1] = gs.Constant(graph.new_name(f"{node.inputs[1].name}.free"), free)
         return Rewrote(f"{product} -> whatever is left")
@@ -101,7 +101,7 @@ def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewr
     make = NodeMaker(graph, f"{node.name}.size", node.metadata.get("fnac.part", "backbone"))
     rank = len(shapes[maps.name])
     if as_sides:
-        front = np.array(wanted[:-2])
+        front = np.array(target[:-2])
         if front[0] == source[0]:
             front[0] = 0  # the batch, which may be freed as well
         back = part_of_shape(make, maps, rank - 2, rank)
@@ -109,8 +109,8 @@ def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewr
     else:  # (1, C, h, w) -> (C / 2, 2, h * w): the first number takes up the batch
         high, wide = (part_of_shape(make, maps, at, at + 1) for at in (rank - 2, rank - 1))
         area = make("Mul", high, wide, dtype=np.int64)
-        front = np.array([-1, *wanted[1 : places[0]]], np.int64)
-        back_numbers = np.array(wanted[places[0] + 1 :], np.int64)
+        front = np.array([-1, *target[1 : places[0]]], np.int64)
+        back_numbers = np.array(target[places[0] + 1 :], np.int64)
         parts: list[gs.Tensor | np.ndarray] = [front, area]
         if back_numbers.size:
             parts.append(back_numbers)
@@ -121,7 +121,7 @@ def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewr
 
 
 def _maps_in_front(
-    graph: Graph, tensor: gs.Tensor, wanted: np.ndarray, shapes: dict[str, Shape]
+    graph: Graph, tensor: gs.Tensor, target: np.ndarray, shapes: dict[str, Shape]
 ) -> gs.Tensor | None:
     """Return the maps whose sizes ``wanted`` holds: what is read, or what its rows were made of."""
     if len(shapes.get(tensor.name, ())) >= 4:
@@ -129,7 +129,7 @@ def _maps_in_front(
     while (maker := graph.producer(tensor)) is not None and maker.op in ("Reshape", "Transpose"):
         tensor = maker.inputs[0]
         shape = shapes.get(tensor.name, ())
-        if len(shape) >= 4 and len(wanted) >= 4 and tuple(wanted[-2:]) == tuple(shape[-2:]):
+        if len(shape) >= 4 and len(target) >= 4 and tuple(target[-2:]) == tuple(shape[-2:]):
             return tensor
     return None
 
@@ -141,30 +141,30 @@ def _follow(
         return Left(f"operator set {graph.opset} is below {RESIZE_SINCE}; raise-opset first")
     if node.attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch" or "axes" in node.attrs:
         return Left("it keeps an aspect ratio or names axes")
-    wanted = known(shapes[node.outputs[0].name][2:])
+    sides = known(shapes[node.outputs[0].name][2:])
     source = known(shapes.get(node.inputs[0].name, ())[2:])
     scales = stored(argument(node, 2))
-    if wanted is None or source is None:
+    if sides is None or source is None:
         return Left("its size is not known")
-    if scales is not None and scales.size and not _exact(scales, source, wanted):
+    if scales is not None and scales.size and not _exact(scales, source, sides):
         return Left("its scales do not give whole sizes")
-    same = [t for t in following if _sides(t, shapes) == wanted]
+    same = [t for t in following if _sides(t, shapes) == sides]
     if not same:
-        return Left(f"no tensor of {wanted[0]}x{wanted[1]} follows the image")
+        return Left(f"no tensor of {sides[0]}x{sides[1]} follows the image")
     like = same[0] if same[0] is following[0] else same[-1]
     make = NodeMaker(graph, f"{node.name}.size", node.metadata.get("fnac.part", "backbone"))
     inputs = resized_like(make, node.inputs[0], like, argument(node, 1))
     graph.insert(make.nodes, after=_before(graph, node))
     node.inputs = inputs
-    return Rewrote(f"{wanted[0]}x{wanted[1]} -> the size of {like.name}")
+    return Rewrote(f"{sides[0]}x{sides[1]} -> the size of {like.name}")
 
 
 def _sides(tensor: gs.Tensor, shapes: dict[str, Shape]) -> tuple[int, ...] | None:
     return known(shapes.get(tensor.name, tensor.shape or ())[2:])
 
 
-def _exact(scales: np.ndarray, source: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    return all(a * float(s) == b for a, s, b in zip(source, scales[2:], wanted))
+def _exact(scales: np.ndarray, source: tuple[int, ...], result: tuple[int, ...]) -> bool:
+    return all(a * float(s) == b for a, s, b in zip(source, scales[2:], result))
 
 
 def _before(graph: Graph, node: gs.Node) -> gs.Node | None:

@@ -159,21 +159,21 @@ def _with_layers_behind(graph: Graph) -> set[int]:
 
 def _depending_on(graph: Graph, tensors: Iterable[gs.Tensor]) -> set[int]:
     """Return the ids of ``tensors`` and of all that is computed from them."""
-    found = {id(tensor) for tensor in tensors}
+    depending = {id(tensor) for tensor in tensors}
     for node in graph.nodes:
-        if any(id(tensor) in found for tensor in node.inputs):
-            found.update(id(tensor) for tensor in node.outputs)
-    return found
+        if any(id(tensor) in depending for tensor in node.inputs):
+            depending.update(id(tensor) for tensor in node.outputs)
+    return depending
 
 
 def _pooled(graph: Graph) -> set[int]:
     """Return the ids of the tensors that are made of nothing but globally pooled features."""
-    found: set[int] = set()
+    pooled: set[int] = set()
     for node in graph.nodes:
         moving = [t for t in node.inputs if not isinstance(t, gs.Constant) and t.name]
         passes_on = node.op in (*ACTIVATES_LAYERS, *LAYERS, *OTHER_NORMS, *BY_PIXEL)
         if node.op in REDUCING or (
-            passes_on and moving and all(id(tensor) in found for tensor in moving)
+            passes_on and moving and all(id(tensor) in pooled for tensor in moving)
         ):
-            found.update(id(tensor) for tensor in node.outputs)
-    return found
+            pooled.update(id(tensor) for tensor in node.outputs)
+    return pooled

@@ -76,10 +76,10 @@ def _range(node: gs.Node) -> tuple[float, float] | None:
     """Return the least and the largest number that the quantized type can stand for."""
     scale, zero = stored(argument(node, 1)), np.zeros((), np.uint8)
     if argument(node, 2) is not None:
-        found = stored(argument(node, 2))
-        if found is None:
+        bound = stored(argument(node, 2))
+        if bound is None:
             return None
-        zero = found
+        zero = bound
     if scale is None or scale.size != 1 or zero.size != 1 or zero.dtype.kind not in "iu":
         return None
     kind = np.iinfo(zero.dtype)

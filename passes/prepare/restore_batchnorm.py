@@ -84,8 +84,8 @@ class RestoreBatchNorm(Pass):
         outputs = [node.outputs[0].name for node in chosen]
         statistics = None if images is None else output_statistics(graph, outputs, images)
         for node in chosen:
-            found = None if statistics is None else statistics[node.outputs[0].name]
-            _insert(node, graph, found, self.epsilon, report)
+            measured = None if statistics is None else statistics[node.outputs[0].name]
+            _insert(node, graph, measured, self.epsilon, report)
         cosines = {} if images is None else train_mode_cosines(graph, outputs, images)
         for node, output in zip(chosen, outputs, strict=True):
             said = "identity statistics; train mode differs"
@@ -106,12 +106,16 @@ class RestoreBatchNorm(Pass):
 
 
 def _insert(
-    node: gs.Node, graph: Graph, found: Statistics | None, epsilon: float, report: Report
+    node: gs.Node, graph: Graph, statistics: Statistics | None, epsilon: float, report: Report
 ) -> None:
     """Put a BatchNormalization behind ``node`` and take its bias."""
     bias = values_of(node.inputs[2]).astype(np.float64)
-    mean_y = bias if found is None else found.mean
-    variance = np.ones_like(bias) if found is None else np.maximum(found.variance, VARIANCE_FLOOR)
+    mean_y = bias if statistics is None else statistics.mean
+    variance = (
+        np.ones_like(bias)
+        if statistics is None
+        else np.maximum(statistics.variance, VARIANCE_FLOOR)
+    )
     stored_variance = variance.astype(np.float32)
     gamma = np.sqrt(stored_variance.astype(np.float64) + np.float64(np.float32(epsilon)))
     values = {
@@ -128,7 +132,7 @@ def _insert(
         for word, array in values.items()
     ]
     for parameter in parameters:
-        source = "identity" if found is None else "pictures"
+        source = "identity" if statistics is None else "pictures"
         report.initializers[parameter.name] = f"fresh, from the bias and {source}"
     node.inputs = list(node.inputs)[:2]
     node.outputs = [inner]

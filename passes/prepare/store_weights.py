@@ -38,7 +38,7 @@ class StoreWeights(Pass):
         report = Report()
         fixed, random = _known_beforehand(graph)
         shapes = graph.refresh_shapes().shapes if fixed or random else {}
-        wanted: dict[str, tuple[gs.Node, gs.Tensor]] = {}
+        weights: dict[str, tuple[gs.Node, gs.Tensor]] = {}
         for node in graph.nodes:
             for tensor in node.inputs[1:3] if node.op in READERS else ():
                 if tensor.name in random:
@@ -48,13 +48,13 @@ class StoreWeights(Pass):
                         shape = shapes.get(tensor.name)
                         report.note(node.name, Left(f"{tensor.name} would have the shape {shape}"))
                     else:
-                        wanted.setdefault(tensor.name, (node, tensor))
-        for name, values in _computed(graph, list(wanted)).items():
-            reader, tensor = wanted[name]
+                        weights.setdefault(tensor.name, (node, tensor))
+        for name, values in _computed(graph, list(weights)).items():
+            reader, tensor = weights[name]
             become_constant(graph, tensor, values)
             report.initializers[name] = f"computed from {', '.join(sorted(fixed[name]))}"
             report.note(reader.name, Rewrote(f"{name} stored"))
-        if wanted:
+        if weights:
             graph.cleanup()
         return report
 
@@ -85,9 +85,9 @@ def _computed(graph: Graph, names: list[str]) -> dict[str, np.ndarray]:
     if not names:
         return {}
     part = graph.copy()
-    made = {t.name: t for node in part.nodes for t in node.outputs}
+    tensors = {t.name: t for node in part.nodes for t in node.outputs}
     part.put_inputs([])
-    part.put_outputs(made[name] for name in names)
+    part.put_outputs(tensors[name] for name in names)
     part.cleanup()
-    found = open_session(part.to_model(), ort.SessionOptions()).run(None, {})
-    return {name: np.asarray(values) for name, values in zip(names, found, strict=True)}
+    arrays = open_session(part.to_model(), ort.SessionOptions()).run(None, {})
+    return {name: np.asarray(values) for name, values in zip(names, arrays, strict=True)}

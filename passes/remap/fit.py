@@ -56,7 +56,7 @@ class Problem:
 
     covariance  K: (n, n)        mean    of the features: (n,)
     cross       cov(t, h): (m, n)
-    wanted      mean of t: (m,)  energy  variance of t: (m,)
+    target_mean mean of t: (m,)  energy  variance of t: (m,)
     prior       weights that were: (m, n)
     importance  s^2 of each output: (m,)
     ridge       lambda, absolute
@@ -65,7 +65,7 @@ class Problem:
     covariance: Floats
     mean: Floats
     cross: Floats
-    wanted: Floats
+    target_mean: Floats
     energy: Floats
     prior: Floats
     importance: Floats
@@ -119,7 +119,7 @@ class Problem:
             change = self.prior.copy()
             change[:, columns] -= weight
             return np.asarray(change @ self.mean)
-        return np.asarray(self.wanted - weight @ self.mean[columns])
+        return np.asarray(self.target_mean - weight @ self.mean[columns])
 
 
 def problem(
@@ -151,18 +151,18 @@ def problem(
     covariance = gram[:-1, :-1] - np.outer(mean, mean)
     if target is None:
         cross = prior @ covariance
-        wanted = prior @ mean
+        target_mean = prior @ mean
         energy = np.einsum("mi,mi->m", cross, prior)
     else:
-        wanted = target.cross[:, -1].copy()
-        cross = target.cross[:, :-1] - np.outer(wanted, mean)
-        energy = target.square - wanted**2
+        target_mean = target.cross[:, -1].copy()
+        cross = target.cross[:, :-1] - np.outer(target_mean, mean)
+        energy = target.square - target_mean**2
     importance = np.ones(m) if row_weights is None else np.asarray(row_weights, np.float64) ** 2
     return Problem(
         covariance,
         mean,
         cross,
-        wanted,
+        target_mean,
         np.maximum(energy, 0.0),
         prior,
         importance,

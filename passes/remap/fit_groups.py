@@ -278,7 +278,7 @@ def _result(choice: _Choice, inputs: Indices, outputs: Indices, shape: tuple[int
         part = dataclasses.replace(
             this,
             cross=this.cross[own],
-            wanted=this.wanted[own],
+            target_mean=this.target_mean[own],
             energy=this.energy[own],
             prior=this.prior[own],
             importance=this.importance[own],
@@ -287,8 +287,8 @@ def _result(choice: _Choice, inputs: Indices, outputs: Indices, shape: tuple[int
         weight[rows] = solved.reshape(len(own), -1, choice.taps)
         bias[rows] = part.constant(solved, columns)
         errors[own] = part.errors(solved, columns)
-    made = weight.reshape(m, c // groups, *shape[2:])
-    return GroupFit(made, bias, by_input, by_output, this.relative(errors))
+    grouped = weight.reshape(m, c // groups, *shape[2:])
+    return GroupFit(grouped, bias, by_input, by_output, this.relative(errors))
 
 
 def _split(energy: Floats, groups: int) -> Indices:

@@ -63,12 +63,12 @@ def fit_depthwise(
     prior = _framed(weight, window).reshape(c, -1)
     if target is None:
         cross = _times(prior, covariance)
-        wanted = (prior * mean).sum(axis=1)
+        target_mean = (prior * mean).sum(axis=1)
         energy = (cross * prior).sum(axis=1)
     else:
-        wanted = target.cross[:, -1]
-        cross = target.cross[:, :-1] - wanted[:, None] * mean
-        energy = target.square - wanted**2
+        target_mean = target.cross[:, -1]
+        cross = target.cross[:, :-1] - target_mean[:, None] * mean
+        energy = target.square - target_mean**2
     taps = centre_taps(window, kernel)
     kept = np.zeros_like(prior)
     kept[:, taps] = prior[:, taps]
@@ -83,7 +83,7 @@ def fit_depthwise(
         bias = (change * mean).sum(axis=1)
     else:
         errors = energy + ((_times(solved, covariance) - 2 * cross) * solved).sum(axis=1)
-        bias = wanted - (solved * mean).sum(axis=1)
+        bias = target_mean - (solved * mean).sum(axis=1)
     errors, energy = np.maximum(errors, 0.0), np.maximum(energy, 0.0)
     importance = np.ones(c) if row_weights is None else row_weights**2
     return WindowFit(

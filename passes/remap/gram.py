@@ -154,8 +154,8 @@ class Gram:
         features = _pictures(features)
         target = None if target is None else _pictures(target)
         self._check(features, target)
-        for columns, wanted in self._tiles(features, target):
-            self._accumulate(columns, wanted)
+        for columns, targets in self._tiles(features, target):
+            self._accumulate(columns, targets)
         self.pictures += len(features)
 
     def moments(self) -> Moments:
@@ -204,7 +204,7 @@ class Gram:
     ) -> Iterator[tuple[Floats, Floats | None]]:
         """Yield (channels, taps, pixels) and (outputs, pixels), a tile at a time."""
         read: list[NDArray[np.generic]] = []
-        wanted: list[NDArray[np.generic]] = []
+        targets: list[NDArray[np.generic]] = []
         room = self._tile_pixels
         for number, picture in enumerate(features):
             height, width = self.window.output_size(*picture.shape[1:])
@@ -214,29 +214,29 @@ class Gram:
                 some, places = places[:room], places[room:]
                 read.append(_patches(padded, self.window, some, width))
                 if target is not None:
-                    wanted.append(target[number].reshape(self.outputs, -1)[:, some])
+                    targets.append(target[number].reshape(self.outputs, -1)[:, some])
                 room -= len(some)
                 if not room:
-                    yield _joined(read), _joined(wanted) if wanted else None
-                    read, wanted, room = [], [], self._tile_pixels
+                    yield _joined(read), _joined(targets) if targets else None
+                    read, targets, room = [], [], self._tile_pixels
         if read:
-            yield _joined(read), _joined(wanted) if wanted else None
+            yield _joined(read), _joined(targets) if targets else None
 
-    def _accumulate(self, columns: Floats, wanted: Floats | None) -> None:
+    def _accumulate(self, columns: Floats, targets: Floats | None) -> None:
         pixels = columns.shape[-1]
         if not self.depthwise:
             columns = columns.reshape(-1, pixels)
         self._second += columns @ columns.swapaxes(-1, -2)
         self._first += columns.sum(axis=-1)
         self.pixels += pixels
-        if wanted is None:
+        if targets is None:
             return
         if self.depthwise:
-            self._cross += (columns @ wanted[:, :, None])[..., 0]
+            self._cross += (columns @ targets[:, :, None])[..., 0]
         else:
-            self._cross += wanted @ columns.T
-        self._target_first += wanted.sum(axis=-1)
-        self._target_square += (wanted**2).sum(axis=-1)
+            self._cross += targets @ columns.T
+        self._target_first += targets.sum(axis=-1)
+        self._target_square += (targets**2).sum(axis=-1)
 
 
 def sampled_places(picture: int, places: int, count: int | None) -> Indices:

@@ -65,7 +65,7 @@ def remap_mbconv(
         return _fresh(seed, kernel, hidden, in_channels, rng)
     source = channel_sources(first, hidden, how, rng)
     new = np.arange(hidden) >= old_hidden
-    made = {}
+    remapped = {}
     for role, conv in seed.items():
         if role in MADE:
             conv = remap_rows(conv, source)
@@ -78,10 +78,10 @@ def remap_mbconv(
             conv = dataclasses.replace(conv, weight=remap_columns(conv.weight, source, new, how))
         if how.grow == "live" and new.any() and role in ("expand", "depthwise"):
             conv = shaken(conv, new, rng)
-        made[role] = conv
+        remapped[role] = conv
     words = remap_words(
         seed,
-        made,
+        remapped,
         **width_words(source, how),
         wider="dilated" if how.kernel == "dilate" else "padded",
     )
@@ -91,7 +91,7 @@ def remap_mbconv(
             for part, what in words.items()
             if part.startswith("expand.")
         }
-    return made, words
+    return remapped, words
 
 
 def mask_mbconv(seed: BlockArrays, *, kernel: int, hidden: int, how: Strategy) -> BlockArrays:
@@ -136,12 +136,12 @@ def _identity_expansion(depthwise: ConvArrays, channels: int) -> ConvArrays:
 def _fresh(
     seed: BlockArrays, kernel: int, hidden: int, in_channels: int, rng: np.random.Generator
 ) -> tuple[BlockArrays, dict[str, str]]:
-    made = {}
+    fresh = {}
     for role, conv in seed.items():
         rows, columns = conv.weight.shape[:2]
         rows = hidden if role in MADE else rows
         columns = hidden if role in READ else in_channels if role == "expand" else columns
         window = (kernel, kernel) if role == "depthwise" else conv.weight.shape[2:]
         groups = hidden if role == "depthwise" else conv.groups
-        made[role] = fresh_conv(conv, (rows, columns, *window), groups, rng)
-    return made, {part: "fresh: random" for part, _ in block_parts(made)}
+        fresh[role] = fresh_conv(conv, (rows, columns, *window), groups, rng)
+    return fresh, {part: "fresh: random" for part, _ in block_parts(fresh)}

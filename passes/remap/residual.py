@@ -61,7 +61,7 @@ def remap_residual(
     if inner.hidden != old:
         source = channel_sources(first, inner.hidden, how, rng)
     new = np.arange(inner.hidden) >= old
-    made: dict[str, ConvArrays] = {}
+    remapped: dict[str, ConvArrays] = {}
     for number, (role, conv) in enumerate(seed.items()):
         if number == 0 and conv.groups == 1 and int(conv.weight.shape[1]) != in_channels:
             weight = remap_width(conv.weight, int(conv.weight.shape[0]), in_channels)
@@ -81,14 +81,14 @@ def remap_residual(
             )
         if how.fresh:
             conv = fresh_conv(conv, conv.weight.shape, conv.groups, rng)
-        made[role] = conv
+        remapped[role] = conv
     if how.fresh:
-        return made, {part: "fresh: random" for part, _ in block_parts(made)}
+        return remapped, {part: "fresh: random" for part, _ in block_parts(remapped)}
     words = {"cropped": "cropped", "grown": "padded"}
     if inner.hidden != old:
         words = width_words(source, how)
     wider = "dilated" if how.kernel == "dilate" else "padded"
-    return made, remap_words(seed, made, **words, wider=wider)
+    return remapped, remap_words(seed, remapped, **words, wider=wider)
 
 
 def mask_residual(

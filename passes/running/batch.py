@@ -45,14 +45,14 @@ def why_not_two(reference: Graph, graph: Graph, runner: Runner | None = None) ->
     for name, pair in together.items():
         if not apart[0][name].ndim:
             return f"output {name} is one number for the whole batch"
-        wanted = np.concatenate([apart[0][name], apart[1][name]])
-        if pair.shape != wanted.shape:
+        joined = np.concatenate([apart[0][name], apart[1][name]])
+        if pair.shape != joined.shape:
             at = _first_folded(graph, one, both, runner)
             return f"{at}with two images, output {name} has the shape {list(pair.shape)}"
-        if np.array_equal(pair, wanted, equal_nan=True):
+        if np.array_equal(pair, joined, equal_nan=True):
             continue
         level = level or noise(reference, one, runner=runner, base=apart[0])
-        gap = float(np.abs(pair.astype(np.float64) - wanted.astype(np.float64)).max())
+        gap = float(np.abs(pair.astype(np.float64) - joined.astype(np.float64)).max())
         if not gap <= NOISE_FACTOR * level[name]:
             at = _first_folded(graph, one, both, runner)
             return f"{at}two images in one batch mix: output {name} differs by {gap:.3g}"

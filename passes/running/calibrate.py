@@ -82,21 +82,21 @@ def output_statistics(
 
     Raises UnsupportedGraphError if the images do not fit the network's input.
     """
-    found: dict[str, Statistics] = {}
+    merged: dict[str, Statistics] = {}
     for results in _watched(graph, tensors, images):
         for name in tensors:
             measured = Statistics.of(results[name])
-            if name in found:
-                found[name].merge(measured)
+            if name in merged:
+                merged[name].merge(measured)
             else:
-                found[name] = measured
-    for name, statistics in found.items():
+                merged[name] = measured
+    for name, statistics in merged.items():
         if not (np.isfinite(statistics.mean).all() and np.isfinite(statistics.squares).all()):
             raise UnsupportedGraphError(
                 f"{name}: its statistics over the images are not finite; "
                 "images preprocessed for this network are wanted"
             )
-    return found
+    return merged
 
 
 def train_mode_cosines(
@@ -123,9 +123,9 @@ def train_mode_cosines(
 
 def with_batch_statistics(graph: Graph) -> Graph:
     """Return a copy whose BatchNormalizations normalise by their batch, as in training."""
-    made = graph.copy()
-    shapes = made.infer().shapes
-    for node in list(made.nodes):
+    measuring = graph.copy()
+    shapes = measuring.infer().shapes
+    for node in list(measuring.nodes):
         if node.op != "BatchNormalization":
             continue
         rank = len(shapes.get(node.inputs[0].name, (None,) * 4))  # unknown: features of an image
@@ -134,13 +134,13 @@ def with_batch_statistics(graph: Graph) -> Graph:
         epsilon = np.array(node.attrs.get("epsilon", 1e-5), node.inputs[1].dtype)
         x, y = node.inputs[0], node.outputs[0]
         node.outputs.clear()
-        make = NodeMaker(made, node.name)
+        make = NodeMaker(measuring, node.name)
         centred = make("Sub", x, _mean(make, x, over))
         variance = _mean(make, make("Mul", centred, centred), over)
         scale = make("Div", gamma, make("Sqrt", make("Add", variance, epsilon)))
         leave_instead(make("Add", make("Mul", centred, scale), beta), y)
-        made.insert(make.nodes, after=node)
-    return made.cleanup()
+        measuring.insert(make.nodes, after=node)
+    return measuring.cleanup()
 
 
 def _mean(make: NodeMaker, tensor: gs.Tensor, axes: list[int]) -> gs.Variable:
@@ -192,14 +192,14 @@ def check_fit(graph: Graph, images: np.ndarray) -> None:
     if len(graph.inputs) != 1:
         names = ", ".join(t.name for t in graph.inputs)
         raise UnsupportedGraphError(f"the network has the inputs {names}; one image is wanted")
-    wanted = list(graph.inputs[0].shape or [])
-    fits = images.ndim == 4 and len(images) > 0 and len(wanted) == 4
+    shape = list(graph.inputs[0].shape or [])
+    fits = images.ndim == 4 and len(images) > 0 and len(shape) == 4
     if not fits or any(
-        isinstance(w, int) and w != n for w, n in zip(wanted[1:], images.shape[1:], strict=True)
+        isinstance(w, int) and w != n for w, n in zip(shape[1:], images.shape[1:], strict=True)
     ):
         raise UnsupportedGraphError(
             f"input {graph.inputs[0].name}: images of shape {list(images.shape)} were given; "
-            f"{wanted} is wanted"
+            f"{shape} is wanted"
         )
 
 

@@ -71,21 +71,21 @@ class Features:
         session, inputs = self._session(computed) if computed else (None, [])
         for start in range(0, self.count, self.batch):
             part = slice(start, start + self.batch)
-            found = {name: np.asarray(self._kept[name][part]) for name in stored}
+            part_values = {name: np.asarray(self._kept[name][part]) for name in stored}
             if session is not None:
                 feed = {name: np.ascontiguousarray(self._kept[name][part]) for name in inputs}
                 try:
                     results = session.run(computed, feed)
                 except ort_errors() as error:
                     raise PassFailedError(f"onnxruntime cannot run the graph: {error}") from error
-                found.update(zip(computed, results, strict=True))
-            yield found
+                part_values.update(zip(computed, results, strict=True))
+            yield part_values
 
     def read(self, name: str) -> np.ndarray:
         """Return one tensor for all images."""
         if name in self._kept:
             return self._kept[name]
-        return np.concatenate([found[name] for found in self.stream([name])])
+        return np.concatenate([batch[name] for batch in self.stream([name])])
 
     def advance(self, place: int) -> None:
         """Move the cut in front of the node at ``place`` of the graph's order."""
@@ -93,27 +93,29 @@ class Features:
             return
         crossing = self._crossing(place)
         new = [name for name in crossing if name not in self._kept]
-        made: dict[str, np.ndarray] = {}
+        stored: dict[str, np.ndarray] = {}
         if new:
             start = 0
-            for found in self.stream(new):
-                for name, values in found.items():
+            for batch in self.stream(new):
+                for name, values in batch.items():
                     if len(values) != min(self.batch, self.count - start) or values.ndim < 2:
                         continue  # of no image: a size, say; it is computed again when needed
-                    if name not in made:
-                        made[name] = self._room((self.count, *values.shape[1:]), values.dtype, made)
-                    made[name][start : start + len(values)] = values
+                    if name not in stored:
+                        stored[name] = self._room(
+                            (self.count, *values.shape[1:]), values.dtype, stored
+                        )
+                    stored[name][start : start + len(values)] = values
                 start += self.batch
         keep = {*crossing, self._always}
-        self._kept = {n: a for n, a in self._kept.items() if n in keep} | made
+        self._kept = {n: a for n, a in self._kept.items() if n in keep} | stored
         self.place = place
 
     def _room(
-        self, shape: tuple[int, ...], dtype: np.dtype, made: Mapping[str, np.ndarray]
+        self, shape: tuple[int, ...], dtype: np.dtype, stored: Mapping[str, np.ndarray]
     ) -> np.ndarray:
         taken = sum(
             array.nbytes
-            for array in [*self._kept.values(), *made.values()]
+            for array in [*self._kept.values(), *stored.values()]
             if not isinstance(array, np.memmap)
         )
         if taken + math.prod(shape) * np.dtype(dtype).itemsize <= self.memory:
@@ -123,28 +125,28 @@ class Features:
 
     def _crossing(self, place: int) -> list[str]:
         """Return the tensors made of the images before ``place`` and read at it or behind."""
-        made: dict[int, gs.Tensor] = {id(self.graph.inputs[0]): self.graph.inputs[0]}
+        derived: dict[int, gs.Tensor] = {id(self.graph.inputs[0]): self.graph.inputs[0]}
         for node in self.graph.nodes[:place]:
-            if any(id(t) in made for t in node.inputs):
-                made.update((id(t), t) for t in node.outputs)
+            if any(id(t) in derived for t in node.inputs):
+                derived.update((id(t), t) for t in node.outputs)
         read = {id(t) for node in self.graph.nodes[place:] for t in node.inputs}
         read |= {id(t) for t in self.graph.outputs}
-        return [t.name for key, t in made.items() if key in read]
+        return [t.name for key, t in derived.items() if key in read]
 
     def _session(self, names: Sequence[str]) -> tuple[onnxruntime.InferenceSession, list[str]]:
         """Return a session that computes ``names``, and the kept tensors that it reads."""
-        wanted = set(names)
+        needed = set(names)
         nodes: list[gs.Node] = []
         inputs: dict[str, np.ndarray] = {}
         for node in reversed(self.graph.nodes):
-            if not any(t.name in wanted and t.name not in self._kept for t in node.outputs):
+            if not any(t.name in needed and t.name not in self._kept for t in node.outputs):
                 continue
             nodes.append(node)
             for tensor in node.inputs:
                 if tensor.name in self._kept:
                     inputs[tensor.name] = self._kept[tensor.name]
                 elif tensor.name and not isinstance(tensor, gs.Constant):
-                    wanted.add(tensor.name)
+                    needed.add(tensor.name)
         return _open(part_model(self.graph, nodes[::-1], inputs, names)), list(inputs)
 
 

@@ -73,12 +73,12 @@ class Runner:
                 return dict(self._last[2])
             names = [output.name for output in session.get_outputs()]
             with loops_end(model) as limit:
-                found = dict(zip(names, session.run(names, fed, limit), strict=True))
+                results = dict(zip(names, session.run(names, fed, limit), strict=True))
         except caught as error:
             raise PassFailedError(f"onnxruntime cannot run the graph: {_words(error)}") from error
         if again and key:
-            self._last = key, fed, found
-        return dict(found)
+            self._last = key, fed, results
+        return dict(results)
 
     def _session(self, model: onnx.ModelProto) -> tuple[bytes, onnxruntime.InferenceSession]:
         import onnxruntime as ort

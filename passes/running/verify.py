@@ -42,12 +42,12 @@ class Difference:
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``fnac verify --json`` prints; no number: null."""
-        found = dataclasses.asdict(self)
+        fields = dataclasses.asdict(self)
         if not np.isfinite(self.max_abs_diff):
-            found["max_abs_diff"] = None  # JSON knows no infinity
+            fields["max_abs_diff"] = None  # JSON knows no infinity
         if not np.isfinite(self.tolerance):
-            found["tolerance"] = None
-        return found
+            fields["tolerance"] = None
+        return fields
 
 
 def noise(
@@ -113,13 +113,13 @@ def _shaken_model(
 
 def _sizes(model: onnx.ModelProto) -> set[str]:
     """Return the tensors that scales of a Resize are made of: sizes, no arithmetic to regroup."""
-    found: set[str] = set()
+    sizes: set[str] = set()
     for node in reversed(model.graph.node):
         if node.op_type in RESIZES:
-            found.update(node.input[1:])
-        elif node.op_type not in READS_SIZE and found.intersection(node.output):
-            found.update(node.input)
-    return found
+            sizes.update(node.input[1:])
+        elif node.op_type not in READS_SIZE and sizes.intersection(node.output):
+            sizes.update(node.input)
+    return sizes
 
 
 def compare(

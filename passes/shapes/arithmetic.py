@@ -46,10 +46,10 @@ class Call:
             return [int(v) for v in self.attrs[attribute]]
         if index >= len(self.values) or (self.values[index] is None and self.shapes[index] is None):
             return None
-        found = self.needed(index).numbers()
-        if found is None:
+        values = self.needed(index).numbers()
+        if values is None:
             raise UnknownError
-        return [int(v) for v in found.reshape(-1)]
+        return [int(v) for v in values.reshape(-1)]
 
 
 class UnknownError(Exception):
@@ -63,7 +63,7 @@ def evaluate(call: Call) -> Results:
         return [None] * call.outputs
     try:
         with np.errstate(all="ignore"):
-            made = rule(call)
+            result = rule(call)
     except (
         UnknownError,
         ValueError,
@@ -73,7 +73,7 @@ def evaluate(call: Call) -> Results:
         np.exceptions.AxisError,
     ):
         return [None] * call.outputs  # such a node does not run; onnxruntime says so better
-    results = [made] if isinstance(made, Value) else list(made)
+    results = [result] if isinstance(result, Value) else list(result)
     return [v if v is not None and v.elements.size <= LONGEST else None for v in results]
 
 
@@ -95,9 +95,9 @@ def _size(call: Call) -> Value:
 def _constant(call: Call) -> Value:
     for name, array in call.attrs.items():
         kind = np.float32 if name.startswith("value_float") else np.int64
-        made = value_of(np.asarray(array, None if name == "value" else kind))
-        if made is not None:
-            return made
+        constant = value_of(np.asarray(array, None if name == "value" else kind))
+        if constant is not None:
+            return constant
     raise UnknownError
 
 
@@ -119,8 +119,8 @@ def _cast(call: Call) -> Value:
             return None
         if isinstance(element, str):
             return element if dtype.kind != "b" else None
-        made: Element = np.array(element, value.dtype).astype(dtype).item()
-        return made
+        result: Element = np.array(element, value.dtype).astype(dtype).item()
+        return result
 
     return _each(one, [value], dtype)
 
@@ -221,10 +221,10 @@ def _constant_of_shape(call: Call) -> Value:
     if target is None:
         raise UnknownError
     fill = np.asarray(call.attrs.get("value", np.zeros(1, np.float32))).reshape(-1)
-    made = value_of(np.full(_held(target), fill[0], fill.dtype))
-    if made is None:
+    filled = value_of(np.full(_held(target), fill[0], fill.dtype))
+    if filled is None:
         raise UnknownError
-    return made
+    return filled
 
 
 def _range(call: Call) -> Value:
@@ -232,10 +232,10 @@ def _range(call: Call) -> Value:
     if start is None or limit is None or step is None:
         raise UnknownError
     _held([max(0, int(np.ceil((limit - start) / step)))])
-    made = value_of(np.arange(start.item(), limit.item(), step.item(), dtype=start.dtype))
-    if made is None:
+    numbers = value_of(np.arange(start.item(), limit.item(), step.item(), dtype=start.dtype))
+    if numbers is None:
         raise UnknownError
-    return made
+    return numbers
 
 
 def _where(call: Call) -> Value:
@@ -260,9 +260,9 @@ def _held(shape: Sequence[int]) -> Sequence[int]:
 
 
 def _moved(value: Value, elements: np.ndarray) -> Value:
-    made = np.empty(np.shape(elements), object)
-    made[...] = elements
-    return Value(made, value.dtype)
+    moved = np.empty(np.shape(elements), object)
+    moved[...] = elements
+    return Value(moved, value.dtype)
 
 
 def _each(compute: Callable[..., Element], values: Sequence[Value], dtype: np.dtype[Any]) -> Value:
@@ -270,11 +270,11 @@ def _each(compute: Callable[..., Element], values: Sequence[Value], dtype: np.dt
     arrays = np.broadcast_arrays(*(v.elements for v in values))
     if arrays[0].size > LONGEST:
         raise UnknownError
-    made = np.empty(arrays[0].shape, object)
-    flat = made.reshape(-1)
+    results = np.empty(arrays[0].shape, object)
+    flat = results.reshape(-1)
     for place, elements in enumerate(zip(*(a.reshape(-1) for a in arrays), strict=True)):
         flat[place] = compute(*elements)
-    return Value(made, dtype)
+    return Value(results, dtype)
 
 
 # ------------------------------------------------------------------ arithmetic
@@ -337,8 +337,8 @@ def _computed(call: Call, compute: Callable[..., Any]) -> Value:
             if any(e is None or isinstance(e, str) for e in known):
                 return _with_symbols(call.op, known)
             typed = [np.array(e, v.dtype) for e, v in zip(known, (one, *others), strict=True)]
-            made: Element = np.asarray(compute(*typed)).astype(dtype).item()
-            return made
+            result: Element = np.asarray(compute(*typed)).astype(dtype).item()
+            return result
 
         return _each(element, [one, *others], dtype)
 
@@ -399,10 +399,10 @@ def _reduced(call: Call) -> Value:
     if numbers is None:
         raise UnknownError
     whole = _REDUCTIONS[call.op].reduce(numbers, axis=over, keepdims=keep)
-    made = value_of(np.asarray(whole, value.dtype))
-    if made is None:
+    reduced = value_of(np.asarray(whole, value.dtype))
+    if reduced is None:
         raise UnknownError
-    return made
+    return reduced
 
 
 _RULES: dict[str, Callable[[Call], Value | Results]] = {

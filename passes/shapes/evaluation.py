@@ -49,9 +49,9 @@ def fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left |
         return Left(f"{node.op} of stored tensors could not be evaluated")
     if value.size > largest:
         return Left(f"it would store {value.size} elements")
-    made = become_constant(graph, result, value)
+    constant = become_constant(graph, result, value)
     if floats:
-        report.initializers[made.name] = f"copied from {floats[0].name} ({node.op})"
+        report.initializers[constant.name] = f"copied from {floats[0].name} ({node.op})"
     return Rewrote("evaluated")
 
 

@@ -129,8 +129,8 @@ class _Walk:
         computed = any(name in self.known.values for name in given[1:])
         if not reads and not computed and node.op_type not in SIZED:
             return
-        found = self._by_rule(node) if node.op_type in SIZED else None
-        by_output = {node.output[0]: found} if found is not None else self._by_onnx(node)
+        by_rule = self._by_rule(node) if node.op_type in SIZED else None
+        by_output = {node.output[0]: by_rule} if by_rule is not None else self._by_onnx(node)
         for name in hidden:
             shape = by_output.get(name)
             if shape is None:
@@ -217,7 +217,7 @@ class _Walk:
             return {}
         try:
             schema = onnx.defs.get_schema(node.op_type, self.opset, "")
-            made = onnx.shape_inference.infer_node_outputs(
+            typed = onnx.shape_inference.infer_node_outputs(
                 schema, node, types, data, opset_imports=self.imports
             )
         except onnx.defs.SchemaError:
@@ -228,25 +228,25 @@ class _Walk:
                 f"{node.name or node.output[0]} ({node.op_type}): shapes cannot be "
                 f"inferred: {words}"
             ) from error
-        for name, type_ in made.items():
+        for name, type_ in typed.items():
             if type_.tensor_type.elem_type:
                 self.types.setdefault(name, type_.tensor_type.elem_type)
         return {
             name: _dims(type_.tensor_type)
-            for name, type_ in made.items()
+            for name, type_ in typed.items()
             if type_.tensor_type.HasField("shape")
         }
 
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     """Return a node's attributes as Python values; tensors as arrays."""
-    made: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     for attribute in node.attribute:
         value = onnx.helper.get_attribute_value(attribute)
         if attribute.type == onnx.AttributeProto.TENSOR:
             value = onnx.numpy_helper.to_array(value)
-        made[attribute.name] = value
-    return made
+        attributes[attribute.name] = value
+    return attributes
 
 
 def reshaped(
@@ -311,10 +311,10 @@ def _at_axes(
         return tuple(sides)
     if source is None:
         return None
-    made = list(source)
+    sized = list(source)
     for axis, side in zip(axes, sides, strict=True):
-        made[axis] = side
-    return tuple(made)
+        sized[axis] = side
+    return tuple(sized)
 
 
 def _merged(old: Shape | None, new: Shape) -> Shape:

@@ -62,13 +62,13 @@ def value_of(array: np.ndarray) -> Value | None:
 
 def vector(elements: Sequence[Element], dtype: Any = np.int64) -> Value:
     """Return a tensor of rank 1."""
-    made = np.empty(len(elements), object)
-    made[:] = list(elements)
-    return Value(made, np.dtype(dtype))
+    array = np.empty(len(elements), object)
+    array[:] = list(elements)
+    return Value(array, np.dtype(dtype))
 
 
 def scalar(element: Element, dtype: Any = np.int64) -> Value:
     """Return a tensor of rank 0."""
-    made = np.empty((), object)
-    made[()] = element
-    return Value(made, np.dtype(dtype))
+    array = np.empty((), object)
+    array[()] = element
+    return Value(array, np.dtype(dtype))

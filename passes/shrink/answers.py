@@ -33,9 +33,9 @@ class Judge:
         self.answers = raw_outputs(graph)
         self.images = images
         self.features = Features(graph, images, batch=batch)
-        self._wanted = [
-            {one.name: _understood(one, found[one.name]) for one in self.answers}
-            for found in self._stream(self.features)
+        self._original = [
+            {one.name: _understood(one, numbers[one.name]) for one in self.answers}
+            for numbers in self._stream(self.features)
         ]
         self._spread = {
             one.name: self._variance(one.name) for one in self.answers if one.meaning == "values"
@@ -49,9 +49,9 @@ class Judge:
     def error(self, features: Features) -> float:
         """Return the mean error over the answers of another network on the same images."""
         sums = np.zeros((len(self.answers), 2))
-        for wanted, found in zip(self._wanted, self._stream(features), strict=True):
+        for original, answered in zip(self._original, self._stream(features), strict=True):
             for place, one in enumerate(self.answers):
-                sums[place] += self._compare(one, wanted[one.name], found[one.name])
+                sums[place] += self._compare(one, original[one.name], answered[one.name])
         return float((sums[:, 0] / np.maximum(sums[:, 1], 1.0)).mean())
 
     def error_of(self, graph: Graph) -> float:
@@ -61,23 +61,25 @@ class Judge:
     def _stream(self, features: Features) -> Iterator[Mapping[str, np.ndarray]]:
         return features.stream([one.name for one in self.answers])
 
-    def _compare(self, one: RawOutput, wanted: np.ndarray, found: np.ndarray) -> tuple[float, int]:
+    def _compare(
+        self, one: RawOutput, original: np.ndarray, answered: np.ndarray
+    ) -> tuple[float, int]:
         """Return the sum of errors and how many there are."""
-        other = _understood(one, found)
-        if wanted.shape != other.shape:
+        other = _understood(one, answered)
+        if original.shape != other.shape:
             raise UnsupportedGraphError(
-                f"{one.name}: {list(found.shape)} is not what the original answers; answers of one "
-                "shape are wanted"
+                f"{one.name}: {list(answered.shape)} is not what the original answers; answers of "
+                "one shape are wanted"
             )
         if one.meaning == "values":
-            rest = ((wanted - other) ** 2).sum(axis=(0, 1), dtype=np.float64)
-            return float((rest / self._spread[one.name]).sum()), wanted.size
-        divergence = np.exp(wanted) * (wanted - other)
-        return float(divergence.sum(dtype=np.float64)), wanted.size // wanted.shape[-1]
+            rest = ((original - other) ** 2).sum(axis=(0, 1), dtype=np.float64)
+            return float((rest / self._spread[one.name]).sum()), original.size
+        divergence = np.exp(original) * (original - other)
+        return float(divergence.sum(dtype=np.float64)), original.size // original.shape[-1]
 
     def _variance(self, name: str) -> np.ndarray:
         """Return the variance of each channel, at least a little of the mean of all."""
-        values = np.concatenate([found[name] for found in self._wanted]).astype(np.float64)
+        values = np.concatenate([batch[name] for batch in self._original]).astype(np.float64)
         variance = values.var(axis=(0, 1))
         return np.asarray(np.maximum(variance, 1e-3 * float(variance.mean()) + LEAST))
 

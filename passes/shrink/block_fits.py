@@ -57,8 +57,8 @@ class BlockFits:
         step = [twin.narrow(one.name, hidden) for one in inner][-1]
         arrays = {}
         for role, unit in block.units.items():
-            node = twin.made.nodes[twin.place(unit.conv.name)]
-            arrays[role] = unit_arrays(unit_of(twin.made, node))
+            node = twin.result.nodes[twin.place(unit.conv.name)]
+            arrays[role] = unit_arrays(unit_of(twin.result, node))
             if (arrays[role].bias is None) != (unit.bias is None):
                 return f"{unit.conv.name} has neither bias nor norm to take a constant"
         return arrays, max(step.error.values())

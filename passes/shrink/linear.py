@@ -141,6 +141,6 @@ def _put(
         base = old.name.removesuffix(".fit")
     else:
         base, said = f"{node.name}.bias", "fresh, from the fit"
-    made = gs.Constant(graph.new_name(f"{base}.fit"), values)
-    node.inputs[index] = made
-    initializers[made.name] = said
+    constant = gs.Constant(graph.new_name(f"{base}.fit"), values)
+    node.inputs[index] = constant
+    initializers[constant.name] = said

@@ -27,7 +27,7 @@ Places = Mapping[str, np.ndarray]
 
 def match_statistics(
     graph: Graph,
-    made: Graph,
+    narrowed: Graph,
     images: np.ndarray,
     *,
     first: int,
@@ -46,8 +46,8 @@ def match_statistics(
     places = np.linspace(0, len(images) - 1, min(PICTURES, len(images))).astype(int)
     some = np.ascontiguousarray(images[places])
     before = Features(graph, some, batch=batch)
-    after = before.fork(made)
-    for place, node in enumerate(made.nodes):
+    after = before.fork(narrowed)
+    for place, node in enumerate(narrowed.nodes):
         if place < first or node.op != "Conv" or why_not_stored(node) is not None:
             continue
         before.advance(place)
@@ -55,16 +55,16 @@ def match_statistics(
         name = node.outputs[0].name
         if any(len(t.outputs) > 1 for t in node.inputs[1:3]):
             continue  # shared with another convolution
-        wanted, found = _statistics(before, name), _statistics(after, name)
-        if wanted is None or found is None:
+        ours, theirs = _statistics(before, name), _statistics(after, name)
+        if ours is None or theirs is None:
             continue
         channels = kept.get(node.name)
-        mean, variance = wanted.mean, wanted.variance
+        mean, variance = ours.mean, ours.variance
         if channels is not None:
             mean, variance = mean[channels], variance[channels]
-        linear = linear_of(made, node)
-        arrays = _moved(linear, found.mean, found.variance, mean, variance)
-        linear.store(made, arrays, initializers)
+        linear = linear_of(narrowed, node)
+        arrays = _moved(linear, theirs.mean, theirs.variance, mean, variance)
+        linear.store(narrowed, arrays, initializers)
         if progress is not None:
             progress(node.name)
 
@@ -72,8 +72,8 @@ def match_statistics(
 def _statistics(features: Features, name: str) -> Statistics | None:
     """Return the statistics of a tensor; None if it has a single pixel."""
     result: Statistics | None = None
-    for found in features.stream([name]):
-        values = found[name]
+    for batch in features.stream([name]):
+        values = batch[name]
         if values.ndim != 4 or values.shape[2] * values.shape[3] == 1:
             return None
         measured = Statistics.of(values)

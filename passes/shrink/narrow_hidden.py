@@ -77,8 +77,8 @@ class NarrowHidden(Pass):
         if report.rewrote:
             narrowing.match(images)
             report.initializers.update(narrowing.initializers)
-            narrowing.made.cleanup()
-            graph.become(narrowing.made)
+            narrowing.result.cleanup()
+            graph.become(narrowing.result)
         return report
 
     def _width(self, name: str, count: int) -> int:

@@ -83,7 +83,7 @@ def measure_sensitivities(
     """
     narrowing = Narrowing(graph, images, batch=batch, pixels=pixels)
     measured = set(np.linspace(0, len(sets) - 1, min(most, len(sets))).astype(int).tolist())
-    found: list[Sensitivity] = []
+    sensitivities: list[Sensitivity] = []
     left: dict[str, str] = {}
     for number, channels in enumerate(sets):
         look = narrowing.look(channels.name)
@@ -105,25 +105,27 @@ def measure_sensitivities(
                 continue
             with narrowing.trial(look):
                 narrowing.cut(look, width, elimination)
-                probed[width] = judge.error(judge.features.fork(narrowing.made))
-        found.append(Sensitivity(channels.name, channels.count, widths, elimination.error, probed))
-    return _filled(found), left
+                probed[width] = judge.error(judge.features.fork(narrowing.result))
+        sensitivities.append(
+            Sensitivity(channels.name, channels.count, widths, elimination.error, probed)
+        )
+    return _filled(sensitivities), left
 
 
-def _filled(found: Sequence[Sensitivity]) -> list[Sensitivity]:
+def _filled(measured: Sequence[Sensitivity]) -> list[Sensitivity]:
     """Give sets that were not measured the mean gain of the nearest ones that were."""
     result = []
-    for place, one in enumerate(found):
+    for place, one in enumerate(measured):
         if one.probed:
             result.append(one)
             continue
-        near = sorted((abs(i - place), i) for i, other in enumerate(found) if other.probed)[:2]
+        near = sorted((abs(i - place), i) for i, other in enumerate(measured) if other.probed)[:2]
         probed = {}
         for width in (width for width in one.widths if width < one.count):
             share = width / one.count
             gains = []
             for _, i in near:
-                other = found[i]
+                other = measured[i]
                 like = min(other.probed, key=lambda w: abs(w / other.count - share))
                 gains.append(other.probed[like] / max(float(other.curve[like]), LEAST))
             scale = float(np.exp(np.mean(np.log(np.maximum(gains, LEAST))))) if gains else 1.0

@@ -65,7 +65,7 @@ class Narrowing:
 
     graph   the original; left as it is
     images  (N, C, H, W) float32
-    made    the network that is being made; its nodes are those of the original, in their order
+    result  the network that is being made; its nodes are those of the original, in their order
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class Narrowing:
         weighted: bool = True,
     ) -> None:
         self.graph = graph
-        self.made = graph.copy()
+        self.result = graph.copy()
         self.before = Features(graph, images, batch=batch)
-        self.after = self.before.fork(self.made)
+        self.after = self.before.fork(self.result)
         self.pixels = pixels
         self.residual = residual
         self.weighted = weighted
@@ -95,9 +95,9 @@ class Narrowing:
         """Return an independent twin at the same place."""
         twin = object.__new__(Narrowing)
         twin.__dict__.update(self.__dict__)
-        twin.made = self.made.copy()
+        twin.result = self.result.copy()
         twin.before = self.before.fork(self.graph)
-        twin.after = self.after.fork(twin.made)
+        twin.after = self.after.fork(twin.result)
         twin.initializers = dict(self.initializers)
         twin.kept = dict(self.kept)
         return twin
@@ -108,7 +108,7 @@ class Narrowing:
         Must be called in the order of the network. With all of them left nothing is done as long
         as nothing has changed before.
         """
-        count = Conv(self.made.nodes[self.place(name)]).rows
+        count = Conv(self.result.nodes[self.place(name)]).rows
         width = count if width is None else width
         if width == count and not self.touched:
             return Step(name, count, width, None, {})
@@ -125,7 +125,7 @@ class Narrowing:
         place = self._place[name]
         self.before.advance(place)
         self.after.advance(place)
-        channels = trace_hidden(self.made, self.made.nodes[place])
+        channels = trace_hidden(self.result, self.result.nodes[place])
         return Look(name, channels, self._measure(self._readings(channels)))
 
     def eliminate(self, look: Look) -> Elimination:
@@ -139,7 +139,7 @@ class Narrowing:
         kept, curve = np.arange(channels.count), None
         if elimination is not None:
             kept, curve = elimination.kept(width), elimination.error
-            keep_channels(self.made, channels, kept, self.initializers)
+            keep_channels(self.result, channels, kept, self.initializers)
             self.kept.update((n.name, kept) for n in (*channels.makers, *channels.grouped))
         errors = {}
         pooled = [r for r in readings if channels.feedback and r.reading.pooled is not None]
@@ -149,7 +149,7 @@ class Narrowing:
         if pooled:  # the gate has changed
             for reading in rest:
                 self._only_columns(reading, channels, kept)
-            channels = trace_hidden(self.made, channels.makers[0])
+            channels = trace_hidden(self.result, channels.makers[0])
             rest = [r for r in self._readings(channels) if r.reading.pooled is None]
             moments, kept = self._measure(rest), np.arange(len(kept))
         for reading in rest:
@@ -181,7 +181,7 @@ class Narrowing:
         """Give all convolutions behind the first change the statistics of the original."""
         match_statistics(
             self.graph,
-            self.made,
+            self.result,
             images,
             first=self.first,
             kept=self.kept,
@@ -196,7 +196,7 @@ class Narrowing:
         for reading in channels.readings:
             node = self.graph.nodes[self._place[reading.node.name]]
             original = linear_of(self.graph, node)
-            linear = linear_of(self.made, reading.node)
+            linear = linear_of(self.result, reading.node)
             pairs.append(_Pair(reading, linear, original, addend_of(self.graph, original)))
         return pairs
 
@@ -217,12 +217,12 @@ class Narrowing:
     def _gram(self, pair: _Pair, features: np.ndarray, target: np.ndarray) -> Gram:
         channels, window = features.shape[1], pair.window
         unknowns = channels * window.taps
-        wanted = max(self.pixels, AT_LEAST * unknowns, int(WORK / unknowns**2))
+        pixels = max(self.pixels, AT_LEAST * unknowns, int(WORK / unknowns**2))
         return Gram(
             channels,
             window=window,
             outputs=target.shape[1],
-            pixels_per_picture=-(-wanted // self.before.count),
+            pixels_per_picture=-(-pixels // self.before.count),
         )
 
     # ------------------------------------------------------------------ fitting
@@ -232,17 +232,17 @@ class Narrowing:
     ) -> Elimination:
         readers = []
         for pair in pairs:
-            found = moments[pair.name]
+            moment = moments[pair.name]
             weight, offset = pair.linear.weight, pair.reading.offset
             rows = np.abs(pair.linear.scale) if self.weighted else None
             if weight.shape[1] == channels.count:
-                readers.append(Reader(found.second, weight, found.target, rows))
+                readers.append(Reader(moment.second, weight, moment.target, rows))
                 continue
             taps = pair.window.taps
             own = np.arange(offset * taps, (offset + channels.count) * taps)
-            own = np.append(own, len(found.second) - 1)
+            own = np.append(own, len(moment.second) - 1)
             part = weight[:, offset : offset + channels.count]
-            readers.append(Reader(found.second[np.ix_(own, own)], part, None, rows))
+            readers.append(Reader(moment.second[np.ix_(own, own)], part, None, rows))
         return eliminate_together(readers)
 
     def _fit(
@@ -252,13 +252,13 @@ class Narrowing:
         kept: np.ndarray,
         moments: Mapping[str, Moments],
     ) -> float:
-        found = moments[pair.name]
+        moment = moments[pair.name]
         weight = pair.linear.weight
         columns = _columns(weight.shape[1], pair.reading.offset, channels.count, kept)
         rows = np.abs(pair.linear.scale) if self.weighted else None
-        fit = refit(found.second, weight, columns, found.target, row_weights=rows)
+        fit = refit(moment.second, weight, columns, moment.target, row_weights=rows)
         arrays = with_constant(pair.linear.arrays(), fit.weight, fit.bias)
-        pair.linear.store(self.made, arrays, self.initializers)
+        pair.linear.store(self.result, arrays, self.initializers)
         return fit.error
 
     def _only_columns(self, pair: _Pair, channels: HiddenChannels, kept: np.ndarray) -> None:
@@ -266,7 +266,7 @@ class Narrowing:
         weight = pair.linear.weight
         columns = _columns(weight.shape[1], pair.reading.offset, channels.count, kept)
         arrays = dataclasses.replace(pair.linear.arrays(), weight=weight[:, columns])
-        pair.linear.store(self.made, arrays, self.initializers)
+        pair.linear.store(self.result, arrays, self.initializers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,15 +56,15 @@ def find_choice_points(graph: Graph) -> list[ChoicePoint]:
     results = [tensor.name for tensor in graph.outputs]
     return [
         ChoicePoint(
-            sum=nodes[found.sum],
-            muls=[nodes[place] for place in found.muls],
-            alpha=constant(tensors[found.alpha]),
-            entry=tensors[found.entry],
-            regions=[[nodes[place] for place in region] for region in found.regions],
-            outputs=[tensors[name] for name in found.outputs],
-            mixing=[nodes[place] for place in found.mixing],
+            sum=nodes[mixture.sum],
+            muls=[nodes[place] for place in mixture.muls],
+            alpha=constant(tensors[mixture.alpha]),
+            entry=tensors[mixture.entry],
+            regions=[[nodes[place] for place in region] for region in mixture.regions],
+            outputs=[tensors[name] for name in mixture.outputs],
+            mixing=[nodes[place] for place in mixture.mixing],
         )
-        for found in find_mixtures(wiring, results, stored)
+        for mixture in find_mixtures(wiring, results, stored)
     ]
 
 

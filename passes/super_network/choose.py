@@ -59,8 +59,8 @@ def choose(graph: Graph, arch: Sequence[str] | None) -> Report:
         )
     if not points:
         return report
-    wanted = seed_arch(layers) if arch is None else list(arch)
-    chosen = candidate_indices(layers, wanted)
+    choices = seed_arch(layers) if arch is None else list(arch)
+    chosen = candidate_indices(layers, choices)
     gone: list[gs.Node] = []
     left = []
     for point, choice in zip(points, chosen, strict=True):
@@ -88,7 +88,7 @@ def choose(graph: Graph, arch: Sequence[str] | None) -> Report:
         graph.toposort()
     manifest = graph.manifest
     manifest["role"] = "target"
-    manifest["arch"] = wanted
+    manifest["arch"] = choices
     manifest["arch_layers"] = [layer.name for layer in layers]
     for key in (LAYERS, "fixed_madds", "fixed_params"):
         manifest.pop(key, None)

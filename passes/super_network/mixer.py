@@ -73,7 +73,7 @@ class Mixer:
             self.report.left[block.node_name] = "the space offers nothing but the block itself"
             last_node.outputs[0] = mixed
             return
-        made: list[Built] = []
+        candidates: list[Built] = []
         for index, candidate in enumerate(layer.candidates):
             if candidate.name == SKIP:
                 built = Built([], entry)
@@ -85,16 +85,16 @@ class Mixer:
             for node in built.nodes:
                 node.metadata["fnac.layer"] = layer.name
                 node.metadata["fnac.candidate"] = candidate.name
-            made.append(built)
+            candidates.append(built)
             self.report.initializers.update(built.initializers)
         behind = self._behind.setdefault(id(last_node), [])
-        for built, candidate in zip(made, layer.candidates, strict=True):
+        for built, candidate in zip(candidates, layer.candidates, strict=True):
             if candidate.name != layer.seed_choice:
                 behind.extend(built.nodes)
-        behind.extend(self._sum(layer, [built.output for built in made], mixed))
+        behind.extend(self._sum(layer, [built.output for built in candidates], mixed))
         self.layers.append(layer)
-        self.regions.append([built.nodes for built in made])
-        self.report.rewrote[key] = f"{layer.name}: {len(made)} candidates"
+        self.regions.append([built.nodes for built in candidates])
+        self.report.rewrote[key] = f"{layer.name}: {len(candidates)} candidates"
 
     def _keep(self, block: Block, candidate: Candidate) -> Built:
         """Make the seed's own block a candidate: the same nodes, another name for its output."""

@@ -62,8 +62,8 @@ def find_mixtures(
     if not sums:
         return []
     finder = _Finder(nodes, results, stored)
-    found = (finder.mixture(place) for place in sums)
-    return [mixture for mixture in found if mixture is not None]
+    mixtures = (finder.mixture(place) for place in sums)
+    return [mixture for mixture in mixtures if mixture is not None]
 
 
 class _Finder:
@@ -96,8 +96,8 @@ class _Finder:
         if entry is None:
             return None
         alpha = self.nodes[softmax].inputs[0]
-        found = Mixture(alpha, entry, softmax, split, muls, place, regions, outputs)
-        return None if self._is_read_outside(found) else found
+        mixture = Mixture(alpha, entry, softmax, split, muls, place, regions, outputs)
+        return None if self._is_read_outside(mixture) else mixture
 
     def _weighed(self, place: int) -> tuple[int, list[tuple[int, str]]] | None:
         """Return the Split of the alphas and, in its order, each Mul and what it weighs."""
@@ -141,9 +141,9 @@ class _Finder:
             place = self.maker.get(stack.pop())
             if place is None or place in inside:
                 continue
-            made = [name for name in self.nodes[place].outputs if name]
-            readers = [reader for name in made for reader in self.readers.get(name, ())]
-            if self.results.isdisjoint(made) and inside.issuperset(readers):
+            outputs = [name for name in self.nodes[place].outputs if name]
+            readers = [reader for name in outputs for reader in self.readers.get(name, ())]
+            if self.results.isdisjoint(outputs) and inside.issuperset(readers):
                 inside.add(place)
                 stack.extend(name for name in self.nodes[place].inputs if name)
         return tuple(sorted(inside - {mul}))
@@ -152,9 +152,9 @@ class _Finder:
         """Return the one tensor that all candidates read, if there is one."""
         read: set[str] = set()
         for region, out in zip(regions, outputs, strict=True):
-            made = {name for place in region for name in self.nodes[place].outputs}
+            computed = {name for place in region for name in self.nodes[place].outputs}
             read.update(name for place in region for name in self.nodes[place].inputs if name)
-            read -= made
+            read -= computed
             if not region:
                 read.add(out)
         entries = {name for name in read if not self._is_constant(name)}
@@ -168,10 +168,10 @@ class _Finder:
         maker = self.maker.get(tensor)
         return tensor in self.stored or (maker is not None and self.nodes[maker].op == "Constant")
 
-    def _is_read_outside(self, found: Mixture) -> bool:
-        inside = {*found.mixing, *(place for region in found.regions for place in region)}
-        made = (name for place in inside - {found.sum} for name in self.nodes[place].outputs)
+    def _is_read_outside(self, mixture: Mixture) -> bool:
+        inside = {*mixture.mixing, *(place for region in mixture.regions for place in region)}
+        inner = (name for place in inside - {mixture.sum} for name in self.nodes[place].outputs)
         return any(
             name in self.results or not inside.issuperset(self.readers.get(name, ()))
-            for name in made
+            for name in inner
         )

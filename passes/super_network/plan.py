@@ -71,8 +71,8 @@ class Offer:
                 f"{len(stages)} stages to search; give as many, or none to keep the seed's"
             )
         depths = self.depths or (0,) * len(stages)
-        for stage, wanted in zip(stages, depths, strict=True):
-            yield from self._stage_layers(stage, max(wanted, len(stage.blocks)))
+        for stage, depth in zip(stages, depths, strict=True):
+            yield from self._stage_layers(stage, max(depth, len(stage.blocks)))
 
     def _stage_layers(self, stage: Stage, depth: int) -> Iterator[Layer]:
         have = len(stage.blocks)
@@ -117,7 +117,7 @@ def _candidates(
     block: Block, names: Sequence[str], *, added: bool
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Return the candidates of a layer that is made of ``block``, and why others are none."""
-    found: dict[str, Candidate] = {}
+    candidates: dict[str, Candidate] = {}
     declined: dict[str, str] = {}
     for name in names:
         spelled = read_name(name, block.kernel)
@@ -130,8 +130,8 @@ def _candidates(
             declined[name] = why_not
         else:
             spelling = block.spell(form, added=added)
-            found[spelling] = Candidate(spelling, form)
+            candidates[spelling] = Candidate(spelling, form)
     if not added:
-        found[block.name] = Candidate(block.name, block.form)
+        candidates[block.name] = Candidate(block.name, block.form)
         declined.pop(block.name, None)
-    return list(found.values()), declined
+    return list(candidates.values()), declined

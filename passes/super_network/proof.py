@@ -132,11 +132,11 @@ def check_candidates(graph: Graph, layers: Sequence[Layer]) -> None:
     for point, entry, layer in zip(find_choice_points(graph), stored, layers, strict=True):
         for name, mul, region in zip(entry.names, point.muls, point.regions, strict=True):
             read = layer.block.read_off(region) if region else None
-            found = SKIP if not region else None if read is None else read[0]
-            if found not in (None, name):
+            kind = SKIP if not region else None if read is None else read[0]
+            if kind not in (None, name):
                 where = "" if read is None else f" (node {read[1].name})"
                 raise PassFailedError(
-                    f"mix: {layer.name}: candidate {name} is a {found}{where}, "
+                    f"mix: {layer.name}: candidate {name} is a {kind}{where}, "
                     f"weighed at node {mul.name}; its block is wrong, or the order of candidates "
                     "and of their weights differ"
                 )

@@ -227,7 +227,7 @@ def test_spec_refusals(spec: str, message: str) -> None:
 
 def test_label_table_words_and_wide_masks() -> None:
     table = LabelTable({0: 0, 1: 1, 2: 2, 7: 255, 255: 255})
-    assert table.wanted == "0..2 or 7, 255 (ignore)"
+    assert table.allowed == "0..2 or 7, 255 (ignore)"
     assert table.wrong(np.array([[0, 300]], dtype=np.int32)) == (
         "label id 300; wanted 0..2 or 7, 255 (ignore); correct the mask, or the list of classes"
     )

@@ -130,7 +130,7 @@ def test_predictions_are_those_that_eval_measures(tmp_path: Path, task: str, raw
                 )
                 person = predictor(picture, [box])
                 assert isinstance(person, Skeletons)
-                joints, _ = kind.found(output, size, "model")
+                joints, _ = kind.decoded(output, size, "model")
                 factor = min(SIZE[1] / wide, SIZE[0] / high)
                 middle = np.array([SIZE[1] / 2, SIZE[0] / 2])
                 back = (joints[0].numpy() + 0.5 - middle) / factor + [cx + 0.5, cy + 0.5] - 0.5

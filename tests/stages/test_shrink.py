@@ -66,9 +66,9 @@ def test_costs_are_exact_for_any_widths() -> None:
             narrowing = Narrowing(subject.graph, images(8))
             for name, width in zip(names, widths, strict=True):
                 narrowing.narrow(name, width)
-            narrowing.made.cleanup()
-            narrowing.made.refresh_shapes()
-            assert costs.of(widths) == getattr(profile(narrowing.made), of), (of, share)
+            narrowing.result.cleanup()
+            narrowing.result.refresh_shapes()
+            assert costs.of(widths) == getattr(profile(narrowing.result), of), (of, share)
 
 
 def test_more_budget_means_less_error() -> None:

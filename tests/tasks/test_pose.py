@@ -268,9 +268,9 @@ def test_refusals(tmp_path: Path) -> None:
         TASK.check_network({"task": "pose", "num_classes": 16})
     TASK.check_network({"task": "seg", "num_classes": 16})
     with pytest.raises(UsageError, match=r"m.onnx: 4 joints; the data set has 3"):
-        TASK.found({"y": torch.zeros(1, 4, 8, 8)}, (32, 32), "m.onnx")
+        TASK.decoded({"y": torch.zeros(1, 4, 8, 8)}, (32, 32), "m.onnx")
     with pytest.raises(UnsupportedGraphError, match=r"wanted heatmaps \(N, 3, h, w\), or keypoi"):
-        TASK.found({"y": torch.zeros(1, 4)}, (32, 32), "m.onnx")
+        TASK.decoded({"y": torch.zeros(1, 4)}, (32, 32), "m.onnx")
     with pytest.raises(UsageError, match="sigma 0: wanted a number of cells above zero"):
         PoseSettings(sigma=0)
     with pytest.raises(DataError, match=r"no joint can be measured in PCK@0.2: wanted labelled"):

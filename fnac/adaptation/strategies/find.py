@@ -23,5 +23,5 @@ STRATEGIES = {
 def strategy_for(run: AdaptRun) -> Strategy:
     """Return the strategy of a run."""
     module, kind = STRATEGIES[run.plan.adapt.strategy].split(":")
-    found: Strategy = getattr(importlib.import_module(f".{module}", __package__), kind)(run)
-    return found
+    strategy: Strategy = getattr(importlib.import_module(f".{module}", __package__), kind)(run)
+    return strategy

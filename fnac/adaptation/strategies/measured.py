@@ -144,14 +144,14 @@ class Measured(Strategy):
         task = run.plan.task_for(tuned.manifest)
         count = how.images + how.held_back
         images = calibration_images(run.plan.source, task, size, tuned.manifest, count=count)
-        found = shrink(tuned, images, Budget(f"{limit}", of, Fraction(limit), relative=False), how)
-        write_json(run.path("search/shrink.json"), found.as_json())
-        self._write(found.graph, folder / f"{SMALLER}.onnx")
+        shrunk = shrink(tuned, images, Budget(f"{limit}", of, Fraction(limit), relative=False), how)
+        write_json(run.path("search/shrink.json"), shrunk.as_json())
+        self._write(shrunk.graph, folder / f"{SMALLER}.onnx")
 
     def _write(self, graph: Graph, path: Path) -> None:
-        made = graph.copy()
-        made.manifest.pop("tune", None)
-        part = made.save(path.with_suffix(".part"))
+        finalist = graph.copy()
+        finalist.manifest.pop("tune", None)
+        part = finalist.save(path.with_suffix(".part"))
         self.run.kept.take(part, path.relative_to(self.run.folder).as_posix())
 
     def _score(self, name: str) -> float:
@@ -167,12 +167,12 @@ class Measured(Strategy):
         )  # fmt: skip
         network = f"search/finalists/{name}.onnx"
         tuned = f"search/finalists/{name}/tuned.onnx"
-        found = run.tune_file(network, f"search/finalists/{name}", short, tuned)
-        assert found.held is not None
+        result = run.tune_file(network, f"search/finalists/{name}", short, tuned)
+        assert result.held is not None
         if run.ranks.first:
-            said = as_json({"value": found.held, "epochs": epochs})
+            said = as_json({"value": result.held, "epochs": epochs})
             run.kept.write(f"search/finalists/{name}.json", said)
-        return found.held
+        return result.held
 
     def _take(self, scores: dict[str, float]) -> None:
         run, folder = self.run, self.run.path("search/finalists")

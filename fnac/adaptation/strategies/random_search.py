@@ -85,12 +85,12 @@ class RandomSearch(Differentiable):
             teacher=None,
         )
         at = f"search/{folder.name}"
-        found = run.tune_file(f"{at}/target.onnx", f"{at}/tune", short, f"{at}/tuned.onnx")
-        assert found.held is not None
+        result = run.tune_file(f"{at}/target.onnx", f"{at}/tune", short, f"{at}/tuned.onnx")
+        assert result.held is not None
         if run.ranks.first:
-            said = as_json({"value": found.held, "epochs": short.epochs})
+            said = as_json({"value": result.held, "epochs": short.epochs})
             run.kept.write(f"{at}/score.json", said)
-        return found.held
+        return result.held
 
     def _take(self, best: Path, tried: list[tuple[Path, float]]) -> None:
         rows = []

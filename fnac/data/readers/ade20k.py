@@ -41,17 +41,17 @@ def _list_split(root: Path, split: str) -> tuple[Pair, ...]:
         return ()
     masks = root / "annotations" / split
     pictures = list_by_stem(images)
-    found = list_masks(masks, pictures)
+    by_stem = list_masks(masks, pictures)
     return tuple(
-        Pair(image, found.get(stem, masks / f"{stem}.png"), LABELS)
+        Pair(image, by_stem.get(stem, masks / f"{stem}.png"), LABELS)
         for stem, image in pictures.items()
     )
 
 
 def _read_names(path: Path) -> list[str]:
     """Read the first name of each class: ``Idx Ratio Train Val Name, synonym, ...`` a line."""
-    wanted = f"the names of the {COUNT} classes, which come with ADE20K's SceneParse150"
-    lines = read_text(path, wanted).split("\n")[1:]
+    what = f"the names of the {COUNT} classes, which come with ADE20K's SceneParse150"
+    lines = read_text(path, what).split("\n")[1:]
     rows = [fields for line in lines if len(fields := line.split(maxsplit=4)) == 5]
     names = [fields[4].split(",")[0].strip() for fields in rows]
     if [fields[0] for fields in rows] != [str(i) for i in range(1, COUNT + 1)]:

@@ -15,10 +15,10 @@ VOC_KEYS = frozenset({"lists", "images", "annotations", "classes"})
 
 def coco_options(options: dict[str, Any], base: Path, where: str) -> dict[str, Any]:
     """Check ``annotations`` (split: json), ``images`` (split: folder), ``classes``; UsageError."""
-    for key, wanted in (("annotations", "split: file"), ("images", "split: folder")):
+    for key, form in (("annotations", "split: file"), ("images", "split: folder")):
         files = options.get(key, {})
         if not isinstance(files, dict) or not all(isinstance(f, str) for f in files.values()):
-            raise UsageError(f"{where}: {key} {files!r}; wanted '{wanted}' lines")
+            raise UsageError(f"{where}: {key} {files!r}; wanted '{form}' lines")
     return with_classes(options, base, where)
 
 

@@ -42,17 +42,17 @@ def _list_split(root: Path, split: str) -> tuple[Pair, ...]:
         images, masks = root / split, root / f"{split}annot"
     if not images.is_dir():
         return ()
-    found = list_by_stem(images)
-    names, known = list(found), dict[str, Path]()
+    by_stem = list_by_stem(images)
+    names, known = list(by_stem), dict[str, Path]()
     listing = root / f"{split}.txt"
     if listing.is_file() and images.parent.name == "images":
         names = read_text(listing, "names of images").split()
     else:
-        known = list_masks(masks, found)
-    suffix = next(iter(found.values())).suffix if found else ".jpg"
+        known = list_masks(masks, by_stem)
+    suffix = next(iter(by_stem.values())).suffix if by_stem else ".jpg"
     return tuple(
         Pair(
-            found.get(name, images / f"{name}{suffix}"),
+            by_stem.get(name, images / f"{name}{suffix}"),
             known.get(name, masks / f"{name}.png"),
             LABELS,
         )

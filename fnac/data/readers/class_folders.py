@@ -75,15 +75,15 @@ def read_class_folders(
     require_folder(root, "a folder with train/CLASS/ and val/CLASS/, or CLASS/")
     folders = split_folders(root)
     below = {split: _by_class(folder) for split, folder in (folders or {"": root}).items()}
-    found = sorted({name for classes_below in below.values() for name in classes_below})
+    named = sorted({name for classes_below in below.values() for name in classes_below})
     listing = root / "classes.txt"
     if classes is None and listing.is_file():
         classes = read_classes(listing)
-    names = list(classes) if classes is not None else found
-    if len(names) < 2 or not set(found) <= set(names):
-        extra = sorted(set(found) - set(names))
+    names = list(classes) if classes is not None else named
+    if len(names) < 2 or not set(named) <= set(names):
+        extra = sorted(set(named) - set(names))
         raise DataError(
-            f"{root}: class folders {', '.join(extra or found) or 'none'}; wanted at least two, "
+            f"{root}: class folders {', '.join(extra or named) or 'none'}; wanted at least two, "
             "and each of them among the classes; check the path in --data, or classes.txt"
         )
     places = {name: place for place, name in enumerate(names)}
@@ -107,23 +107,23 @@ def read_class_folders(
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
     """Return the images below each class's folder, as deep as they lie; empty folders are told."""
-    found: dict[str, list[Path]] = {}
+    by_class: dict[str, list[Path]] = {}
     empty = []
     for home in sorted(path for path in folder.iterdir() if path.is_dir()):
         if is_hidden(Path(home.name)):
             continue
-        found[home.name] = list(images_below(home))
-        if not found[home.name]:
+        by_class[home.name] = list(images_below(home))
+        if not by_class[home.name]:
             empty.append(home.name)
-            del found[home.name]
+            del by_class[home.name]
     if empty:
         logger.warning("%s: no image below %s: no class", folder, ", ".join(empty))
     loose = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    if loose and found:
+    if loose and by_class:
         logger.warning(
             "%s: %d images beside the class folders are not read (%s)", folder, len(loose), loose[0]
         )
-    return found
+    return by_class
 
 
 def _split_off(

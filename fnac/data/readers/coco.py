@@ -53,8 +53,8 @@ def read_coco(
     require_folder(root, "the COCO folder")
     files = {s: root / f for s, f in (annotations or {}).items()} or _find_files(root)
     if not files:
-        wanted = ", ".join(name.format(split="train") for name in _FILES)
-        raise DataError(f"{root}: no annotations; wanted one of {wanted}; check the path in --data")
+        forms = ", ".join(name.format(split="train") for name in _FILES)
+        raise DataError(f"{root}: no annotations; wanted one of {forms}; check the path in --data")
     folders = {s: _folder(root, s, f, (images or {}).get(s)) for s, f in files.items()}
     # the smallest file says the categories; each other one is held to it when it is read
     first = min(files.values(), key=lambda f: f.stat().st_size if f.is_file() else 0)
@@ -75,13 +75,13 @@ def read_coco(
 
 
 def _find_files(root: Path) -> dict[str, Path]:
-    found = {}
+    files = {}
     for split in SPLITS:
         names = [name.format(split=called) for called in SPLIT_NAMES[split] for name in _FILES]
         path = next((root / name for name in names if (root / name).is_file()), None)
         if path is not None:
-            found[split] = path
-    return found
+            files[split] = path
+    return files
 
 
 def _folder(root: Path, split: str, file: Path, stated: str | None) -> Path:
@@ -95,14 +95,14 @@ def _folder(root: Path, split: str, file: Path, stated: str | None) -> Path:
         for called in SPLIT_NAMES.get(split, (split,))
         for name in _FOLDERS
     ]
-    found = next((f for f in folders if f.is_dir()), None)
-    if found is None:
+    folder = next((f for f in folders if f.is_dir()), None)
+    if folder is None:
         tried = ", ".join(dict.fromkeys(f.relative_to(root).as_posix() for f in folders))
         raise DataError(
             f"{root}: no folder with the images of {file.name}; wanted one of {tried}; "
             "unpack the images there"
         )
-    return found
+    return folder
 
 
 def _read_split(
@@ -121,18 +121,18 @@ def _read_split(
     areas: dict[Key, list[float]] = {key: [] for key in images}
     ignored: dict[Key, list[list[float]]] = {key: [] for key in images}
     for place, record in enumerate(content["annotations"]):
-        found = _read_box(record, images, class_ids)
-        if isinstance(found, str):
+        box = _read_box(record, images, class_ids)
+        if isinstance(box, str):
             key = record.get("id", f"number {place}") if isinstance(record, dict) else place
-            problems.append(f"{path}: annotation {unquoted(key)}: {found}; {TODO}")
+            problems.append(f"{path}: annotation {unquoted(key)}: {box}; {TODO}")
             continue
-        if found.row is None:
+        if box.row is None:
             continue
-        if found.crowd:
-            ignored[found.image].append(found.row)
+        if box.crowd:
+            ignored[box.image].append(box.row)
         else:
-            rows[found.image].append(found.row)
-            areas[found.image].append(found.area)
+            rows[box.image].append(box.row)
+            areas[box.image].append(box.area)
     pictures = tuple(
         BoxPicture(
             image, str(key), size,

@@ -22,11 +22,11 @@ Images = dict[Key, tuple[Path, tuple[int, int]]]
 def load_coco(path: Path) -> dict[str, Any]:
     """Return the content of a COCO json; raises DataError where the file is not one."""
     content = read_json(path, "COCO annotations")
-    found = ", ".join(sorted(content)[:8]) if isinstance(content, dict) else type(content).__name__
+    keys = ", ".join(sorted(content)[:8]) if isinstance(content, dict) else type(content).__name__
     for key in LISTS:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise DataError(
-                f"{path}: found {found or 'an empty object'}; wanted an object with the lists "
+                f"{path}: found {keys or 'an empty object'}; wanted an object with the lists "
                 f"{', '.join(LISTS)} (COCO's format); name the right file"
             )
     return dict(content)
@@ -34,7 +34,7 @@ def load_coco(path: Path) -> dict[str, Any]:
 
 def coco_classes(content: dict[str, Any], path: Path) -> dict[Key, str]:
     """Return category id -> name, in the order of the file; raises DataError."""
-    found: dict[Key, str] = {}
+    classes: dict[Key, str] = {}
     names: list[str] = []
     for record in content["categories"]:
         key = as_key(record.get("id")) if isinstance(record, dict) else None
@@ -42,18 +42,18 @@ def coco_classes(content: dict[str, Any], path: Path) -> dict[Key, str]:
         if key is None or not isinstance(name, str | int) or not str(name).strip():
             raise DataError(f"{path}: category {short(record)}; wanted an object with id and name")
         name = str(name).strip()
-        if key in found:
+        if key in classes:
             raise DataError(f"{path}: category {key} is listed twice; wanted each id once")
         if name in names:
-            ids = ", ".join(str(k) for k, n in found.items() if n == name)
+            ids = ", ".join(str(k) for k, n in classes.items() if n == name)
             raise DataError(
                 f"{path}: categories {ids}, {key} are all called '{name}'; wanted each name once"
             )
-        found[key] = name
+        classes[key] = name
         names.append(name)
-    if not found:
+    if not classes:
         raise DataError(f"{path}: no categories; wanted at least one")
-    return found
+    return classes
 
 
 def require_names(names: Sequence[str], known: Sequence[str], path: Path, first: Path) -> None:
@@ -72,7 +72,7 @@ def image_records(content: dict[str, Any], path: Path, folder: Path, problems: l
 
     A size that is not stated is read from the image.
     """
-    found: Images = {}
+    records: Images = {}
     for place, record in enumerate(content["images"]):
         key = as_key(record.get("id")) if isinstance(record, dict) else None
         if key is None:
@@ -84,7 +84,7 @@ def image_records(content: dict[str, Any], path: Path, folder: Path, problems: l
         if not isinstance(name, str) or not name:
             problems.append(f"{path}: image {key}: file_name {short(name)}; wanted a file's name")
             continue
-        if key in found:
+        if key in records:
             problems.append(f"{path}: image {key}: the id is there twice; wanted each id once")
             continue
         image = image_named(folder, name, (path.parent, path.parent.parent))
@@ -92,8 +92,8 @@ def image_records(content: dict[str, Any], path: Path, folder: Path, problems: l
         if isinstance(size, str):
             problems.append(f"{path}: image {key}: {size}")
             continue
-        found[key] = image, size
-    return found
+        records[key] = image, size
+    return records
 
 
 def _size(record: dict[str, Any], image: Path) -> tuple[int, int] | str:

@@ -80,14 +80,14 @@ def find_annotations(
     for split in SPLITS:
         ends = [f"{name}{year}.json" for name in SPLIT_NAMES[split] for year in ("", "20??")]
         exact = [path for end in ends for path in folder.glob(f"{stem}_{end}")]
-        found = exact or sorted({path for end in ends for path in folder.glob(f"{stem}*_{end}")})
-        if len(found) > 1:
+        fitting = exact or sorted({path for end in ends for path in folder.glob(f"{stem}*_{end}")})
+        if len(fitting) > 1:
             raise DataError(
-                f"{folder}: {', '.join(path.name for path in found)}; wanted one file for "
+                f"{folder}: {', '.join(path.name for path in fitting)}; wanted one file for "
                 f"'{split}'; name it in a YAML file as --data (annotations: {{{split}: FILE}})"
             )
-        if found:
-            files[split] = found[0]
+        if fitting:
+            files[split] = fitting[0]
     return files
 
 
@@ -184,8 +184,8 @@ def _read_split(path: Path, folder: Path, joints: JointSet) -> Listed[Person]:
     content = load_coco(path)
     person = _person_category(content["categories"], path)
     if sorted(person.names) != sorted(joints.names):
-        found = ", ".join(person.names)
-        raise DataError(f"{path}: joints {found}; wanted those of the other splits")
+        names = ", ".join(person.names)
+        raise DataError(f"{path}: joints {names}; wanted those of the other splits")
     order = [person.names.index(name) for name in joints.names]
     problems: list[str] = []
     images = image_records(content, path, folder, problems)

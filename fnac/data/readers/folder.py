@@ -117,9 +117,9 @@ def _labels(
 
 def _list_pairs(images: Path, masks: Path, labels: LabelTable | ColourTable) -> tuple[Pair, ...]:
     pictures = list_by_stem(images)
-    found = list_masks(masks, pictures)
+    by_stem = list_masks(masks, pictures)
     return tuple(
-        Pair(image, found.get(stem, masks / f"{stem}.png"), labels)
+        Pair(image, by_stem.get(stem, masks / f"{stem}.png"), labels)
         for stem, image in pictures.items()
     )
 

@@ -113,8 +113,8 @@ def _read_matlab(root: Path, val_fraction: float, seed: int, skip_bad: bool) -> 
 def _load(path: Path) -> npt.NDArray[np.float64]:
     joints = read_matlab(path, "joints", "LSP's joints.mat")
     if joints is None or joints.ndim != 3 or joints.shape[:2] not in ((3, 14), (14, 3)):
-        found = "none" if joints is None else "x".join(str(n) for n in joints.shape)
-        raise DataError(f"{path}: joints {found}; wanted 3x14xN (LSP) or 14x3xN (extended)")
+        shape = "none" if joints is None else "x".join(str(n) for n in joints.shape)
+        raise DataError(f"{path}: joints {shape}; wanted 3x14xN (LSP) or 14x3xN (extended)")
     return np.asarray(joints, dtype=np.float64)
 
 

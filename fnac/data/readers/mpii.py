@@ -137,7 +137,7 @@ def _matlab_heads(path: Path, count: int) -> npt.NDArray[np.float64] | None:
         return None
     boxes = read_matlab(path, "headboxes_src", "MPII's own")
     if boxes is None or boxes.shape != (2, 2, count):
-        found = "none" if boxes is None else "x".join(str(n) for n in boxes.shape)
-        raise DataError(f"{path}: headboxes_src {found}; wanted 2x2x{count}, one per person")
+        shape = "none" if boxes is None else "x".join(str(n) for n in boxes.shape)
+        raise DataError(f"{path}: headboxes_src {shape}; wanted 2x2x{count}, one per person")
     sizes: npt.NDArray[np.float64] = HEAD_BIAS * np.linalg.norm(boxes[1] - boxes[0], axis=0)
     return sizes

@@ -49,10 +49,10 @@ def read_voc(
     """
     require_folder(root, "the VOCdevkit folder")
     if lists is not None:
-        found = {split: [root / name for name in names] for split, names in lists.items()}
+        files = {split: [root / name for name in names] for split, names in lists.items()}
     else:
-        found = _find_lists(root, annotations)
-    if not any(found.values()):
+        files = _find_lists(root, annotations)
+    if not any(files.values()):
         raise DataError(
             f"{root}: no lists of images; wanted VOCdevkit/VOC2007/ImageSets/Main/trainval.txt "
             "or VOC2012's; check the path in --data"
@@ -66,7 +66,7 @@ def read_voc(
             _read_split, tuple(paths), images.format(split=split),
             annotations.format(split=split), names,
         )
-        for split, paths in found.items()
+        for split, paths in files.items()
         if paths
     }  # fmt: skip
     return box_source("voc", root, names, readers, skip_bad)
@@ -135,9 +135,9 @@ def _read_split(
             except (ElementTree.ParseError, LookupError, ValueError, OSError) as error:
                 problems.append(f"{file}: not XML ({error}); wanted VOC annotations; {TODO}")
                 continue
-            found = _read_picture(tree.getroot(), file, home / images, name, ids, problems)
-            if found is not None:
-                pictures.append(found)
+            picture = _read_picture(tree.getroot(), file, home / images, name, ids, problems)
+            if picture is not None:
+                pictures.append(picture)
     return Listed(tuple(pictures), tuple(problems))
 
 
@@ -160,13 +160,13 @@ def _read_picture(
     rows: list[list[float]] = []
     ignored: list[list[float]] = []
     for place, thing in enumerate(root.iter("object")):
-        found = _read_object(thing, (height, width), ids)
-        if isinstance(found, str):
-            problems.append(f"{file}: object {place}: {found}; {TODO}")
+        row = _read_object(thing, (height, width), ids)
+        if isinstance(row, str):
+            problems.append(f"{file}: object {place}: {row}; {TODO}")
         elif _says_yes(thing.find("difficult")):
-            ignored.append(found)
+            ignored.append(row)
         else:
-            rows.append(found)
+            rows.append(row)
     boxes = box_rows(rows)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return BoxPicture(image, name, (height, width), boxes, areas, box_rows(ignored))
@@ -178,9 +178,9 @@ def _picture_file(folder: Path, name: str, stated: str | None) -> Path:
     What the annotations say of its name is stale where files were renamed; it is taken only where
     there is no such image.
     """
-    found = image_named(folder, name)
-    if is_there(found) or not (stated or "").strip():
-        return found if is_there(found) else folder / f"{name}.jpg"
+    file = image_named(folder, name)
+    if is_there(file) or not (stated or "").strip():
+        return file if is_there(file) else folder / f"{name}.jpg"
     other = image_named(folder, (stated or "").strip())
     return other if is_there(other) else folder / f"{name}.jpg"
 

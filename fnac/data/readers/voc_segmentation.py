@@ -70,5 +70,5 @@ def _list_split(folder: Path, split: str) -> tuple[Pair, ...]:
 
 def _image(images: Path, name: str) -> Path:
     """Return the image of a name in a list: a JPEG, unless another file is the one there."""
-    found = image_named(images, name)
-    return found if is_there(found) else images / f"{name}.jpg"
+    file = image_named(images, name)
+    return file if is_there(file) else images / f"{name}.jpg"

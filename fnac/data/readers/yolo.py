@@ -145,9 +145,9 @@ def _row(words: Sequence[str], size: tuple[int, int], names: Sequence[str]) -> l
     label = as_whole(words[0])
     if label is None or not 0 <= label < len(names):
         return f"class {words[0]}; wanted 0..{len(names) - 1}, the ids of {', '.join(names[:8])}"
-    found = [as_number(word) for word in words[1:]]
-    numbers = [number for number in found if number is not None]
-    if len(numbers) < len(found) or len(numbers) < 4 or (len(numbers) > 6 and len(numbers) % 2):
+    read = [as_number(word) for word in words[1:]]
+    numbers = [number for number in read if number is not None]
+    if len(numbers) < len(read) or len(numbers) < 4 or (len(numbers) > 6 and len(numbers) % 2):
         return f"'{' '.join(words)[:60]}'; wanted CLASS x y width height, or a polygon"
     if len(numbers) <= 5:  # a fifth: the score of a prediction
         x, y, w, h = numbers[:4]

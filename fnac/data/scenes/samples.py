@@ -29,15 +29,15 @@ def seen_objects(scenes: SceneDataset, index: int) -> list[int]:
     """Return the places in ``objects`` of those that can be made out in scene ``index``."""
     height, width = scenes.size
     _, _, numbers = scenes.painted(index)
-    found = []
+    places = []
     for place, item in enumerate(scenes.description(index).objects):
         if item.kind == 0:
             continue
         pixels = int(fill_outline(item.outline, 0, height, 0, width).sum())
         seen = int((numbers == place + 1).sum())
         if pixels and seen >= SEEN * pixels:
-            found.append(place)
-    return found
+            places.append(place)
+    return places
 
 
 class SceneBoxes:

@@ -66,10 +66,10 @@ class SceneSource:
     def split(self, name: str) -> Dataset:
         """Return one split (the same object each time: its scenes stay painted)."""
         if name not in self.splits:
-            found = ", ".join(self.splits) or "no split at all"
+            known = ", ".join(self.splits) or "no split at all"
             todo = f"; ask for it with --data scenes:{name}=128" if name in FIRST_NUMBER else ""
             raise DataError(
-                f"scenes: there is no split '{name}'; wanted one of those there are: {found}{todo}"
+                f"scenes: there is no split '{name}'; wanted one of those there are: {known}{todo}"
             )
         if name not in self._splits:
             scenes = SceneDataset(self.seed, FIRST_NUMBER[name], getattr(self, name), self.size)

@@ -39,13 +39,13 @@ def check_same_data(source: DataSource, begun: Mapping[str, Any]) -> None:
     """Raise DataError where ``source`` is not the data set of the fingerprint ``begun``."""
     now = fingerprint(source)
     for split in (*begun, *(name for name in now if name not in begun)):
-        before, found = begun.get(split), now.get(split)
-        if before == found:
+        before, after = begun.get(split), now.get(split)
+        if before == after:
             continue
-        if before is None or found is None:
+        if before is None or after is None:
             what = f"split '{split}' {'is new' if before is None else 'is gone'}"
-        elif before["samples"] != found["samples"]:
-            what = f"'{split}' had {before['samples']} samples, and has {found['samples']} now"
+        elif before["samples"] != after["samples"]:
+            what = f"'{split}' had {before['samples']} samples, and has {after['samples']} now"
         else:
             what = f"images or labels of '{split}' are others now"
         raise DataError(

@@ -119,7 +119,7 @@ def _split_capital(name: str) -> str:
 
 def oks_sigmas(names: Sequence[str], where: str) -> tuple[float, ...]:
     """Look up the sigma of each joint by its name without the side; DataError for unknown ones."""
-    found = []
+    sigmas = []
     for name in names:
         plain = side_of(name)[1]
         if plain not in _SIGMAS:
@@ -127,8 +127,8 @@ def oks_sigmas(names: Sequence[str], where: str) -> tuple[float, ...]:
                 f"{where}: joint '{name}' has no OKS sigma; wanted (left_, right_) "
                 f"{', '.join(_SIGMAS)}; rename it, or give 'sigmas' in a YAML file as --data"
             )
-        found.append(_SIGMAS[plain])
-    return tuple(found)
+        sigmas.append(_SIGMAS[plain])
+    return tuple(sigmas)
 
 
 MPII = JointSet(

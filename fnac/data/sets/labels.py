@@ -24,8 +24,8 @@ class LabelTable:
 
     def __post_init__(self) -> None:
         table = np.full(256, IGNORE, dtype=np.uint8)
-        for found, becomes in self.mapping.items():
-            table[found] = becomes
+        for label, becomes in self.mapping.items():
+            table[label] = becomes
         object.__setattr__(self, "table", table)
 
     def apply(self, mask: Ids) -> npt.NDArray[np.uint8]:
@@ -43,10 +43,10 @@ class LabelTable:
         first = next((int(i) for i in present if int(i) not in self.mapping), None)
         if first is None:
             return None
-        return f"label id {first}; wanted {self.wanted}; correct the mask, or the list of classes"
+        return f"label id {first}; wanted {self.allowed}; correct the mask, or the list of classes"
 
     @property
-    def wanted(self) -> str:
+    def allowed(self) -> str:
         """The allowed ids in words: ``0..10 or 255 (ignore)``."""
         ignored = sorted(k for k, v in self.mapping.items() if v == IGNORE)
         used = sorted(k for k, v in self.mapping.items() if v != IGNORE)

@@ -92,11 +92,11 @@ class ListedSource(Generic[Item]):
         if name not in self.items:
             raise self._no_split(name)
         if name not in self._splits:
-            found = self.items[name]()
-            if found.problems and not self.skip_bad:
-                raise _refused(found.problems)
-            _report(self.root, f"annotations of '{name}'", found.problems)
-            kept = self._without_bad(name, found.items) if self.skip_bad else found.items
+            listing = self.items[name]()
+            if listing.problems and not self.skip_bad:
+                raise _refused(listing.problems)
+            _report(self.root, f"annotations of '{name}'", listing.problems)
+            kept = self._without_bad(name, listing.items) if self.skip_bad else listing.items
             dataset = self.dataset(kept)
             if not len(dataset):
                 raise DataError(f"{self.root} ({self.name}): split '{name}' has no {self.holds}")
@@ -131,10 +131,10 @@ class ListedSource(Generic[Item]):
         return tuple(item for item, fine in zip(items, right, strict=True) if fine)
 
     def _no_split(self, split: str) -> DataError:
-        found = ", ".join(self.splits) or "no split at all"
+        known = ", ".join(self.splits) or "no split at all"
         layout = f"the {self.name} reader expects" if self.layout is None else None
         return DataError(
-            f"{self.root} ({self.name}): found {found}; wanted {self.holds} for '{split}'; "
+            f"{self.root} ({self.name}): found {known}; wanted {self.holds} for '{split}'; "
             f"add them as {layout or (self.layout or '').format(split=split)}"
         )
 

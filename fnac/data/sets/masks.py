@@ -179,16 +179,16 @@ def list_masks(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]:
     Masks are called as their images, with another suffix or one of ``MASK_ENDINGS``; those that
     belong to no image are told.
     """
-    found = list_by_stem(folder, "masks") if folder.is_dir() else {}
-    masks = {stem: mask for stem, mask in found.items() if stem in pictures}
+    by_stem = list_by_stem(folder, "masks") if folder.is_dir() else {}
+    masks = {stem: mask for stem, mask in by_stem.items() if stem in pictures}
     alone = []
-    for stem, mask in found.items():
+    for stem, mask in by_stem.items():
         if stem in masks:
             continue
         names = [stem.removesuffix(end) for end in MASK_ENDINGS if stem.endswith(end)]
         names.append(stem.removesuffix(mask.suffix))
         names += [Path(stem).with_suffix("").as_posix()] if "." in stem else []  # a.jpg.png
-        fitting = [name for name in names if name in pictures and name not in found]
+        fitting = [name for name in names if name in pictures and name not in by_stem]
         if fitting:
             masks[fitting[0]] = mask
         else:

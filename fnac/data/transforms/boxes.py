@@ -242,8 +242,8 @@ def _iou_window(
     """Draw (top, left, rows, columns) of SSD's crop; the whole image where no draw fits."""
     height, width = size
     choice, draws = random.random(), random.random((_CROP_TRIALS, 4))
-    wanted = _CROP_OVERLAPS[int(choice * len(_CROP_OVERLAPS))]
-    if wanted is None or len(boxes) == 0:
+    least = _CROP_OVERLAPS[int(choice * len(_CROP_OVERLAPS))]
+    if least is None or len(boxes) == 0:
         return 0, 0, height, width
     rows = np.maximum(1, np.floor(height * (0.3 + 0.7 * draws[:, 0])))
     cols = np.maximum(1, np.floor(width * (0.3 + 0.7 * draws[:, 1])))
@@ -254,7 +254,7 @@ def _iou_window(
     inside = ((centres > windows[:, None, :2]) & (centres < windows[:, None, 2:])).all(dim=2)
     overlap = (box_iou(windows, boxes) * inside).amax(dim=1)
     ratio = torch.from_numpy(rows / cols)
-    good = (overlap >= wanted) & (ratio > 0.5) & (ratio < 2)
+    good = (overlap >= least) & (ratio > 0.5) & (ratio < 2)
     if not bool(good.any()):
         return 0, 0, height, width
     first = int(good.nonzero()[0, 0])

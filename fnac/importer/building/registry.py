@@ -42,10 +42,10 @@ def find(op: str, domain: str, version: int, where: str) -> Converter:
     versions = _CONVERTERS.get((_plain(domain), op), {})
     fitting = [v for v in versions if v <= version]
     if not fitting:
-        wanted = f"from version {min(versions)} on" if versions else "not supported"
+        known = f"from version {min(versions)} on" if versions else "not supported"
         raise UnsupportedGraphError(
             f"{where}: operator {op} of domain {_plain(domain) or 'ai.onnx'!r}, "
-            f"version {version}, is {wanted}; replace it, or export the network "
+            f"version {version}, is {known}; replace it, or export the network "
             "with standard operators"
         )
     return versions[max(fitting)]

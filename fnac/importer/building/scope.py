@@ -49,9 +49,9 @@ class Scope:
         self.inputs.append(node)
         return node
 
-    def claim(self, wanted: str) -> str:
-        """Return a free module path like ``wanted``: no leaf below or above another one."""
-        parts = [component(p) for p in re.split(r"[./]", wanted) if p] or ["module"]
+    def claim(self, like: str) -> str:
+        """Return a free module path like ``like``: no leaf below or above another one."""
+        parts = [component(p) for p in re.split(r"[./]", like) if p] or ["module"]
         path, flat, number = ".".join(parts), "_".join(parts), 1
         while not self._free(path):
             path = flat if number == 1 else f"{flat}_{number}"

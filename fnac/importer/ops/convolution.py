@@ -97,11 +97,11 @@ def transposed_convolution(builder: Builder, node: Node) -> Any:
     pads = tuple(node.get("pads") or [0] * (2 * rank))
     x, weight, bias = node.inputs[0], node.inputs[1], bias_of(node, 2)
     assert x is not None
-    auto, wanted = node.get("auto_pad", "NOTSET"), node.get("output_shape")
+    auto, output = node.get("auto_pad", "NOTSET"), node.get("output_shape")
     cut: tuple[Any, ...] | None = None
     padding, margin = (0,) * rank, extra
-    if wanted or auto.startswith("SAME"):
-        cut = (windowed.cut_to, tuple(wanted[-rank:]) if wanted else None, auto == "SAME_UPPER")
+    if output or auto.startswith("SAME"):
+        cut = (windowed.cut_to, tuple(output[-rank:]) if output else None, auto == "SAME_UPPER")
     elif pads[:rank] == pads[rank:] and auto != "VALID":
         padding = pads[:rank]
     elif auto != "VALID":

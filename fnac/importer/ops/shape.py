@@ -46,44 +46,44 @@ def reshape_by_attribute(builder: Builder, node: Node) -> Any:
 @converter("Reshape", 5)
 def reshape(builder: Builder, node: Node) -> Any:
     """Reshape; 0 copies a size unless allowzero says otherwise."""
-    wanted = builder.numbers(node.inputs[1])
-    return _reshape(builder, node, wanted, zero_copies=not node.get("allowzero", 0))
+    target = builder.numbers(node.inputs[1])
+    return _reshape(builder, node, target, zero_copies=not node.get("allowzero", 0))
 
 
-def _reshape(builder: Builder, node: Node, wanted: Any, *, zero_copies: bool) -> Any:
+def _reshape(builder: Builder, node: Node, target: Any, *, zero_copies: bool) -> Any:
     x = node.inputs[0]
     assert x is not None
     if isinstance(x, Host):
-        if isinstance(wanted, list) and len(wanted) <= 1:
-            return Host(x.items, scalar=not wanted, dtype=x.dtype)
+        if isinstance(target, list) and len(target) <= 1:
+            return Host(x.items, scalar=not target, dtype=x.dtype)
         x = builder.tensor(x)
-    if not isinstance(wanted, list):
-        return builder.call(layout.reshape if zero_copies else torch.reshape, x, wanted)
+    if not isinstance(target, list):
+        return builder.call(layout.reshape if zero_copies else torch.reshape, x, target)
     if zero_copies:
-        if any(isinstance(n, fx.Node) for n in wanted):
-            return builder.call(layout.reshape, x, wanted)
-        wanted = [builder.size(x, i) if n == 0 else n for i, n in enumerate(wanted)]
+        if any(isinstance(n, fx.Node) for n in target):
+            return builder.call(layout.reshape, x, target)
+        target = [builder.size(x, i) if n == 0 else n for i, n in enumerate(target)]
     if isinstance(x, Constant):
-        return builder.call(torch.reshape, x, wanted)
+        return builder.call(torch.reshape, x, target)
     known = builder.facts.shape(node.tensors[0])
     alone = known is not None and len(known) > 2 and known[0] == 1
-    if alone and wanted[:1] not in ([1], [-1], [0]) and _all_known(wanted):
+    if alone and target[:1] not in ([1], [-1], [0]) and _all_known(target):
         # no place for the batch: its pixels or channels would be mixed with those of others
-        return builder.call(layout.reshape_one, x, wanted)
-    return builder.call(torch.reshape, x, _any_batch(builder, node, wanted))
+        return builder.call(layout.reshape_one, x, target)
+    return builder.call(torch.reshape, x, _any_batch(builder, node, target))
 
 
-def _any_batch(builder: Builder, node: Node, wanted: list[Any]) -> list[Any]:
+def _any_batch(builder: Builder, node: Node, target: list[Any]) -> list[Any]:
     """Let a batch size that the file fixed be any: Reshape [1, C] -> [batch, C].
 
     Only where the input's first size is that same number, so that nothing changes for it.
     """
     known = builder.facts.shape(node.tensors[0])
-    if not known or not wanted or not isinstance(wanted[0], int) or wanted[0] <= 0:
-        return wanted
-    if known[0] != wanted[0] or not isinstance(node.inputs[0], fx.Node):
-        return wanted
-    return [builder.size(node.inputs[0], 0), *wanted[1:]]
+    if not known or not target or not isinstance(target[0], int) or target[0] <= 0:
+        return target
+    if known[0] != target[0] or not isinstance(node.inputs[0], fx.Node):
+        return target
+    return [builder.size(node.inputs[0], 0), *target[1:]]
 
 
 @converter("Flatten", 1)

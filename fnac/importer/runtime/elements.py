@@ -71,10 +71,10 @@ def ceil_number(x: float) -> float:
 
 def is_infinite(x: Tensor, negative: bool, positive: bool) -> Tensor:
     """Say where a value is infinite, of the signs asked for."""
-    found = torch.zeros_like(x, dtype=torch.bool)
+    infinite = torch.zeros_like(x, dtype=torch.bool)
     if negative:
-        found = found | (x == -math.inf)
-    return found | (x == math.inf) if positive else found
+        infinite = infinite | (x == -math.inf)
+    return infinite | (x == math.inf) if positive else infinite
 
 
 def clip(x: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:

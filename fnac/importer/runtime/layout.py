@@ -110,8 +110,8 @@ def slice_(
         size = x.shape[axis]
         cut = bounds(start, end, step, size)
         if step < 0:
-            wanted = range(size)[cut]
-            x = x.index_select(axis, torch.tensor(list(wanted), device=x.device).long())
+            places = range(size)[cut]
+            x = x.index_select(axis, torch.tensor(list(places), device=x.device).long())
         else:
             index[axis] = cut
     return x[tuple(index)]

@@ -55,11 +55,11 @@ def cut_to(x: Tensor, sizes: Sequence[int], upper: bool) -> Tensor:
     What is cut is total = size - wanted; SAME_UPPER puts the larger half at the end, ONNX's
     other modes at the beginning.
     """
-    for axis, wanted in enumerate(sizes, start=2):
-        total = x.shape[axis] - wanted
+    for axis, size in enumerate(sizes, start=2):
+        total = x.shape[axis] - size
         begin = total // 2 if upper else total - total // 2
         if total >= 0:
-            x = x.narrow(axis, begin, wanted)
+            x = x.narrow(axis, begin, size)
         else:
             pads = [0, 0] * (x.ndim - 1 - axis) + [0, -total]
             x = F.pad(x, pads)

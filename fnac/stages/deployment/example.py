@@ -52,75 +52,75 @@ def open_image(path: Path) -> Image.Image:
         return ImageOps.exif_transpose(file).convert("RGB")
 
 
-def prepare(image: Image.Image, wanted: dict[str, Any]) -> np.ndarray:
+def prepare(image: Image.Image, description: dict[str, Any]) -> np.ndarray:
     """Bring an image to the network's size, values and layout; a batch of one."""
-    pixels = fit(image, wanted)
-    if wanted["dtype"] == "uint8":
+    pixels = fit(image, description)
+    if description["dtype"] == "uint8":
         values = pixels
     else:
-        low, high = wanted["range"]
-        mean, std = (np.array(wanted[key], np.float64) for key in ("mean", "std"))
+        low, high = description["range"]
+        mean, std = (np.array(description[key], np.float64) for key in ("mean", "std"))
         scale = ((high - low) / (255 * std)).astype(np.float32)
         shift = ((low - mean) / std).astype(np.float32)
-        ordered = pixels[..., ::-1] if wanted["color"] == "BGR" else pixels
-        values = (ordered.astype(np.float32) * scale + shift).astype(wanted["dtype"])
-    if wanted["resize"] in ("letterbox", "sides"):
-        values = filled_up(values, wanted)
+        ordered = pixels[..., ::-1] if description["color"] == "BGR" else pixels
+        values = (ordered.astype(np.float32) * scale + shift).astype(description["dtype"])
+    if description["resize"] in ("letterbox", "sides"):
+        values = filled_up(values, description)
     return np.ascontiguousarray(
-        values[None] if wanted["layout"] == "NHWC" else values.transpose(2, 0, 1)[None]
+        values[None] if description["layout"] == "NHWC" else values.transpose(2, 0, 1)[None]
     )
 
 
-def fit(image: Image.Image, wanted: dict[str, Any]) -> np.ndarray:
+def fit(image: Image.Image, description: dict[str, Any]) -> np.ndarray:
     """Resize an image as the contract says; uint8 (h, w, 3), not filled up yet."""
-    if wanted["resize"] == "window":
-        return person(image, wanted)
-    if wanted["resize"] == "crop":
-        height, width = wanted["size"]
+    if description["resize"] == "window":
+        return person(image, description)
+    if description["resize"] == "crop":
+        height, width = description["size"]
         columns = max(1, min(image.width, round(image.height * width / height)))
         rows = max(1, min(image.height, round(image.width * height / width)))
         left, top = (image.width - columns) // 2, (image.height - rows) // 2
         image = image.crop((left, top, left + columns, top + rows))
-    rows, columns = scaled(image, wanted)
+    rows, columns = scaled(image, description)
     return np.array(image.resize((columns, rows), Image.Resampling.BILINEAR))
 
 
-def scaled(image: Image.Image, wanted: dict[str, Any]) -> tuple[int, int]:
+def scaled(image: Image.Image, description: dict[str, Any]) -> tuple[int, int]:
     """Return (rows, columns) that the image is resized to."""
-    height, width = wanted["size"]
-    if wanted["resize"] == "letterbox":
+    height, width = description["size"]
+    if description["resize"] == "letterbox":
         factor = min(height / image.height, width / image.width)
-    elif wanted["resize"] == "sides":
-        short, long = sorted(wanted["sides"])
+    elif description["resize"] == "sides":
+        short, long = sorted(description["sides"])
         factor = min(short / min(image.size), long / max(image.size))
     else:
         return height, width
     return max(1, round(image.height * factor)), max(1, round(image.width * factor))
 
 
-def filled_up(values: np.ndarray, wanted: dict[str, Any]) -> np.ndarray:
+def filled_up(values: np.ndarray, description: dict[str, Any]) -> np.ndarray:
     """Lay (h, w, 3) top left into the input's size; around it: the contract's colour, or 0."""
-    height, width = wanted["size"]
-    if wanted["resize"] == "sides":  # whatever the image gives, in steps of 32 pixels
+    height, width = description["size"]
+    if description["resize"] == "sides":  # whatever the image gives, in steps of 32 pixels
         height, width = (-(-side // 32) * 32 for side in values.shape[:2])
     whole = np.zeros((height, width, 3), values.dtype)
-    if wanted["dtype"] == "uint8":
-        whole[:] = np.array(wanted["pad"], np.uint8)
+    if description["dtype"] == "uint8":
+        whole[:] = np.array(description["pad"], np.uint8)
     whole[: values.shape[0], : values.shape[1]] = values
     return whole
 
 
-def person(image: Image.Image, wanted: dict[str, Any]) -> np.ndarray:
+def person(image: Image.Image, description: dict[str, Any]) -> np.ndarray:
     """Let the whole image, taken as one person, fill the input; its shape stays."""
-    height, width = wanted["size"]
+    height, width = description["size"]
     step = max(image.width / width, image.height / height)
     left, top = image.width / 2 - step * width / 2, image.height / 2 - step * height / 2
     block = max(1, int(step))
     small = image.reduce(block) if block > 1 else image
-    span = wanted["range"][1] - wanted["range"][0]
-    mean = [255 * (value - wanted["range"][0]) / span for value in wanted["mean"]]
-    pad = wanted.get("pad", mean)
-    pad = pad[::-1] if wanted["color"] == "BGR" else pad
+    span = description["range"][1] - description["range"][0]
+    mean = [255 * (value - description["range"][0]) / span for value in description["mean"]]
+    pad = description.get("pad", mean)
+    pad = pad[::-1] if description["color"] == "BGR" else pad
     turned = small.transform(
         (width, height),
         Image.Transform.AFFINE,
@@ -165,14 +165,14 @@ def read_boxes(
     rows, columns = scaled(image, contract["input"])
     scale = np.array([image.width / columns, image.height / rows] * 2, np.float32)
     edges = np.array([image.width, image.height] * 2, np.float32)
-    found = []
+    boxes = []
     for box, score, label in zip(*(outputs[n][0] for n in ("boxes", "scores", "labels"))):
         if label >= 0:
             corners = np.clip(box * scale, 0, edges)
             name = name_of(label, contract["classes"])
             entry = {"box": [float(edge) for edge in corners], "score": float(score)}
-            found.append({**entry, "id": int(label), "name": name})
-    return found
+            boxes.append({**entry, "id": int(label), "name": name})
+    return boxes
 
 
 def read_keypoints(

@@ -169,18 +169,18 @@ def latency_ms(model: Path, described: Mapping[str, Any]) -> float | None:
 
     None where the input's size is not known, or onnxruntime cannot run the file here.
     """
-    wanted = described["input"]
-    if wanted["size"] is None:
+    image = described["input"]
+    if image["size"] is None:
         return None
-    height, width = wanted["size"]
-    shape = (1, height, width, 3) if wanted["layout"] == "NHWC" else (1, 3, height, width)
+    height, width = image["size"]
+    shape = (1, height, width, 3) if image["layout"] == "NHWC" else (1, 3, height, width)
     batch = described["input"]["shape"][0]
     shape = (batch if isinstance(batch, int) else 1, *shape[1:])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     providers = ["CPUExecutionProvider"]
     pixels = np.random.default_rng(0).integers(0, 255, shape) / 255
-    feed = {wanted["name"]: pixels.astype(wanted["dtype"])}
+    feed = {image["name"]: pixels.astype(image["dtype"])}
     try:
         session = onnxruntime.InferenceSession(str(model), options, providers=providers)
         session.run(None, feed)
@@ -204,19 +204,19 @@ def _free(path: Path, model: Path) -> Path:
     return model.with_name(f"{model.stem}.fnac.{other}")
 
 
-def _taken(wanted: Mapping[str, Any]) -> str:
-    size = "any size" if wanted["size"] is None else "{}x{} pixels (HxW)".format(*wanted["size"])
+def _taken(image: Mapping[str, Any]) -> str:
+    size = "any size" if image["size"] is None else "{}x{} pixels (HxW)".format(*image["size"])
     lines = [
-        f"- `{wanted['name']}`: {wanted['dtype']}, {wanted['layout']}, {wanted['color']}, {size}",
-        f"- resize: {wanted.get('resize', 'not stated')}",
+        f"- `{image['name']}`: {image['dtype']}, {image['layout']}, {image['color']}, {size}",
+        f"- resize: {image.get('resize', 'not stated')}",
     ]
-    if wanted["dtype"] == "uint8":
+    if image["dtype"] == "uint8":
         lines.append("- pixels as they are decoded, 0 to 255; the file normalises them itself")
     else:
-        low, high = wanted["range"]
-        mean, std = ([round(value, 6) for value in wanted[key]] for key in ("mean", "std"))
+        low, high = image["range"]
+        mean, std = ([round(value, 6) for value in image[key]] for key in ("mean", "std"))
         lines.append(f"- pixels scaled to {low:g}..{high:g}, then (pixel - {mean}) / {std}")
-    if wanted["assumed"]:
+    if image["assumed"]:
         lines.append("- **nobody stated mean and std: ImageNet's were assumed**")
     return "\n".join(lines)
 

@@ -115,8 +115,8 @@ class Predictor:
                 return Labels(_to_size(ids[0], size), task.names)
             case Detection() as task:
                 outputs = self._run((picture, torch.zeros((0, 5))))
-                found = unstacked(outputs, task.fit(self.size, self.manifest), [size])[0]
-                return Boxes(found.boxes, found.scores, found.labels, task.names)
+                detections = unstacked(outputs, task.fit(self.size, self.manifest), [size])[0]
+                return Boxes(detections.boxes, detections.scores, detections.labels, task.names)
             case Classification() as task:
                 outputs = self._run((picture, torch.tensor(0)))
                 logits = task.logits(outputs, str(self.network.path))[0]
@@ -138,11 +138,11 @@ class Predictor:
         places, scores = [], []
         for target in targets:
             outputs = self._run((picture, target))
-            found, sure = task.found(outputs, self.size, str(self.network.path))
+            joints, sure = task.decoded(outputs, self.size, str(self.network.path))
             rows = split_target(picture, target, task.count)[1].tolist()
             centre, window = (rows[0][0], rows[0][1]), (rows[1][0], rows[1][1])
             back = inverse(window_matrix(centre, window, self.size))
-            places.append(move_points(found[0].numpy(), back))
+            places.append(move_points(joints[0].numpy(), back))
             scores.append(sure[0].numpy())
         shape = (len(places), task.count)
         return Skeletons(
@@ -171,22 +171,22 @@ def find_images(given: Sequence[str]) -> list[Path]:
 
     Raises UsageError for a path where nothing is, DataError for a folder without images.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     for one in given:
         path = Path(one).expanduser()
         if path.is_dir():
             images = list(images_below(path))
             if not images:
                 raise DataError(f"{path}: no image in it; wanted at least one")
-            found += images
+            paths += images
         elif path.is_file():
-            found.append(path)
+            paths.append(path)
         else:
             matching = sorted(glob.glob(str(path), recursive=True))
             if not matching:
                 raise UsageError(f"{one}: no such file or folder; wanted an image, a folder, *.jpg")
-            found += [Path(match) for match in matching if Path(match).is_file()]
-    return list(dict.fromkeys(found))
+            paths += [Path(match) for match in matching if Path(match).is_file()]
+    return list(dict.fromkeys(paths))
 
 
 def as_picture(image: Any) -> Picture:
@@ -210,8 +210,8 @@ def _to_size(labels: Tensor, size: Size) -> np.ndarray:
     """Return class ids (h, w) as int64 (H, W) of the image, nearest."""
     ids = labels.cpu().numpy().astype(np.int64)
     rows, columns = (
-        (2 * np.arange(wanted) + 1) * found // (2 * wanted)
-        for wanted, found in zip(size, ids.shape, strict=True)
+        (2 * np.arange(side) + 1) * own // (2 * side)
+        for side, own in zip(size, ids.shape, strict=True)
     )
     nearest: np.ndarray = ids[rows][:, columns]
     return nearest

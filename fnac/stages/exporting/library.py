@@ -74,11 +74,11 @@ def check_against_torch(graph: Graph, network: LibraryNetwork, size: tuple[int, 
     with torch.no_grad():
         single = network.module(torch.from_numpy(images)).double().numpy()
         exact = copy.deepcopy(network.module).double()
-        wanted = exact(torch.from_numpy(images).double()).numpy()
-    found = run(graph, {graph.inputs[0].name: images})[graph.outputs[0].name]
-    noise = float(np.abs(single - wanted).max())
-    allowed = 10 * noise + ROUNDING * float(np.abs(wanted).max())
-    difference = float(np.abs(found - wanted).max())
+        exact_answer = exact(torch.from_numpy(images).double()).numpy()
+    answer = run(graph, {graph.inputs[0].name: images})[graph.outputs[0].name]
+    noise = float(np.abs(single - exact_answer).max())
+    allowed = 10 * noise + ROUNDING * float(np.abs(exact_answer).max())
+    difference = float(np.abs(answer - exact_answer).max())
     if not difference <= allowed:
         raise OutputsDifferError(
             f"{network.name}: the exported network differs from torch's by {difference:.3g}; "

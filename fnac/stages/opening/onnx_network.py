@@ -57,9 +57,9 @@ class OnnxNetwork:
         self.manifest = _read_manifest(self.session)
         inputs = self.session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in DTYPES:
-            found = ", ".join(f"{i.name} {i.shape}" for i in inputs)
+            shapes = ", ".join(f"{i.name} {i.shape}" for i in inputs)
             raise UnsupportedGraphError(
-                f"{path}: inputs {found}; wanted one input of images, (N, 3, H, W) or "
+                f"{path}: inputs {shapes}; wanted one input of images, (N, 3, H, W) or "
                 "(N, H, W, 3), of floats or uint8"
             )
         self._input = inputs[0]

@@ -104,11 +104,11 @@ def attach_head(
             "that makes both sides smaller alike"
         )
     taps = _taps(graph, kind)
-    for tap, wanted in zip(taps, kind.strides, strict=True):
-        if wanted and tap["stride"] != wanted:
+    for tap, needed in zip(taps, kind.strides, strict=True):
+        if needed and tap["stride"] != needed:
             raise UnsupportedGraphError(
                 f"{tap['name']}: its stride is {tap['stride']}; the head {kind.name} reads "
-                f"features of stride {wanted}; take another head, or another backbone"
+                f"features of stride {needed}; take another head, or another backbone"
             )
     stride = output_stride or DENSE_STRIDE
     if kind.dense:

@@ -49,15 +49,15 @@ def open_shrinkable(
 
     Raises UnsupportedGraphError if nothing may.
     """
-    made = graph.copy()
-    made.check_finite()
-    check_control_flow(made)
-    take_pictures(made, manager)
-    normalize(made, manager)
-    made.refresh_shapes()
-    found, left = find_hidden(made, heads=heads)
+    prepared = graph.copy()
+    prepared.check_finite()
+    check_control_flow(prepared)
+    take_pictures(prepared, manager)
+    normalize(prepared, manager)
+    prepared.refresh_shapes()
+    hidden, left = find_hidden(prepared, heads=heads)
     sets = []
-    for channels in found:
+    for channels in hidden:
         why = next(
             (w for r in channels.readings if (w := why_not_fitted(r.node)) is not None), None
         )
@@ -66,7 +66,7 @@ def open_shrinkable(
         else:
             left[channels.name] = why
     if not between:
-        inside = _inside_blocks(made, sets)
+        inside = _inside_blocks(prepared, sets)
         if inside:
             kept = {id(one) for one in inside}
             left.update((one.name, BETWEEN) for one in sets if id(one) not in kept)
@@ -76,8 +76,8 @@ def open_shrinkable(
         raise UnsupportedGraphError(
             f"no convolution's channels can become fewer ({reasons or 'there is none'})"
         )
-    cost = profile(made)
-    return Shrinkable(made, tuple(sets), left, cost.madds, cost.params)
+    cost = profile(prepared)
+    return Shrinkable(prepared, tuple(sets), left, cost.madds, cost.params)
 
 
 def _inside_blocks(graph: Graph, sets: Sequence[HiddenChannels]) -> list[HiddenChannels]:

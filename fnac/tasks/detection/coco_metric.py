@@ -43,7 +43,7 @@ class Found:
 
 
 def coco_scores(
-    truths: Sequence[Truth], found: Sequence[Found], classes: Sequence[str]
+    truths: Sequence[Truth], answers: Sequence[Found], classes: Sequence[str]
 ) -> Scores | None:
     """Return AP over IoU 0.50:0.95 in percent, per class, and AP50, AP75, AP by size of object.
 
@@ -52,7 +52,7 @@ def coco_scores(
     truth = coco_truth(truths, classes)
     if not any(not a["iscrowd"] for a in truth["annotations"]):
         return None
-    results = coco_results(found)
+    results = coco_results(answers)
     precision = _precision(truth, results)
     per_class = {name: _mean(precision[:, :, place, 0]) for place, name in enumerate(classes)}
     parts = {"AP50": precision[0, :, :, 0], "AP75": precision[5, :, :, 0]}
@@ -86,7 +86,7 @@ def coco_truth(truths: Sequence[Truth], classes: Sequence[str]) -> dict[str, Any
     }
 
 
-def coco_results(found: Sequence[Found]) -> list[dict[str, Any]]:
+def coco_results(answers: Sequence[Found]) -> list[dict[str, Any]]:
     """Return the detections in COCO's format of results."""
     return [
         {
@@ -95,15 +95,15 @@ def coco_results(found: Sequence[Found]) -> list[dict[str, Any]]:
             "bbox": _corner_and_sides(box),
             "score": float(score),
         }
-        for number, one in enumerate(found, start=1)
+        for number, one in enumerate(answers, start=1)
         for box, score, label in zip(one.boxes, one.scores, one.labels, strict=True)
     ]
 
 
 def _precision(truth: dict[str, Any], results: list[dict[str, Any]]) -> Array:
     """Return precision (10 overlaps, 101 recalls, classes, 4 areas); -1: nothing to find."""
-    wanted = COCO(truth)
-    evaluator = COCOeval_faster(wanted, wanted.loadRes(results), iouType="bbox")
+    annotated = COCO(truth)
+    evaluator = COCOeval_faster(annotated, annotated.loadRes(results), iouType="bbox")
     evaluator.params.maxDets = [1, 10, DETECTIONS]
     evaluator.evaluate()
     evaluator.accumulate()

@@ -54,9 +54,9 @@ def decode_boxes(
 def encode_boxes(boxes: Tensor, anchors: Tensor, spec: AnchorSpec) -> Tensor:
     """Return the deltas (..., 4) that decode to ``boxes``, both x0 y0 x1 y1, row by row."""
     sizes = anchors[..., 2:] - anchors[..., :2]
-    wanted = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-3)
+    sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-3)
     shift = (boxes[..., :2] + boxes[..., 2:] - anchors[..., :2] - anchors[..., 2:]) / 2 / sizes
-    deltas = torch.cat([shift, (wanted / sizes).log()], dim=-1)
+    deltas = torch.cat([shift, (sides / sizes).log()], dim=-1)
     return deltas / deltas.new_tensor(spec.box_std)
 
 
@@ -75,11 +75,11 @@ def detect(
     scores = class_scores(logits, spec)
     best = scores.max(dim=-1).values
     order = best.topk(min(answers.candidates, best.shape[1]), dim=1).indices
-    found = []
+    detections = []
     for number, rows in enumerate(order):
         boxes = decode_boxes(deltas[number, rows], anchors[rows], spec, size)
         place, label = (scores[number, rows] > answers.score).nonzero(as_tuple=True)
         score = scores[number, rows][place, label]
         kept = batched_nms(boxes[place], score, label, answers.iou)[: answers.detections]
-        found.append(Detections(boxes[place][kept], score[kept], label[kept]))
-    return found
+        detections.append(Detections(boxes[place][kept], score[kept], label[kept]))
+    return detections

@@ -29,7 +29,7 @@ class DetectionEvaluation:
     def __init__(self, classes: Sequence[str], dataset: Dataset, fit: Fit, where: str) -> None:
         self._classes, self._dataset, self._fit, self._where = classes, dataset, fit, where
         self._truths: list[Truth] = []
-        self._found: list[Found] = []
+        self._detections: list[Found] = []
 
     def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
         """Add boxes (n, D, 4), scores (n, D), labels (n, D) of the network's input."""
@@ -44,11 +44,11 @@ class DetectionEvaluation:
                 f"{self._where}: finds class {highest}; the data set has "
                 f"{len(self._classes)}; use the data set it was made for"
             )
-        self._found += unstacked(outputs, self._fit, sizes)
+        self._detections += unstacked(outputs, self._fit, sizes)
 
     def compute(self) -> Scores:
         """Return AP with AP50, AP75 and AP by size; DataError where no image has an object."""
-        scores = coco_scores(self._truths, self._found, self._classes)
+        scores = coco_scores(self._truths, self._detections, self._classes)
         if scores is None:
             raise DataError(
                 f"eval: {len(self._truths)} images without an object; wanted at least one"
@@ -58,7 +58,7 @@ class DetectionEvaluation:
     def _findings(self, scores: Scores) -> tuple[Finding, ...]:
         absent = absent_names(scores.per_class)
         missing = missing_finding(absent, len(self._classes), "boxes")
-        if any(len(one.scores) for one in self._found):
+        if any(len(one.scores) for one in self._detections):
             return missing
         text = "the network finds nothing in any image: no box has a score that counts"
         return (Finding("nothing-found", text), *missing)
@@ -76,14 +76,14 @@ def _truth(dataset: Dataset, index: int) -> tuple[Truth, tuple[int, int]]:
     return Truth(boxes, areas, boxes[:0]), (int(image.shape[1]), int(image.shape[2]))
 
 
-def stacked(found: Sequence[Detections]) -> Outputs:
+def stacked(detections: Sequence[Detections]) -> Outputs:
     """Return boxes (N, D, 4), scores (N, D), labels (N, D), filled up with 0, 0, -1."""
-    rows = max([1, *(len(one.scores) for one in found)])
-    first = found[0].boxes
-    boxes = first.new_zeros((len(found), rows, 4))
-    scores = first.new_zeros((len(found), rows))
-    labels = torch.full((len(found), rows), -1, device=first.device)
-    for number, one in enumerate(found):
+    rows = max([1, *(len(one.scores) for one in detections)])
+    first = detections[0].boxes
+    boxes = first.new_zeros((len(detections), rows, 4))
+    scores = first.new_zeros((len(detections), rows))
+    labels = torch.full((len(detections), rows), -1, device=first.device)
+    for number, one in enumerate(detections):
         count = len(one.scores)
         boxes[number, :count], scores[number, :count] = one.boxes, one.scores
         labels[number, :count] = one.labels
@@ -93,11 +93,11 @@ def stacked(found: Sequence[Detections]) -> Outputs:
 def unstacked(outputs: Outputs, fit: Fit, sizes: Sequence[tuple[int, int]]) -> list[Found]:
     """Return the detections of each image in the pixels of its original (H, W)."""
     boxes, scores, labels = (outputs[name].cpu() for name in ANSWERS)
-    found = []
+    detections = []
     for number, (height, width) in enumerate(sizes):
         there = labels[number] >= 0
         original = fit.to_picture(boxes[number][there], height, width)
-        found.append(
+        detections.append(
             Found(original.numpy(), scores[number][there].numpy(), labels[number][there].numpy())
         )
-    return found
+    return detections

@@ -45,8 +45,8 @@ def match_anchors(targets: Tensor, anchors: Tensor, scores: str) -> Tensor:
         # a box that no anchor touches would be the "best" match of all of them
         known = ((boxes[:, 4] >= 0) & (overlap.amax(dim=1) > 0)).nonzero().ravel()
         if len(known):
-            found = matcher(overlap[known])
-            row.copy_(torch.where(found >= 0, known[found.clamp(min=0)], found))
+            matched = matcher(overlap[known])
+            row.copy_(torch.where(matched >= 0, known[matched.clamp(min=0)], matched))
     return matches
 
 
@@ -60,10 +60,10 @@ def focal_losses(
     matches = match_anchors(targets, anchors, "sigmoid")
     picture, anchor = (matches >= 0).nonzero(as_tuple=True)
     truth = targets[picture, matches[picture, anchor]]
-    wanted = torch.zeros_like(logits)
-    wanted[picture, anchor, truth[:, 4].long()] = 1
+    one_hot = torch.zeros_like(logits)
+    one_hot[picture, anchor, truth[:, 4].long()] = 1
     count = max(1, len(picture))
-    costs = sigmoid_focal_loss(logits, wanted, FOCAL_ALPHA, FOCAL_GAMMA)
+    costs = sigmoid_focal_loss(logits, one_hot, FOCAL_ALPHA, FOCAL_GAMMA)
     classes = (costs * (matches != NEITHER)[..., None]).sum() / count
     return classes, _box_loss(
         deltas[picture, anchor], truth, anchors[anchor], spec, RETINANET_BETA
@@ -80,10 +80,10 @@ def mining_losses(
     matches = match_anchors(targets, anchors, "softmax")
     picture, anchor = (matches >= 0).nonzero(as_tuple=True)
     truth = targets[picture, matches[picture, anchor]]
-    wanted = torch.zeros_like(matches)
-    wanted[picture, anchor] = truth[:, 4].long() + 1
-    costs = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
-    costs = costs.view_as(wanted)
+    labels = torch.zeros_like(matches)
+    labels[picture, anchor] = truth[:, 4].long() + 1
+    costs = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    costs = costs.view_as(labels)
     positive = matches >= 0
     # rank of each negative among its image's, hardest first
     order = costs.detach().masked_fill(positive, -1).argsort(dim=1, descending=True)
@@ -97,18 +97,18 @@ def mining_losses(
 
 
 def distilled_losses(
-    found: tuple[Tensor, Tensor],
-    wanted: tuple[Tensor, Tensor],
+    student: tuple[Tensor, Tensor],
+    original: tuple[Tensor, Tensor],
     spec: AnchorSpec,
     temperature: float,
 ) -> tuple[Tensor, Tensor]:
     """Return how far a student is from its teacher on the same anchors: classes, boxes (scalars).
 
-    found, wanted: class logits (N, A, C or 1 + C) and deltas (N, A, 4) of student and teacher.
+    student, original: class logits (N, A, C or 1 + C) and deltas (N, A, 4) of both networks.
     Scores are compared at every anchor; boxes as much as the teacher sees an object there. Both
     are divided by the objects that it sees, as the losses on labels are by the labelled ones.
     """
-    (logits, deltas), (teacher, boxes) = found, wanted
+    (logits, deltas), (teacher, boxes) = student, original
     chances = class_scores(teacher, spec).amax(dim=-1)  # (N, A)
     objects = chances.sum().clamp(min=1)
     if spec.scores == "sigmoid":
@@ -123,5 +123,5 @@ def distilled_losses(
 def _box_loss(
     deltas: Tensor, truth: Tensor, anchors: Tensor, spec: AnchorSpec, beta: float
 ) -> Tensor:
-    wanted = encode_boxes(truth[:, :4], anchors, spec)
-    return functional.smooth_l1_loss(deltas, wanted, reduction="sum", beta=beta)
+    targets = encode_boxes(truth[:, :4], anchors, spec)
+    return functional.smooth_l1_loss(deltas, targets, reduction="sum", beta=beta)

@@ -20,14 +20,16 @@ SHOWN_PIXELS = 480
 """Long side of a drawn image."""
 
 
-def draw_boxes(image: Tensor, truth: Tensor, found: Found, classes: Sequence[str]) -> Image.Image:
+def draw_boxes(
+    image: Tensor, truth: Tensor, detections: Found, classes: Sequence[str]
+) -> Image.Image:
     """Lay uint8 (3, H, W) beside itself: with its boxes (n, 5), and with the detections."""
     size = Fit((SHOWN_PIXELS, SHOWN_PIXELS)).scaled(*image.shape[1:])
-    shown = found.scores >= SHOWN_SCORE
+    shown = detections.scores >= SHOWN_SCORE
     rows = torch.cat(
         [
-            torch.from_numpy(found.boxes[shown]).float(),
-            torch.from_numpy(found.labels[shown]).float()[:, None],
+            torch.from_numpy(detections.boxes[shown]).float(),
+            torch.from_numpy(detections.labels[shown]).float()[:, None],
         ],
         dim=1,
     )
@@ -36,7 +38,7 @@ def draw_boxes(image: Tensor, truth: Tensor, found: Found, classes: Sequence[str
     left = _drawn(picture, objects, [classes[int(i)] for i in objects[:, 4]])
     names = [
         f"{classes[int(i)]} {score:.2f}"
-        for i, score in zip(answers[:, 4], found.scores[shown], strict=True)
+        for i, score in zip(answers[:, 4], detections.scores[shown], strict=True)
     ]
     right = _drawn(picture, answers, names)
     return lay_beside([side.permute(1, 2, 0).numpy() for side in (left, right)])

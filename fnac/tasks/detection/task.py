@@ -161,9 +161,9 @@ class Detection(Task):
     ) -> Tensor:
         """Return how far classes and boxes are from the teacher's on the same anchors."""
         spec = self._spec()
-        found, wanted = (self._checked(each, spec, size) for each in (outputs, teacher))
-        with torch.autocast(found[0].device.type, enabled=False):
-            classes, boxes = distilled_losses(found, wanted, spec, temperature)
+        student, original = (self._checked(each, spec, size) for each in (outputs, teacher))
+        with torch.autocast(student[0].device.type, enabled=False):
+            classes, boxes = distilled_losses(student, original, spec, temperature)
         return classes + boxes
 
     # ------------------------------------------------------------------ measuring
@@ -197,8 +197,8 @@ class Detection(Task):
         """Draw the truth beside what was found, in the pixels of the original image."""
         image, boxes = sample
         shape = (int(image.shape[1]), int(image.shape[2]))
-        found = unstacked(output, self.fit(size, manifest), [shape])[0]
-        return draw_boxes(image, boxes, found, self.classes)
+        detections = unstacked(output, self.fit(size, manifest), [shape])[0]
+        return draw_boxes(image, boxes, detections, self.classes)
 
     # ------------------------------------------------------------------ inside
 
@@ -213,8 +213,8 @@ class Detection(Task):
     def _anchors_at(self, size: Size, device: torch.device) -> Tensor:
         key = (size, device)
         if key not in self._anchors:
-            made = torch.from_numpy(anchor_boxes(self._spec(), size))
-            self._anchors[key] = made.to(device)
+            anchors = torch.from_numpy(anchor_boxes(self._spec(), size))
+            self._anchors[key] = anchors.to(device)
         return self._anchors[key]
 
     def _checked(
@@ -225,9 +225,9 @@ class Detection(Task):
         several = outputs if isinstance(outputs, tuple) else (outputs,)
         shapes = [tuple(o.shape[1:]) for o in several]
         if shapes != [(count, columns), (count, 4)]:
-            found = ", ".join(str(tuple(o.shape)) for o in several)
+            given = ", ".join(str(tuple(o.shape)) for o in several)
             raise TrainingError(
-                f"network output: found {found}; wanted class logits (N, {count}, {columns}) and "
+                f"network output: found {given}; wanted class logits (N, {count}, {columns}) and "
                 f"box deltas (N, {count}, 4) for {len(self.classes)} classes at "
                 f"{size[0]}x{size[1]}; attach a detection head for this data set (fnac expand "
                 "--task det)"

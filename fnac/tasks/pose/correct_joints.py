@@ -29,15 +29,15 @@ class CorrectJoints:
 
     def add(
         self,
-        found: npt.NDArray[np.floating],
+        predicted: npt.NDArray[np.floating],
         truth: npt.NDArray[np.floating],
         unit: npt.NDArray[np.floating],
     ) -> None:
-        """Add persons: found (n, K, 2), truth (n, K, 3) with visibility, unit (n,), same lengths.
+        """Add persons: predicted (n, K, 2), truth (n, K, 3) with visibility, unit (n,).
 
         A unit that is nan or zero: the person is not counted.
         """
-        distance = np.linalg.norm(found.astype(np.float64) - truth[..., :2], axis=-1)
+        distance = np.linalg.norm(predicted.astype(np.float64) - truth[..., :2], axis=-1)
         counted = (truth[..., 2] > 0) & (np.nan_to_num(unit) > 0)[:, None]
         counted[:, list(self._not_counted)] = False
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -32,15 +32,15 @@ class KeypointAP:
     def __init__(self, joints: JointSet, ignored: Sequence[Person] = ()) -> None:
         self._joints, self._ignored = joints, ignored
         self._persons: list[Person] = []
-        self._found: list[npt.NDArray[np.float64]] = []
+        self._predicted: list[npt.NDArray[np.float64]] = []
         self._scores: list[float] = []
 
     def add(
-        self, person: Person, found: npt.NDArray[np.floating], scores: npt.NDArray[np.floating]
+        self, person: Person, predicted: npt.NDArray[np.floating], scores: npt.NDArray[np.floating]
     ) -> None:
         """Add joints (K, 2) in pixels of the person's image and their scores (K,)."""
         self._persons.append(person)
-        self._found.append(np.column_stack([found, scores]).astype(np.float64))
+        self._predicted.append(np.column_stack([predicted, scores]).astype(np.float64))
         seen = scores[scores > SEEN]
         self._scores.append(float((seen if len(seen) else scores).mean()))
 
@@ -70,9 +70,9 @@ class KeypointAP:
         results = [
             {
                 "image_id": ids[i], "category_id": 1, "score": self._scores[i],
-                "keypoints": found.ravel().tolist(),
+                "keypoints": joints.ravel().tolist(),
             }
-            for i, found in enumerate(self._found)
+            for i, joints in enumerate(self._predicted)
         ]  # fmt: skip
         coco: Any = COCO(
             {
@@ -91,10 +91,10 @@ class KeypointAP:
         return np.asarray(run.stats, dtype=np.float64)
 
     def _similarities(self) -> dict[str, float | None]:
-        found, truth = np.stack(self._found), np.stack([p.joints for p in self._persons])
+        predicted, truth = np.stack(self._predicted), np.stack([p.joints for p in self._persons])
         area = np.array([p.area for p in self._persons])[:, None]
         spread = 2 * np.array(self._joints.sigmas)
-        distance = ((found[..., :2] - truth[..., :2]) ** 2).sum(-1)
+        distance = ((predicted[..., :2] - truth[..., :2]) ** 2).sum(-1)
         similarity = np.exp(-distance / (2 * spread**2 * (area + np.spacing(1))))
         labelled = truth[..., 2] > 0
         return {

@@ -14,10 +14,10 @@ SMALLEST_SIDE = 192
 LEFT, RIGHT, MIDDLE = (80, 160, 255), (255, 120, 60), (250, 220, 80)
 
 
-def draw_persons(image: Tensor, truth: Tensor, found: Tensor, joints: JointSet) -> Image.Image:
+def draw_persons(image: Tensor, truth: Tensor, predicted: Tensor, joints: JointSet) -> Image.Image:
     """Lay image uint8 (3, H, W), its true and its found skeleton beside one another.
 
-    truth: (K, 3), x, y, visibility; found: (K, 2), all joints drawn. Small images are enlarged.
+    truth: (K, 3), x, y, visibility; predicted: (K, 2), all joints drawn. Small images are enlarged.
     Limbs of the left side are blue, those of the right orange, the others yellow.
     """
     factor = max(1, -(-SMALLEST_SIDE // min(image.shape[1:])))
@@ -27,7 +27,7 @@ def draw_persons(image: Tensor, truth: Tensor, found: Tensor, joints: JointSet) 
     tiles = [
         plain,
         _skeleton(plain, truth, labelled, factor, joints),
-        _skeleton(plain, found, [True] * len(found), factor, joints),
+        _skeleton(plain, predicted, [True] * len(predicted), factor, joints),
     ]
     return lay_beside([np.asarray(tile) for tile in tiles])
 

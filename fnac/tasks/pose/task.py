@@ -156,20 +156,20 @@ class Pose(Task):
         Heatmaps are no scores of classes: the temperature does not matter.
         """
         heatmaps = self._checked(outputs, None)
-        wanted = self._checked(teacher, len(heatmaps)).float()
-        if wanted.shape != heatmaps.shape:
+        original = self._checked(teacher, len(heatmaps)).float()
+        if original.shape != heatmaps.shape:
             sides = heatmaps.shape[-2:]
-            wanted = functional.interpolate(wanted, sides, mode="bilinear", align_corners=False)
-        return 0.5 * functional.mse_loss(heatmaps.float(), wanted)
+            original = functional.interpolate(original, sides, mode="bilinear", align_corners=False)
+        return 0.5 * functional.mse_loss(heatmaps.float(), original)
 
     def _checked(self, outputs: Tensor | tuple[Tensor, ...], count: int | None) -> Tensor:
         """Return heatmaps (count, K, h, w); TrainingError for anything else."""
         heatmaps = outputs if isinstance(outputs, Tensor) else outputs[0]
-        wanted = (len(heatmaps) if count is None else count, self.count)
-        if heatmaps.ndim != 4 or heatmaps.shape[:2] != wanted:
+        shape = (len(heatmaps) if count is None else count, self.count)
+        if heatmaps.ndim != 4 or heatmaps.shape[:2] != shape:
             raise TrainingError(
-                f"network output: found {tuple(heatmaps.shape)}; wanted heatmaps ({wanted[0]}, "
-                f"{wanted[1]}, height, width) for the {self.count} joints of this data set; attach "
+                f"network output: found {tuple(heatmaps.shape)}; wanted heatmaps ({shape[0]}, "
+                f"{shape[1]}, height, width) for the {self.count} joints of this data set; attach "
                 "a head with these joints (fnac expand --task pose --classes), and tune the "
                 "target.onnx, not the emitted file"
             )
@@ -199,7 +199,7 @@ class Pose(Task):
         """Begin a measurement in the data set's metric."""
         return PoseEvaluation(self, dataset, size, where)
 
-    def found(self, outputs: Outputs, size: Size, where: str) -> tuple[Tensor, Tensor]:
+    def decoded(self, outputs: Outputs, size: Size, where: str) -> tuple[Tensor, Tensor]:
         """Return joints (N, K, 2) in pixels of the input and scores (N, K), on the CPU.
 
         Takes heatmaps (the first output) or the keypoints and scores of an emitted file; raises
@@ -232,7 +232,7 @@ class Pose(Task):
         grey = torch.tensor(plain.mean)[:, None, None] * 255
         pixels, truth = plain(*sample)
         image = (pixels + grey).round().clamp(0, 255).byte()
-        joints, _ = self.found(output, size, "model")
+        joints, _ = self.decoded(output, size, "model")
         return draw_persons(image, truth, joints[0], self.joints)
 
 
@@ -250,8 +250,8 @@ class PoseEvaluation:
 
     def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
         """Add heatmaps (n, K, h, w), or keypoints and scores, of these samples."""
-        found, scores = self._task.found(outputs, self._size, self._where)
-        places, truth = found.numpy(), targets.cpu().numpy()
+        joints, scores = self._task.decoded(outputs, self._size, self._where)
+        places, truth = joints.numpy(), targets.cpu().numpy()
         if self._task.metric == OKS_AP:
             for i, index in enumerate(indices):
                 person = self._known(index)

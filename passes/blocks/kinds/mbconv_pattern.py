@@ -117,13 +117,13 @@ def _with_residual(graph: Graph, units: Mapping[int, ConvUnit], parts: _Parts) -
     if not keeps_size or parts.in_channels != parts.project.shape()[0]:
         return parts
     start = None
-    found = _residual(graph, parts.project.output, parts.entry)
-    if found is None and parts.expand is not None:
+    residual = _residual(graph, parts.project.output, parts.entry)
+    if residual is None and parts.expand is not None:
         start = _start(graph, units, parts.expand)
-        found = None if start is None else _residual(graph, parts.project.output, start.input)
-    if isinstance(found, Left):
-        return found
-    return parts if found is None else dataclasses.replace(parts, residual=found, start=start)
+        residual = None if start is None else _residual(graph, parts.project.output, start.input)
+    if isinstance(residual, Left):
+        return residual
+    return parts if residual is None else dataclasses.replace(parts, residual=residual, start=start)
 
 
 def _block(parts: _Parts) -> MBConvBlock:

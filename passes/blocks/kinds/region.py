@@ -116,7 +116,7 @@ def match_region(
 def _meeting(graph: Graph, start: gs.Node) -> tuple[gs.Node, gs.Tensor, gs.Tensor] | None:
     """Return the first Add that all made of ``start`` meets in, its other input, and its own."""
     unread: dict[int, int] = {}  # tensor made of ``start`` -> readers that are still to come
-    made: dict[int, gs.Tensor] = {}
+    derived: dict[int, gs.Tensor] = {}
     count = 0
     begun = False
     for node in graph.nodes:
@@ -135,9 +135,9 @@ def _meeting(graph: Graph, start: gs.Node) -> tuple[gs.Node, gs.Tensor, gs.Tenso
             unread[id(tensor)] = sum(
                 t is tensor for reader in graph.consumers(tensor) for t in reader.inputs
             )
-            made[id(tensor)] = tensor
+            derived[id(tensor)] = tensor
         live = [key for key, left in unread.items() if left]
-        others = [t for t in node.inputs if id(t) not in made and isinstance(t, gs.Variable)]
+        others = [t for t in node.inputs if id(t) not in derived and isinstance(t, gs.Variable)]
         met = node.op == "Add" and len(live) == 1 and live[0] == id(node.outputs[0])
         if met and len(others) == 1 and len(own) == 1:
             return node, others[0], own[0]

@@ -51,8 +51,8 @@ def narrowed(g: Graph, widths: dict[str, int], x: Array, **options: Any) -> Narr
     narrowing = Narrowing(g, x, batch=8, **options)
     for channels in find_hidden(g)[0]:
         narrowing.narrow(channels.name, widths.get(channels.name))
-    narrowing.made.cleanup()
-    narrowing.made.refresh_shapes()
+    narrowing.result.cleanup()
+    narrowing.result.refresh_shapes()
     return narrowing
 
 
@@ -61,7 +61,7 @@ def test_all_channels_bring_the_network_back_to_the_bit(kind: str) -> None:
     g, x = network(kind), images()
     made = narrowed(g, {}, x)
     made.match(x)
-    assert np.array_equal(answers(g, x), answers(made.made, x))
+    assert np.array_equal(answers(g, x), answers(made.result, x))
     assert made.initializers == {}
 
 
@@ -108,8 +108,8 @@ def test_a_dependent_channel_goes_without_loss(kind: str) -> None:
         g = network(kind)
         twins(g, channels.name, 0, channels.count - 1)
         made = narrowed(g, {channels.name: channels.count - 1}, x)
-        assert made.made.nodes != []
-        assert largest_gap(g, made.made, x) < 1e-4, channels.name
+        assert made.result.nodes != []
+        assert largest_gap(g, made.result, x) < 1e-4, channels.name
 
 
 def shifted(fit: Any) -> Any:
@@ -128,7 +128,7 @@ def test_a_wrong_permutation_and_a_forgotten_constant_are_seen(
     monkeypatch.setattr(sequence, "refit", lambda *a, **k: spoil(right(*a, **k)))
     g, x = network("mbconv folded"), images()
     twins(g, "b1_ex", 0, 15)
-    assert largest_gap(g, narrowed(g, {"b1_ex": 15}, x).made, x) > 1e-2
+    assert largest_gap(g, narrowed(g, {"b1_ex": 15}, x).result, x) > 1e-2
 
 
 def test_a_channel_off_by_one_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_a_channel_off_by_one_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequence, "keep_channels", off_by_one)
     g, x = network("mbconv"), images()
     twins(g, "b1_ex", 0, 15)
-    assert largest_gap(g, narrowed(g, {"b1_ex": 15}, x).made, x) > 1e-2
+    assert largest_gap(g, narrowed(g, {"b1_ex": 15}, x).result, x) > 1e-2
 
 
 @pytest.mark.parametrize("kind", ["mbconv folded", "basic folded", "bottleneck folded"])
@@ -158,7 +158,7 @@ def test_the_curve_is_the_error_that_is_measured(kind: str) -> None:
         name = reader.outputs[0].name
         a, b = (
             run(one, {one.inputs[0].name: x}, [name])[name].astype("f8")
-            for one in (g, narrowing.made)
+            for one in (g, narrowing.result)
         )
         centred = a - a.mean(axis=(0, 2, 3), keepdims=True)
         measured = float(((a - b) ** 2).sum() / (centred**2).sum())
@@ -174,7 +174,7 @@ def test_later_blocks_make_good_what_earlier_ones_lost() -> None:
     widths = {one.name: one.count // 4 for one in sets}
     gaps = []
     for residual in (True, False):
-        made = narrowed(g, widths, x, residual=residual).made
+        made = narrowed(g, widths, x, residual=residual).result
         name = "b2_add"
         a, b = (run(one, {one.inputs[0].name: x}, [name])[name] for one in (g, made))
         gaps.append(float(((a - b) ** 2).mean()))
@@ -194,23 +194,23 @@ def test_statistics_are_matched_where_norms_are_folded() -> None:
     g, x = network("mbconv folded"), images()
     narrowing = Narrowing(g, x, batch=8)
     narrowing.touched, narrowing.first = True, 0
-    conv = next(node for node in narrowing.made.nodes if node.name == "b1_ex")
+    conv = next(node for node in narrowing.result.nodes if node.name == "b1_ex")
     for index in (1, 2):
         conv.inputs[index].values = conv.inputs[index].values * np.float32(0.5)
-    assert largest_gap(g, narrowing.made, x) > 1e-2
+    assert largest_gap(g, narrowing.result, x) > 1e-2
     narrowing.match(x)
-    assert largest_gap(g, narrowing.made, x) < 1e-4
+    assert largest_gap(g, narrowing.result, x) < 1e-4
 
 
 def test_statistics_are_matched_in_norms() -> None:
     g, x = network("mbconv"), images()
     narrowing = Narrowing(g, x, batch=8)
     narrowing.touched, narrowing.first = True, 0
-    conv = next(node for node in narrowing.made.nodes if node.name == "b1_ex")
+    conv = next(node for node in narrowing.result.nodes if node.name == "b1_ex")
     conv.inputs[1].values = conv.inputs[1].values * np.float32(2)
-    assert largest_gap(g, narrowing.made, x) > 1e-2
+    assert largest_gap(g, narrowing.result, x) > 1e-2
     narrowing.match(x)
-    assert largest_gap(g, narrowing.made, x) < 1e-4
+    assert largest_gap(g, narrowing.result, x) < 1e-4
 
 
 def test_readers_in_a_concatenation_are_fitted_together() -> None:
@@ -228,6 +228,6 @@ def test_readers_in_a_concatenation_are_fitted_together() -> None:
     values = next(n for n in g.nodes if n.name == "t").inputs[1]
     values.values = next(n for n in g.nodes if n.name == "s").inputs[1].values.copy()
     x = images(16, 8)
-    made = narrowed(g, {"s": 2}, x).made
+    made = narrowed(g, {"s": 2}, x).result
     assert [t.shape[1] for n in made.nodes for t in n.outputs] == [2, 6, 8, 8, 4]
     assert largest_gap(g, made, x) < 1e-4
