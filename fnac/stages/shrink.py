@@ -16,6 +16,7 @@ import numpy as np
 
 from fnac.architectures.budget import Budget, say
 from fnac.errors import DataError, UnsupportedGraphError, UsageError
+from fnac.findings import FINDINGS, Finding, written
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
@@ -23,6 +24,7 @@ from fnac.passes.shrink.answers import Judge
 from fnac.passes.shrink.sensitivity import Sensitivity, measure_sensitivities
 from fnac.passes.shrink.sequence import Narrowing, Step
 from fnac.progress import StepProgress
+from fnac.stages.opening.calibration import unlike_training
 from fnac.stages.shrinking.choice import Choice, Chooser, search_widths
 from fnac.stages.shrinking.settings import ShrinkSettings
 from fnac.stages.shrinking.shrinkable import (
@@ -70,6 +72,7 @@ class ShrinkResult:
     rows: tuple[Row, ...]
     curve: tuple[tuple[int, float], ...]
     left: Mapping[str, str]
+    findings: tuple[Finding, ...]
     measured_on: str
     seconds: float
 
@@ -96,6 +99,7 @@ class ShrinkResult:
             ],
             "curve": [{"madds": cost, "error": error} for cost, error in self.curve],
             "left": dict(self.left),
+            FINDINGS: written(self.findings),
             "seconds": round(self.seconds, 1),
         }
 
@@ -126,6 +130,9 @@ def shrink(
     subject = open_shrinkable(
         graph, heads=settings.heads, between=settings.between, manager=manager
     )
+    findings = tuple(filter(None, [unlike_training(subject.graph, fit)]))
+    for finding in findings:
+        logger.warning("%s", finding)
     judge = Judge(subject.graph, held, batch=settings.batch)
     known, left = _measure(subject, fit, judge, settings)
     chooser = Chooser(known, subject.costs([one.name for one in known], budget.of))
@@ -153,6 +160,7 @@ def shrink(
         rows=tuple(_row(madds, known, choice, i) for i in range(len(known))),
         curve=curve,
         left={**subject.left, **left},
+        findings=findings,
         measured_on=judge.said,
         seconds=time.perf_counter() - started,
     )

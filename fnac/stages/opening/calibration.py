@@ -1,4 +1,4 @@
-"""Pictures for calibration: BN statistics of folded seeds, ranges of int8."""
+"""Images for calibration: BN statistics of folded seeds, ranges of int8, fitted weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fnac.errors import DataError
+from fnac.findings import Finding
+from fnac.passes.graph import Graph
+from fnac.passes.running.agreement import UNLIKE, variance_apart
 
 if TYPE_CHECKING:
     from fnac.data.source import DataSource
@@ -36,3 +39,22 @@ def calibration_images(
     places = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
     images, _ = task.collate([transform(*dataset[int(place)]) for place in places])
     return images.numpy()
+
+
+def unlike_training(graph: Graph, images: np.ndarray) -> Finding | None:
+    """Say that images are prepared otherwise than those that the network was trained on.
+
+    images  (N, C, H, W) float32, prepared for the network
+
+    Its BatchNormalizations remember the variance of what they read; None where it is alike, or
+    where the network has none.
+    """
+    factor = variance_apart(graph, images)
+    if factor is None or factor < UNLIKE:
+        return None
+    return Finding(
+        "preprocessing",
+        f"--data: what the first BatchNormalizations read varies {factor:.1f} times more or less "
+        "than in training: the images are probably prepared otherwise than the network expects; "
+        "check --mean and --std, and the range of the pixels",
+    )
