@@ -32,8 +32,8 @@ def model_file(path: Path) -> Path:
         return path
     if (path / "model.onnx").is_file():
         return path / "model.onnx"
-    found = onnx_files(path)
-    return found[0] if len(found) == 1 else path
+    models = onnx_files(path)
+    return models[0] if len(models) == 1 else path
 
 
 def onnx_files(folder: Path) -> list[Path]:

@@ -90,6 +90,51 @@ def test_nodes_are_made_in_one_place() -> None:
     assert calls == {"node_maker.py", "copying.py"}
 
 
+def wirings(path: Path) -> list[str]:
+    """Return the statements of a file that change what a node (or a graph) reads or computes."""
+
+    def wires(place: ast.expr) -> bool:
+        place = place.value if isinstance(place, ast.Subscript) else place
+        return (
+            isinstance(place, ast.Attribute)
+            and place.attr in ("inputs", "outputs")
+            and ast.unparse(place.value) != "self"
+        )
+
+    statements = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        changed: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                changed += target.elts if isinstance(target, ast.Tuple) else [target]
+        elif isinstance(node, ast.AugAssign):
+            changed = [node.target]
+        elif isinstance(node, ast.Delete):
+            changed = node.targets
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            changes = node.func.attr in ("append", "insert", "extend", "remove", "pop", "clear")
+            changed = [node.func.value] if changes else []
+        if any(wires(place) for place in changed):
+            statements.append(ast.unparse(node))
+    return statements
+
+
+def test_nodes_are_rewired_in_one_folder() -> None:
+    for folder in ("passes", "models", "fnac"):
+        for path in files(folder):
+            if path.parent != ROOT / "passes" / "graph":
+                assert wirings(path) == [], f"{path}: graph/surgery.py has what it needs"
+
+
+def test_a_rewiring_is_seen(tmp_path: Path) -> None:
+    source = tmp_path / "one.py"
+    source.write_text(
+        "a.outputs[0] = b\nnode.op, node.inputs = 'Relu', [a]\ndel graph.outputs[1:]\n"
+        "node.inputs.append(x)\ninputs[0] = c\nself.outputs = outputs\nb = node.inputs[0]\n"
+    )
+    assert len(wirings(source)) == 4
+
+
 def test_the_graphsurgeon_graph_is_wired_by_the_graph_alone() -> None:
     for folder in ("passes", "models", "fnac", "benchmarks"):
         for path in files(folder):

@@ -25,6 +25,7 @@ from fnac.config import write_json
 from fnac.errors import UsageError
 from fnac.passes.emit.fold_batchnorm import FoldBatchNorm
 from fnac.passes.graph import Graph, Shape
+from fnac.passes.graph.surgery import become_input
 from fnac.passes.stored_layers import read_layers, seed_arch
 from fnac.passes.super_network.choice_points import ChoicePoint, find_choice_points
 from fnac.passes.super_network.choose import choose
@@ -117,7 +118,7 @@ def _alone(graph: Graph, point: ChoicePoint, index: int, shapes: dict[str, Shape
     for tensor in (entry, out):
         tensor.dtype = np.dtype(np.float32)
     entry.shape, out.shape = list(shapes[entry.name]), list(shapes[out.name])
-    entry.inputs.clear()
+    become_input(entry)
     cut = Graph(gs.Graph(nodes=nodes, inputs=[entry], outputs=[out], opset=graph.opset))
     FoldBatchNorm().run(cut)
     return cut

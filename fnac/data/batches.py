@@ -35,9 +35,9 @@ def size_of_data(train: Dataset, task: str) -> tuple[int, int]:
     count = min(LOOKED_AT, len(train))
     shapes = [train[i * len(train) // count][0].shape[-2:] for i in range(count)]
     median = [statistics.median(shape[axis] for shape in shapes) for axis in (0, 1)]
-    wanted = [min(median)] * 2 if task == "cls" else median
-    shrunk = min(1.0, LONGEST / max(wanted))
-    height, width = (max(STEP, round(side * shrunk / STEP) * STEP) for side in wanted)
+    sides = [min(median)] * 2 if task == "cls" else median
+    shrunk = min(1.0, LONGEST / max(sides))
+    height, width = (max(STEP, round(side * shrunk / STEP) * STEP) for side in sides)
     if task == "pose":
         height, width = PERSON
     logger.info(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fnac.passes.graph.convolution import Conv
 from fnac.passes.stored_layers import StoredLayer, read_layers
 
 if TYPE_CHECKING:
@@ -141,6 +142,5 @@ def _of_block(block: Block, *, after_layers: bool) -> FixedBlock:
 
 def _of_convolution(conv: gs.Node, *, after_layers: bool) -> FixedBlock:
     channels, _, height, width = (int(d) for d in conv.inputs[1].shape)
-    stride = max(conv.attrs.get("strides") or [1])
-    dilation = max(conv.attrs.get("dilations") or [1])
+    stride, dilation = max(Conv(conv).strides), max(Conv(conv).dilations)
     return FixedBlock(f"conv{height}x{width}", stride, dilation, channels, after_layers)

@@ -42,14 +42,14 @@ def find_seed(name: str, width: float | None = None) -> Seed:
             raise ModelError(f"bundled: its width is {bundled.WIDTH}, {width:g} was asked for")
         small = MOBILENETV2.scaled(bundled.WIDTH, bundled.LAST)
         return Seed(bundled.NAME, small, bundled.SIZE, weights="bundled")
-    match = parse_seed_name(name)
-    if match is None:
+    parsed = parse_seed_name(name)
+    if parsed is None:
         known = ", ".join([*FAMILIES, BUNDLED])
         raise ModelError(
             f"seed {name!r}: no such seed; there are: {known} "
             "(and widths, as in mobilenetv2_w0.5); or timm:NAME, torchvision:NAME, an ONNX file"
         )
-    family, named = match
+    family, named = parsed
     if named and width and named != width:
         raise ModelError(f"{name}: its name says width {named:g}, --width says {width:g}")
     scale = named or width or 1.0

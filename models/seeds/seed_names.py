@@ -12,9 +12,9 @@ _FORM = re.compile(r"([a-z0-9]+?)(?:_w(\d+(?:\.\d+)?))?")
 
 def parse_seed_name(name: str) -> tuple[str, float | None] | None:
     """Return (family, width or None) of ``mobilenetv2_w0.5``; None: no seed is called so."""
-    found = _FORM.fullmatch(name)
-    if found is None or found[1] not in (*FAMILIES, BUNDLED):
+    match = _FORM.fullmatch(name)
+    if match is None or match[1] not in (*FAMILIES, BUNDLED):
         return None
-    if found[1] == BUNDLED and found[2]:  # it is of one width
+    if match[1] == BUNDLED and match[2]:  # it is of one width
         return None
-    return found[1], float(found[2]) if found[2] else None
+    return match[1], float(match[2]) if match[2] else None

@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 from ..graph import Graph
 from ..graph.convolution import Conv
 from ..graph.node_maker import new_node
+from ..graph.surgery import set_input
 from ..remap.block_arrays import BatchNorm, BlockArrays, ConvArrays
 from ..remap.strategies import Strategy
 from .block import Block, Form
@@ -69,7 +70,7 @@ def rewrite_block(
             if np.array_equal(old.values, array):
                 continue
             stored_array = gs.Constant(graph.new_name(f"{old.name}{suffix}"), array)
-            node.inputs[index] = stored_array
+            set_input(node, index, stored_array)
             initializers[stored_array.name] = f"{account[f'{role}.{name}']} from {old.name}"
     for node in block.nodes[:-1]:
         node.outputs[0].shape = None

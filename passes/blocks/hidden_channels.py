@@ -15,7 +15,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph import Graph
-from ..graph.surgery import stored, values_of
+from ..graph.convolution import Conv
+from ..graph.operators import IMAGE_MEANS
+from ..graph.surgery import averages_image, set_input, stored, values_of
 from .units import why_not_stored
 
 BY_VALUE = (
@@ -29,7 +31,6 @@ BY_CHANNEL = (
     "Pad", "ReduceMean", "ReduceMax", "InstanceNormalization",
 )  # fmt: skip
 """Operators that work on each channel alone."""
-POOLS = ("GlobalAveragePool", "ReduceMean")  # linear: a map of the mean is the mean of the map
 ARITHMETIC = ("Mul", "Add", "Sub", "Div", "PRelu")
 
 
@@ -183,9 +184,9 @@ class _Tracer:
         why = why_not_stored(conv)
         if why is not None:
             raise _CoupledError(why)
-        if int(conv.attrs.get("group", 1)) > 1:
+        if Conv(conv).groups > 1:
             raise _CoupledError(f"{conv.name} has groups")
-        if self.count and int(conv.inputs[1].shape[0]) != self.count:
+        if self.count and Conv(conv).rows != self.count:
             raise _CoupledError(f"{conv.name} makes another number of channels")
         self._slot(conv, 1, 0, 0)
         if len(conv.inputs) > 2 and conv.inputs[2].name:
@@ -242,7 +243,7 @@ class _Tracer:
         if why is not None:
             raise _CoupledError(f"{node.name}: {why}")
         if _is_depthwise(node):
-            if int(node.inputs[1].shape[0]) != int(node.attrs["group"]):
+            if not Conv(node).is_depthwise:
                 raise _CoupledError(f"{node.name} makes several channels of each")
             self._slot(node, 1, 0, offset)
             if len(node.inputs) > 2 and node.inputs[2].name:
@@ -251,7 +252,7 @@ class _Tracer:
             self.inside[id(node)] = node
             self._carry(node.outputs[0], offset, None)
             return
-        if int(node.attrs.get("group", 1)) > 1:
+        if Conv(node).groups > 1:
             raise _CoupledError(f"{node.name} reads its channels in groups")
         self._read(node, tensor, offset, pooled)
 
@@ -356,9 +357,8 @@ class _Tracer:
             case "InstanceNormalization":
                 self._slot(node, 1, 0, offset)
                 self._slot(node, 2, 0, offset)
-        if node.op in POOLS:
-            whole = node.op == "GlobalAveragePool" or _axes(node) == {2, 3}
-            return tensor if whole and not self._is_one_pixel(tensor) else pooled
+        if node.op in IMAGE_MEANS:
+            return tensor if averages_image(node) and not self._is_one_pixel(tensor) else pooled
         return None
 
     def _is_one_pixel(self, tensor: gs.Tensor) -> bool:
@@ -374,13 +374,8 @@ def _one_pixel(channels: HiddenChannels) -> bool:
 
 
 def _is_depthwise(node: gs.Node) -> bool:
-    shape = node.inputs[1].shape
-    return (
-        isinstance(node.inputs[1], gs.Constant)
-        and len(shape) == 4
-        and int(shape[1]) == 1
-        and int(node.attrs.get("group", 1)) > 1
-    )
+    weight = stored(node.inputs[1])
+    return weight is not None and weight.ndim == 4 and Conv(node).reads_one_channel
 
 
 def _axes(node: gs.Node) -> set[int] | None:
@@ -422,10 +417,10 @@ def keep_channels(
         selected = gs.Constant(
             graph.new_name(f"{old.name}.w{len(kept)}"), np.take(values, index, axis=slot.axis)
         )
-        slot.node.inputs[slot.index] = selected
+        set_input(slot.node, slot.index, selected)
         initializers[selected.name] = f"selected from {origin(old.name, initializers)}"
     for conv in channels.grouped:
-        conv.attrs["group"] = int(conv.inputs[1].shape[0])
+        conv.attrs["group"] = Conv(conv).rows
     lost = channels.count - len(kept)
     for node in channels.nodes:
         for tensor in node.outputs:

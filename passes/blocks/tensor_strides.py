@@ -8,6 +8,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..graph import Graph
+from ..graph.convolution import pair
 from ..graph.operators import RESIZES, WINDOWED
 from ..graph.surgery import argument, known, stored
 
@@ -54,14 +55,16 @@ def why_not_square(graph: Graph, tensors: Iterable[gs.Tensor]) -> str | None:
 def _factors(node: gs.Node, graph: Graph) -> Pair:
     match node.op:
         case op if op in WINDOWED:
-            return _pair(node.attrs.get("strides"))
+            return pair(node, "strides")
         case "ConvTranspose":
-            down, across = _pair(node.attrs.get("strides"))
+            down, across = pair(node, "strides")
             return 1.0 / down, 1.0 / across
         case "SpaceToDepth":
-            return _pair([node.attrs["blocksize"]])
+            side = float(node.attrs["blocksize"])
+            return side, side
         case "DepthToSpace":
-            return _pair([1.0 / node.attrs["blocksize"]])
+            side = 1.0 / node.attrs["blocksize"]
+            return side, side
         case "Slice":
             return _steps(node)
         case "Reshape":
@@ -69,11 +72,6 @@ def _factors(node: gs.Node, graph: Graph) -> Pair:
         case op if op in RESIZES:
             return _shrinking(node)
     return 1.0, 1.0
-
-
-def _pair(steps: list[float] | None) -> Pair:
-    both = list(steps or [1])
-    return float(both[0]), float(both[-1])
 
 
 def _steps(node: gs.Node) -> Pair:

@@ -6,6 +6,7 @@ import onnx_graphsurgeon as gs
 
 from ..graph import Graph
 from ..graph.convolution import Conv, why_padding_not_explicit
+from ..graph.surgery import set_input
 from ..remap.rules import remap_kernel
 from .block import Block
 from .units import constant
@@ -59,7 +60,7 @@ def set_kernel(graph: Graph, node: gs.Node, kernel: int, initializers: dict[str,
     )
     what = "padded" if kernel > int(old.shape[-1]) else "cropped"
     set_window(node, kernel, group)
-    node.inputs[1] = remapped
+    set_input(node, 1, remapped)
     initializers[remapped.name] = f"{what} from {old.name}"
 
 

@@ -77,7 +77,7 @@ class AttachPostprocess(Pass):
         if current is not logits:
             height, width = image.shape[2:]
         labels.shape = [batch, height, width]
-        graph.outputs[place] = labels
+        graph.put_outputs([*graph.outputs[:place], labels, *graph.outputs[place + 1 :]])
         graph.insert(make.nodes, after=graph.nodes[-1])
         graph.manifest["postprocess"] = self.kind
         state_outputs(graph.manifest, [t.name for t in graph.outputs], (LABELS,), place)

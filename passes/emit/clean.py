@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
 from ..graph import Graph
+from ..graph.surgery import set_input, set_outputs
 from ..graph.tensor_checks import is_float
 
 OURS = "fnac."  # prefix of the metadata keys that fnac writes on nodes
@@ -49,7 +50,7 @@ class Clean(Pass):
                 first = len(node.outputs)  # BatchNormalization that trains has all its outputs
             unread = [t for t in node.outputs[first:] if not t.outputs and not graph.is_output(t)]
             if unread and len(unread) == len(node.outputs) - first:
-                node.outputs = list(node.outputs)[:first]
+                set_outputs(node, list(node.outputs)[:first])
                 report.rewrote[node.name] = "unread outputs dropped"
             ours = {k: v for k, v in node.metadata.items() if k.startswith(OURS)}
             if ours != node.metadata:
@@ -69,7 +70,7 @@ def _merge_constants(graph: Graph, report: Report) -> None:
             values = tensor.values
             first = kept.setdefault((str(values.dtype), values.shape, values.tobytes()), tensor)
             if first is not tensor:
-                node.inputs[index] = first
+                set_input(node, index, first)
                 report.rewrote[node.name] = "equal constants merged"
 
 

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Pass, Report
 from ..graph import Graph
 from ..graph.node_maker import new_node
-from ..graph.surgery import leave_instead
+from ..graph.surgery import leave_instead, set_input
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
@@ -54,7 +54,7 @@ class ConvertFloat16(Pass):
                 if not isinstance(tensor, gs.Constant) or index in full:
                     continue
                 if tensor.dtype == np.float32:
-                    node.inputs[index] = _half(tensor, halves, graph, report)
+                    set_input(node, index, _half(tensor, halves, graph, report))
             attribute = TYPED.get(node.op)
             if attribute and node.attrs.get(attribute) == FLOAT:
                 node.attrs[attribute] = HALF

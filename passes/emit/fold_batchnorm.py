@@ -21,7 +21,7 @@ from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
 from ..graph.convolution import Conv
 from ..graph.operators import TAKES_BATCHNORM
-from ..graph.surgery import argument, stored, values_of
+from ..graph.surgery import argument, detach, set_inputs, set_outputs, stored, values_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +57,11 @@ class FoldBatchNorm(Pass):
         moved = bias * scale + shift
         scaled = gs.Constant(graph.new_name(f"{weight.name}.folded"), folded.astype(dtype))
         made_bias = gs.Constant(graph.new_name(f"{linear.name}.bias.folded"), moved.astype(dtype))
-        linear.inputs = [linear.inputs[0], scaled, made_bias]
+        set_inputs(linear, [linear.inputs[0], scaled, made_bias])
         linear.attrs.pop("beta", None)
         result = node.outputs[0]
-        node.outputs.clear()
-        node.inputs.clear()
-        linear.outputs = [result]
+        detach(node)
+        set_outputs(linear, [result])
         report.initializers[scaled.name] = f"copied from {weight.name}, scaled"
         report.initializers[made_bias.name] = f"fresh, from {node.name}"
         return Rewrote(f"folded into {linear.op}")

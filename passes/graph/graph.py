@@ -526,7 +526,7 @@ class Graph:
 def _not_there(path: Path) -> FileNotThereError:
     if not path.is_dir():
         return FileNotThereError(f"{path}: there is no such file; give the path of an ONNX file")
-    names = [found.name for found in onnx_files(path)]
+    names = [file.name for file in onnx_files(path)]
     held = f"holds {', '.join(names)}; name one of them" if names else "holds no ONNX file"
     return FileNotThereError(f"{path}: it is a folder, and {held}")
 

@@ -10,6 +10,9 @@ WINDOW_POOLS = ("MaxPool", "AveragePool", "LpPool")
 GLOBAL_POOLS = ("GlobalAveragePool", "GlobalMaxPool")  # one number per channel, whatever the size
 WINDOWED = ("Conv", *WINDOW_POOLS)  # slide a window: strides and pads make the output smaller
 POOLS_TO_POINT = (*GLOBAL_POOLS, "ReduceMean")  # as exporters write a classifier's pooling
+ENDS_FEATURES = (*POOLS_TO_POINT, "AveragePool")  # or a window as large as the image
+IMAGE_MEANS = ("GlobalAveragePool", "ReduceMean")  # linear: a 1x1 layer may stand on either side
+POOLS_VALUES = ("MaxPool", "AveragePool")  # a window of one leaves the value; LpPool its absolute
 REDUCING = (*POOLS_TO_POINT, "ReduceMax")  # what comes out may be pooled features
 
 RESIZES = ("Resize", "Upsample")

@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 from .graph import Graph
 from .inference import Shape
 from .node_maker import new_node
+from .operators import GLOBAL_POOLS
 
 
 def stored(tensor: gs.Tensor | None) -> np.ndarray | None:
@@ -54,8 +55,7 @@ def why_not_bypassed(graph: Graph, node: gs.Node) -> str | None:
 def bypass(graph: Graph, node: gs.Node) -> None:
     """Let the readers of ``node`` read its first input; see :func:`why_not_bypassed`."""
     source, result = node.inputs[0], node.outputs[0]
-    node.outputs.clear()
-    node.inputs.clear()
+    detach(node)
     if graph.is_output(result):
         source.shape, source.dtype = result.shape, result.dtype
     graph.replace_uses(result, source)
@@ -70,18 +70,44 @@ def become_constant(graph: Graph, tensor: gs.Tensor, values: np.ndarray) -> gs.C
     return constant
 
 
-def become_output_of(node: gs.Node, tensor: gs.Tensor) -> None:
-    """Let ``node`` compute ``tensor`` in place of the node that does; node must have no output."""
-    for old in list(tensor.inputs):
-        old.outputs = [t for t in old.outputs if t is not tensor]
-    node.outputs = [tensor]
+def set_input(node: gs.Node, index: int, tensor: gs.Tensor) -> None:
+    """Let ``node`` read ``tensor`` as input ``index``; as a further one just behind the last."""
+    if index == len(node.inputs):
+        node.inputs.append(tensor)
+    else:
+        node.inputs[index] = tensor
+
+
+def set_inputs(node: gs.Node, tensors: Iterable[gs.Tensor]) -> None:
+    """Let ``node`` read ``tensors`` instead of what it reads."""
+    node.inputs = list(tensors)
+
+
+def set_output(node: gs.Node, tensor: gs.Tensor, index: int = 0) -> None:
+    """Let ``node`` compute ``tensor`` as output ``index``; no node computes the earlier one."""
+    node.outputs[index] = tensor
+
+
+def set_outputs(node: gs.Node, tensors: Iterable[gs.Tensor]) -> None:
+    """Let ``node`` compute ``tensors`` instead of what it computes."""
+    node.outputs = list(tensors)
+
+
+def detach(node: gs.Node) -> None:
+    """Let ``node`` read and compute nothing, so that a cleanup takes it out."""
+    node.outputs.clear()
+    node.inputs.clear()
+
+
+def become_input(tensor: gs.Tensor) -> None:
+    """Let no node compute ``tensor``, so that it can be an input of a network."""
+    tensor.inputs.clear()
 
 
 def leave_instead(old: gs.Tensor, new: gs.Tensor) -> None:
     """Let the node that computes ``old`` compute ``new`` in its place."""
     node = old.inputs[0]
-    index = next(i for i, tensor in enumerate(node.outputs) if tensor is old)
-    node.outputs[index] = new
+    set_output(node, new, next(i for i, tensor in enumerate(node.outputs) if tensor is old))
 
 
 def read_through(
@@ -112,10 +138,17 @@ def ints(node: gs.Node, name: str, default: int, count: int) -> list[int]:
     return [int(v) for v in node.attrs.get(name) or [default] * count]
 
 
+def pools_image(node: gs.Node) -> bool:
+    """Say whether ``node`` leaves one number for each channel of an image, whatever its size."""
+    return node.op in GLOBAL_POOLS or averages_image(node)
+
+
 def averages_image(node: gs.Node) -> bool:
-    """Say whether ``node`` is a ReduceMean over height and width, stored as they may be."""
+    """Say whether that number is the mean: a GlobalAveragePool, or a ReduceMean over height and
+    width.
+    """
     if node.op != "ReduceMean":
-        return False
+        return bool(node.op == "GlobalAveragePool")
     axes = node.attrs.get("axes")
     axes = stored(argument(node, 1)) if axes is None else axes
     return axes is not None and sorted(int(axis) % 4 for axis in np.ravel(axes)) == [2, 3]

@@ -13,6 +13,7 @@ from ..blocks.windows import set_kernel, why_window_fixed
 from ..errors import ArgumentError
 from ..graph import Graph
 from ..graph.convolution import Conv
+from ..graph.surgery import set_input
 from ..remap.rules import remap_groups
 
 
@@ -61,7 +62,7 @@ class GroupConv(Pass):
             remap_groups(weight.values, self.groups),
         )
         report.initializers[cropped.name] = f"cropped from {weight.name}"
-        node.inputs[1] = cropped
+        set_input(node, 1, cropped)
         node.attrs["group"] = self.groups
         if window[0] != self.kernel:
             set_kernel(graph, node, self.kernel, report.initializers)

@@ -15,6 +15,7 @@ from ..blocks.find import find_blocks
 from ..blocks.structure import Stage
 from ..errors import ArgumentError, UnsupportedGraphError
 from ..graph import Graph
+from ..graph.surgery import set_output
 from ..remap.block_arrays import BlockArrays
 from ..remap.strategies import strategy
 
@@ -94,7 +95,7 @@ class GrowDepth(Pass):
         entry: gs.Tensor = gs.Variable(
             graph.new_name(f"{output.name}.block{first - 1}"), output.dtype, shape
         )
-        block.nodes[-1].outputs[0] = entry
+        set_output(block.nodes[-1], entry)
         nodes: list[gs.Node] = []
         for number in range(first, self.depth):
             built = build_twin(
@@ -109,7 +110,7 @@ class GrowDepth(Pass):
             nodes.extend(built.nodes)
             report.initializers.update(built.initializers)
             entry = built.output
-        nodes[-1].outputs[0] = output
+        set_output(nodes[-1], output)
         report.rewrote[block.node_name] = f"depth {first} -> {self.depth}"
         return nodes
 

@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Pass, Report
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
+from ..graph.surgery import set_input
 from ..normalize.raise_opset import RaiseOpset
 
 HEAD = "head"
@@ -68,7 +69,7 @@ class AttachHead(Pass):
             node.metadata["fnac.part"] = HEAD
             for index, tensor in enumerate(node.inputs):
                 if id(tensor) in joined:
-                    node.inputs[index] = joined[id(tensor)]
+                    set_input(node, index, joined[id(tensor)])
             for tensor in [*node.inputs, *node.outputs]:
                 if id(tensor) in renamed | outputs or not tensor.name:
                     continue

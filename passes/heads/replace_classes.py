@@ -13,7 +13,7 @@ from ..errors import UnsupportedGraphError
 from ..graph import Graph
 from ..graph.convolution import Conv
 from ..graph.operators import READS_SIZE
-from ..graph.surgery import argument, bypass, stored
+from ..graph.surgery import argument, bypass, set_input, stored
 from ..remap.rules import kaiming
 from .attach_head import HEAD
 
@@ -46,7 +46,7 @@ class ReplaceClasses(Pass):
     def run(self, graph: Graph) -> Report:
         """Change in place. Raises UnsupportedGraphError if no such layer ends the network."""
         report = Report()
-        del graph.outputs[1:]
+        graph.put_outputs(graph.outputs[:1])
         layer, behind = self._last_layer(graph)
         for node in behind:
             if node.op in PROBABILITIES:
@@ -97,6 +97,6 @@ class ReplaceClasses(Pass):
         for index, array in arrays.items():
             if argument(layer, index) is not None:
                 name = graph.new_name(f"{layer.inputs[index].name}.classes{self.classes}")
-                layer.inputs[index] = gs.Constant(name, np.ascontiguousarray(array))
+                set_input(layer, index, gs.Constant(name, np.ascontiguousarray(array)))
                 report.initializers[name] = "fresh: random" if index == 1 else "fresh: zeros"
         report.rewrote[layer.name] = f"{len(rows)} -> {self.classes} outputs"

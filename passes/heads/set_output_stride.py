@@ -11,8 +11,9 @@ from ..base import Keeps, Pass, Report
 from ..blocks.tensor_strides import tensor_strides
 from ..errors import ArgumentError, UnsupportedGraphError
 from ..graph import Graph
-from ..graph.convolution import why_padding_not_explicit
+from ..graph.convolution import pair, why_padding_not_explicit
 from ..graph.operators import WINDOWED
+from ..graph.surgery import ints
 from ..graph.surgery import window as window_of
 
 
@@ -52,7 +53,7 @@ class SetOutputStride(Pass):
                 continue
             after = strides.get(id(node.outputs[0]), 1.0)
             before = max(strides.get(id(t), 1.0) for t in node.inputs)
-            steps = node.attrs.get("strides") or [1]
+            steps = pair(node, "strides")
             if after > self.stride and len(set(steps)) > 1:
                 raise UnsupportedGraphError(
                     f"{node.name} ({node.op}): its strides are {'x'.join(map(str, steps))}; "
@@ -88,14 +89,13 @@ def _why_not_dilated(node: gs.Node, rate: int, opset: int) -> str | None:
     window = window_of(node)
     if window is None or len(window) != 2:
         return f"its kernel is {'x'.join(map(str, window or []))}, not 2-D"
-    strides = node.attrs.get("strides") or [1] * len(window)
-    dilations = node.attrs.get("dilations") or [1] * len(window)
-    pads = node.attrs.get("pads") or [0] * 2 * len(window)
-    for axis, (k, s, d) in enumerate(zip(window, strides, dilations, strict=True)):
+    pads = ints(node, "pads", 0, 4)
+    steps = zip(window, pair(node, "strides"), pair(node, "dilations"), strict=True)
+    for axis, (k, s, d) in enumerate(steps):
         reach = (k - 1) * d
         total = pads[axis] + pads[axis + 2]
         if not reach - (s - 1) <= total <= reach:
-            return f"its padding {list(pads)} does not keep the size of a {k}x{k} window"
+            return f"its padding {pads} does not keep the size of a {k}x{k} window"
         begin = pads[axis] * rate
         if node.op != "Conv" and max(begin, reach * rate - begin) >= k:
             return f"onnxruntime pads no further than a window, which {rate}-fold dilation asks for"
@@ -108,8 +108,7 @@ def _dilate(node: gs.Node, stride: int, rates: tuple[int, int]) -> str | None:
     rates   what was given up before the node, and by it as well
     """
     window = window_of(node) or []
-    old_strides = [int(s) for s in node.attrs.get("strides") or [1, 1]]
-    old_dilations = [int(d) for d in node.attrs.get("dilations") or [1, 1]]
+    old_strides, old_dilations = list(pair(node, "strides")), list(pair(node, "dilations"))
     centred = node.op == "Conv" and all(k % 2 for k in window)
     rate = rates[1] if centred else rates[0]
     point = all(k == 1 for k in window)
@@ -119,7 +118,7 @@ def _dilate(node: gs.Node, stride: int, rates: tuple[int, int]) -> str | None:
     reach = [(k - 1) * d for k, d in zip(window, dilations, strict=True)]
     begin = [r // 2 for r in reach]
     if not centred:
-        begin = [int(p) * rate for p in (node.attrs.get("pads") or [0, 0])[:2]]
+        begin = [p * rate for p in ints(node, "pads", 0, 4)[:2]]
     node.attrs["strides"] = [stride, stride]
     if node.op == "Conv" or dilations != old_dilations:
         node.attrs["dilations"] = dilations

@@ -26,15 +26,14 @@ from ..blocks.units import ConvUnit, find_units, pointwise
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
 from ..graph.convolution import Conv
-from ..graph.operators import GLOBAL_POOLS, LAYERS, POOLS_TO_POINT
-from ..graph.surgery import argument, averages_image, known, stored
+from ..graph.operators import ENDS_FEATURES, LAYERS
+from ..graph.surgery import argument, known, pools_image, stored
 from .cuts import deepest_output, find_cuts
 from .encoder import encoder_ends, features_of_encoder, has_own_head
 
 STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
 NAMES = (*STRIDES, "expansion", "features", "last")
 
-POOLS = (*POOLS_TO_POINT, "AveragePool")
 BEFORE_POOL = (
     "Conv", "BatchNormalization", "Relu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Mul",
     "Dropout", "Identity", "LeakyRelu",
@@ -115,7 +114,7 @@ def _last_features(
     """
     for tensor in reversed(cuts):
         node = tensor.inputs[0]
-        if node.op in POOLS and pools_everything(graph, node):
+        if node.op in ENDS_FEATURES and pools_everything(graph, node):
             behind = classifier_nodes(graph, tensor)
             unit = units.get(id(_before_dropout(graph, node.inputs[0])))
             if (
@@ -150,10 +149,8 @@ def flattens(node: gs.Node) -> bool:
 
 def pools_everything(graph: Graph, node: gs.Node) -> bool:
     """Say whether one number per channel comes out: of a global pooling, or one as large."""
-    if node.op in GLOBAL_POOLS:
+    if pools_image(node):
         return True
-    if node.op == "ReduceMean":
-        return averages_image(node)
     if node.op != "AveragePool":
         return False
     behind = classifier_nodes(graph, node.outputs[0])

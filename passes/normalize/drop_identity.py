@@ -10,9 +10,17 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph, Inferred
-from ..graph.surgery import argument, bypass, same_shape, stored, why_not_bypassed
+from ..graph.operators import POOLS_VALUES
+from ..graph.surgery import (
+    argument,
+    bypass,
+    ints,
+    same_shape,
+    stored,
+    why_not_bypassed,
+    window,
+)
 
-_POOLS = ("AveragePool", "MaxPool")
 _BY_SHAPE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "Tile", "Resize")
 
 
@@ -79,9 +87,10 @@ def _nothing(node: gs.Node, inferred: Inferred) -> Rewrote | Left | None:
         return Rewrote("scales of one") if _only_reshapes(node) else None
     if node.op in _BY_SHAPE and same_shape(shapes.get(source.name), shapes.get(result.name)):
         return Rewrote("shape does not change") if _only_reshapes(node) else None
-    if node.op in _POOLS and len(node.outputs) == 1:
-        flat = set(node.attrs.get("kernel_shape", [0])) | set(node.attrs.get("strides", [1]))
-        if flat == {1} and not any(node.attrs.get("pads", [])):
+    if node.op in POOLS_VALUES and len(node.outputs) == 1:
+        kernel = window(node) or []
+        steps = ints(node, "strides", 1, len(kernel))
+        if {*kernel, *steps} == {1} and not any(ints(node, "pads", 0, 2 * len(kernel))):
             return Rewrote("window of one")
     return None
 

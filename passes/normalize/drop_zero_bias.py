@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
-from ..graph.surgery import argument, sole_reader, stored
+from ..graph.surgery import argument, set_input, set_inputs, sole_reader, stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +36,12 @@ class DropZeroBias(Pass):
         if bias is None or bias.any():
             return None
         if reader is not None and reader.op == "BatchNormalization":
-            node.inputs = list(node.inputs)[:2]
+            set_inputs(node, list(node.inputs)[:2])
             return Rewrote("zero bias dropped")
         shared = node.inputs[2]
         if len(graph.consumers(shared)) < 2:
             return None
         own = gs.Constant(graph.new_name(f"{node.name}.bias"), bias.copy())
-        node.inputs[2] = own
+        set_input(node, 2, own)
         report.initializers[own.name] = f"copied from {shared.name}"
         return Rewrote("zero bias untied")

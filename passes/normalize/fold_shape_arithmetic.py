@@ -14,7 +14,7 @@ from ..errors import UnsupportedGraphError
 from ..graph import Graph
 from ..graph.layout import image_axes
 from ..graph.operators import CONTROL_FLOW, READS_SIZE
-from ..graph.surgery import argument, become_constant
+from ..graph.surgery import argument, become_constant, set_input
 from ..shapes.evaluation import fold_stored, is_size
 from ..shapes.following import Known
 from ..shapes.sized_shapes import known_at
@@ -138,5 +138,5 @@ def _fold_target(
     if node.attrs.get("allowzero", 0) and 0 in values:
         return Left("its target may hold a zero of its own (allowzero)")
     shape = gs.Constant(graph.new_name(f"{node.name}.shape"), np.array(values, np.int64))
-    node.inputs[1] = shape
+    set_input(node, 1, shape)
     return Rewrote(f"target {values}")

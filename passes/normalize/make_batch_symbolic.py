@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Pass, Report
 from ..errors import UnsupportedGraphError
 from ..graph import Graph, Shape
-from ..graph.surgery import argument, known, stored
+from ..graph.surgery import argument, known, set_input, set_inputs, stored
 from ..shapes.sized_shapes import known_at
 
 BATCH = "batch"
@@ -81,9 +81,9 @@ class _Trial:
         place = 1
         if node.op == "Resize":
             place = 2
-            node.inputs = list(node.inputs)[:3]
+            set_inputs(node, list(node.inputs)[:3])
         constant = gs.Constant(self.graph.new_name(f"{node.name}.{node.op.lower()}"), values)
-        node.inputs[place] = constant
+        set_input(node, place, constant)
         self.rewrote[node.name] = "batch freed"
 
     def _reshape(self, node: gs.Node) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
-from ..graph.surgery import argument, ints, stored, window
+from ..graph.surgery import argument, ints, set_input, stored, window
 
 READERS = ("Conv", "MaxPool", "AveragePool")
 
@@ -55,7 +55,7 @@ class MergePad(Pass):
             return Left("the padding is as wide as its window")
         node.attrs.pop("auto_pad", None)
         node.attrs["pads"] = total
-        node.inputs[0] = pad.inputs[0]
+        set_input(node, 0, pad.inputs[0])
         self.visit(node, graph, report)  # a second Pad in front of the first
         return Rewrote(f"pads {total}")
 

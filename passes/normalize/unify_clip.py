@@ -10,7 +10,16 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
-from ..graph.surgery import argument, bypass, sole_reader, stored, why_not_bypassed
+from ..graph.surgery import (
+    argument,
+    bypass,
+    detach,
+    set_input,
+    set_inputs,
+    sole_reader,
+    stored,
+    why_not_bypassed,
+)
 
 Bounds = tuple[float, float]
 BOUNDED = ("Clip", "Relu", "Min", "Max")
@@ -46,14 +55,13 @@ class UnifyClip(Pass):
                 assert inner is not None
                 merged = compose(bounds, inner)
                 _spell(following, source, merged, node, graph)
-                node.outputs.clear()
-                node.inputs.clear()
+                detach(node)
                 return Rewrote(f"merged into {following.op}")
         if bounds == (-np.inf, np.inf):
             why_not = why_not_bypassed(graph, node)
             if why_not is not None:
                 return Left(why_not)
-            node.inputs[0] = source
+            set_input(node, 0, source)
             bypass(graph, node)
             return Rewrote("no bounds")
         if _is_canonical(node, bounds):
@@ -121,7 +129,8 @@ def _spell(node: gs.Node, source: gs.Tensor, bounds: Bounds, first: gs.Node, gra
     )
     node.attrs.clear()
     if bounds == (0.0, np.inf):
-        node.op, node.inputs = "Relu", [source]
+        node.op = "Relu"
+        set_inputs(node, [source])
         return
     tensors: list[gs.Tensor] = [source]
     for word, bound in zip(("min", "max"), bounds, strict=True):
@@ -132,7 +141,8 @@ def _spell(node: gs.Node, source: gs.Tensor, bounds: Bounds, first: gs.Node, gra
             tensors.append(gs.Variable.empty())
     while tensors[-1].is_empty():
         tensors.pop()
-    node.op, node.inputs = "Clip", tensors
+    node.op = "Clip"
+    set_inputs(node, tensors)
 
 
 def _label(bounds: Bounds) -> str:

@@ -9,7 +9,16 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report, Rewrote
 from ..graph import Graph, Shape
-from ..graph.surgery import argument, elements, sole_reader, stored
+from ..graph.surgery import (
+    argument,
+    detach,
+    elements,
+    set_input,
+    set_inputs,
+    set_outputs,
+    sole_reader,
+    stored,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +69,8 @@ def _flatten(node: gs.Node, graph: Graph, shapes: dict[str, Shape]) -> Rewrote |
     elif result[0] != shape[0] or result[0] is None or any(d != 1 for d in shape[2:]):
         return None
     was = node.op
-    node.op, node.inputs = "Flatten", [node.inputs[0]]
+    node.op = "Flatten"
+    set_inputs(node, [node.inputs[0]])
     node.attrs.clear()
     node.attrs["axis"] = 1
     return Rewrote(f"{was} -> Flatten")
@@ -80,11 +90,10 @@ def _gemm(node: gs.Node, graph: Graph, shapes: dict[str, Shape]) -> Rewrote | No
     node.attrs.clear()
     if following is None or vector is None:
         return Rewrote("MatMul -> Gemm")
-    node.inputs.append(vector)
+    set_input(node, len(node.inputs), vector)
     result = following.outputs[0]
-    following.inputs.clear()
-    following.outputs.clear()
-    node.outputs = [result]
+    detach(following)
+    set_outputs(node, [result])
     return Rewrote("MatMul, Add -> Gemm")
 
 

@@ -14,7 +14,7 @@ from ..errors import UnsupportedGraphError
 from ..graph import Graph, Shape
 from ..graph.node_maker import NodeMaker, part_of_shape, resized_like
 from ..graph.operators import RESIZES
-from ..graph.surgery import argument, known, stored
+from ..graph.surgery import argument, known, set_input, set_inputs, stored
 from ..shapes.sized_shapes import known_at
 
 SYMBOLS = ("height", "width")
@@ -92,7 +92,7 @@ def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewr
     if not as_sides and one and not absorbs:
         free = target.copy()
         free[places[0]] = -1
-        node.inputs[1] = gs.Constant(graph.new_name(f"{node.inputs[1].name}.free"), free)
+        set_input(node, 1, gs.Constant(graph.new_name(f"{node.inputs[1].name}.free"), free))
         return Rewrote(f"{product} -> whatever is left")
     if not as_sides and not absorbs:
         return None
@@ -105,7 +105,7 @@ def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewr
         if front[0] == source[0]:
             front[0] = 0  # the batch, which may be freed as well
         back = part_of_shape(make, maps, rank - 2, rank)
-        node.inputs[1] = make("Concat", front, back, axis=0, dtype=np.int64)
+        set_input(node, 1, make("Concat", front, back, axis=0, dtype=np.int64))
     else:  # (1, C, h, w) -> (C / 2, 2, h * w): the first number takes up the batch
         high, wide = (part_of_shape(make, maps, at, at + 1) for at in (rank - 2, rank - 1))
         area = make("Mul", high, wide, dtype=np.int64)
@@ -114,7 +114,7 @@ def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewr
         parts: list[gs.Tensor | np.ndarray] = [front, area]
         if back_numbers.size:
             parts.append(back_numbers)
-        node.inputs[1] = make("Concat", *parts, axis=0, dtype=np.int64)
+        set_input(node, 1, make("Concat", *parts, axis=0, dtype=np.int64))
     graph.insert(make.nodes, after=_before(graph, node))
     like = "what it reads" if maps is node.inputs[0] else maps.name
     return Rewrote(f"...x{sides[0]}x{sides[1]} -> the size of {like}")
@@ -155,7 +155,7 @@ def _follow(
     make = NodeMaker(graph, f"{node.name}.size", node.metadata.get("fnac.part", "backbone"))
     inputs = resized_like(make, node.inputs[0], like, argument(node, 1))
     graph.insert(make.nodes, after=_before(graph, node))
-    node.inputs = inputs
+    set_inputs(node, inputs)
     return Rewrote(f"{sides[0]}x{sides[1]} -> the size of {like.name}")
 
 

@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
 from ..graph.layout import TO_FIRST
-from ..graph.surgery import read_through
+from ..graph.surgery import detach, read_through
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +72,7 @@ def _turn(image: gs.Variable, graph: Graph) -> Rewrote | Left | None:
         return Left("the turned image is an output of the network")
     for reader in readers:
         turned = reader.outputs[0]
-        reader.inputs.clear()
-        reader.outputs.clear()
+        detach(reader)
         graph.replace_uses(turned, image)
     n, h, w, c = image.shape
     image.shape = [n, c, h, w]

@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
 from ..graph.operators import ACTIVATIONS
-from ..graph.surgery import argument, bypass, stored
+from ..graph.surgery import argument, bypass, set_inputs, stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class OpenActivations(Pass):
         )
         node.op = "Clip"
         node.attrs.clear()
-        node.inputs = [node.inputs[0], low, high]
+        set_inputs(node, [node.inputs[0], low, high])
         result.dtype = node.inputs[0].dtype
         return Rewrote(f"Clip to {bounds[0]:g} .. {bounds[1]:.4g}")
 

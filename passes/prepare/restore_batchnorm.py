@@ -22,7 +22,7 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Pass, Report, Rewrote
 from ..graph import Graph
 from ..graph.node_maker import new_node
-from ..graph.surgery import values_of
+from ..graph.surgery import set_inputs, set_outputs, values_of
 from ..running.calibrate import Statistics, output_statistics, read_images, train_mode_cosines
 from .lost_batchnorm import layers_to_restore
 
@@ -134,8 +134,8 @@ def _insert(
     for parameter in parameters:
         source = "identity" if statistics is None else "pictures"
         report.initializers[parameter.name] = f"fresh, from the bias and {source}"
-    node.inputs = list(node.inputs)[:2]
-    node.outputs = [inner]
+    set_inputs(node, list(node.inputs)[:2])
+    set_outputs(node, [inner])
     normal = new_node(
         "BatchNormalization",
         graph.new_name(f"{node.name}.bn"),

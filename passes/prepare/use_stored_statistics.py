@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
+from ..graph.surgery import set_outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class UseStoredStatistics(Pass):
         if any(t.outputs or graph.is_output(t) for t in list(node.outputs)[1:]):
             return Left("its new statistics are read")
         del node.attrs["training_mode"]
-        node.outputs = list(node.outputs)[:1]
+        set_outputs(node, list(node.outputs)[:1])
         return Rewrote("stored statistics")
 
 

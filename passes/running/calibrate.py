@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
 from ..graph.node_maker import NodeMaker
-from ..graph.surgery import leave_instead, values_of
+from ..graph.surgery import leave_instead, set_outputs, values_of
 from .sessions import open_session
 
 MEMORY = 256 << 20  # bytes of the watched tensors that one run may hold
@@ -133,7 +133,7 @@ def with_batch_statistics(graph: Graph) -> Graph:
         gamma, beta = (values_of(t).reshape([1, -1] + [1] * (rank - 2)) for t in node.inputs[1:3])
         epsilon = np.array(node.attrs.get("epsilon", 1e-5), node.inputs[1].dtype)
         x, y = node.inputs[0], node.outputs[0]
-        node.outputs.clear()
+        set_outputs(node, [])
         make = NodeMaker(measuring, node.name)
         centred = make("Sub", x, _mean(make, x, over))
         variance = _mean(make, make("Mul", centred, centred), over)

@@ -10,8 +10,8 @@ import onnx_graphsurgeon as gs
 
 from ..blocks.hidden_channels import origin
 from ..graph import Graph
-from ..graph.convolution import pair
-from ..graph.surgery import sole_reader, values_of
+from ..graph.convolution import Conv
+from ..graph.surgery import set_input, sole_reader, values_of
 from ..remap.block_arrays import BatchNorm, ConvArrays
 from ..remap.fit_arrays import row_weights
 from ..remap.gram import Floats, Window
@@ -49,12 +49,12 @@ class Linear:
         """What it reads about an output pixel."""
         if self.node.op != "Conv":
             return Window()
-        pads = [int(p) for p in self.node.attrs.get("pads") or [0] * 4]
+        conv = Conv(self.node)
         return Window(
             int(self.weight.shape[-1]),
-            pair(self.node, "strides")[0],
-            (pads[0], pads[1], pads[2], pads[3]),
-            pair(self.node, "dilations")[0],
+            conv.strides[0],
+            (conv.pads[0], conv.pads[1], conv.pads[2], conv.pads[3]),
+            conv.dilations[0],
         )
 
     @property
@@ -120,8 +120,8 @@ def why_not_fitted(node: gs.Node) -> str | None:
     if numbers > LARGEST:
         return f"{node.name} reads {numbers} numbers a pixel; weights are fitted to {LARGEST}"
     shape = node.inputs[1].shape
-    strides, dilations = pair(node, "strides"), pair(node, "dilations")
-    if len(set(shape[2:])) > 1 or len(set(strides)) > 1 or len(set(dilations)) > 1:
+    conv = Conv(node)
+    if len(set(shape[2:])) > 1 or len(set(conv.strides)) > 1 or len(set(conv.dilations)) > 1:
         return f"{node.name} reads them through a window that is not square"
     if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
         return f"the padding of {node.name} is {node.attrs['auto_pad']}, not explicit"
@@ -132,7 +132,7 @@ def _put(
     graph: Graph, node: gs.Node, index: int, values: np.ndarray, initializers: dict[str, str]
 ) -> None:
     while len(node.inputs) <= index:
-        node.inputs.append(gs.Variable.empty())
+        set_input(node, len(node.inputs), gs.Variable.empty())
     old = node.inputs[index]
     if isinstance(old, gs.Constant):
         if old.values.shape == values.shape and np.array_equal(old.values, values):
@@ -142,5 +142,5 @@ def _put(
     else:
         base, said = f"{node.name}.bias", "fresh, from the fit"
     constant = gs.Constant(graph.new_name(f"{base}.fit"), values)
-    node.inputs[index] = constant
+    set_input(node, index, constant)
     initializers[constant.name] = said

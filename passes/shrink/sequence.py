@@ -22,6 +22,7 @@ import onnx_graphsurgeon as gs
 from ..blocks.hidden_channels import HiddenChannels, Reading, keep_channels, trace_hidden
 from ..graph import Graph
 from ..graph.convolution import Conv
+from ..graph.surgery import set_inputs
 from ..remap.eliminate import Elimination, Reader, eliminate_together
 from ..remap.fit import refit
 from ..remap.fit_arrays import with_constant
@@ -171,7 +172,7 @@ class Narrowing:
             yield
         finally:
             for node, inputs, attrs in stored:
-                node.inputs = inputs
+                set_inputs(node, inputs)
                 node.attrs.update(attrs)
             for tensor, shape in shapes:
                 tensor.shape = shape

@@ -13,6 +13,7 @@ from ..blocks.candidate_names import SKIP
 from ..blocks.edit import Built, block_arrays, build_twin
 from ..graph import Graph
 from ..graph.node_maker import new_node
+from ..graph.surgery import set_output
 from ..remap.block_arrays import BlockArrays
 from ..remap.strategies import Strategy
 from .plan import Candidate, Layer
@@ -71,7 +72,7 @@ class Mixer:
             self.report.declined[key] = dict(layer.declined)
         if len(layer.candidates) == 1:
             self.report.left[block.node_name] = "the space offers nothing but the block itself"
-            last_node.outputs[0] = mixed
+            set_output(last_node, mixed)
             return
         candidates: list[Built] = []
         for index, candidate in enumerate(layer.candidates):
@@ -99,7 +100,7 @@ class Mixer:
     def _keep(self, block: Block, candidate: Candidate) -> Built:
         """Make the seed's own block a candidate: the same nodes, another name for its output."""
         output = self._variable(f"{block.output.name}.{candidate.name}", block.output)
-        block.nodes[-1].outputs[0] = output
+        set_output(block.nodes[-1], output)
         stored = {
             tensor.name: "copied: the seed's own"
             for unit in block.units.values()

@@ -20,6 +20,7 @@ from ..blocks.edit import block_arrays, build_twin, store_arrays, unit_arrays
 from ..errors import PassFailedError
 from ..graph import Graph
 from ..graph.node_maker import new_node
+from ..graph.surgery import set_input, set_output
 from ..remap.block_arrays import BlockArrays, ConvArrays, identity_batchnorm
 from ..remap.strategies import Strategy, strategy
 from ..stored_layers import read_layers
@@ -75,7 +76,7 @@ def references(
                 behind[id(last)] = []
                 between = before.new_name(f"{layer.block.output.name}.{previous.name}")
                 entry = gs.Variable(between, np.float32)
-                last.outputs[0] = entry
+                set_output(last, entry)
             assert entry is not None
             nodes, entry = _repeated(before, layer, arrays, candidate, entry, how)
             behind[id(last)].extend(nodes)
@@ -160,7 +161,7 @@ def _activated(graph: Graph, block: Block, conv: gs.Node) -> list[gs.Node]:
         name = graph.new_name(f"{node.name}.front")
         nodes.append(new_node(node.op, name, inputs, [out], dict(node.attrs)))
         twins[id(node.outputs[0])] = out
-    conv.inputs[0] = nodes[-1].outputs[0] if nodes else tensor
+    set_input(conv, 0, nodes[-1].outputs[0] if nodes else tensor)
     return nodes
 
 
@@ -190,7 +191,7 @@ def _repeated(
     out = block.output
     if not layer.owns_output:
         out = gs.Variable(graph.new_name(f"{block.output.name}.{layer.name}"), np.float32)
-    built.nodes[-1].outputs[0] = out
+    set_output(built.nodes[-1], out)
     front = []
     if block.activates_entry(candidate.form, added=True):
         front = _activated(graph, block, built.nodes[0])

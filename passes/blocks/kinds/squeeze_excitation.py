@@ -44,7 +44,7 @@ def match_squeeze_excitation(
 ) -> SqueezeExcitation | None:
     """Return the squeeze-excitation of ``tensor``, if its readers are a global pool and the Mul."""
     readers = graph.consumers(tensor)
-    pools = [node for node in readers if _pools(node)]
+    pools = [node for node in readers if averages_image(node) and node.attrs.get("keepdims", 1)]
     products = [node for node in readers if node.op == "Mul"]
     if len(readers) != 2 or len(pools) != 1 or len(products) != 1 or graph.is_output(tensor):
         return None
@@ -65,12 +65,6 @@ def match_squeeze_excitation(
     return SqueezeExcitation(
         squeeze, excite, (pools[0], *squeeze.nodes, *excite.nodes, *path, products[0], *activation)
     )
-
-
-def _pools(node: gs.Node) -> bool:
-    if node.op == "GlobalAveragePool":
-        return True
-    return averages_image(node) and bool(node.attrs.get("keepdims", 1))
 
 
 def _alone(node: gs.Node, tensor: gs.Tensor) -> bool:

@@ -66,6 +66,8 @@ def test_padding_that_is_only_named() -> None:
 @pytest.mark.parametrize(
     ("opset", "call", "averages"),
     [
+        (17, "GlobalAveragePool(x)", True),
+        (17, "GlobalMaxPool(x)", False),
         (17, "ReduceMean<axes = [2, 3]>(x)", True),
         (17, "ReduceMean<axes = [-1, -2]>(x)", True),
         (17, "ReduceMean<axes = [1]>(x)", False),
