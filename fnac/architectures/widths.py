@@ -50,7 +50,7 @@ class _Program:
         self.starts = [int(s) for s in np.cumsum([0, *sizes])]
         self.count = self.starts[-1]
         value = np.concatenate([np.asarray(row, np.float64) for row in errors])
-        value = value * (_SPREAD / (float(value.max()) or 1.0))
+        value = value * (_SPREAD / (float(np.abs(value).max()) or 1.0))
         price = np.concatenate(
             [a * np.asarray(row, np.float64) for a, row in zip(costs.linear, widths, strict=True)]
         )

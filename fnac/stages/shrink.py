@@ -21,6 +21,7 @@ from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.shrink.answers import Judge
+from fnac.passes.shrink.joint import Slope, measure_slopes
 from fnac.passes.shrink.sensitivity import Sensitivity, measure_sensitivities
 from fnac.passes.shrink.sequence import Narrowing, Step
 from fnac.progress import StepProgress
@@ -37,6 +38,7 @@ from fnac.stages.shrinking.shrinkable import (
 logger = logging.getLogger(__name__)
 
 MOST_MEASURED = 32  # sets of hidden channels whose effect on the answers is measured
+STRENGTHS = (0.5, 1.0)  # how far statistics are matched, beside not at all
 OTHER_BUDGETS = (0.9, 0.75, 0.6, 0.5, 0.4)
 
 
@@ -143,11 +145,10 @@ def shrink(
         assert choice is not None  # the budget is within reach
         small, error = graph, choice.predicted
     else:
-        maker = _Maker(subject, fit, judge, [one.name for one in known], settings)
+        maker = _Maker(subject, fit, judge, known, settings)
         choice = _search(chooser, limit, maker, settings)
-        narrowed = maker.make(choice.widths, fit)
-        error = judge.error_of(narrowed.result)
-        small = _finished(graph, narrowed, choice, known, error, settings)
+        made = maker.make(choice.widths, fit)
+        small, error = _finished(graph, made, choice, known), made.error
     counted = profile(small)
     madds = subject.costs([one.name for one in known], "madds")
     return ShrinkResult(
@@ -232,6 +233,15 @@ def _curve(chooser: Chooser, subject: Shrinkable, of: str) -> tuple[tuple[int, f
     return tuple(points)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Small:
+    """A narrowed network, its error on the images held back, how far its statistics match."""
+
+    graph: Graph
+    error: float
+    matched: float
+
+
 class _Maker:
     """Makes whole networks of given widths."""
 
@@ -240,27 +250,51 @@ class _Maker:
         subject: Shrinkable,
         fit: np.ndarray,
         judge: Judge,
-        names: list[str],
+        known: list[Sensitivity],
         settings: ShrinkSettings,
     ) -> None:
-        self.subject, self.judge, self.names, self.settings = subject, judge, names, settings
+        self.subject, self.judge, self.known, self.settings = subject, judge, known, settings
         few = max(1, -(-len(fit) // 3))
         self.few = np.ascontiguousarray(fit[np.linspace(0, len(fit) - 1, few).astype(int)])
+        self._narrowed: tuple[tuple[int, ...], Narrowing, list[Step]] | None = None  # the best yet
+        self._least = np.inf
 
     def error(self, widths: tuple[int, ...]) -> float:
         """Return the error of a network that is fitted to some of the images."""
-        return self.judge.error_of(self.make(widths, self.few).result)
+        narrowing, steps = self._narrow(widths, self.few)
+        error = self._better(narrowing, self.few).error
+        if error < self._least:
+            self._least, self._narrowed = error, (widths, narrowing, steps)
+        return error
 
-    def make(self, widths: tuple[int, ...], images: np.ndarray) -> Narrowing:
-        """Narrow the network in sequence, then match its statistics."""
+    def slopes(self, widths: tuple[int, ...]) -> list[Slope]:
+        """Return what each set's width matters in the best network that was measured."""
+        assert self._narrowed is not None
+        of, narrowing, steps = self._narrowed
+        assert of == widths
+        return measure_slopes(narrowing, steps, self.known, self.judge)
+
+    def make(self, widths: tuple[int, ...], images: np.ndarray) -> _Small:
+        """Return the network that is fitted to all the images."""
+        narrowing, _ = self._narrow(widths, images)
+        return self._better(narrowing, images)
+
+    def _narrow(self, widths: tuple[int, ...], images: np.ndarray) -> tuple[Narrowing, list[Step]]:
         narrowing = Narrowing(
             self.subject.graph, images, batch=self.settings.batch, pixels=self.settings.pixels
         )
-        self.steps: list[Step] = []
-        for name, width in zip(self.names, widths, strict=True):
-            self.steps.append(narrowing.narrow(name, width))
-        narrowing.match(images)
-        return narrowing
+        steps = [
+            narrowing.narrow(one.name, width) for one, width in zip(self.known, widths, strict=True)
+        ]
+        return narrowing, steps
+
+    def _better(self, narrowing: Narrowing, images: np.ndarray) -> _Small:
+        """Return the network with its statistics matched as far as it errs least."""
+        made = [_Small(narrowing.result, self.judge.error_of(narrowing.result), 0.0)]
+        for strength in STRENGTHS:
+            graph = narrowing.matched(images, strength)
+            made.append(_Small(graph, self.judge.error_of(graph), strength))
+        return min(made, key=lambda one: one.error)
 
 
 def _search(chooser: Chooser, limit: int, maker: _Maker, settings: ShrinkSettings) -> Choice:
@@ -274,19 +308,17 @@ def _search(chooser: Chooser, limit: int, maker: _Maker, settings: ShrinkSetting
             progress.advance(done)
             return error
 
-        return search_widths(chooser, limit, settings.effort, measure)
+        return search_widths(chooser, limit, settings.effort, measure, maker.slopes)
 
 
 def _finished(
     graph: Graph,
-    narrowing: Narrowing,
+    made: _Small,
     choice: Choice,
     known: list[Sensitivity],
-    error: float,
-    settings: ShrinkSettings,
 ) -> Graph:
     """Return the narrowed network with the file's interface and its costs per node."""
-    small = narrowing.result
+    small = made.graph
     small.cleanup()
     small.refresh_shapes()
     with_interface_of(small, graph)
@@ -295,7 +327,8 @@ def _finished(
         if "fnac.madds" in node.metadata:
             node.metadata["fnac.madds"] = str(cost.madds)
     small.manifest["shrink"] = {
-        "error": error,
+        "error": made.error,
+        "statistics_matched": made.matched,
         "widths": {one.name: w for one, w in zip(known, choice.widths, strict=True)},
     }
     return small

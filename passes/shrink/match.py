@@ -3,6 +3,9 @@
 A fit makes errors small by making features small; every convolution behind reads that. Channel by
 channel a scale and a shift bring the statistics of the original back: in the batch normalisation
 where there is one, in weight and bias where it is folded. Without a change nothing changes.
+
+Where a fit keeps little, its features are as much error as signal, and scaling them up scales the
+errors: half of the way (in the logarithm of the scale) is better then. Which, is to be measured.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from ..running.calibrate import Statistics
 from ..running.features import Features
 from .linear import EPSILON, Linear, linear_of
 
-PICTURES = 32  # a channel has thousands of pixels in so many
+IMAGES = 256  # late layers have few pixels an image, and those of one image are alike
+DEAD = 1e-12  # variance below which a channel is constant
 FURTHEST = 3.0  # a scale beyond this, or below its inverse, is a channel that died: cut off
 Places = Mapping[str, np.ndarray]
 
@@ -33,17 +37,19 @@ def match_statistics(
     first: int,
     kept: Places,
     initializers: dict[str, str],
+    strength: float = 1.0,
     batch: int = 8,
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Give each convolution of ``made`` the output statistics that it has in ``graph``, in order.
+    """Give each convolution of ``narrowed`` the output statistics that it has in ``graph``, in order.
 
-    images  (N, C, H, W); PICTURES of them, spread evenly, are used
-    first   place of the first node that may have changed
-    kept    convolution's name -> of each of its channels the number it has in ``graph``; those
-            that are not named have all
+    images    (N, C, H, W); IMAGES of them, spread evenly, are used
+    first     place of the first node that may have changed
+    kept      convolution's name -> of each of its channels the number it has in ``graph``; those
+              that are not named have all
+    strength  how far: 1 all the way, 0.5 half of the way
     """
-    places = np.linspace(0, len(images) - 1, min(PICTURES, len(images))).astype(int)
+    places = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
     some = np.ascontiguousarray(images[places])
     before = Features(graph, some, batch=batch)
     after = before.fork(narrowed)
@@ -63,6 +69,7 @@ def match_statistics(
         if channels is not None:
             mean, variance = mean[channels], variance[channels]
         linear = linear_of(narrowed, node)
+        mean, variance = _toward(theirs, mean, variance, strength)
         arrays = _moved(linear, theirs.mean, theirs.variance, mean, variance)
         linear.store(narrowed, arrays, initializers)
         if progress is not None:
@@ -84,11 +91,22 @@ def _statistics(features: Features, name: str) -> Statistics | None:
     return result
 
 
+def _toward(
+    now: Statistics, mean: Floats, variance: Floats, strength: float
+) -> tuple[Floats, Floats]:
+    """Return what lies between the statistics now and those that are wanted."""
+    if strength == 1:
+        return mean, variance
+    alive = (now.variance > DEAD) & (variance > DEAD)
+    ratio = np.where(alive, variance, 1.0) / np.where(alive, now.variance, 1.0)
+    return now.mean + strength * (mean - now.mean), now.variance * ratio**strength
+
+
 def _moved(
     linear: Linear, mean: Floats, variance: Floats, wanted_mean: Floats, wanted_variance: Floats
 ) -> ConvArrays:
     """Return arrays under which the output has the wanted statistics in place of those it has."""
-    alive = (variance > 1e-12) & (wanted_variance > 1e-12)
+    alive = (variance > DEAD) & (wanted_variance > DEAD)
     ratio = np.sqrt(np.where(alive, wanted_variance, 1.0) / np.where(alive, variance, 1.0))
     ratio = np.clip(ratio, 1 / FURTHEST, FURTHEST)
     arrays = linear.arrays()

@@ -80,6 +80,7 @@ class Narrowing:
         weighted: bool = True,
     ) -> None:
         self.graph = graph
+        self.images = images
         self.result = graph.copy()
         self.before = Features(graph, images, batch=batch)
         self.after = self.before.fork(self.result)
@@ -101,6 +102,13 @@ class Narrowing:
         twin.after = self.after.fork(twin.result)
         twin.initializers = dict(self.initializers)
         twin.kept = dict(self.kept)
+        return twin
+
+    def restarted(self) -> Narrowing:
+        """Return an independent twin of what has become of the network, back at its input."""
+        twin = self.fork()
+        twin.before = Features(self.graph, self.images, batch=self.before.batch)
+        twin.after = twin.before.fork(twin.result)
         return twin
 
     def narrow(self, name: str, width: int | None) -> Step:
@@ -180,13 +188,23 @@ class Narrowing:
 
     def match(self, images: np.ndarray) -> None:
         """Give all convolutions behind the first change the statistics of the original."""
+        self._match(self.result, images, 1.0)
+
+    def matched(self, images: np.ndarray, strength: float = 1.0) -> Graph:
+        """Return a copy of the network as it is now, its statistics matched so far."""
+        copy = self.result.copy()
+        self._match(copy, images, strength)
+        return copy
+
+    def _match(self, graph: Graph, images: np.ndarray, strength: float) -> None:
         match_statistics(
             self.graph,
-            self.result,
+            graph,
             images,
             first=self.first,
             kept=self.kept,
             initializers=self.initializers,
+            strength=strength,
             batch=self.before.batch,
         )
 
@@ -198,7 +216,8 @@ class Narrowing:
             node = self.graph.nodes[self._place[reading.node.name]]
             original = linear_of(self.graph, node)
             linear = linear_of(self.result, reading.node)
-            pairs.append(_Pair(reading, linear, original, addend_of(self.graph, original)))
+            rows = self.kept.get(str(node.name))
+            pairs.append(_Pair(reading, linear, original, addend_of(self.graph, original), rows))
         return pairs
 
     def _measure(self, pairs: Sequence[_Pair]) -> dict[str, Moments]:
@@ -278,6 +297,7 @@ class _Pair:
     linear: Linear
     original: Linear
     addend: gs.Tensor | None  # in the original
+    rows: np.ndarray | None  # of the original's outputs, those that it has kept; None: all
 
     @property
     def name(self) -> str:
@@ -306,13 +326,14 @@ class _Pair:
     def target(
         self, old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray], residual: bool
     ) -> np.ndarray:
+        rows = slice(None) if self.rows is None else self.rows
         if self.reading.pooled is not None:
-            return _applied(self.original, old[self.reading.pooled.name])
-        target = old[self.original.node.outputs[0].name].astype(np.float64)
+            return np.asarray(_applied(self.original, old[self.reading.pooled.name])[:, rows])
+        target = old[self.original.node.outputs[0].name][:, rows].astype(np.float64)
         if self.addend is None or not residual:
             return target
         lost = old[self.addend.name].astype(np.float64) - new[self.addend.name]
-        scale = self.original.scale
+        scale = self.original.scale[rows]
         floor = SMALL_SCALE * float(np.median(np.abs(scale)))
         share = scale / np.maximum(scale**2 + floor**2, 1e-30)
         return np.asarray(target + lost * share[:, None, None])

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from fnac.passes.shrink.joint import Slope
 from fnac.passes.shrink.sensitivity import Sensitivity
 from fnac.passes.shrink.width_costs import WidthCosts
 from fnac.stages.shrinking.choice import Chooser, search_widths
@@ -22,15 +25,52 @@ def test_the_same_share_fills_the_budget_where_it_helps_most() -> None:
     assert choice.widths == (4, 8, 4)
 
 
+def slopes_of(measure: Callable[[tuple[int, ...]], float]) -> Callable[..., list[Slope]]:
+    """Return what is measured around widths: the gain of one step down, by the curve."""
+
+    def slopes(now: tuple[int, ...]) -> list[Slope]:
+        found = []
+        for place, width in enumerate(now):
+            less = max(width - 2, 0)
+            narrower = (*now[:place], less, *now[place + 1 :])
+            gain = (measure(narrower) - measure(now)) / (CURVE[less] - CURVE[width])
+            found.append(Slope("a", 8, (2, 4, 8), CURVE, width, gain))
+        return found
+
+    return slopes
+
+
 def test_the_search_keeps_the_best_that_it_measured() -> None:
-    """The prediction is wrong about the first set: a move that gives it back is found."""
+    """The prediction is wrong about the first set: measured in the network, it gets its due."""
 
     def measure(widths: tuple[int, ...]) -> float:
         return float((8 - widths[0]) ** 2 + (8 - widths[2]))
 
-    found = search_widths(CHOOSER, 14, 30, measure)
+    found = search_widths(CHOOSER, 14, 30, measure, slopes_of(measure))
     assert CHOOSER.costs.of(found.widths) <= 14
-    assert found.widths[0] == 8
+    assert found.widths == (8, 2, 4)
     assert found.measured == measure(found.widths)
-    without = search_widths(CHOOSER, 14, 0, measure)
+    without = search_widths(CHOOSER, 14, 0, measure, slopes_of(measure))
     assert without.measured is None
+
+
+def test_no_more_networks_are_measured_than_asked_for() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def measure(widths: tuple[int, ...]) -> float:
+        asked.append(widths)
+        return float(len(asked))  # the first is the best
+
+    for effort in (1, 3, 5):
+        asked.clear()
+        found = search_widths(CHOOSER, 14, effort, measure, lambda now: slopes_of(sum)(now))
+        assert len(asked) == len(set(asked)) <= effort
+        assert found.widths == asked[0]
+
+
+def test_a_slope_reaches_no_further_than_asked() -> None:
+    slope = Slope("a", 8, (1, 2, 4, 8), CURVE, 4, 1.0)
+    assert slope.near(1.0).widths == (2, 4, 8)
+    assert slope.near(4.0).widths == (1, 2, 4, 8)
+    assert slope.error(4) == 0
+    assert slope.error(2) > 0 > slope.error(8)

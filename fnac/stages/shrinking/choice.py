@@ -2,8 +2,10 @@
 
 Errors of single blocks do not add up. So several choices are made whole, fitted in sequence, and
 measured on images held back: the same share everywhere; the program on the errors as measured, on
-their squares (losses are spread) and square roots (fewer blocks lose more); then the best one
-with budget moved between two blocks, as long as ``effort`` lasts.
+their squares (losses are spread) and square roots (fewer blocks lose more). Around the best one
+what each block's width matters is measured again, in the narrowed network itself, and the program
+chooses among widths near by; then budget moves between two blocks. Each is made whole and
+measured, the best is kept, as long as ``effort`` lasts.
 """
 
 from __future__ import annotations
@@ -11,15 +13,30 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from fnac.architectures.widths import choose_widths
-from fnac.passes.shrink.sensitivity import Sensitivity
+from fnac.passes.shrink.joint import Slope
 from fnac.passes.shrink.width_costs import WidthCosts
 
 log = logging.getLogger(__name__)
 
 POWERS = (1.0, 2.0, 0.5)
+NEAR = (2.0, 1.4, 1.0)  # factors that a width may change by at once, further ones first
 Widths = tuple[int, ...]
+
+
+class Known(Protocol):
+    """What is known of one set of hidden channels: its widths, ascending, and their errors."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def count(self) -> int: ...  # noqa: D102
+    @property
+    def widths(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    def error(self, width: int) -> float: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +52,7 @@ class Choice:
 class Chooser:
     """Chooses widths by what is known of each set."""
 
-    def __init__(self, known: Sequence[Sensitivity], costs: WidthCosts) -> None:
+    def __init__(self, known: Sequence[Known], costs: WidthCosts) -> None:
         self.known = list(known)
         self.costs = costs
 
@@ -113,45 +130,62 @@ def search_widths(
     budget: int,
     effort: int,
     measure: Callable[[Widths], float],
+    slopes: Callable[[Widths], Sequence[Slope]],
 ) -> Choice:
     """Return the best widths found within the budget; there must be some.
 
+    effort   networks that are made and measured; 0: the program's choice as it is
     measure  error of a whole network with these widths, fitted in sequence
+    slopes   what each set's width matters in that network; asked for widths that were measured
     """
     starts = [chooser.by_program(budget, power) for power in POWERS]
     starts.insert(1, chooser.same_share(budget))
     candidates = {c.widths: c for c in starts if c is not None}
-    best: Choice | None = None
-    tried: set[Widths] = set()
-
-    def attempt(candidate: Choice) -> bool:
-        nonlocal best, effort
-        effort -= 1
-        tried.add(candidate.widths)
-        measured = dataclasses.replace(candidate, measured=measure(candidate.widths))
-        log.debug("widths %s: error %.4g", candidate.widths, measured.measured)
-        assert measured.measured is not None
-        if best is None or best.measured is None or measured.measured < best.measured:
-            best = measured
-            return True
-        return False
-
     if effort <= 0:
         return next(iter(candidates.values()))
+    search = _Search(chooser, budget, effort, measure)
     for candidate in candidates.values():
-        if effort > 0:
-            attempt(candidate)
-    improved = True
-    while improved and effort > 0:
-        improved = False
-        assert best is not None
-        for widths in chooser.moves(best.widths, budget):
-            if widths in tried:
-                continue
-            if effort <= 0:
-                break
-            improved = attempt(chooser.choice(widths))
-            if improved:
-                break
-    assert best is not None
-    return best
+        search.attempt(candidate.widths)
+    while search.effort > 0:
+        around = slopes(search.best.widths)
+        if not any(search.attempt(widths) for widths in _near(around, search)):
+            break
+    return search.best
+
+
+def _near(slopes: Sequence[Slope], search: _Search) -> Iterator[Widths]:
+    """Yield what the program chooses among widths near by, then single moves."""
+    for factor in NEAR:
+        near = Chooser([slope.near(factor) for slope in slopes], search.chooser.costs)
+        choice = near.by_program(search.budget)
+        if choice is not None:
+            yield choice.widths
+    yield from Chooser(slopes, search.chooser.costs).moves(search.best.widths, search.budget)
+
+
+class _Search:
+    """Keeps the best of what was made and measured."""
+
+    def __init__(
+        self, chooser: Chooser, budget: int, effort: int, measure: Callable[[Widths], float]
+    ) -> None:
+        self.chooser, self.budget, self.effort, self.measure = chooser, budget, effort, measure
+        self.tried: dict[Widths, Choice] = {}
+
+    @property
+    def best(self) -> Choice:
+        """The choice of least measured error; of equals the first."""
+        return min(self.tried.values(), key=lambda choice: choice.measured or 0.0)
+
+    def attempt(self, widths: Widths) -> bool:
+        """Make and measure a network of these widths; say whether it is the best so far.
+
+        Nothing is done for widths that were tried, or once the effort is spent.
+        """
+        if widths in self.tried or self.effort <= 0:
+            return False
+        self.effort -= 1
+        error = self.measure(widths)
+        log.debug("widths %s: error %.4g", widths, error)
+        self.tried[widths] = dataclasses.replace(self.chooser.choice(widths), measured=error)
+        return self.best.widths == widths

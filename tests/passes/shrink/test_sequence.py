@@ -10,7 +10,9 @@ from fnac.passes.blocks.hidden_channels import find_hidden
 from fnac.passes.errors import FitDataError
 from fnac.passes.graph import Graph
 from fnac.passes.running.run import run
+from fnac.passes.running.calibrate import output_statistics
 from fnac.passes.shrink import sequence
+from fnac.passes.shrink.linear import linear_of
 from fnac.passes.shrink.sequence import Narrowing
 from tests.support.graphs import graph
 from tests.support.mbconv_networks import mbconv_network
@@ -211,6 +213,25 @@ def test_statistics_are_matched_in_norms() -> None:
     assert largest_gap(g, narrowing.result, x) > 1e-2
     narrowing.match(x)
     assert largest_gap(g, narrowing.result, x) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["mbconv", "mbconv folded"])
+def test_half_of_the_way_is_between(kind: str) -> None:
+    """A convolution twice as large: half of the way leaves the square root of 2."""
+    g, x = network(kind), images()
+    narrowing = Narrowing(g, x, batch=8)
+    narrowing.touched, narrowing.first = True, 0
+    conv = next(node for node in narrowing.result.nodes if node.name == "b1_pw")
+    name = conv.outputs[0].name
+    conv.inputs[1].values = conv.inputs[1].values * np.float32(2)
+    gained = {}
+    for strength in (0.5, 1.0):
+        matched = narrowing.matched(x, strength)
+        linear = linear_of(matched, next(n for n in matched.nodes if n.name == "b1_pw"))
+        size = output_statistics(matched, [name], x)[name].variance
+        gained[strength] = np.sqrt(size) * np.abs(linear.scale)
+    assert np.allclose(gained[0.5], gained[1.0] * np.sqrt(2), rtol=1e-3)
+    assert conv.inputs[1].values is not None  # the network itself is left as it is
 
 
 def test_readers_in_a_concatenation_are_fitted_together() -> None:
