@@ -41,7 +41,7 @@ def match_statistics(
     batch: int = 8,
     progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Give each convolution of ``narrowed`` the output statistics that it has in ``graph``, in order.
+    """Give each convolution of ``narrowed`` the output statistics it has in ``graph``, in order.
 
     images    (N, C, H, W); IMAGES of them, spread evenly, are used
     first     place of the first node that may have changed

@@ -63,7 +63,7 @@ def test_no_more_networks_are_measured_than_asked_for() -> None:
 
     for effort in (1, 3, 5):
         asked.clear()
-        found = search_widths(CHOOSER, 14, effort, measure, lambda now: slopes_of(sum)(now))
+        found = search_widths(CHOOSER, 14, effort, measure, slopes_of(sum))
         assert len(asked) == len(set(asked)) <= effort
         assert found.widths == asked[0]
 

@@ -9,8 +9,8 @@ import pytest
 from fnac.passes.blocks.hidden_channels import find_hidden
 from fnac.passes.errors import FitDataError
 from fnac.passes.graph import Graph
-from fnac.passes.running.run import run
 from fnac.passes.running.calibrate import output_statistics
+from fnac.passes.running.run import run
 from fnac.passes.shrink import sequence
 from fnac.passes.shrink.linear import linear_of
 from fnac.passes.shrink.sequence import Narrowing
