@@ -23,13 +23,24 @@ if TYPE_CHECKING:
 DEFAULT_BUDGET = "0.6x"
 
 
-def shrink_graph(graph: Graph, config: Config, *, only_curve: bool = False) -> ShrinkResult:
+def shrink_graph(
+    graph: Graph,
+    config: Config,
+    *,
+    only_curve: bool = False,
+    journal: Path | None = None,
+    resume: bool = False,
+) -> ShrinkResult:
     """Shrink ``graph``, which is left as it is, by the sections ``shrink`` and ``adapt``.
+
+    journal  file that keeps what is measured, until the shrink has ended
+    resume   go on with what it holds
 
     Raises UsageError without images or for a budget that cannot be met, and what the stage raises.
     """
     from fnac.architectures.budget import parse_budget
     from fnac.stages.shrink import shrink
+    from fnac.stages.shrinking.journal import Journal, digest
     from fnac.stages.shrinking.settings import ShrinkSettings
 
     settings = read(ShrinkSettings, config)
@@ -46,7 +57,11 @@ def shrink_graph(graph: Graph, config: Config, *, only_curve: bool = False) -> S
         graph = graph.copy()
         graph.manifest["size"] = list(settings.size)
     images = shrink_images(graph, on, settings)
-    return shrink(graph, images, budget, settings, only_curve=only_curve)
+    matters = digest(graph, images, f"{budget.text} {budget.of}", settings)
+    notes = Journal(journal, matters, resume=resume)
+    result = shrink(graph, images, budget, settings, only_curve=only_curve, journal=notes)
+    notes.remove()
+    return result
 
 
 def shrink_images(graph: Graph, on: Subject, settings: ShrinkSettings) -> np.ndarray:

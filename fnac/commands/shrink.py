@@ -16,6 +16,7 @@ from fnac.commands.options import (
     model_argument,
     no_verify_option,
     out_file,
+    resume_option,
     size_option,
     skip_bad_option,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--curve", is_flag=True, help="Show what budgets cost in error; write no network.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw that into this PNG.")
 @out_file
+@resume_option
 @size_option
 @mean_options
 @no_verify_option
@@ -54,6 +56,7 @@ def shrink(
     config: Config,
     model: Path,
     out: Path | None,
+    resume: bool,
     heal: int | None,
     curve: bool,
     plot: Path | None,
@@ -62,21 +65,30 @@ def shrink(
 
     Hidden channels go where the network's answers miss them least; what is left is fitted to what
     the original computes on the images of --data. Names, inputs and outputs of the file stay.
+    What is measured is kept beside the new file until it is written: --resume goes on from there.
     With --heal the result is trained as well, towards the original's own outputs.
     """
     from fnac.adaptation.shrink_file import heal_shrunk, shrink_graph
     from fnac.errors import UsageError
+    from fnac.passes.files import model_file
     from fnac.passes.graph import Graph
 
     if curve and (heal or out):
         raise UsageError("--curve writes no network: drop --heal and --out")
     original = Graph.load(model)
-    shrunk = shrink_graph(original, config, only_curve=curve)
+    path = out or model_file(model).with_name(f"{model_file(model).stem}.small.onnx")
+    shrunk = shrink_graph(
+        original,
+        config,
+        only_curve=curve,
+        journal=path.with_suffix(".shrink.json"),
+        resume=resume,
+    )
     if plot is not None:
         _draw(shrunk, plot, done=not curve)
     if curve:
         return Answer({"model": None, **shrunk.as_json()}, _text(shrunk))
-    path = shrunk.graph.save(out or model.with_name(f"{model.stem}.small.onnx"))
+    path = shrunk.graph.save(path)
     written = {"model": str(path), **shrunk.as_json()}
     lines = [_text(shrunk), *_costs(shrunk)]
     if heal is not None:

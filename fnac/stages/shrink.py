@@ -27,6 +27,7 @@ from fnac.passes.shrink.sequence import Narrowing, Step
 from fnac.progress import StepProgress
 from fnac.stages.opening.calibration import unlike_training
 from fnac.stages.shrinking.choice import Choice, Chooser, search_widths
+from fnac.stages.shrinking.journal import Journal
 from fnac.stages.shrinking.settings import ShrinkSettings
 from fnac.stages.shrinking.shrinkable import (
     Shrinkable,
@@ -113,6 +114,7 @@ def shrink(
     settings: ShrinkSettings | None = None,
     *,
     only_curve: bool = False,
+    journal: Journal | None = None,
 ) -> ShrinkResult:
     """Return a cheaper network that answers like ``graph``, which is left as it is.
 
@@ -120,6 +122,7 @@ def shrink(
                 ``held_back``) measures, the others fit
     budget      of the whole network, in MAdds or parameters
     only_curve  choose and predict, make nothing: ``graph`` of the result is the original
+    journal     what an earlier run measured, and where this one keeps what it measures
 
     Raises UsageError for a budget out of reach, DataError for images that nothing can be fitted to,
     UnsupportedGraphError for a network whose channels must all stay.
@@ -136,7 +139,8 @@ def shrink(
     for finding in findings:
         logger.warning("%s", finding)
     judge = Judge(subject.graph, held, batch=settings.batch)
-    known, left = _measure(subject, fit, judge, settings)
+    journal = journal or Journal(None, "")
+    known, left = _measure(subject, fit, judge, settings, journal)
     chooser = Chooser(known, subject.costs([one.name for one in known], budget.of))
     limit = _resolved(budget, chooser, subject)
     curve = _curve(chooser, subject, budget.of)
@@ -146,7 +150,7 @@ def shrink(
         small, error = graph, choice.predicted
     else:
         maker = _Maker(subject, fit, judge, known, settings)
-        choice = _search(chooser, limit, maker, settings)
+        choice = _search(chooser, limit, maker, settings, journal)
         made = maker.make(choice.widths, fit)
         small, error = _finished(graph, made, choice, known), made.error
     counted = profile(small)
@@ -185,9 +189,19 @@ def split_images(images: np.ndarray, settings: ShrinkSettings) -> tuple[np.ndarr
 
 
 def _measure(
-    subject: Shrinkable, fit: np.ndarray, judge: Judge, settings: ShrinkSettings
+    subject: Shrinkable,
+    fit: np.ndarray,
+    judge: Judge,
+    settings: ShrinkSettings,
+    journal: Journal,
 ) -> tuple[list[Sensitivity], dict[str, str]]:
     with StepProgress("measure", len(subject.sets), unit="block", brief=True) as progress:
+
+        def advance(number: int, one: Sensitivity | None) -> None:
+            if one is not None and one.name not in journal.known:
+                journal.note_block(one)
+            progress.advance(number)
+
         known, left = measure_sensitivities(
             subject.graph,
             subject.sets,
@@ -198,7 +212,8 @@ def _measure(
             most=MOST_MEASURED,
             batch=settings.batch,
             pixels=settings.pixels,
-            progress=progress.advance,
+            known=journal.known,
+            progress=advance,
         )
     if not known:
         name, why = next(iter(left.items()))
@@ -256,7 +271,7 @@ class _Maker:
         self.subject, self.judge, self.known, self.settings = subject, judge, known, settings
         few = max(1, -(-len(fit) // 3))
         self.few = np.ascontiguousarray(fit[np.linspace(0, len(fit) - 1, few).astype(int)])
-        self._narrowed: tuple[tuple[int, ...], Narrowing, list[Step]] | None = None  # the best yet
+        self._best: tuple[tuple[int, ...], Narrowing, list[Step]] | None = None
         self._least = np.inf
 
     def error(self, widths: tuple[int, ...]) -> float:
@@ -264,14 +279,15 @@ class _Maker:
         narrowing, steps = self._narrow(widths, self.few)
         error = self._better(narrowing, self.few).error
         if error < self._least:
-            self._least, self._narrowed = error, (widths, narrowing, steps)
+            self._least, self._best = error, (widths, narrowing, steps)
         return error
 
     def slopes(self, widths: tuple[int, ...]) -> list[Slope]:
-        """Return what each set's width matters in the best network that was measured."""
-        assert self._narrowed is not None
-        of, narrowing, steps = self._narrowed
-        assert of == widths
+        """Return what each set's width matters in a network; quicker for the best one measured."""
+        if self._best is not None and self._best[0] == widths:
+            _, narrowing, steps = self._best
+        else:
+            narrowing, steps = self._narrow(widths, self.few)
         return measure_slopes(narrowing, steps, self.known, self.judge)
 
     def make(self, widths: tuple[int, ...], images: np.ndarray) -> _Small:
@@ -297,16 +313,19 @@ class _Maker:
         return min(made, key=lambda one: one.error)
 
 
-def _search(chooser: Chooser, limit: int, maker: _Maker, settings: ShrinkSettings) -> Choice:
+def _search(
+    chooser: Chooser, limit: int, maker: _Maker, settings: ShrinkSettings, journal: Journal
+) -> Choice:
     done = 0
     with StepProgress("search", settings.effort, unit="network", brief=True) as progress:
 
         def measure(widths: tuple[int, ...]) -> float:
             nonlocal done
-            error = maker.error(widths)
+            if widths not in journal.errors:
+                journal.note_network(widths, maker.error(widths))
             done += 1
             progress.advance(done)
-            return error
+            return journal.errors[widths]
 
         return search_widths(chooser, limit, settings.effort, measure, maker.slopes)
 

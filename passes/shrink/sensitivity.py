@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -75,41 +75,58 @@ def measure_sensitivities(
     most: int,
     batch: int,
     pixels: int,
-    progress: Callable[[int], None],
+    known: Mapping[str, Sensitivity],
+    progress: Callable[[int, Sensitivity | None], None],
 ) -> tuple[list[Sensitivity], dict[str, str]]:
     """Measure each set alone, in the order of the network; also return why others are left.
 
-    most  sets whose effect on the answers is measured; those between take their neighbours'
+    most      sets whose effect on the answers is measured; those between take their neighbours'
+    known     what an earlier run has measured already, by the set's name
+    progress  told of each set, and what was measured of it
     """
     narrowing = Narrowing(graph, images, batch=batch, pixels=pixels)
     measured = set(np.linspace(0, len(sets) - 1, min(most, len(sets))).astype(int).tolist())
     sensitivities: list[Sensitivity] = []
     left: dict[str, str] = {}
     for number, channels in enumerate(sets):
-        look = narrowing.look(channels.name)
-        few = [too_few_pixels(moments) for moments in look.moments.values()]
-        widths = width_choices(channels.count, multiple, least)
-        progress(number + 1)
-        if any(few):
-            left[channels.name] = next(words for words in few if words)
-            continue
-        if len(widths) == 1:
-            left[channels.name] = f"its {channels.count} channels are too few to go by {multiple}"
-            continue
-        elimination = narrowing.eliminate(look)
-        probed: dict[int, float] = {}
-        judge.features.advance(narrowing.place(channels.name))
-        shares = PROBES if number in measured else ()
-        for width in {width_on_grid(channels.count, share, multiple) for share in shares}:
-            if width == channels.count:
-                continue
-            with narrowing.trial(look):
-                narrowing.cut(look, width, elimination)
-                probed[width] = judge.error(judge.features.fork(narrowing.result))
-        sensitivities.append(
-            Sensitivity(channels.name, channels.count, widths, elimination.error, probed)
-        )
+        one = known.get(channels.name)
+        if one is None:
+            widths = width_choices(channels.count, multiple, least)
+            shares = PROBES if number in measured else ()
+            probes = {width_on_grid(channels.count, share, multiple) for share in shares}
+            one = _measured(narrowing, channels, widths, probes, judge, left)
+        if one is not None:
+            sensitivities.append(one)
+        progress(number + 1, one)
     return _filled(sensitivities), left
+
+
+def _measured(
+    narrowing: Narrowing,
+    channels: HiddenChannels,
+    widths: tuple[int, ...],
+    probes: set[int],
+    judge: Judge,
+    left: dict[str, str],
+) -> Sensitivity | None:
+    """Measure one set at the widths ``probes``; None, with why in ``left``, where it must stay."""
+    name, count = channels.name, channels.count
+    if len(widths) == 1:
+        left[name] = f"its {count} channels are too few to go by the multiple that is asked for"
+        return None
+    look = narrowing.look(name)
+    few = [words for moments in look.moments.values() if (words := too_few_pixels(moments))]
+    if few:
+        left[name] = few[0]
+        return None
+    elimination = narrowing.eliminate(look)
+    probed: dict[int, float] = {}
+    judge.features.advance(narrowing.place(name))
+    for width in sorted(probes - {count}):
+        with narrowing.trial(look):
+            narrowing.cut(look, width, elimination)
+            probed[width] = judge.error(judge.features.fork(narrowing.result))
+    return Sensitivity(name, count, widths, elimination.error, probed)
 
 
 def _filled(measured: Sequence[Sensitivity]) -> list[Sensitivity]:

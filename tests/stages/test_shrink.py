@@ -15,6 +15,7 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import interface
 from fnac.passes.running.run import run as run_graph
 from fnac.stages.shrink import shrink
+from fnac.stages.shrinking.journal import Journal, digest
 from fnac.stages.shrinking.settings import ShrinkSettings
 from tests.support.graphs import graph
 from tests.support.mbconv_networks import mbconv_network
@@ -138,3 +139,47 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert Graph.load(said["model"]).manifest["shrink"]["error"] == said["error"]
     assert run(["shrink", str(path), *options]) == 2
     assert "--data pictures:FOLDER" in capsys.readouterr().err
+
+
+class StoppedError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_a_stopped_shrink_goes_on_to_the_same_file(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    g, x, budget = network(), images(), parse_budget("0.6x")
+    matters = digest(g, x, "0.6x", QUICK)
+    whole = shrink(g, x, budget, QUICK)
+    path = tmp_path / "small.shrink.json"
+    journal = Journal(path, matters)
+    written = journal._write
+    times = iter(range(100))
+
+    def stop() -> None:
+        written()
+        if next(times) == after - 1:
+            raise StoppedError
+
+    monkeypatch.setattr(journal, "_write", stop)
+    with pytest.raises(StoppedError):
+        shrink(g, x, budget, QUICK, journal=journal)
+    again = Journal(path, matters, resume=True)
+    assert len(again.known) + len(again.errors) == after
+    resumed = shrink(g, x, budget, QUICK, journal=again)
+    assert resumed.graph.to_model() == whole.graph.to_model()
+    assert resumed.curve == whole.curve
+
+
+def test_measurements_of_something_else_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "small.shrink.json"
+    g, x = network(), images()
+    with pytest.raises(UsageError, match="nothing was begun"):
+        Journal(path, digest(g, x, "0.6x", QUICK), resume=True)
+    Journal(path, digest(g, x, "0.6x", QUICK)).note_network((8,), 0.5)
+    with pytest.raises(UsageError, match="other images"):
+        Journal(path, digest(g, x + 1, "0.6x", QUICK), resume=True)
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(UsageError, match="not the measurements"):
+        Journal(path, digest(g, x, "0.6x", QUICK), resume=True)
