@@ -47,6 +47,7 @@ PASSES: dict[str, str] = {
     "resolve-auto-pad": "normalize.resolve_auto_pad:ResolveAutoPad",
     "restore-batchnorm": "prepare.restore_batchnorm:RestoreBatchNorm",
     "set-output-stride": "heads.set_output_stride:SetOutputStride",
+    "state-opset": "emit.state_opset:StateOpset",
     "store-weights": "prepare.store_weights:StoreWeights",
     "take-pixels": "emit.take_pixels:TakePixels",
     "take-floats": "prepare.take_floats:TakeFloats",

@@ -224,7 +224,7 @@ def tune(config: Config, model: Path, out: Path | None, resume: bool) -> dict[st
     return run_tune(model, config, out=out, resume=resume)
 
 
-EMIT = ("no_postprocess", "fp16", "int8", "preprocess", "size", "no_verify")
+EMIT = ("no_postprocess", "fp16", "int8", "preprocess", "opset", "size", "no_verify")
 
 
 def _flag(name: str, what: str) -> Callable[[F], F]:
@@ -242,6 +242,7 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
     type=click.Choice(["outside", "inside"]),
     help="inside: the file takes uint8 (N, H, W, 3), RGB, and normalises itself.",
 )
+@click.option("--opset", type=int, help="ONNX operator set.  [default: the lowest it needs]")
 @click.option(
     "--data", metavar="SPEC", help="Pictures for --int8; pictures:FOLDER needs no labels."
 )

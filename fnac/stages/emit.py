@@ -31,13 +31,16 @@ from fnac.passes.emit.convert_float16 import ConvertFloat16
 from fnac.passes.emit.detector_answers import DetectorAnswers
 from fnac.passes.emit.fold_batchnorm import FoldBatchNorm
 from fnac.passes.emit.make_size_symbolic import MakeSizeSymbolic
+from fnac.passes.emit.state_opset import StateOpset
 from fnac.passes.emit.take_pixels import TakePixels
 from fnac.passes.files import write_atomically
 from fnac.passes.graph import Graph
 from fnac.passes.graph.layout import image_axes, sides
+from fnac.passes.graph.model_checks import OPSETS
 from fnac.passes.manager import PassManager
 from fnac.passes.normalize.drop_identity import DropIdentity
 from fnac.passes.normalize.lift_constants import LiftConstants
+from fnac.passes.normalize.raise_opset import RaiseOpset
 from fnac.passes.running.run import check_runs
 from fnac.passes.running.runner import Runner
 from fnac.stages.deployment.kit import Costs, beside, has_contract, write_kit
@@ -60,6 +63,8 @@ class EmitSettings(DetectorAnswers):
     ``size``            (H, W) the MAdds are counted at; None: the file's own
     ``preprocess``      ``inside``: the file takes uint8 (N, H, W, 3), RGB, and normalises itself;
                         ``outside``: float32 (N, 3, H, W), normalised as its contract says
+    ``opset``           ONNX operator set that the file states; None: the lowest that it needs. IR
+                        follows from it
     ``no_verify``       skip the proof after every pass
     """
 
@@ -73,6 +78,7 @@ class EmitSettings(DetectorAnswers):
     calibration: int = 100
     size: tuple[int, int] | None = None
     preprocess: Literal["outside", "inside"] = "outside"
+    opset: int | None = None
     no_verify: bool = False
 
     def __post_init__(self) -> None:
@@ -81,6 +87,10 @@ class EmitSettings(DetectorAnswers):
             raise UsageError("--fp16 and --int8 were both given; one precision is wanted")
         if self.labels not in ("int64", "uint8"):
             raise UsageError(f"labels={self.labels}; int64 or uint8 is wanted")
+        if self.opset is not None and self.opset not in OPSETS:
+            raise UsageError(
+                f"--opset {self.opset}: wanted {OPSETS.start} to {OPSETS.stop - 1}, or none"
+            )
         try:
             super().__post_init__()
         except ValueError as error:
@@ -172,6 +182,7 @@ def emit(
         graph = quantize(graph, images[: settings.calibration])
     if settings.preprocess == "inside":
         _take_pixels(graph, manager, model)
+    _state_opset(graph, manager, settings.opset, model)
     counted = profile(graph, size)
     for node, cost in zip(graph.nodes, counted.nodes, strict=True):
         node.metadata["fnac.madds"] = str(cost.madds)
@@ -213,6 +224,16 @@ def _take_pixels(graph: Graph, manager: PassManager, where: Path) -> None:
         raise UnsupportedGraphError(
             f"{where}: --preprocess inside: {next(iter(left.values()))}; emit it without"
         )
+
+
+def _state_opset(graph: Graph, manager: PassManager, wanted: int | None, where: Path) -> None:
+    """State the lowest operator set that the file needs, or the one that is wanted."""
+    raising = [RaiseOpset(wanted)] if wanted is not None else []
+    manager.run([*raising, StateOpset(wanted)], graph)
+    for entry in manager.ledger[-1 - len(raising) :]:
+        if wanted is not None and entry.report.left:
+            why = next(iter(entry.report.left.values()))
+            raise UsageError(f"{where}: --opset {wanted}: {why}; leave --opset out")
 
 
 def _check_it_runs(graph: Graph, where: Path, runner: Runner) -> None:

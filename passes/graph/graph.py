@@ -58,6 +58,8 @@ class Graph:
     ``metadata``  the model's ``metadata_props`` without the manifest, text to text
     ``manifest``  what fnac knows about the network (docs/design.md), stored as JSON
 
+    ``ir_version``  what a file of it states
+
     Every node has an attribute ``metadata`` (text to text), which is its ``metadata_props``.
     Weight arrays are shared between copies: replace ``Constant.values``, never edit it in place.
     """
@@ -68,6 +70,7 @@ class Graph:
         self.manifest: dict[str, Any] = {}
         self.doc_string = ""
         self.producer_name = "fnac"
+        self.ir_version = IR_VERSION
         for node in graph.nodes:
             if not hasattr(node, "metadata"):
                 node.metadata = {}
@@ -134,7 +137,7 @@ class Graph:
         return graph
 
     def to_model(self) -> onnx.ModelProto:
-        """Return the network as an ONNX model (weights included, IR 10).
+        """Return the network as an ONNX model (weights included).
 
         Raises PassFailedError if two tensors have one name.
         """
@@ -151,7 +154,7 @@ class Graph:
         _write_properties(model.metadata_props, properties)
         model.doc_string = self.doc_string
         model.producer_name = self.producer_name
-        model.ir_version = IR_VERSION
+        model.ir_version = self.ir_version
         return model
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -191,12 +194,15 @@ class Graph:
     def copy(self) -> Graph:
         """Return an independent graph; weight arrays are shared (see the class)."""
         if holds_graphs(self.gs):
-            return Graph.from_model(self.to_model())  # If, Loop, Scan: by way of the file form
+            made = Graph.from_model(self.to_model())  # If, Loop, Scan: by way of the file form
+            made.ir_version = self.ir_version
+            return made
         result = Graph(twin_of(self.gs))
         result.metadata = dict(self.metadata)
         result.manifest = copy.deepcopy(self.manifest)
         result.doc_string = self.doc_string
         result.producer_name = self.producer_name
+        result.ir_version = self.ir_version
         return result
 
     # ------------------------------------------------------------------ looking
@@ -281,6 +287,13 @@ class Graph:
         had = bool(self.doc_string or self.gs.doc_string)
         self.doc_string = self.gs.doc_string = ""
         return had
+
+    def state_versions(self, opset: int, ir_version: int) -> None:
+        """State another operator set and IR; every operator must be defined in it as it is now."""
+        others = [e for e in self.gs.import_domains or [] if e.domain not in ("", "ai.onnx")]
+        self.gs.import_domains = [onnx.helper.make_opsetid("", opset), *others]
+        self.gs.opset = opset
+        self.ir_version = ir_version
 
     def become(self, other: Graph) -> None:
         """Hold the nodes, tensors and operator set of ``other``, which is used up.

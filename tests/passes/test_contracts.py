@@ -129,7 +129,7 @@ NOT_REPEATABLE = {"randomize"}
 
 def fingerprint(g: Graph) -> tuple[object, ...]:
     stored = {c.name: (str(c.dtype), c.values.tobytes()) for c in g.constants()}
-    return (text(g), interface(g), g.opset, stored)
+    return (text(g), interface(g), g.opset, g.ir_version, stored)
 
 
 def words(said: str) -> int:

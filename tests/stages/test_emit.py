@@ -50,6 +50,7 @@ def test_the_emitted_file_answers_in_labels(target: Path, tmp_path: Path) -> Non
     assert (made.manifest["role"], made.manifest["postprocess"]) == ("model", "argmax")
     assert [e["pass"] for e in result.ledger] == [
         "lift-constants", "drop-identity", "fold-batchnorm", "clean", "attach-postprocess",
+        "state-opset",
     ]  # fmt: skip
     assert [e["verdict"] for e in result.ledger][1:3] == ["equal", "equal"]
 
