@@ -85,10 +85,18 @@ def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit code (docs/design.md) and prints the error."""
     from fnac.passes.errors import FnacError
 
+    arguments = in_front(arguments)
     debug = "--debug" in arguments
     try:
         code = cli.main(args=arguments, prog_name="fnac", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except click.NoSuchOption as error:
+        from fnac.commands.unknown_options import what_is_meant
+
+        error.show()
+        if meant := what_is_meant(error):
+            click.echo(f"fnac: {meant}", err=True)
+        return 2
     except click.ClickException as error:
         error.show()
         return 2
@@ -112,6 +120,14 @@ def run(arguments: list[str]) -> int:
         return 2
     except Exception as error:  # the last line of defence: a bug, exit code 1
         return _bug(error, debug)
+
+
+def in_front(arguments: list[str]) -> list[str]:
+    """Return a command line with ``--debug`` and ``--quiet``, wherever they stand, in front."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [word for word in arguments[:end] if word in ("--debug", "--quiet")]
+    rest = [word for word in arguments[:end] if word not in options]
+    return [*options, *rest, *arguments[end:]]
 
 
 def _bug(error: Exception, debug: bool) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from fnac.errors import UsageError
-from fnac.names import task_name
+from fnac.names import precision_name, task_name
 from fnac.passes.names import did_you_mean
 
 SECTIONS = (
@@ -143,8 +143,9 @@ def merge(*sources: Mapping[str, Mapping[str, Any]]) -> Config:
                     f"known: {', '.join(SECTIONS)}"
                 )
             given = {k.replace("-", "_"): v for k, v in values.items()}
-            if isinstance(given.get("task"), str):
-                given["task"] = task_name(given["task"])
+            for key, meant in (("task", task_name), ("precision", precision_name)):
+                if isinstance(given.get(key), str | int):
+                    given[key] = meant(str(given[key]), f"{section}.{key}")
             merged.setdefault(section, {}).update(given)
     return merged
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from fnac.errors import UsageError
 from fnac.passes.names import did_you_mean
@@ -15,6 +15,13 @@ TASK_ALIASES = {
     **dict.fromkeys(("classify", "classification", "classifier"), "cls"),
 }
 """What tasks are called elsewhere -> what they are called here."""
+PRECISIONS = ("32", "bf16-mixed", "16-mixed")
+PRECISION_ALIASES = {
+    **dict.fromkeys(("fp32", "float32", "32-true", "single"), "32"),
+    **dict.fromkeys(("bf16", "bfloat16"), "bf16-mixed"),
+    **dict.fromkeys(("fp16", "float16", "16", "half", "amp", "mixed"), "16-mixed"),
+}
+"""What precisions are called elsewhere -> what they are called here."""
 
 
 def known_name(where: str, name: str, known: Collection[str], *, also: str = "") -> str:
@@ -32,7 +39,14 @@ def known_name(where: str, name: str, known: Collection[str], *, also: str = "")
 
 def task_name(name: str, where: str = "--task") -> str:
     """Return the task that is meant by ``name``, by whatever name it usually goes."""
+    return _meant(name, TASKS, TASK_ALIASES, where)
+
+
+def precision_name(name: str, where: str = "--precision") -> str:
+    """Return the precision that is meant by ``name``, by whatever name it usually goes."""
+    return _meant(name, PRECISIONS, PRECISION_ALIASES, where)
+
+
+def _meant(name: str, known: Collection[str], aliases: Mapping[str, str], where: str) -> str:
     plain = name.strip().lower().replace("_", "-").replace(" ", "-")
-    if plain not in TASK_ALIASES:
-        return known_name(where, plain, TASKS)
-    return TASK_ALIASES[plain]
+    return aliases[plain] if plain in aliases else known_name(where, plain, known)

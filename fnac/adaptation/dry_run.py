@@ -108,6 +108,7 @@ def dry_run(plan: Plan) -> DryRun:
     notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="fnac-dry-run-") as folder:
         run = AdaptRun(plan, Path(folder), Ranks(first=True))
+        plan.check_device()
         plan.check_data()
         run.seed()
         run.expand()

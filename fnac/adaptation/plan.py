@@ -170,15 +170,29 @@ class Plan(Subject):
         UnsupportedGraphError, or DataError for a broken file, a split that is missing, and data
         that nothing can be learnt from.
         """
+        self.check_device()
         seed = self.export.seed
         if is_model_file(seed):
             Graph.load(seed).check_finite()
         return self.check_data() if is_first_rank() else None
 
+    def check_device(self) -> None:
+        """Raise UsageError where search or tuning is to run on what is not there."""
+        from fnac.training.runtime import check_device
+
+        for settings in (self.search, self.tune):
+            check_device(settings)
+
     def check_data(self) -> DataAccount:
         """Look at every file and label, print what there is, refuse what cannot be used."""
         from fnac.data.account import checked_account
 
+        wanted, names = self.expand.classes, self.source.classes
+        if wanted != len(names):
+            shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+            raise UsageError(
+                f"--classes {wanted}: the data set has {len(names)} ({shown}); leave --classes out"
+            )
         return checked_account(self.source, self.adapt.task, self.eval.split)
 
 

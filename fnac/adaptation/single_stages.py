@@ -175,6 +175,7 @@ def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
     """
     from fnac.stages.heal import heal
     from fnac.stages.heal_settings import HealSettings
+    from fnac.training.runtime import check_device
 
     said = dict(config.get("tune", {}))
     teacher = said.pop("teacher", None)
@@ -184,6 +185,7 @@ def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
             "(--teacher ORIGINAL.onnx), or a data set with labels"
         )
     settings = read(HealSettings, {"heal": {**config.get("heal", {}), **said}})
+    check_device(settings)
     on = Subject.read(config, task_of(model))
     source, _ = to_calibrate_on(on, Graph.load(model))
     if is_first_rank():
@@ -215,8 +217,11 @@ def _training(
     resume: bool,
 ) -> Iterator[tuple[Subject, Path, Ranks]]:
     """Check file and data, claim a run folder to train in; one that never began is removed."""
+    from fnac.training.runtime import check_device
+
+    check_device(settings)
     Graph.load(model).check_finite()
-    on = Subject.read(config, task_of(model))
+    on = _subject_of(model, config)
     account = None
     if is_first_rank():
         from fnac.data.account import checked_account
@@ -324,7 +329,7 @@ def run_eval(model: Path, config: Config) -> EvalResult:
     """Measure the metric of ``model`` in onnxruntime, fed as its file says."""
     from fnac.stages.evaluate import evaluate_onnx
 
-    on, settings = Subject.read(config, task_of(model)), read(EvalSettings, config)
+    on, settings = _subject_of(model, config), read(EvalSettings, config)
     manifest = Graph.load(model).manifest
     source = in_classes_of(model, manifest, on.source, on.adapt.task, settings)
     state_preprocessing(manifest, settings.mean, settings.std)
@@ -333,16 +338,29 @@ def run_eval(model: Path, config: Config) -> EvalResult:
     said, stated = getattr(on.task, "resize", None), Contract.read(manifest).input.resize
     if said is not None and stated not in (None, said):
         log.warning("task.resize %s is followed; the file says %s", said, stated)
+    task = make_task(on.adapt.task, source, manifest, on.task)
+    task.check_network(manifest)
     return evaluate_onnx(
         model,
         source,
-        make_task(on.adapt.task, source, manifest, on.task),
+        task,
         settings.split,
         settings.size,
         batch_size=settings.batch_size,
         limit=settings.limit,
         manifest=manifest,
     )
+
+
+def _subject_of(model: Path, config: Config) -> Subject:
+    """Read what is said of task and data; UsageError where the file is for another task."""
+    on, made_for = Subject.read(config, task_of(model)), Graph.load(model).manifest.get("task")
+    if made_for not in (None, on.adapt.task):
+        raise UsageError(
+            f"{model}: it is for --task {made_for}, as its manifest says; --task {on.adapt.task} "
+            "was given; leave --task out, or give a file for that task"
+        )
+    return on
 
 
 def in_classes_of(

@@ -73,6 +73,7 @@ def configured(*uses: str, **targets: str) -> Callable[[F], F]:
             _refuse_unused(assignments, list(read))
             return function(*arguments, config=config, **options)
 
+        command.sections = tuple(read)  # type: ignore[attr-defined]
         return config_options(command)  # type: ignore[return-value]
 
     return add

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from fnac.commands.common import F
-from fnac.commands.types import ModelPath, SizeType, UserPath
+from fnac.commands.types import ModelPath, PrecisionType, SizeType, UserPath
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -90,7 +90,7 @@ teacher_options = together(
 )
 device_options = together(
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"])),
-    click.option("--precision", type=click.Choice(["32", "bf16-mixed", "16-mixed"])),
+    click.option("--precision", type=PrecisionType(), help="Arithmetic of the training."),
     click.option(
         "--random-seed", "--seed", "random_seed", type=int, help="Random seed of the run."
     ),

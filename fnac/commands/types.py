@@ -1,4 +1,4 @@
-"""Types of arguments: sizes, tasks by all their names, paths with ``~``. Light: click only."""
+"""Types of arguments: sizes, names as people write them, paths with ``~``. Light: click only."""
 
 from __future__ import annotations
 
@@ -41,6 +41,24 @@ class TaskType(click.ParamType):  # type: ignore[type-arg]
         from fnac.names import task_name
 
         return None if value is None else task_name(str(value))
+
+
+class PrecisionType(click.ParamType):  # type: ignore[type-arg]
+    """Arithmetic of a training, by whatever name it usually goes."""
+
+    name = "precision"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what ``--help`` shows."""
+        return "[32|bf16-mixed|16-mixed]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | None:
+        """Return the precision; raises UsageError."""
+        from fnac.names import precision_name
+
+        return None if value is None else precision_name(str(value))
 
 
 class UserPath(click.Path):

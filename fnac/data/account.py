@@ -111,18 +111,20 @@ class DataAccount:
         """Say what is missing; () if nothing is."""
         findings = []
         for kind, name, text in (
-            ("class-never-trained", "train", "nothing of it can be learnt"),
-            ("class-not-measured", self.measured, "the metric says nothing of it"),
+            ("class-never-trained", "train", "nothing of {} can be learnt"),
+            ("class-not-measured", self.measured, "the metric says nothing of {}"),
         ):
             split = self.split(name) if name is not None else None
             if split is not None and split.whole and not all(split.amounts):
                 one, count = KINDS.get(self.task, "class"), split.amounts.count(0)
                 names = self._names(split)
                 if count == 1:
-                    told = f"{one} {names} never occurs in '{name}': {text}"
+                    told = f"{one} {names} never occurs in '{name}': {text.format('it')}"
                 else:
                     many = "classes" if one == "class" else f"{one}s"
-                    told = f"{count} {many} never occur in '{name}': {text} ({names})"
+                    told = (
+                        f"{count} {many} never occur in '{name}': {text.format('them')} ({names})"
+                    )
                 findings.append(Finding(kind, f"data: {told}"))
         train = self.split("train")
         share = train.ignored / max(1, train.ignored + train.total)

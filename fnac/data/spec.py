@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from fnac.errors import UsageError
+from fnac.errors import FnacError, UsageError
 from fnac.passes.names import did_you_mean
 
 from .class_files import read_classes
@@ -163,6 +163,14 @@ def open_data(
         return _open(name, options, asked)
     asked = Asked(task, seed, skip_bad, Path(), where)
     if name not in READERS:
+        root = expanded(spec)
+        if root.is_dir():
+            fits = ", ".join(f"{reader}:{spec}" for reader in _readers_that_open(root, task, seed))
+            told = f"it looks like {fits}" if fits else "its layout is none that is known"
+            raise UsageError(
+                f"{where}: the reader is missing in front of the folder; {told}; wanted NAME:PATH "
+                f"with NAME of {', '.join(_readers_of(task))}, or a .yaml file"
+            )
         raise UsageError(
             f"{where}: unknown reader '{name}'{did_you_mean(name, _readers_of(task))}; wanted "
             "NAME:PATH with NAME of "
@@ -173,6 +181,22 @@ def open_data(
     if not rest:
         raise UsageError(f"{where}: no path; wanted {name}:PATH")
     return _open(name, {"path": rest}, asked)
+
+
+def _readers_that_open(root: Path, task: str, seed: int) -> list[str]:
+    """Return the readers of a task that find a training set in a folder."""
+    found = []
+    for name in _readers_of(task):
+        if name == "scenes":
+            continue
+        try:
+            _open(name, {"path": str(root)}, Asked(task, seed, True, Path(), str(root))).split(
+                "train"
+            )
+        except FnacError:
+            continue
+        found.append(name)
+    return found
 
 
 def _readers_of(task: str) -> list[str]:

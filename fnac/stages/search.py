@@ -18,7 +18,7 @@ from fnac.search.outcome import SearchResult
 from fnac.search.run import SearchRun
 from fnac.search.settings import SearchSettings
 from fnac.tasks.base import Task
-from fnac.tasks.network_check import check_pictures
+from fnac.tasks.network_check import check_logits, check_pictures
 from fnac.training.settings import for_batch
 
 
@@ -49,6 +49,7 @@ def search(
     limit = None if budget is None else budget.resolve(space)
     task.check_network(graph.manifest)
     check_pictures(graph)
+    check_logits(graph, task.name)
     settings = for_batch(settings, settings.batch_size)
     run = SearchRun(graph, space, limit, source, task, folder, settings, baseline)
     run.open(resume=resume)

@@ -124,8 +124,9 @@ class Classification(Task):
         if tuple(logits.shape) != shape:
             raise TrainingError(
                 f"network output: found {tuple(logits.shape)}; wanted logits {shape} for the "
-                f"{self.num_classes} classes of this data set; attach a classifier with these "
-                "classes (fnac expand --task cls --classes)"
+                f"{self.num_classes} classes of this data set; give the network a classifier for "
+                "them: fnac adapt FILE.onnx --task cls --data SPEC (--strategy seed fine-tunes its "
+                "own architecture)"
             )
         return logits
 

@@ -8,6 +8,9 @@ from typing import Any
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.graph import Graph
 
+SHAPES_ONLY = ("Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Transpose")
+"""Operators that leave the numbers of what they read as they are."""
+
 
 def check_count(
     manifest: Mapping[str, Any], task: str, names: Sequence[str], kind: str = "classes"
@@ -18,9 +21,11 @@ def check_count(
     """
     count = manifest.get("num_classes") if manifest.get("task") == task else None
     if count is not None and int(count) != len(names):
+        more = ", ..." if len(names) > 4 else ""
         raise UsageError(
             f"the network puts out {count} {kind}; the data set has {len(names)} "
-            f"({', '.join(names[:4])}, ...); expand the seed for this data set"
+            f"({', '.join(names[:4])}{more}); take the data set that it was made for, or give the "
+            "seed a head for this one (fnac adapt)"
         )
 
 
@@ -52,6 +57,8 @@ def check_logits(graph: Graph, task: str) -> None:
         return
     for output in graph.outputs:
         maker = graph.producer(output)
+        while maker is not None and maker.op in SHAPES_ONLY and maker.inputs:
+            maker = graph.producer(maker.inputs[0])
         if maker is not None and maker.op in ("Softmax", "Sigmoid"):
             raise UnsupportedGraphError(
                 f"{maker.name} ({maker.op}): the output {output.name} holds probabilities, and the "

@@ -175,8 +175,9 @@ class Segmentation(Task):
             given = str(tuple(outputs.shape)) if shaped else type(outputs).__name__  # type: ignore
             raise TrainingError(
                 f"network output: found {given}; wanted logits ({shape[0]}, {shape[1]}, height, "
-                f"width) for the {self.num_classes} classes of this data set; attach a head with "
-                "these classes (fnac expand --task seg --classes)"
+                f"width) for the {self.num_classes} classes of this data set; give the network a "
+                "head for them: fnac adapt FILE.onnx --task seg --data SPEC (--strategy seed "
+                "fine-tunes its own architecture)"
             )
         return outputs
 

@@ -36,11 +36,9 @@ if TYPE_CHECKING:
 BARRIER_TIMEOUT = timedelta(hours=6)
 
 
-def open_fabric(settings: RuntimeSettings, *, single_paths: bool = False) -> Fabric:
-    """Start Fabric on one process, or join those that torchrun started (DDP; gloo on CPUs)."""
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+def check_device(settings: RuntimeSettings) -> bool:
+    """Say whether a run computes with CUDA; UsageError where that is wanted and is not there."""
+    local = _processes_here()
     cuda = torch.cuda.is_available() if settings.device == "auto" else settings.device == "cuda"
     if cuda and not torch.cuda.is_available():
         raise UsageError("device cuda: torch sees no CUDA device; use device cpu or auto")
@@ -51,6 +49,18 @@ def open_fabric(settings: RuntimeSettings, *, single_paths: bool = False) -> Fab
             f"{local} processes: torch sees {torch.cuda.device_count()} CUDA devices; start as "
             "many, or use device cpu"
         )
+    return cuda
+
+
+def _processes_here() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
+
+
+def open_fabric(settings: RuntimeSettings, *, single_paths: bool = False) -> Fabric:
+    """Start Fabric on one process, or join those that torchrun started (DDP; gloo on CPUs)."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    cuda, local = check_device(settings), _processes_here()
+    world = int(os.environ.get("WORLD_SIZE", "1"))
     strategy: Any = "auto"
     if world > 1:
         strategy = DDPStrategy(

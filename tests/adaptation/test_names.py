@@ -10,10 +10,18 @@ import pytest
 
 from fnac.adaptation.plan import Plan
 from fnac.adaptation.settings import with_recipe
-from fnac.cli import run
+from fnac.cli import in_front, run
 from fnac.config import gather
 from fnac.errors import UsageError
-from fnac.names import TASK_ALIASES, TASKS, task_name
+from fnac.names import (
+    PRECISION_ALIASES,
+    PRECISIONS,
+    TASK_ALIASES,
+    TASKS,
+    precision_name,
+    task_name,
+)
+from tests.support.data_sets import segmentation
 
 
 @pytest.mark.parametrize(("said", "task"), TASK_ALIASES.items())
@@ -30,6 +38,9 @@ def test_a_task_goes_by_its_usual_names(said: str, task: str) -> None:
         (["mobilnetv2", "--task", "seg"], "did you mean 'mobilenetv2'?; known: mobilenetv2"),
         (["--task", "seg", "--recipe", "bultin-seg"], "did you mean 'builtin-seg'"),
         (["--task", "seg", "--head", "deeplab3"], "did you mean 'deeplabv3' or 'deeplabv3plus'?"),
+        (["--task", "seg", "--head", "ssdlite"], "is for det; for seg there are: deeplabv3"),
+        (["--task", "seg", "--precision", "bf16-mix"], "did you mean 'bf16-mixed' or"),
+        (["--task", "seg", "--classes", "9"], "--classes 9: the data set has "),
         (["--task", "seg", "--space", "mbconvseg"], "did you mean 'mbconv-seg'"),
         (["--task", "seg", "--remap", "fna_live"], "did you mean 'fna-live'"),
         (["--task", "seg", "--data", "cityscape:x"], "did you mean 'cityscapes'"),
@@ -43,6 +54,86 @@ def test_a_slip_is_answered_with_the_closest_name(
 ) -> None:
     assert run(["adapt", *words, "--set", "expand.classes=3"]) == 2
     assert why in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--device", "cuda"], "device cuda: torch sees no CUDA device"),
+        (["--precision", "fp16"], "precision 16-mixed: only CUDA devices"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_before_the_data_are_read(
+    words: list[str],
+    why: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert run(["adapt", "--task", "seg", *words]) == 2
+    told = capfd.readouterr().err
+    assert why in told
+    assert "class" not in told  # the account of the data
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "meant"),
+    [
+        ("adapt", "--epochs", "--epochs: it is a setting here: --set tune.epochs=VALUE"),
+        ("adapt", "--head-lr", "--head-lr: it is a setting here: --set tune.head_lr=VALUE"),
+        ("adapt", "--name", "--name: here it is -o FOLDER"),
+        ("adapt", "--imgsz", "--imgsz: here it is --size HxW"),
+        ("tune", "--batch-size", "it is a setting here: --set tune.batch_size=VALUE"),
+        ("eval", "--dataset", "--dataset: here it is --data SPEC"),
+    ],
+)
+def test_an_option_of_elsewhere_is_told_its_place(
+    command: str, option: str, meant: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run([command, "m.onnx", option, "3"]) == 2
+    assert meant in capfd.readouterr().err
+
+
+def test_an_option_that_means_nothing_is_no_more_than_that(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["profile", "m.onnx", "--epochs", "3"]) == 2  # it trains nothing
+    told = capfd.readouterr().err
+    assert "No such option '--epochs'" in told
+    assert "--set" not in told
+
+
+@pytest.mark.parametrize(("said", "precision"), PRECISION_ALIASES.items())
+def test_a_precision_goes_by_its_usual_names(said: str, precision: str) -> None:
+    assert precision in PRECISIONS
+    assert precision_name(said.upper()) == precision
+    for given in (said, precision, int(said) if said.isdigit() else said):  # YAML reads a number
+        assert gather(assignments=[f"tune.precision={given}"])["tune"]["precision"] == precision
+
+
+def test_debug_and_quiet_may_stand_anywhere(capfd: pytest.CaptureFixture[str]) -> None:
+    assert in_front(["profile", "m", "--debug", "--top", "3"]) == [
+        "--debug",
+        "profile",
+        "m",
+        "--top",
+        "3",
+    ]
+    assert in_front(["predict", "--", "--debug"]) == ["predict", "--", "--debug"]
+    assert run(["profile", "none.onnx", "--quiet"]) == 2
+    assert "none.onnx: there is no such file" in capfd.readouterr().err
+
+
+def test_a_folder_without_its_reader_is_told_which_reads_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    segmentation(tmp_path / "set")
+    assert run(["adapt", "--task", "seg", "--data", str(tmp_path / "set")]) == 2
+    told = capfd.readouterr().err
+    assert f"it looks like folder:{tmp_path / 'set'}; wanted NAME:PATH" in told
+    (tmp_path / "none").mkdir()
+    assert run(["adapt", "--task", "seg", "--data", str(tmp_path / "none")]) == 2
+    assert "its layout is none that is known; wanted NAME:PATH" in capfd.readouterr().err
 
 
 def test_a_pass_and_its_argument_are_named(

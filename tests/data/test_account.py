@@ -57,7 +57,8 @@ def test_pixels_are_counted_and_shown(tmp_path: Path, caplog: pytest.LogCaptureF
         ),
         Finding(
             "class-not-measured",
-            "data: 2 classes never occur in 'val': the metric says nothing of it ('thing', 'rare')",
+            "data: 2 classes never occur in 'val': the metric says nothing of them "
+            "('thing', 'rare')",
         ),
     )
     assert json.loads(json.dumps(account.as_json()))["splits"]["train"]["amounts"] == [13, 2, 0]

@@ -193,3 +193,17 @@ def test_eval_refuses_data_of_other_classes_and_takes_a_map(
     assert f"not measured, for the network has no such class: {own[0]}" in caplog.text
     right = write_model(tmp_path / "n.onnx", manifest={**manifest, "classes": own})
     assert list(run_eval(right, asked).per_class) == own
+
+
+def test_eval_refuses_another_number_of_classes_and_another_task(tmp_path: Path) -> None:
+    """A file whose classes have no names still has a number of them, and one task."""
+    manifest = {**MANIFEST, "task": "seg", "num_classes": 9}
+    model = write_model(tmp_path / "m.onnx", manifest=manifest)
+    asked: dict[str, dict[str, object]] = {"adapt": {"data": "scenes:train=1,val=2,size=48"}}
+    with pytest.raises(UsageError, match="puts out 9 classes; the data set has 8"):
+        run_eval(model, asked)
+    asked["adapt"]["task"] = "cls"
+    with pytest.raises(
+        UsageError, match=r"m\.onnx: it is for --task seg, as its manifest says; --t"
+    ):
+        run_eval(model, asked)

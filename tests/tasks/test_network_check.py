@@ -15,6 +15,17 @@ def test_probabilities_are_no_logits(op: str, task: str) -> None:
         check_logits(found, task)
 
 
+def test_what_moves_numbers_about_hides_no_softmax() -> None:
+    found = graph(
+        "(float[N,4,1,1] x) => (float[N,4] y) { s = Softmax<axis=1>(x) i = Identity(s) "
+        "y = Flatten(i) }"
+    )
+    with pytest.raises(
+        UnsupportedGraphError, match=r"s \(Softmax\): the output y holds probabilit"
+    ):
+        check_logits(found, "cls")
+
+
 def test_logits_and_the_maps_of_other_tasks_are_taken() -> None:
     check_logits(graph("(float[N,4] x) => (float[N,4] y) { y = Relu(x) }"), "cls")
     check_logits(graph("(float[N,4] x) => (float[N,4] y) { y = Sigmoid(x) }"), "pose")

@@ -154,7 +154,8 @@ def test_outputs_that_do_not_fit(shape: tuple[int, ...]) -> None:
         TASK.loss(torch.zeros(shape), torch.zeros(2, 8, 8, dtype=torch.int64))
     assert str(caught.value) == (
         f"network output: found {shape}; wanted logits (2, 3, height, width) for the 3 classes "
-        "of this data set; attach a head with these classes (fnac expand --task seg --classes)"
+        "of this data set; give the network a head for them: fnac adapt FILE.onnx --task seg "
+        "--data SPEC (--strategy seed fine-tunes its own architecture)"
     )
 
 

@@ -82,10 +82,17 @@ def read_class_folders(
     names = list(classes) if classes is not None else named
     if len(names) < 2 or not set(named) <= set(names):
         extra = sorted(set(named) - set(names))
-        raise DataError(
-            f"{root}: class folders {', '.join(extra or named) or 'none'}; wanted at least two, "
-            "and each of them among the classes; check the path in --data, or classes.txt"
-        )
+        if extra:
+            told = (
+                f"class folders {', '.join(extra)} are not among the classes; correct classes.txt"
+            )
+        elif len(names) < 2 and named:
+            told = f"one class folder alone, {named[0]}; wanted at least two to tell apart"
+        else:
+            told = (
+                "no class folder with images in it; wanted train/CLASS/ and val/CLASS/, or CLASS/"
+            )
+        raise DataError(f"{root}: {told}; check the path in --data")
     places = {name: place for place, name in enumerate(names)}
     files = {
         split: tuple(

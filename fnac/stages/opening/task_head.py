@@ -69,7 +69,7 @@ def check_head(
 
 def head_kind(task: str, head: str | None) -> HeadKind:
     """Return the head called ``head``, or the task's own; raises UsageError."""
-    if head is not None:
+    if head is not None and head not in HEADS:
         known_name(
             "--head", head, [OWN_HEAD, *(h for h, kind in HEADS.items() if kind.task == task)]
         )
