@@ -36,27 +36,27 @@ class StateOpset(Pass):
     def run(self, graph: Graph) -> Report:
         """See the class."""
         report = Report()
-        found = graph.opset
+        stated = graph.opset
         model = graph.skeleton()
         nodes = list(_nodes(model.graph.node))
         needed, by = max(
-            ((_since(n, found), f"{n.name} ({n.op_type})") for n in nodes), default=(1, "")
+            ((_since(n, stated), f"{n.name} ({n.op_type})") for n in nodes), default=(1, "")
         )
         wanted = needed if self.to is None else self.to
         if wanted < needed:
             report.left[WHOLE] = f"operator set {wanted}: {by} needs {needed}"
             return report
-        other = next((n for n in nodes if _since(n, wanted) != _since(n, found)), None)
+        other = next((n for n in nodes if _since(n, wanted) != _since(n, stated)), None)
         if other is not None:
             report.left[WHOLE] = (
                 f"operator set {wanted}: {other.name} ({other.op_type}) is defined otherwise there "
-                f"than in {found}"
+                f"than in {stated}"
             )
             return report
         lowest = _least_ir(wanted)
-        if (wanted, lowest) != (found, graph.ir_version):
+        if (wanted, lowest) != (stated, graph.ir_version):
             report.rewrote[WHOLE] = (
-                f"operator set {found} -> {wanted}, IR {graph.ir_version} -> {lowest}"
+                f"operator set {stated} -> {wanted}, IR {graph.ir_version} -> {lowest}"
             )
             graph.state_versions(wanted, lowest)
         return report
