@@ -115,11 +115,11 @@ def shrink(
     budget  of the whole network: ``0.6x``, ``300M`` (MAdds)
     data    SPEC of images to fit to, such as ``pictures:FOLDER``
     """
-    from fnac.adaptation.shrink_file import shrink_graph
+    from fnac.adaptation.shrink_file import ShrinkJob
 
     graph = network.graph if isinstance(network, Network) else Graph.load(network)
     config = {"shrink": dict(settings), "adapt": {"budget": budget, "data": data}}
-    return Network(shrink_graph(graph, config).graph)
+    return Network(ShrinkJob(graph, config).shrink().graph)
 
 
 def adapt(

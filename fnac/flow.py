@@ -16,16 +16,10 @@ import logging
 from pathlib import Path
 
 from fnac.adaptation.adapt_run import AdaptRun
-from fnac.adaptation.folder import (
-    begun,
-    check_as_left,
-    continued,
-    describe,
-    latest,
-    plan_to_resume,
-)
+from fnac.adaptation.folder import begun, continued, describe
 from fnac.adaptation.plan import Plan
 from fnac.adaptation.result import AdaptResult
+from fnac.adaptation.resuming import check_as_left, latest, plan_to_resume
 from fnac.adaptation.strategies import strategy_for
 from fnac.config import Config
 

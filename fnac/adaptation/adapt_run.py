@@ -20,7 +20,7 @@ from fnac.adaptation.folder import data_findings
 from fnac.adaptation.kept_files import KeptFiles
 from fnac.adaptation.plan import Plan
 from fnac.adaptation.result import AdaptResult
-from fnac.adaptation.single_stages import emit_images, run_expand, unsearched_super
+from fnac.adaptation.single_stages import emit_images, expand_graph, unsearched_super
 from fnac.config import as_json, write_json
 from fnac.data.preprocessing import preprocessing_findings, tell_assumed
 from fnac.findings import FINDINGS, read_findings, together, written
@@ -83,9 +83,9 @@ class AdaptRun:
 
         plan = self.plan
         if not self.path("super.onnx").exists():
-            graph, ledger = run_expand(
-                self.path("seed.onnx"), plan.expand, on=plan, verify=not plan.adapt.no_verify
-            )
+            seed = Graph.load(self.path("seed.onnx"))
+            verify = not plan.adapt.no_verify
+            graph, ledger = expand_graph(seed, plan.expand, on=plan, verify=verify)
             tell_assumed(graph.manifest)
             plan.task_for(graph.manifest).describe(graph.manifest)
             if plan.adapt.task == "seg":  # other tasks cut, fill up, or stretch on purpose
@@ -230,8 +230,11 @@ class AdaptRun:
             return
         target, part = self.path("target.onnx"), self.path("model.part.onnx")
         settings = self.plan.emit
-        images = emit_images(target, settings, self.plan.source, self.task("target.onnx"))
-        emitted = emit(target, part, settings, images=images, named="model.onnx", kit=False)
+        graph, source = Graph.load(target), self.plan.source
+        images = emit_images(graph, settings, source, self.plan.task_for(graph.manifest))
+        emitted = emit(
+            target, part, settings, images=images, named="model.onnx", kit=False, loaded=graph
+        )
         self._add_to_ledger([{**entry, "stage": "emit"} for entry in emitted.ledger])
         self.kept.take(part, "model.onnx")
 

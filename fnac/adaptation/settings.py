@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fnac.config import Config, merge
 from fnac.data.preprocessing import Stated, parse_stated
 from fnac.errors import UsageError
 from fnac.names import TASKS, known_name
-from fnac.passes.graph import Graph
 
 if TYPE_CHECKING:
     from fnac.architectures.budget import Budget
@@ -180,9 +180,9 @@ def recipe_for(
     return recipe
 
 
-def task_of(model: Path) -> str:
-    """Return the task that a file's manifest names; seg if it names none."""
-    return str(Graph.load(model).manifest.get("task") or "seg")
+def task_of(manifest: Mapping[str, Any]) -> str:
+    """Return the task that a network's manifest names; seg if it names none."""
+    return str(manifest.get("task") or "seg")
 
 
 def open_source(settings: AdaptSettings) -> DataSource:

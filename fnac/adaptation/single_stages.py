@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac.adaptation.folder import read_plan, working_in
+from fnac.adaptation.folder import working_in
 from fnac.adaptation.history import tell_next, tell_unsearched, tell_untuned
 from fnac.adaptation.plan import Subject
+from fnac.adaptation.resuming import read_plan
 from fnac.adaptation.settings import EvalSettings, task_of
 from fnac.config import Config, read
 from fnac.data.batches import size_of_data
@@ -37,18 +39,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run_expand(
-    model: Path,
-    settings: ExpandSettings,
-    *,
-    on: Subject | None = None,
-    verify: bool = True,
-    dump: Path | None = None,
-) -> tuple[Graph, list[dict[str, Any]]]:
-    """Expand the file ``model``; see :func:`expand_graph`."""
-    return expand_graph(Graph.load(model), settings, on=on, verify=verify, dump=dump)
-
-
 def expand_graph(
     graph: Graph,
     settings: ExpandSettings,
@@ -72,13 +62,13 @@ def expand_graph(
 
 
 def prepare_graph(
-    model: Path, settings: ExpandSettings, *, on: Subject | None, verify: bool = True
+    graph: Graph, settings: ExpandSettings, *, on: Subject | None, verify: bool = True
 ) -> tuple[Graph, list[dict[str, Any]]]:
-    """Return the seed in ``model`` in canonical form with the task's head, and the ledger."""
+    """Return the seed ``graph`` in canonical form with the task's head, and the ledger."""
     from fnac.stages.expand import prepare_seed
 
     manager = PassManager(verify=verify)
-    prepared = prepare_seed(Graph.load(model), settings, manager=manager, images=_images_of(on))
+    prepared = prepare_seed(graph, settings, manager=manager, images=_images_of(on))
     return prepared, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
 
 
@@ -118,16 +108,16 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
     from fnac.search.settings import SearchSettings
     from fnac.stages.search import search
 
-    settings = read(SearchSettings, config)
-    with _training(model, config, settings, out=out, resume=resume) as (on, folder, ranks):
+    settings, graph = read(SearchSettings, config), Graph.load(model)
+    with _training(model, graph, config, settings, out=out, resume=resume) as (on, folder, ranks):
         how, kept = on.adapt, folder / "latency.json"
         if ranks.first:
             latency_table(how.budget_of, how.latency_table, model, kept)
         ranks.wait()
         searched = search(
-            model,
+            graph,
             on.source,
-            on.task_for(Graph.load(model).manifest),
+            on.task_for(graph.manifest),
             folder / "super.onnx",
             folder / "search",
             settings,
@@ -152,18 +142,16 @@ def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
 
     if str(config.get("adapt", {}).get("data") or "").startswith(SPEC):
         return run_heal(model, config, out=out, resume=resume)
-    settings = read(TuneSettings, config)
-    manifest = Graph.load(model).manifest
+    settings, graph = read(TuneSettings, config), Graph.load(model)
+    manifest = copy.deepcopy(graph.manifest)
     state_preprocessing(manifest, settings.mean, settings.std)
     tell_assumed(manifest)
-    with _training(model, config, settings, out=out, resume=resume) as (on, folder, ranks):
+    with _training(model, graph, config, settings, out=out, resume=resume) as (on, folder, ranks):
         ranks.wait()
-        target, log_folder, task = (
-            folder / "target.onnx",
-            folder / "tune",
-            on.task_for(Graph.load(model).manifest),
+        target, task = folder / "target.onnx", on.task_for(graph.manifest)
+        tuned = tune(
+            model, on.source, task, target, folder / "tune", settings, resume=resume, loaded=graph
         )
-        tuned = tune(model, on.source, task, target, log_folder, settings, resume=resume)
     tell_next("emit", tuned.output, "-o", tuned.output.with_name("model.onnx"))
     return _plain(tuned, ("output", "steps", "loss", "val", "weights"))
 
@@ -186,8 +174,9 @@ def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
         )
     settings = read(HealSettings, {"heal": {**config.get("heal", {}), **said}})
     check_device(settings)
-    on = Subject.read(config, task_of(model))
-    source, _ = to_calibrate_on(on, Graph.load(model))
+    graph = Graph.load(model)
+    on = Subject.read(config, task_of(graph.manifest))
+    source, _ = to_calibrate_on(on, graph)
     if is_first_rank():
         source.check()
     adapt = dataclasses.replace(on.adapt, seed=str(model))
@@ -196,7 +185,7 @@ def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
         ranks.wait()
         target = folder / "target.onnx"
         healed = heal(
-            model, Path(teacher), source.split("train"), settings, folder / "tune",
+            graph, Path(teacher), source.split("train"), settings, folder / "tune",
             output=target, resume=resume,
         )  # fmt: skip
     entry = healed.weights
@@ -210,6 +199,7 @@ def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
 @contextlib.contextmanager
 def _training(
     model: Path,
+    graph: Graph,
     config: Config,
     settings: SearchSettings | TuneSettings,
     *,
@@ -220,8 +210,8 @@ def _training(
     from fnac.training.runtime import check_device
 
     check_device(settings)
-    Graph.load(model).check_finite()
-    on = _subject_of(model, config)
+    graph.check_finite()
+    on = _subject_of(model, graph.manifest, config)
     account = None
     if is_first_rank():
         from fnac.data.account import checked_account
@@ -254,12 +244,13 @@ def run_derive(
         settings = dataclasses.replace(settings, weights="seed")
         given = weights_from or "seed"
         unsearched = unsearched_super(model.parent) if given == "seed" else Path(given)
+    graph = Graph.load(model)
     if arch is None:
-        tell_unsearched(model, Graph.load(model).manifest)
+        tell_unsearched(model, graph.manifest)
     how, kept = on.adapt, out.parent / "latency.json"
     asked = how.budget is not None or how.budget_of != "madds"
     derived = derive(
-        model,
+        graph,
         out,
         settings,
         budget=on.budget if asked else None,
@@ -286,7 +277,8 @@ def unsearched_super(folder: Path) -> Path:
             "give the untrained super network: --from SUPER.onnx"
         )
     plan = read_plan(folder)
-    graph, _ = run_expand(folder / "seed.onnx", plan.expand, on=plan, verify=False)
+    seed = Graph.load(folder / "seed.onnx")
+    graph, _ = expand_graph(seed, plan.expand, on=plan, verify=False)
     return graph.save(path)
 
 
@@ -294,14 +286,14 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
     """Emit ``model`` to ``out``; its profile goes beside it."""
     from fnac.stages.emit import EmitSettings, emit
 
-    settings = read(EmitSettings, config)
-    on = Subject.read(config, task_of(model))
+    settings, graph = read(EmitSettings, config), Graph.load(model)
+    on = Subject.read(config, task_of(graph.manifest))
     images = None
     if on.adapt.data:
-        source, task = to_calibrate_on(on, Graph.load(model))
-        images = emit_images(model, settings, source, task)
-    tell_untuned(model, Graph.load(model).manifest)
-    emitted = emit(model, out, settings, images=images)
+        source, task = to_calibrate_on(on, graph)
+        images = emit_images(graph, settings, source, task)
+    tell_untuned(model, graph.manifest)
+    emitted = emit(model, out, settings, images=images, loaded=graph)
     tell_next("eval", out, "--data", on.adapt.data or "SPEC")
     return {
         "output": str(emitted.path),
@@ -313,14 +305,13 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
 
 
 def emit_images(
-    model: Path, settings: EmitSettings, source: DataSource, task: Task
+    graph: Graph, settings: EmitSettings, source: DataSource, task: Task
 ) -> np.ndarray | None:
     """Return the images that int8 is calibrated on; None if they are not needed."""
     from fnac.stages.opening.calibration import calibration_images
 
     if not settings.int8:
         return None
-    graph = Graph.load(model)
     size = _image_size(graph)
     return calibration_images(source, task, size, graph.manifest, count=settings.calibration)
 
@@ -329,8 +320,8 @@ def run_eval(model: Path, config: Config) -> EvalResult:
     """Measure the metric of ``model`` in onnxruntime, fed as its file says."""
     from fnac.stages.evaluate import evaluate_onnx
 
-    on, settings = _subject_of(model, config), read(EvalSettings, config)
-    manifest = Graph.load(model).manifest
+    settings, manifest = read(EvalSettings, config), Graph.load(model).manifest
+    on = _subject_of(model, manifest, config)
     source = in_classes_of(model, manifest, on.source, on.adapt.task, settings)
     state_preprocessing(manifest, settings.mean, settings.std)
     tell_assumed(manifest)
@@ -352,9 +343,9 @@ def run_eval(model: Path, config: Config) -> EvalResult:
     )
 
 
-def _subject_of(model: Path, config: Config) -> Subject:
+def _subject_of(model: Path, manifest: Mapping[str, Any], config: Config) -> Subject:
     """Read what is said of task and data; UsageError where the file is for another task."""
-    on, made_for = Subject.read(config, task_of(model)), Graph.load(model).manifest.get("task")
+    on, made_for = Subject.read(config, task_of(manifest)), manifest.get("task")
     if made_for not in (None, on.adapt.task):
         raise UsageError(
             f"{model}: it is for --task {made_for}, as its manifest says; --task {on.adapt.task} "

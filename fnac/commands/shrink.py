@@ -68,22 +68,17 @@ def shrink(
     What is measured is kept beside the new file until it is written: --resume goes on from there.
     With --heal the result is trained as well, towards the original's own outputs.
     """
-    from fnac.adaptation.shrink_file import heal_shrunk, shrink_graph
+    from fnac.adaptation.shrink_file import ShrinkJob
     from fnac.errors import UsageError
     from fnac.passes.files import model_file
     from fnac.passes.graph import Graph
 
     if curve and (heal or out):
         raise UsageError("--curve writes no network: drop --heal and --out")
-    original = Graph.load(model)
+    job = ShrinkJob(Graph.load(model), config)
     path = out or model_file(model).with_name(f"{model_file(model).stem}.small.onnx")
-    shrunk = shrink_graph(
-        original,
-        config,
-        only_curve=curve,
-        journal=path.with_suffix(".shrink.json"),
-        resume=resume,
-    )
+    journal = path.with_suffix(".shrink.json")
+    shrunk = job.shrink(only_curve=curve, journal=journal, resume=resume)
     if plot is not None:
         _draw(shrunk, plot, done=not curve)
     if curve:
@@ -92,7 +87,7 @@ def shrink(
     written = {"model": str(path), **shrunk.as_json()}
     lines = [_text(shrunk), *_costs(shrunk)]
     if heal is not None:
-        healed = heal_shrunk(shrunk, original, config, heal, path.with_suffix(".heal"))
+        healed = job.heal(shrunk, heal, path.with_suffix(".heal"))
         healed.graph.save(path)
         written["healed"] = healed.as_json()
         lines.append(f"healed error {healed.start:.4g} -> {healed.error:.4g}")

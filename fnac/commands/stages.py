@@ -120,15 +120,16 @@ def expand(
     """
     from fnac.adaptation.history import tell_next
     from fnac.adaptation.plan import Subject
-    from fnac.adaptation.single_stages import run_expand
+    from fnac.adaptation.single_stages import expand_graph
     from fnac.config import read, write_json
     from fnac.data.preprocessing import tell_assumed
+    from fnac.passes.graph import Graph
     from fnac.stages.expand import ExpandSettings
 
     settings = read(ExpandSettings, config)
     on = Subject.read(config, settings.task or "seg")
-    graph, entries = run_expand(
-        model,
+    graph, entries = expand_graph(
+        Graph.load(model),
         settings,
         on=on if on.adapt.data else None,
         verify=not on.adapt.no_verify,

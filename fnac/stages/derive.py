@@ -66,7 +66,7 @@ class DeriveResult:
 
 
 def derive(
-    model: Path,
+    model: Path | Graph,
     output: Path,
     settings: DeriveSettings,
     *,
@@ -78,6 +78,7 @@ def derive(
 ) -> DeriveResult:
     """Choose an architecture of the super network ``model`` and write it to ``output``.
 
+    model        the file, or what it holds, which becomes the target then
     budget       the likeliest architecture that costs no more, by the alphas as the task led them
                  (a steered search notes them); without budget and arch, the argmax of every layer
     arch         an architecture file, or the seed's own architecture
@@ -93,7 +94,7 @@ def derive(
             "--from seed: wanted together with the super network as expand left it, whose weights "
             "are remapped from the seed"
         )
-    graph = Graph.load(model)
+    graph = model if isinstance(model, Graph) else Graph.load(model)
     space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
     solution, limit = _choose(graph, space, budget, arch, settings.use_at_least)
     madds, names = space_costs(graph.manifest), space.names(solution.arch)

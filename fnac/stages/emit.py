@@ -147,6 +147,7 @@ def emit(
     dump: Path | None = None,
     named: str | None = None,
     kit: bool = True,
+    loaded: Graph | None = None,
 ) -> EmitResult:
     """Emit ``model`` as ``out``, with its profile and what a deployer needs beside it.
 
@@ -154,12 +155,13 @@ def emit(
     dump    folder that gets the graph after each pass
     named   the name that the file will have in the end; what lies beside is named after it
     kit     write contract, example and model card, where the network has a task
+    loaded  what ``model`` holds, where it is loaded already; it is changed
 
     Raises UsageError for int8 without images, and what the passes raise.
     """
     if settings.int8 and images is None:
         raise UsageError("--int8 needs --data SPEC: images to calibrate on")
-    graph = Graph.load(model)
+    graph = Graph.load(model) if loaded is None else loaded
     graph.check_finite()
     manager = PassManager(verify=not settings.no_verify, dump=dump)
     if manager.verify:

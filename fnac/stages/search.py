@@ -23,7 +23,7 @@ from fnac.training.settings import for_batch
 
 
 def search(
-    model: Path,
+    model: Path | Graph,
     source: DataSource,
     task: Task,
     output: Path,
@@ -37,12 +37,13 @@ def search(
 ) -> SearchResult:
     """Search the super network of ``model`` and write it, trained, to ``output``.
 
+    model     the file, or what it holds, which is trained then
     folder    gets ``last.ckpt``, ``metrics.csv`` and ``alphas.csv``
     budget    of the whole network; None: there is none, and lambda is fixed in ``settings``
     baseline  the file that ``teacher: baseline`` means; weights learn from it, alphas from labels
     raises    UsageError for an impossible budget, before anything is trained; TrainingError
     """
-    graph = Graph.load(model)
+    graph = model if isinstance(model, Graph) else Graph.load(model)
     graph.check_finite()
     space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
     check_lambda(budget, settings.lambda_)

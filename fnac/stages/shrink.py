@@ -22,8 +22,8 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.shrink.answers import Judge
 from fnac.passes.shrink.joint import Slope, measure_slopes
+from fnac.passes.shrink.narrowing import Narrowing, Step
 from fnac.passes.shrink.sensitivity import Sensitivity, measure_sensitivities
-from fnac.passes.shrink.sequence import Narrowing, Step
 from fnac.progress import StepProgress
 from fnac.stages.opening.calibration import unlike_training
 from fnac.stages.shrinking.choice import Choice, Chooser, search_widths

@@ -65,14 +65,16 @@ def tune(
     *,
     baseline: Path | None = None,
     resume: bool = False,
+    loaded: Graph | None = None,
 ) -> TuneResult:
     """Train the network of ``model`` and write it to ``output``.
 
     baseline  the file that ``teacher: baseline`` means
     folder    gets ``last.ckpt`` and ``metrics.csv``; with ``resume`` its checkpoint is continued
+    loaded    what ``model`` holds, where it is loaded already; it is trained
     raises    UsageError for a super network or other classes, TrainingError when training fails
     """
-    graph = Graph.load(model)
+    graph = Graph.load(model) if loaded is None else loaded
     if settings.size is None and manifest_size(graph.manifest) is None:
         size = graph.image_size() or size_of_data(source.split("train"), task.name)
         settings = dataclasses.replace(settings, size=size)

@@ -11,7 +11,7 @@ from ..blocks.units import unit_of
 from ..graph import Graph
 from ..remap.block_arrays import BlockArrays
 from .linear import why_not_fitted
-from .sequence import Narrowing
+from .narrowing import Narrowing
 
 
 class BlockFits:

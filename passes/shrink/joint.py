@@ -19,8 +19,8 @@ import numpy as np
 from ..remap.gram import Floats
 from ..running.features import Features
 from .answers import Judge
+from .narrowing import Narrowing, Step
 from .sensitivity import Sensitivity
-from .sequence import Narrowing, Step
 
 FURTHER = 0.75  # of its width, to which each set is narrowed to measure its gain
 SMALLEST_GAIN = 0.05  # of the median gain: what seems to cost nothing costs a little

@@ -14,7 +14,7 @@ from ..graph import Graph
 from ..remap.eliminate import width_on_grid
 from ..running.calibrate import read_images
 from .linear import why_not_fitted
-from .sequence import Narrowing
+from .narrowing import Narrowing
 
 
 @dataclasses.dataclass(frozen=True)

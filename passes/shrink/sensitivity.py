@@ -18,7 +18,7 @@ from ..graph import Graph
 from ..remap.eliminate import width_on_grid
 from ..remap.gram import Floats, too_few_pixels
 from .answers import Judge
-from .sequence import Narrowing
+from .narrowing import Narrowing
 
 log = logging.getLogger(__name__)
 

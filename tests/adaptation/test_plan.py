@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fnac.adaptation.folder import plan_to_resume, read_plan
 from fnac.adaptation.plan import SECTIONS, Plan
+from fnac.adaptation.resuming import plan_to_resume, read_plan
 from fnac.adaptation.settings import with_recipe
 from fnac.cli import run
 from fnac.config import Config, read_yaml, write_yaml

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fnac.adaptation.folder import begun, check_as_left, continued, describe, plan_to_resume
+from fnac.adaptation.folder import begun, continued, describe
 from fnac.adaptation.kept_files import DIGESTS, KeptFiles
 from fnac.adaptation.plan import Plan
+from fnac.adaptation.resuming import check_as_left, plan_to_resume
 from fnac.data import open_data
 from fnac.data.sets.fingerprint import check_same_data, fingerprint
 from fnac.errors import DataError, TrainingError, UsageError

@@ -52,7 +52,7 @@ def test_the_budget_is_met_and_the_interface_stays(of: str) -> None:
 def test_costs_are_exact_for_any_widths() -> None:
     """Each set in turn, at two widths: the polynomial says what the network's profile says."""
     from fnac.passes.manager import PassManager
-    from fnac.passes.shrink.sequence import Narrowing
+    from fnac.passes.shrink.narrowing import Narrowing
     from fnac.stages.shrinking.shrinkable import open_shrinkable
 
     g = resnet_network([(8, 1, 1)], kind="bottleneck", squeeze="inside", bn=False, bias=True)

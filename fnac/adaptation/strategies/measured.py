@@ -52,7 +52,7 @@ class Measured(Strategy):
             raise UsageError("--strategy measured: the seed is a super network; give its seed")
         plan = run.plan
         graph, ledger = prepare_graph(
-            run.path("seed.onnx"), plan.expand, on=plan, verify=not plan.adapt.no_verify
+            Graph.load(run.path("seed.onnx")), plan.expand, on=plan, verify=not plan.adapt.no_verify
         )
         plan.task_for(graph.manifest).describe(graph.manifest)
         graph.manifest["role"] = "target"

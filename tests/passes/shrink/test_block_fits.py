@@ -11,7 +11,7 @@ from fnac.passes.running.run import run
 from fnac.passes.shrink.block_fits import BlockFits
 from fnac.passes.super_network.choose import Choose
 from fnac.passes.super_network.mix import Mix
-from tests.passes.shrink.test_sequence import twins
+from tests.passes.shrink.test_narrowing import twins
 from tests.support.mbconv_networks import mbconv_network
 from tests.support.resnet_networks import resnet_network
 

@@ -7,8 +7,8 @@ from fnac.passes.blocks.hidden_channels import find_hidden
 from fnac.passes.graph import Graph
 from fnac.passes.shrink.answers import Judge
 from fnac.passes.shrink.joint import Slope, measure_slopes
+from fnac.passes.shrink.narrowing import Narrowing, Step
 from fnac.passes.shrink.sensitivity import Sensitivity
-from fnac.passes.shrink.sequence import Narrowing, Step
 from tests.passes.shrink.test_sequence import answers, images, network
 
 WIDTHS = (1, 2, 3, 4)

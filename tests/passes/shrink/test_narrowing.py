@@ -11,9 +11,10 @@ from fnac.passes.errors import FitDataError
 from fnac.passes.graph import Graph
 from fnac.passes.running.calibrate import output_statistics
 from fnac.passes.running.run import run
-from fnac.passes.shrink import sequence
+from fnac.passes.shrink import narrowing as module
+<<<<<<< HEAD:tests/passes/shrink/test_sequence.py
 from fnac.passes.shrink.linear import linear_of
-from fnac.passes.shrink.sequence import Narrowing
+from fnac.passes.shrink.narrowing import Narrowing
 from tests.support.graphs import graph
 from tests.support.mbconv_networks import mbconv_network
 from tests.support.resnet_networks import resnet_network
@@ -126,20 +127,20 @@ def without_constant(fit: Any) -> Any:
 def test_a_wrong_permutation_and_a_forgotten_constant_are_seen(
     spoil: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = sequence.refit
-    monkeypatch.setattr(sequence, "refit", lambda *a, **k: spoil(right(*a, **k)))
+    right = module.refit
+    monkeypatch.setattr(module, "refit", lambda *a, **k: spoil(right(*a, **k)))
     g, x = network("mbconv folded"), images()
     twins(g, "b1_ex", 0, 15)
     assert largest_gap(g, narrowed(g, {"b1_ex": 15}, x).result, x) > 1e-2
 
 
 def test_a_channel_off_by_one_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = sequence.keep_channels
+    right = module.keep_channels
 
     def off_by_one(g: Graph, channels: Any, kept: Array, account: dict[str, str]) -> None:
         right(g, channels, (kept + 1) % channels.count, account)
 
-    monkeypatch.setattr(sequence, "keep_channels", off_by_one)
+    monkeypatch.setattr(module, "keep_channels", off_by_one)
     g, x = network("mbconv"), images()
     twins(g, "b1_ex", 0, 15)
     assert largest_gap(g, narrowed(g, {"b1_ex": 15}, x).result, x) > 1e-2
