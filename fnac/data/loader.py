@@ -32,7 +32,7 @@ class EpochLoader:
     """Batches of a dataset; ``batch(step)`` depends on the settings and the step alone.
 
     batch_size: of all ranks together; each rank gets an equal part of it.
-    seed: of the order and of every sample's transform; at least 0.
+    random_seed: of the order and of every sample's transform; at least 0.
     workers: threads that prepare batches ahead in ``iterate``; 0 = in the caller's own. Results
         are the same with any number.
     shuffle: a new order each epoch, the same on all ranks.
@@ -44,7 +44,7 @@ class EpochLoader:
     dataset: Dataset
     transform: Transform
     batch_size: int
-    seed: int = 0
+    random_seed: int = 0
     rank: int = 0
     world_size: int = 1
     workers: int = 0
@@ -78,7 +78,9 @@ class EpochLoader:
         """Return the dataset indices of this rank's part of the global batch ``step``."""
         epoch, position = divmod(step, self.batches_per_epoch)
         count = len(self.dataset)
-        order = _generator(self.seed, _ORDER, epoch).permutation(count) if self.shuffle else None
+        order = (
+            _generator(self.random_seed, _ORDER, epoch).permutation(count) if self.shuffle else None
+        )
         start, stop = position * self.batch_size, min(count, (position + 1) * self.batch_size)
         whole = range(start, stop) if order is None else [int(i) for i in order[start:stop]]
         return list(whole[self.rank :: self.world_size])
@@ -89,7 +91,7 @@ class EpochLoader:
         samples = []
         for index in self.indices(step):
             image, target = self.dataset[index]
-            random = _generator(self.seed, _SAMPLE, epoch, index)
+            random = _generator(self.random_seed, _SAMPLE, epoch, index)
             samples.append(self.transform(image, target, random))
         return self.collate(samples)
 
@@ -142,7 +144,7 @@ class Subset:
         return self.dataset, self.chosen[index]
 
 
-def split(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Subset, Subset]:
+def split(dataset: Dataset, fraction: float, random_seed: int = 0) -> tuple[Subset, Subset]:
     """Deal the samples into two subsets at random: ``fraction`` of them, and the rest.
 
     For a search: weights get the first, alphas the second (50:50 for segmentation and detection,
@@ -155,7 +157,7 @@ def split(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Subset, Sub
             "fraction between 0 and 1"
         )
     first = min(count - 1, max(1, round(fraction * count)))
-    order = [int(i) for i in _generator(seed, _SPLIT).permutation(count)]
+    order = [int(i) for i in _generator(random_seed, _SPLIT).permutation(count)]
     return (
         Subset(dataset, tuple(sorted(order[:first]))),
         Subset(dataset, tuple(sorted(order[first:]))),

@@ -52,7 +52,7 @@ class Asked:
     """
 
     task: str
-    seed: int
+    random_seed: int
     skip_bad: bool
     base: Path
     where: str
@@ -77,12 +77,14 @@ def _stock(read: Callable[..., DataSource]) -> Reader:
 
 def _folder(root: Path, options: Options, asked: Asked) -> DataSource:
     options = _folder_options(options, asked.base, asked.where)
-    return read_folder(root, seed=asked.seed, skip_bad=asked.skip_bad, **options)
+    return read_folder(root, random_seed=asked.random_seed, skip_bad=asked.skip_bad, **options)
 
 
 def _class_folders(root: Path, options: Options, asked: Asked) -> DataSource:
     options = _folder_options(options, asked.base, asked.where)
-    return read_class_folders(root, seed=asked.seed, skip_bad=asked.skip_bad, **options)
+    return read_class_folders(
+        root, random_seed=asked.random_seed, skip_bad=asked.skip_bad, **options
+    )
 
 
 def _mpii(root: Path, options: Options, asked: Asked) -> DataSource:
@@ -91,7 +93,7 @@ def _mpii(root: Path, options: Options, asked: Asked) -> DataSource:
 
 def _lsp(root: Path, options: Options, asked: Asked) -> DataSource:
     options = _person_options(options, asked.where)
-    return read_lsp(root, seed=asked.seed, skip_bad=asked.skip_bad, **options)
+    return read_lsp(root, random_seed=asked.random_seed, skip_bad=asked.skip_bad, **options)
 
 
 def _coco_keypoints(root: Path, options: Options, asked: Asked) -> DataSource:
@@ -112,13 +114,13 @@ def _voc(root: Path, options: Options, asked: Asked) -> DataSource:
 def _yolo(root: Path, options: Options, asked: Asked) -> DataSource:
     _check_fraction(options, asked.where)
     options = with_classes(options, asked.base, asked.where)
-    return read_yolo(root, seed=asked.seed, skip_bad=asked.skip_bad, **options)
+    return read_yolo(root, random_seed=asked.random_seed, skip_bad=asked.skip_bad, **options)
 
 
 def _scenes(root: Path, options: Options, asked: Asked) -> DataSource:
-    options.setdefault("seed", asked.seed)
     values = {key: _scene_value(key, value, asked.where) for key, value in options.items()}
-    return SceneSource(task=asked.task, **values)
+    random_seed = values.pop("seed", asked.random_seed)
+    return SceneSource(task=asked.task, random_seed=random_seed, **values)
 
 
 FOLDER_KEYS = frozenset({"classes", "ignore", "images", "masks", "ids", "colours", "val_fraction"})
@@ -144,11 +146,11 @@ READERS: dict[str, dict[str, Reader]] = {
 
 
 def open_data(
-    spec: str | None, task: str = "seg", *, seed: int = 0, skip_bad: bool = False
+    spec: str | None, task: str = "seg", *, random_seed: int = 0, skip_bad: bool = False
 ) -> DataSource:
     """Open the data set that ``--data`` names; nothing but the lists of files is read.
 
-    ``seed`` belongs to the data (which scenes, which images a fraction split keeps for
+    ``random_seed`` belongs to the data (which scenes, which images a fraction split keeps for
     validation), not to the run: leave it, so that all commands see the same splits. ``skip_bad``
     leaves out samples with wrong annotations, instead of refusing the data set. Raises
     UsageError for a SPEC that cannot be understood, DataError for missing or misplaced files.
@@ -158,10 +160,10 @@ def open_data(
     name, _, rest = spec.partition(":")
     if Path(spec).suffix.lower() in (".yaml", ".yml") and name not in READERS:
         file = expanded(spec)
-        asked = Asked(task, seed, skip_bad, file.parent, spec)
+        asked = Asked(task, random_seed, skip_bad, file.parent, spec)
         name, options = _read_yaml(file, task)
         return _open(name, options, asked)
-    asked = Asked(task, seed, skip_bad, Path(), where)
+    asked = Asked(task, random_seed, skip_bad, Path(), where)
     if name not in READERS:
         root = expanded(spec)
         if root.is_dir():

@@ -15,9 +15,9 @@ from torch import Tensor
 class PathSampler:
     """Draws paths for the layers of one super network."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, random_seed: int) -> None:
         self._generator = torch.Generator("cpu")
-        self._generator.manual_seed(seed)
+        self._generator.manual_seed(random_seed)
 
     def uniform(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """Draw one path per layer, all candidates alike; ``sizes``: candidates per layer."""

@@ -1,8 +1,8 @@
 """What search and tune share: devices, batches, random seeds.
 
-Everything a step draws at random comes from (seed, step, rank) or from a generator whose state is
-in the checkpoint; learning rates and batches are functions of the step. So a checkpoint of
-weights, optimisers and counters is enough to continue bit for bit.
+Everything a step draws at random comes from (random seed, step, rank) or from a generator whose
+state is in the checkpoint; learning rates and batches are functions of the step. So a checkpoint
+of weights, optimisers and counters is enough to continue bit for bit.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ def _check_values(name: str, part: nn.Module, inputs: tuple[Tensor, ...]) -> Non
         )
 
 
-def seed_step(seed: int, step: int, rank: int) -> None:
+def seed_step(random_seed: int, step: int, rank: int) -> None:
     """Seed torch's global generators for one step (dropout), so that no state has to be kept."""
-    sequence = np.random.SeedSequence((seed, 0xD0, step, rank))
+    sequence = np.random.SeedSequence((random_seed, 0xD0, step, rank))
     torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
@@ -121,14 +121,14 @@ def training_loader(
     manifest: Mapping[str, Any],
     batches: BatchSettings,
     fabric: Fabric,
-    seed: int,
+    random_seed: int,
 ) -> EpochLoader:
     """Return the loader of a training set, as task and manifest want its samples."""
     return EpochLoader(
         task.cached(dataset, batches, manifest) if batches.cache else dataset,
         task.train_transform(batches, manifest),
         batches.batch_size,
-        seed=seed,
+        random_seed=random_seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         workers=batches.workers,

@@ -53,7 +53,7 @@ def export_head(
     channels: Mapping[str, int],
     num_classes: int,
     output_stride: int = 16,
-    seed: int = 0,
+    random_seed: int = 0,
 ) -> onnx.ModelProto:
     """Write a freshly initialized head as trainable ONNX.
 
@@ -63,7 +63,7 @@ def export_head(
     """
     kind = _kind(name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(random_seed)
         head = build_head(name, channels, num_classes, output_stride)
     inputs: dict[str, Dims] = {
         tap: ["batch", channels[tap], f"{tap}_height", f"{tap}_width"] for tap in kind.taps

@@ -45,7 +45,11 @@ class LibraryNetwork:
 
 
 def library_network(
-    source: str, name: str, weights: str = "imagenet", classes: int | None = None, seed: int = 0
+    source: str,
+    name: str,
+    weights: str = "imagenet",
+    classes: int | None = None,
+    random_seed: int = 0,
 ) -> LibraryNetwork:
     """Build ``name`` of ``source`` with published weights, weights of a file, or random ones.
 
@@ -55,7 +59,7 @@ def library_network(
     build = _timm if source == "timm" else _torchvision
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of constructors about their own defaults
-        torch.manual_seed(seed)
+        torch.manual_seed(random_seed)
         network = build(name, weights == "imagenet", classes)
     if weights not in ("imagenet", "none"):
         _load(network.module, Path(weights))

@@ -34,7 +34,7 @@ def why_not_two(reference: Graph, graph: Graph, runner: Runner | None = None) ->
     """Say why two images in ``graph`` are not two runs of ``reference``; None if they are."""
     runner = runner or Runner()
     size = probe_size(reference, runner)
-    one, two = (_single(random_feed(reference, size, seed=n)) for n in (0, 1))
+    one, two = (_single(random_feed(reference, size, random_seed=n)) for n in (0, 1))
     both = {name: np.concatenate([one[name], two[name]]) for name in one}
     try:
         together = runner.run(graph, both)

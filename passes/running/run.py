@@ -17,7 +17,7 @@ from .runner import Arrays, Runner
 PROBE_SIDE = 96  # images larger than this are probed at this side, if the graph allows it
 
 
-def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) -> Arrays:
+def random_feed(graph: Graph, size: Sequence[int] | None = None, random_seed: int = 0) -> Arrays:
     """Return random inputs for ``graph``: images of ``size``, floats in about -2..2.
 
     Where the batch is symbolic it is two: one normal sample, and one in 0..1, since a network of
@@ -25,7 +25,7 @@ def random_feed(graph: Graph, size: Sequence[int] | None = None, seed: int = 0) 
 
     Raises UnsupportedGraphError for an input whose shape is not known in numbers.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_seed)
     feed: Arrays = {}
     shapes: list[list[int]] = []
     images: list[tuple[int, int]] = []

@@ -50,16 +50,16 @@ def numbers(loader: EpochLoader, step: int) -> list[int]:
 
 def scenes(**settings: int) -> EpochLoader:
     dataset = open_data("scenes:train=20,size=48").split("train")
-    return EpochLoader(dataset, TrainTransform((48, 48), colour=0.2), 4, seed=11, **settings)
+    return EpochLoader(dataset, TrainTransform((48, 48), colour=0.2), 4, random_seed=11, **settings)
 
 
 def test_an_epoch_holds_every_sample_once_and_orders_differ() -> None:
-    loader = EpochLoader(Numbers(20), PLAIN, 4, seed=1)
+    loader = EpochLoader(Numbers(20), PLAIN, 4, random_seed=1)
     assert len(loader) == 5
     epochs = [[n for s in range(5) for n in numbers(loader, 5 * e + s)] for e in range(3)]
     assert all(sorted(e) == list(range(20)) for e in epochs)
     assert len({tuple(e) for e in epochs}) == 3
-    other = EpochLoader(Numbers(20), PLAIN, 4, seed=2)
+    other = EpochLoader(Numbers(20), PLAIN, 4, random_seed=2)
     assert numbers(other, 0) != numbers(loader, 0)
 
 
@@ -90,8 +90,10 @@ def test_a_sample_changes_from_epoch_to_epoch() -> None:
 
 
 def test_ranks_share_the_global_batch() -> None:
-    whole = EpochLoader(Numbers(24), PLAIN, 6, seed=3)
-    ranks = [EpochLoader(Numbers(24), PLAIN, 6, seed=3, rank=r, world_size=3) for r in range(3)]
+    whole = EpochLoader(Numbers(24), PLAIN, 6, random_seed=3)
+    ranks = [
+        EpochLoader(Numbers(24), PLAIN, 6, random_seed=3, rank=r, world_size=3) for r in range(3)
+    ]
     for step in range(9):
         parts = [numbers(r, step) for r in ranks]
         assert [len(p) for p in parts] == [2, 2, 2]
@@ -129,16 +131,16 @@ def test_iterate_stops_and_ends_its_threads() -> None:
 
 @pytest.mark.parametrize(("fraction", "first"), [(0.5, 10), (0.8, 16), (0.001, 1), (0.999, 19)])
 def test_split_deals_all_samples(fraction: float, first: int) -> None:
-    a, b = split(Numbers(20), fraction, seed=4)
+    a, b = split(Numbers(20), fraction, random_seed=4)
     assert (len(a), len(b)) == (first, 20 - first)
     assert sorted(a.chosen + b.chosen) == list(range(20))
-    assert (a, b) == split(Numbers(20), fraction, seed=4)
+    assert (a, b) == split(Numbers(20), fraction, random_seed=4)
     assert a.id(0) == str(a.chosen[0])
     assert int(b[0][1][0, 0]) == b.chosen[0]
 
 
 def test_split_depends_on_the_seed() -> None:
-    assert split(Numbers(20), 0.5, seed=1) != split(Numbers(20), 0.5, seed=2)
+    assert split(Numbers(20), 0.5, random_seed=1) != split(Numbers(20), 0.5, random_seed=2)
     with pytest.raises(UsageError, match="wanted at least two images"):
         split(Numbers(1), 0.5)
 

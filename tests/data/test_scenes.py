@@ -69,7 +69,7 @@ def test_fill_outline_of_a_rectangle() -> None:
 
 
 def test_splits_are_disjoint_and_kept() -> None:
-    source = open_data("scenes:train=40,val=20,test=8,size=48x64", seed=5)
+    source = open_data("scenes:train=40,val=20,test=8,size=48x64", random_seed=5)
     assert source.splits == ("train", "val", "test")
     pictures = [
         source.split(name)[i][0].numpy().tobytes()
@@ -79,7 +79,7 @@ def test_splits_are_disjoint_and_kept() -> None:
     assert len(set(pictures)) == 68
     assert source.split("train")[0][0].shape == (3, 48, 64)
     assert source.split("train")[3][0] is source.split("train")[3][0]
-    other = open_data("scenes:train=40,size=48x64", seed=6).split("train")
+    other = open_data("scenes:train=40,size=48x64", random_seed=6).split("train")
     assert other[0][0].numpy().tobytes() not in pictures
     assert other.id(2) == "scene-6-2"
 

@@ -75,7 +75,7 @@ def test_equal_weights_stay_separate_initializers() -> None:
 
 @pytest.mark.parametrize("output_stride", [16, 8])
 def test_the_head_runs_at_any_size(output_stride: int) -> None:
-    model = export_head("deeplabv3", {"features": 24}, 5, output_stride, seed=3)
+    model = export_head("deeplabv3", {"features": 24}, 5, output_stride, random_seed=3)
     onnx.checker.check_model(model, full_check=True)
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -118,7 +118,9 @@ def test_the_head_is_minimal_and_named() -> None:
 
 def test_a_head_is_random_by_its_seed_alone() -> None:
     state = torch.get_rng_state()
-    one, same, other = (export_head("deeplabv3", {"features": 8}, 2, seed=s) for s in (0, 0, 1))
+    one, same, other = (
+        export_head("deeplabv3", {"features": 8}, 2, random_seed=s) for s in (0, 0, 1)
+    )
     assert one == same
     assert one != other
     assert torch.equal(torch.get_rng_state(), state)

@@ -60,7 +60,7 @@ def test_a_network_of_timm() -> None:
     check_against_torch(graph, library_network("timm", "test_resnet", "none", 7), (64, 64))
     with pytest.raises(OutputsDifferError, match="timm:test_resnet: the exported network differs"):
         check_against_torch(
-            graph, library_network("timm", "test_resnet", "none", 7, seed=1), (64, 64)
+            graph, library_network("timm", "test_resnet", "none", 7, random_seed=1), (64, 64)
         )
 
 

@@ -2,8 +2,8 @@
 
 ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg`` (or ``test``), as torchvision's ImageFolder reads
 each, in folders below as well; or ``CLASS/*.jpg`` without splits: then a fraction is kept for
-validation, chosen by file name and the data's seed. Classes are the folders' names in alphabetical
-order, or those of ``classes.txt`` (one name per line) in that order.
+validation, chosen by file name and the data's random seed. Classes are the folders' names in
+alphabetical order, or those of ``classes.txt`` (one name per line) in that order.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def read_class_folders(
     *,
     classes: Sequence[str] | None = None,
     val_fraction: float = 0.2,
-    seed: int = 0,
+    random_seed: int = 0,
     skip_bad: bool = False,
 ) -> ListedSource[LabelledFile]:
     """List the images; ``classes``: their order, instead of ``classes.txt`` or the alphabet.
@@ -103,7 +103,7 @@ def read_class_folders(
         for split, classes_below in below.items()
     }
     if not folders:
-        files = _split_off(root, files[""], val_fraction, seed)
+        files = _split_off(root, files[""], val_fraction, random_seed)
     if not any(files.values()):
         raise DataError(f"{root}: no images; wanted {', '.join(IMAGE_SUFFIXES)} files")
     return ListedSource(
@@ -134,7 +134,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
 
 
 def _split_off(
-    root: Path, files: Sequence[LabelledFile], val_fraction: float, seed: int
+    root: Path, files: Sequence[LabelledFile], val_fraction: float, random_seed: int
 ) -> dict[str, tuple[LabelledFile, ...]]:
     """Keep the same share of every class, so that none is missing on either side."""
     if not 0 < val_fraction < 1:
@@ -144,7 +144,7 @@ def _split_off(
         by_class.setdefault(file.label, []).append(file)
     kept: set[Path] = set()
     for members in by_class.values():
-        order = sorted(members, key=lambda f: _rank(seed, f))
+        order = sorted(members, key=lambda f: _rank(random_seed, f))
         count = max(1, round(val_fraction * len(members))) if len(members) > 1 else 0
         kept.update(file.image for file in order[:count])
     logger.info(
@@ -157,8 +157,8 @@ def _split_off(
     }
 
 
-def _rank(seed: int, file: LabelledFile) -> int:
-    return zlib.crc32(f"{seed}/{file.image.stem}".encode(errors="surrogateescape"))
+def _rank(random_seed: int, file: LabelledFile) -> int:
+    return zlib.crc32(f"{random_seed}/{file.image.stem}".encode(errors="surrogateescape"))
 
 
 def _look(classes: int, file: LabelledFile) -> Seen:

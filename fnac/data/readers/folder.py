@@ -2,7 +2,7 @@
 
 With ``images/train`` and ``images/val`` (and ``masks/train``, ``masks/val``) these are the splits.
 Without them, a fraction of the images is kept for validation: chosen by file name and the data's
-seed alone, so that every command and every later run keeps the same ones.
+random seed alone, so that every command and every later run keeps the same ones.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read_folder(
     ids: Mapping[int, str] | None = None,
     colours: str | None = None,
     val_fraction: float = 0.2,
-    seed: int = 0,
+    random_seed: int = 0,
     skip_bad: bool = False,
 ) -> ListedSource[Pair]:
     """List the images; ``classes`` come from ``classes.txt`` (one name per line) unless given.
@@ -69,7 +69,7 @@ def read_folder(
         }
     else:
         everything = _list_pairs(root / images, root / masks, labels)
-        pairs = _split_off(everything, val_fraction, seed)
+        pairs = _split_off(everything, val_fraction, random_seed)
         logger.info(
             "%s: no train/ and val/ folders; %d of %d images (%.0f %%, chosen by file name) are "
             "kept for validation",
@@ -125,13 +125,13 @@ def _list_pairs(images: Path, masks: Path, labels: LabelTable | ColourTable) -> 
 
 
 def _split_off(
-    pairs: tuple[Pair, ...], val_fraction: float, seed: int
+    pairs: tuple[Pair, ...], val_fraction: float, random_seed: int
 ) -> dict[str, tuple[Pair, ...]]:
     if not 0 < val_fraction < 1:
         raise DataError(f"val_fraction: {val_fraction}; wanted a number between 0 and 1")
 
     def place(pair: Pair) -> tuple[int, Path]:
-        name = f"{seed}/{pair.image.stem}"
+        name = f"{random_seed}/{pair.image.stem}"
         return zlib.crc32(name.encode(errors="surrogateescape")), pair.image
 
     order = sorted(pairs, key=place)

@@ -1,9 +1,9 @@
 """Leeds Sports Pose and its extended training set: 14 joints, one person an image.
 
 Stock: ``joints.mat`` and ``images/im0001.jpg``, ... (2000 images, joints 3x14xN: the first half
-trains, the second, LSP's test half, is ``val``) or the extended set (10000 images, joints
-14x3xN, third column 0 where a joint is not labelled: a fraction is kept for ``val``, chosen by file
-name and the data's seed). Coordinates there are from 1. Or COCO's keypoint format with the 14
+trains, the second, LSP's test half, is ``val``) or the extended set (10000 images, joints 14x3xN,
+third column 0 where a joint is not labelled: a fraction is kept for ``val``, chosen by file name
+and the data's random seed). Coordinates there are from 1. Or COCO's keypoint format with the 14
 joints: ``annotations/person_keypoints*_SPLIT.json``. The metric is PCK@0.2 in all of them.
 
 LSP's own third row marks hidden joints and has been read both ways; every labelled joint counts
@@ -41,7 +41,7 @@ def read_lsp(
     *,
     annotations: Mapping[str, str] | None = None,
     val_fraction: float = 0.1,
-    seed: int = 0,
+    random_seed: int = 0,
     skip_bad: bool = False,
 ) -> PersonSource:
     """Find the persons of each split.
@@ -51,7 +51,7 @@ def read_lsp(
     """
     require_folder(root, "the LSP folder")
     if (root / "joints.mat").is_file() and not annotations:
-        return _read_matlab(root, val_fraction, seed, skip_bad)
+        return _read_matlab(root, val_fraction, random_seed, skip_bad)
     files = find_annotations(root, f"{STEM}14", annotations) or find_annotations(root, STEM)
     if not files:
         raise DataError(
@@ -68,7 +68,7 @@ def read_lsp(
     return person_source("lsp", root, LSP, source.items, skip_bad)
 
 
-def _read_matlab(root: Path, val_fraction: float, seed: int, skip_bad: bool) -> PersonSource:
+def _read_matlab(root: Path, val_fraction: float, random_seed: int, skip_bad: bool) -> PersonSource:
     path = root / "joints.mat"
     require_folder(root / "images", "the folder of images")
     joints = _load(path)
@@ -91,7 +91,7 @@ def _read_matlab(root: Path, val_fraction: float, seed: int, skip_bad: bool) -> 
     if extended:
         if not 0 < val_fraction < 1:
             raise DataError(f"val_fraction: {val_fraction}; wanted a number between 0 and 1")
-        order = sorted(numbers, key=lambda i: (zlib.crc32(f"{seed}/{names[i]}".encode()), i))
+        order = sorted(numbers, key=lambda i: (zlib.crc32(f"{random_seed}/{names[i]}".encode()), i))
         kept = set(order[: max(1, round(val_fraction * count))])
         logger.info(
             "%s: no validation part; %d of %d images (%.0f %%, chosen by file name) are kept "

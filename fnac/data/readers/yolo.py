@@ -2,9 +2,9 @@
 
 ``images/SPLIT/NAME.jpg`` + ``labels/SPLIT/NAME.txt``, or ``SPLIT/images`` + ``SPLIT/labels``
 (Roboflow), or ``images/`` + ``labels/`` without splits: then a fraction is kept for validation,
-chosen by file name and the data's seed. Names of the classes are those of ``data.yaml`` (``names``:
-a list, or id: name), or of ``classes.txt``, ``obj.names``. Polygons (YOLO's segmentation labels)
-become their boxes; an image without a label file has no object.
+chosen by file name and the data's random seed. Names of the classes are those of ``data.yaml``
+(``names``: a list, or id: name), or of ``classes.txt``, ``obj.names``. Polygons (YOLO's
+segmentation labels) become their boxes; an image without a label file has no object.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read_yolo(
     *,
     classes: Sequence[str] | None = None,
     val_fraction: float = 0.2,
-    seed: int = 0,
+    random_seed: int = 0,
     skip_bad: bool = False,
 ) -> ListedSource[BoxPicture]:
     """Find images and labels of each split; they are read when the split is asked for.
@@ -58,7 +58,7 @@ def read_yolo(
     else:
         images, labels = homes[""]
         pairs = [(image, _label_file(image, images, labels)) for image in images_below(images)]
-        parts = _split_off(root, pairs, val_fraction, seed)
+        parts = _split_off(root, pairs, val_fraction, random_seed)
     if not any(parts.values()):
         raise DataError(
             f"{root}: no images; wanted images/SPLIT/NAME.jpg; check the path in --data"
@@ -167,13 +167,13 @@ def _row(words: Sequence[str], size: tuple[int, int], names: Sequence[str]) -> l
 
 
 def _split_off(
-    root: Path, pairs: Sequence[tuple[Path, Path]], val_fraction: float, seed: int
+    root: Path, pairs: Sequence[tuple[Path, Path]], val_fraction: float, random_seed: int
 ) -> dict[str, list[tuple[Path, Path]]]:
     if not 0 < val_fraction < 1:
         raise DataError(f"val_fraction: {val_fraction}; wanted a number between 0 and 1")
 
     def place(pair: tuple[Path, Path]) -> tuple[int, Path]:
-        name = f"{seed}/{pair[0].stem}"
+        name = f"{random_seed}/{pair[0].stem}"
         return zlib.crc32(name.encode(errors="surrogateescape")), pair[0]
 
     order = sorted(pairs, key=place)

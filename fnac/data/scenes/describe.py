@@ -1,11 +1,11 @@
-"""Describe synthetic scenes: textured shapes, clutter and light, from a seed number.
+"""Describe synthetic scenes: textured shapes, clutter and light, from a random seed.
 
 A scene is a list of objects, each with its class, outline, box and keypoints, so that
 segmentation, detection and pose are served from one description; ``scene_render.py`` paints it.
 A class is a shape *and* a texture: colours say nothing, two classes share a shape, two share a
 texture, and the clutter has the same shapes and textures in other pairs.
 
-Everything is drawn from ``PCG64((seed, number))`` and computed with IEEE ``+ - * /`` on
+Everything is drawn from ``PCG64((random_seed, number))`` and computed with IEEE ``+ - * /`` on
 coordinates rounded to 1/16 pixel: the same number is the same scene on every platform.
 """
 
@@ -116,9 +116,9 @@ class Scene:
     entropy: int
 
 
-def describe_scene(seed: int, number: int, height: int = 96, width: int = 96) -> Scene:
-    """Draw scene ``number`` of the series ``seed``: 4 to 7 decoys and 1 to 3 objects."""
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, number))))
+def describe_scene(random_seed: int, number: int, height: int = 96, width: int = 96) -> Scene:
+    """Draw scene ``number`` of the series ``random_seed``: 4 to 7 decoys and 1 to 3 objects."""
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((random_seed, number))))
     draw: Draw = generator.random
     unit = min(height, width)
     ground = (_colour(draw), _colour(draw), _colour(draw))

@@ -18,9 +18,9 @@ KEPT_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class SceneDataset:
-    """``count`` scenes of series ``seed`` from number ``first`` on, with their class masks."""
+    """``count`` scenes of series ``random_seed`` from ``first`` on, with their class masks."""
 
-    seed: int
+    random_seed: int
     first: int
     count: int
     size: tuple[int, int]
@@ -39,14 +39,14 @@ class SceneDataset:
 
     def id(self, index: int) -> str:
         """Return the scene's number in its series."""
-        return f"scene-{self.seed}-{self.first + index}"
+        return f"scene-{self.random_seed}-{self.first + index}"
 
     def description(self, index: int) -> Scene:
         """Return the scene before it is painted."""
         if not 0 <= index < self.count:
             raise IndexError(index)
         height, width = self.size
-        return describe_scene(self.seed, self.first + index, height, width)
+        return describe_scene(self.random_seed, self.first + index, height, width)
 
     def painted(self, index: int) -> tuple[Tensor, Tensor, npt.NDArray[np.uint8]]:
         """Return image, mask and the number of the object seen at each pixel (H, W)."""

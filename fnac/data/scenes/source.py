@@ -36,7 +36,7 @@ SAMPLES: dict[str, Callable[[SceneDataset], Dataset]] = {
 
 @dataclass(frozen=True)
 class SceneSource:
-    """Scenes of one series (``seed``), split by number; ``size`` is (H, W) in pixels.
+    """Scenes of one series (``random_seed``), split by number; ``size`` is (H, W) in pixels.
 
     ``task`` says what the samples are; counts are of scenes.
     """
@@ -45,7 +45,7 @@ class SceneSource:
     val: int = 128
     test: int = 0
     size: tuple[int, int] = (96, 96)
-    seed: int = 0
+    random_seed: int = 0
     task: str = "seg"
     name: str = "scenes"
     joints: JointSet = JOINTS
@@ -72,7 +72,9 @@ class SceneSource:
                 f"scenes: there is no split '{name}'; wanted one of those there are: {known}{todo}"
             )
         if name not in self._splits:
-            scenes = SceneDataset(self.seed, FIRST_NUMBER[name], getattr(self, name), self.size)
+            scenes = SceneDataset(
+                self.random_seed, FIRST_NUMBER[name], getattr(self, name), self.size
+            )
             self._splits[name] = SAMPLES[self.task](scenes)
         return self._splits[name]
 

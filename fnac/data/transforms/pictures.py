@@ -1,8 +1,8 @@
 """Joint transforms of image and mask, with torchvision's v2 kernels.
 
-All randomness of a sample comes from the generator it is given (``loader.py`` makes it from seed,
-epoch and index), never from global state: a resumed run sees the same pixels, on any number of
-threads.
+All randomness of a sample comes from the generator it is given (``loader.py`` makes it from
+random seed, epoch and index), never from global state: a resumed run sees the same pixels, on any
+number of threads.
 """
 
 from __future__ import annotations

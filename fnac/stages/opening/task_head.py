@@ -176,12 +176,12 @@ def _taps(graph: Graph, kind: HeadKind) -> list[dict[str, Any]]:
 
 
 def _head(
-    kind: HeadKind, channels: dict[str, int], classes: int, stride: int, seed: int
+    kind: HeadKind, channels: dict[str, int], classes: int, stride: int, random_seed: int
 ) -> onnx.ModelProto:
     from fnac.models.heads.export import export_head
 
     try:
-        return export_head(kind.name, channels, classes, stride, seed)
+        return export_head(kind.name, channels, classes, stride, random_seed)
     except ModelError as error:
         raise UsageError(f"--head {kind.name}: {error}") from error
 

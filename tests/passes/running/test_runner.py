@@ -74,7 +74,7 @@ def test_other_numbers_run_in_the_same_session(what: str, counted: Counted) -> N
         weight = other.nodes[0].inputs[1]
         weight.values = weight.values * 2
     elif what == "input":
-        feed = random_feed(g, seed=1)
+        feed = random_feed(g, random_seed=1)
     second = runner.run(other, feed, ["h"] if what == "output" else [])
     assert counted.runs == 2
     assert counted.opened == (2 if what == "output" else 1)

@@ -12,7 +12,6 @@ from fnac.passes.graph import Graph
 from fnac.passes.running.calibrate import output_statistics
 from fnac.passes.running.run import run
 from fnac.passes.shrink import narrowing as module
-<<<<<<< HEAD:tests/passes/shrink/test_sequence.py
 from fnac.passes.shrink.linear import linear_of
 from fnac.passes.shrink.narrowing import Narrowing
 from tests.support.graphs import graph
