@@ -9,7 +9,7 @@ from fnac.passes.shrink.answers import Judge
 from fnac.passes.shrink.joint import Slope, measure_slopes
 from fnac.passes.shrink.narrowing import Narrowing, Step
 from fnac.passes.shrink.sensitivity import Sensitivity
-from tests.passes.shrink.test_sequence import answers, images, network
+from tests.passes.shrink.test_narrowing import answers, images, network
 
 WIDTHS = (1, 2, 3, 4)
 
