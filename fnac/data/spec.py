@@ -167,7 +167,9 @@ def open_data(
     if name not in READERS:
         root = expanded(spec)
         if root.is_dir():
-            fits = ", ".join(f"{reader}:{spec}" for reader in _readers_that_open(root, task, seed))
+            fits = ", ".join(
+                f"{reader}:{spec}" for reader in _readers_that_open(root, task, random_seed)
+            )
             told = f"it looks like {fits}" if fits else "its layout is none that is known"
             raise UsageError(
                 f"{where}: the reader is missing in front of the folder; {told}; wanted NAME:PATH "
@@ -185,16 +187,16 @@ def open_data(
     return _open(name, {"path": rest}, asked)
 
 
-def _readers_that_open(root: Path, task: str, seed: int) -> list[str]:
+def _readers_that_open(root: Path, task: str, random_seed: int) -> list[str]:
     """Return the readers of a task that find a training set in a folder."""
     found = []
     for name in _readers_of(task):
         if name == "scenes":
             continue
         try:
-            _open(name, {"path": str(root)}, Asked(task, seed, True, Path(), str(root))).split(
-                "train"
-            )
+            _open(
+                name, {"path": str(root)}, Asked(task, random_seed, True, Path(), str(root))
+            ).split("train")
         except FnacError:
             continue
         found.append(name)
