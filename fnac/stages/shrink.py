@@ -288,7 +288,7 @@ class _Maker:
             _, narrowing, steps = self._best
         else:
             narrowing, steps = self._narrow(widths, self.few)
-        return measure_slopes(narrowing, steps, self.known, self.judge)
+        return measure_slopes(narrowing, steps, self.known, self.judge, most=MOST_MEASURED)
 
     def make(self, widths: tuple[int, ...], images: np.ndarray) -> _Small:
         """Return the network that is fitted to all the images."""

@@ -60,6 +60,11 @@ def width_choices(count: int, multiple: int, least: float) -> tuple[int, ...]:
     return tuple(steps)
 
 
+def spread(count: int, most: int) -> set[int]:
+    """Return at most ``most`` places of 0 to count - 1, the first and the last among them."""
+    return set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist())
+
+
 def _shares(least: float) -> list[float]:
     return [share for share in (i / 16 for i in range(1, 16)) if share >= least]
 
@@ -85,7 +90,7 @@ def measure_sensitivities(
     progress  told of each set, and what was measured of it
     """
     narrowing = Narrowing(graph, images, batch=batch, pixels=pixels)
-    measured = set(np.linspace(0, len(sets) - 1, min(most, len(sets))).astype(int).tolist())
+    measured = spread(len(sets), most)
     sensitivities: list[Sensitivity] = []
     left: dict[str, str] = {}
     for number, channels in enumerate(sets):

@@ -36,7 +36,7 @@ def test_a_slope_is_the_error_of_a_little_less_of_one_set(kind: str) -> None:
     sets = len(find_hidden(g)[0])
     narrowing, steps = narrowed(g, x, [4] * sets)
     before = answers(narrowing.result, x)
-    slopes = measure_slopes(narrowing, steps, known(g), judge)
+    slopes = measure_slopes(narrowing, steps, known(g), judge, most=9)
     assert np.array_equal(answers(narrowing.result, x), before)  # measuring changes nothing
 
     last = slopes[-1]
@@ -57,6 +57,16 @@ def test_sets_at_their_least_width_take_the_median() -> None:
     judge = Judge(g, images(8), batch=8)
     sets = len(find_hidden(g)[0])
     narrowing, steps = narrowed(g, x, [1, *[4] * (sets - 1)])
-    first, *others = (one.gain for one in measure_slopes(narrowing, steps, known(g), judge))
+    first, *others = (one.gain for one in measure_slopes(narrowing, steps, known(g), judge, most=9))
     measured = [gain for gain in others if gain > 0.051 * first]  # the rest is lifted to 0.05
     assert first == pytest.approx(np.median(measured))
+
+
+def test_sets_that_are_not_measured_take_the_median() -> None:
+    g, x = network("basic"), images()
+    judge = Judge(g, images(8), batch=8)
+    sets = len(find_hidden(g)[0])
+    narrowing, steps = narrowed(g, x, [4] * sets)
+    slopes = measure_slopes(narrowing, steps, known(g), judge, most=2)
+    assert len(slopes) == sets > 2
+    assert len({one.gain for one in slopes[1:-1]}) == 1
