@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ from fnac.stages.shrinking.shrinkable import (
 logger = logging.getLogger(__name__)
 
 MOST_MEASURED = 32  # sets of hidden channels whose effect on the answers is measured
-STRENGTHS = (0.5, 1.0)  # how far statistics are matched, beside not at all
+STRENGTHS = (0.5, 1.0)  # how far the original's statistics are brought back, where they are
 OTHER_BUDGETS = (0.9, 0.75, 0.6, 0.5, 0.4)
 
 
@@ -250,11 +250,11 @@ def _curve(chooser: Chooser, subject: Shrinkable, of: str) -> tuple[tuple[int, f
 
 @dataclasses.dataclass(frozen=True)
 class _Small:
-    """A narrowed network, its error on the images held back, how far its statistics match."""
+    """A narrowed network, its error on the images held back, what became of its statistics."""
 
     graph: Graph
     error: float
-    matched: float
+    statistics: str
 
 
 class _Maker:
@@ -305,12 +305,18 @@ class _Maker:
         return narrowing, steps
 
     def _better(self, narrowing: Narrowing, images: np.ndarray) -> _Small:
-        """Return the network with its statistics matched as far as it errs least."""
-        made = [_Small(narrowing.result, self.judge.error_of(narrowing.result), 0.0)]
+        """Return the network with those statistics with which it errs least."""
+        return min(self._settled(narrowing, images), key=lambda one: one.error)
+
+    def _settled(self, narrowing: Narrowing, images: np.ndarray) -> Iterator[_Small]:
+        def small(graph: Graph, statistics: str) -> _Small:
+            return _Small(graph, self.judge.error_of(graph), statistics)
+
+        yield small(narrowing.result, "as fitted")
+        yield small(narrowing.recalibrated(images), "recalibrated")
         for strength in STRENGTHS:
             graph = narrowing.matched(images, strength)
-            made.append(_Small(graph, self.judge.error_of(graph), strength))
-        return min(made, key=lambda one: one.error)
+            yield small(graph, f"matched by {strength:g}")
 
 
 def _search(
@@ -347,7 +353,7 @@ def _finished(
             node.metadata["fnac.madds"] = str(cost.madds)
     small.manifest["shrink"] = {
         "error": made.error,
-        "statistics_matched": made.matched,
+        "statistics": made.statistics,
         "widths": {one.name: w for one, w in zip(known, choice.widths, strict=True)},
     }
     return small

@@ -18,6 +18,7 @@ import numpy as np
 from ..blocks.units import why_not_stored
 from ..graph import Graph
 from ..remap.block_arrays import ConvArrays
+from ..remap.fit_arrays import recalibrated
 from ..remap.gram import Floats
 from ..running.calibrate import Statistics
 from ..running.features import Features
@@ -26,6 +27,7 @@ from .linear import EPSILON, Linear, linear_of
 IMAGES = 256  # late layers have few pixels an image, and those of one image are alike
 DEAD = 1e-12  # variance below which a channel is constant
 FURTHEST = 3.0  # a scale beyond this, or below its inverse, is a channel that died: cut off
+FURTHEST_VARIANCE = 1e3  # a variance so much below the stored one: a channel that died on these
 Places = Mapping[str, np.ndarray]
 
 
@@ -49,9 +51,7 @@ def match_statistics(
               that are not named have all
     strength  how far: 1 all the way, 0.5 half of the way
     """
-    places = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
-    some = np.ascontiguousarray(images[places])
-    before = Features(graph, some, batch=batch)
+    before = Features(graph, _some(images), batch=batch)
     after = before.fork(narrowed)
     for place, node in enumerate(narrowed.nodes):
         if place < first or node.op != "Conv" or why_not_stored(node) is not None:
@@ -74,6 +74,47 @@ def match_statistics(
         linear.store(narrowed, arrays, initializers)
         if progress is not None:
             progress(node.name)
+
+
+def recalibrate(
+    narrowed: Graph,
+    images: np.ndarray,
+    *,
+    first: int,
+    initializers: dict[str, str],
+    batch: int = 8,
+) -> None:
+    """Give each batch normalisation behind a change the statistics of what it reads, in order.
+
+    That is what training does: what is normalised has mean 0 and variance 1 again. The original's
+    own statistics may be those of its last few training steps; these are better. Convolutions
+    without a normalisation of their own stay, and so do channels that do not vary.
+
+    images  (N, C, H, W); IMAGES of them, spread evenly, are used
+    first   place of the first node that may have changed
+    """
+    features = Features(narrowed, _some(images), batch=batch)
+    for place, node in enumerate(narrowed.nodes):
+        if place < first or node.op != "Conv" or why_not_stored(node) is not None:
+            continue
+        linear = linear_of(narrowed, node)
+        if linear.bn is None:
+            continue
+        features.advance(place)
+        own = _statistics(features, node.outputs[0].name)
+        if own is None:
+            continue
+        arrays = linear.arrays()
+        assert arrays.bn is not None
+        alive = own.variance > np.maximum(DEAD, arrays.bn.var / FURTHEST_VARIANCE)
+        mean = np.where(alive, own.mean, arrays.bn.mean)
+        variance = np.where(alive, own.variance, arrays.bn.var)
+        linear.store(narrowed, recalibrated(arrays, mean, variance), initializers)
+
+
+def _some(images: np.ndarray) -> np.ndarray:
+    places = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
+    return np.ascontiguousarray(images[places])
 
 
 def _statistics(features: Features, name: str) -> Statistics | None:

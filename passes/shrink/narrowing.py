@@ -29,7 +29,7 @@ from ..remap.fit_arrays import with_constant
 from ..remap.gram import Floats, Gram, Moments, Window
 from ..running.features import Features
 from .linear import Linear, addend_of, linear_of
-from .match import match_statistics
+from .match import match_statistics, recalibrate
 
 PIXELS = 1 << 15  # pixels that moments are taken over, if there are so many; over all images
 AT_LEAST = 8  # times as many pixels as unknowns
@@ -194,6 +194,18 @@ class Narrowing:
         """Return a copy of the network as it is now, its statistics matched so far."""
         copy = self.result.copy()
         self._match(copy, images, strength)
+        return copy
+
+    def recalibrated(self, images: np.ndarray) -> Graph:
+        """Return a copy of the network as it is now, its batch normalisations recalibrated."""
+        copy = self.result.copy()
+        recalibrate(
+            copy,
+            images,
+            first=self.first,
+            initializers=self.initializers,
+            batch=self.before.batch,
+        )
         return copy
 
     def _match(self, graph: Graph, images: np.ndarray, strength: float) -> None:

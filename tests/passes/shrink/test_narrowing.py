@@ -234,6 +234,28 @@ def test_half_of_the_way_is_between(kind: str) -> None:
     assert conv.inputs[1].values is not None  # the network itself is left as it is
 
 
+def test_recalibrated_norms_hold_what_they_read() -> None:
+    """Every one behind the change, in order; those in front of it stay."""
+    g, x = network("mbconv"), images()
+    narrowing = Narrowing(g, x, batch=8)
+    narrowing.touched, narrowing.first = True, [n.name for n in g.nodes].index("b1_ex")
+    new = narrowing.recalibrated(x)
+    norms = [node for node in new.nodes if node.op == "BatchNormalization"]
+    assert norms
+    behind = False
+    for node, old in zip(norms, (n for n in g.nodes if n.op == "BatchNormalization"), strict=True):
+        behind = behind or node.name.startswith("b1_ex")
+        if behind:
+            read = output_statistics(new, [node.inputs[0].name], x)[node.inputs[0].name]
+            alive = read.variance > 1e-2 * old.inputs[4].values
+            assert alive.any()
+            new_mean, new_variance = node.inputs[3].values[alive], node.inputs[4].values[alive]
+            assert np.allclose(new_mean, read.mean[alive], rtol=1e-4, atol=1e-4)
+            assert np.allclose(new_variance, read.variance[alive], rtol=1e-3)
+        else:
+            assert np.array_equal(node.inputs[3].values, old.inputs[3].values)
+
+
 def test_readers_in_a_concatenation_are_fitted_together() -> None:
     """What one branch loses the other makes good where it can: here it can do all."""
     g = graph(
