@@ -65,11 +65,6 @@ class ShrinkJob:
 
         settings, how = read(ShrinkSettings, self.config), self.on.adapt
         budget = parse_budget(how.budget or DEFAULT_BUDGET, how.budget_of)
-        if budget.of == "latency":
-            raise UsageError(
-                "--budget-of latency: widths are chosen by MAdds or parameters; wanted madds or "
-                "params"
-            )
         graph = self.original.copy()
         state_preprocessing(graph.manifest, settings.mean, settings.std)
         tell_assumed(graph.manifest)

@@ -72,7 +72,9 @@ def measure_latency(graph: Graph, settings: LatencySettings | None = None) -> di
     table: dict[str, dict[str, float]] = {}
     for layer, point in zip(layers, find_choice_points(graph), strict=True):
         table[layer.name] = {
-            name: _time(_alone(graph, point, index, shapes), how) if point.regions[index] else 0.0
+            name: time_graph(_alone(graph, point, index, shapes), how)
+            if point.regions[index]
+            else 0.0
             for index, name in enumerate(layer.names)
         }
         log.info("latency of %s measured", layer.name)
@@ -82,7 +84,7 @@ def measure_latency(graph: Graph, settings: LatencySettings | None = None) -> di
     FoldBatchNorm().run(seed)
     for tensor in seed.inputs:
         tensor.shape = list(shapes[tensor.name])
-    whole = _time(seed, how)
+    whole = time_graph(seed, how)
     chosen = sum(table[layer.name][choice] for layer, choice in zip(layers, arch, strict=True))
     return {
         "fixed_ms": max(0.0, whole - chosen),
@@ -124,7 +126,7 @@ def _alone(graph: Graph, point: ChoicePoint, index: int, shapes: dict[str, Shape
     return cut
 
 
-def _time(graph: Graph, how: LatencySettings) -> float:
+def time_graph(graph: Graph, how: LatencySettings) -> float:
     """Return the median latency of ``graph`` in ms, onnxruntime's optimisations on."""
     import onnxruntime as ort
 

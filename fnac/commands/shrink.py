@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @model_argument
-@click.option("--budget", help="0.6x, 60%, 300M, or 2.4M with --budget-of params.  [default: 0.6x]")
-@click.option("--budget-of", type=click.Choice(["madds", "params"]))
+@click.option("--budget", help="0.6x, 300M, 2.4M (of params), 12ms (of latency).  [default: 0.6x]")
+@click.option("--budget-of", type=click.Choice(["madds", "params", "latency"]))
 @click.option("--data", metavar="SPEC", help="Images to fit to; pictures:FOLDER needs no labels.")
 @skip_bad_option
 @click.option("--effort", type=int, help="Networks made and measured in the search.  [default: 6]")
@@ -130,6 +130,11 @@ def _costs(shrunk: ShrinkResult) -> list[str]:
     for key in ("madds", "params"):
         before, after = shrunk.before[key], shrunk.after[key]
         lines.append(f"{key:7}{human(before)} -> {human(after)} ({percent(after, before)})")
+    if shrunk.latency is not None:
+        ms = shrunk.latency
+        lines.append(
+            f"latency {ms.before:.2f} -> {ms.after:.2f} ms of {ms.budget:.2f} ms on this machine"
+        )
     said = f"error  {shrunk.error:.4g} on images held back ({shrunk.measured_on})"
     return [*lines, said]
 

@@ -9,25 +9,27 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fnac.architectures.budget import Budget, say
+from fnac.architectures.latency import LatencySettings, time_graph
 from fnac.errors import DataError, UnsupportedGraphError, UsageError
 from fnac.findings import FINDINGS, Finding, written
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
+from fnac.passes.shapes.sized_shapes import shapes_at
 from fnac.passes.shrink.answers import Judge
-from fnac.passes.shrink.joint import Slope, measure_slopes
-from fnac.passes.shrink.narrowing import Narrowing, Step
 from fnac.passes.shrink.sensitivity import Sensitivity, measure_sensitivities
 from fnac.progress import StepProgress
 from fnac.stages.opening.calibration import unlike_training
 from fnac.stages.shrinking.choice import Choice, Chooser, search_widths
 from fnac.stages.shrinking.journal import Journal
+from fnac.stages.shrinking.maker import MOST_MEASURED, Maker, Small
+from fnac.stages.shrinking.milliseconds import ROUNDS, LatencyGoal
 from fnac.stages.shrinking.settings import ShrinkSettings
 from fnac.stages.shrinking.shrinkable import (
     Shrinkable,
@@ -38,8 +40,7 @@ from fnac.stages.shrinking.shrinkable import (
 
 logger = logging.getLogger(__name__)
 
-MOST_MEASURED = 32  # sets of hidden channels whose effect on the answers is measured
-STRENGTHS = (0.5, 1.0)  # how far the original's statistics are brought back, where they are
+TIMED = 40  # runs of each network that is timed
 OTHER_BUDGETS = (0.9, 0.75, 0.6, 0.5, 0.4)
 
 
@@ -59,9 +60,19 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
+class Latency:
+    """Milliseconds an image on this machine: the original's, the new network's, the budget."""
+
+    before: float
+    after: float
+    budget: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ShrinkResult:
     """The smaller network and what is known of it.
 
+    ``budget``, ``unit``  MAdds or parameters; of a budget of latency, the MAdds that met it
     ``error``  of the answers on images held back: KL in nats of class scores, else relative
     ``curve``  other budgets: cost, predicted error
     """
@@ -71,6 +82,7 @@ class ShrinkResult:
     after: Mapping[str, int]
     budget: int
     unit: str
+    latency: Latency | None
     error: float
     rows: tuple[Row, ...]
     curve: tuple[tuple[int, float], ...]
@@ -88,6 +100,7 @@ class ShrinkResult:
             "params_after": self.after["params"],
             "budget": self.budget,
             "budget_of": self.unit,
+            "latency_ms": None if self.latency is None else dataclasses.asdict(self.latency),
             "error": self.error,
             "error_is": self.measured_on,
             "blocks": [
@@ -120,7 +133,7 @@ def shrink(
 
     images      (N, C, H, W) float32, preprocessed for the network; every fifth (at most
                 ``held_back``) measures, the others fit
-    budget      of the whole network, in MAdds or parameters
+    budget      of the whole network, in MAdds, parameters or milliseconds
     only_curve  choose and predict, make nothing: ``graph`` of the result is the original
     journal     what an earlier run measured, and where this one keeps what it measures
 
@@ -141,18 +154,33 @@ def shrink(
     judge = Judge(subject.graph, held, batch=settings.batch)
     journal = journal or Journal(None, "")
     known, left = _measure(subject, fit, judge, settings, journal)
-    chooser = Chooser(known, subject.costs([one.name for one in known], budget.of))
-    limit = _resolved(budget, chooser, subject)
-    curve = _curve(chooser, subject, budget.of)
+    unit = "madds" if budget.of == "latency" else budget.of
+    chooser = Chooser(known, subject.costs([one.name for one in known], unit))
+    goal = None
+    if budget.of == "latency":
+        goal = LatencyGoal.of(budget, subject.graph, _in_ms)
+        limit = goal.madds(chooser, subject.graph, subject.madds)
+    else:
+        limit = _resolved(budget, chooser, subject)
+    curve = _curve(chooser, subject, unit)
+    latency = None
     if only_curve:
         choice = chooser.by_program(limit)
         assert choice is not None  # the budget is within reach
         small, error = graph, choice.predicted
     else:
-        maker = _Maker(subject, fit, judge, known, settings)
-        choice = _search(chooser, limit, maker, settings, journal)
-        made = maker.make(choice.widths, fit)
-        small, error = _finished(graph, made, choice, known), made.error
+        maker = Maker(subject, fit, judge, known, settings)
+        for number in range(ROUNDS):
+            choice = _search(chooser, limit, maker, settings, journal)
+            made = maker.make(choice.widths, fit)
+            small, error = _finished(graph, made, choice, known), made.error
+            if goal is None:
+                break
+            latency = Latency(goal.before, _in_ms(made.graph), goal.limit)
+            tighter = goal.tighter(limit, latency.after)
+            if latency.after <= goal.limit or number == ROUNDS - 1 or tighter < chooser.least():
+                break
+            limit = tighter
     counted = profile(small)
     madds = subject.costs([one.name for one in known], "madds")
     return ShrinkResult(
@@ -160,7 +188,8 @@ def shrink(
         before={"madds": subject.madds, "params": subject.params},
         after={"madds": counted.madds, "params": counted.params},
         budget=limit,
-        unit=budget.of,
+        unit=unit,
+        latency=latency,
         error=error,
         rows=tuple(_row(madds, known, choice, i) for i in range(len(known))),
         curve=curve,
@@ -238,6 +267,15 @@ def _resolved(budget: Budget, chooser: Chooser, subject: Shrinkable) -> int:
     return limit
 
 
+def _in_ms(graph: Graph) -> float:
+    """Return the latency of one image in ms; the median of TIMED runs."""
+    timed = graph.copy()
+    shapes = shapes_at(timed, timed.image_size())
+    for tensor in timed.inputs:
+        tensor.shape = list(shapes[tensor.name])
+    return time_graph(timed, LatencySettings(runs=TIMED))
+
+
 def _curve(chooser: Chooser, subject: Shrinkable, of: str) -> tuple[tuple[int, float], ...]:
     total = subject.madds if of == "madds" else subject.params
     points = []
@@ -248,79 +286,8 @@ def _curve(chooser: Chooser, subject: Shrinkable, of: str) -> tuple[tuple[int, f
     return tuple(points)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Small:
-    """A narrowed network, its error on the images held back, what became of its statistics."""
-
-    graph: Graph
-    error: float
-    statistics: str
-
-
-class _Maker:
-    """Makes whole networks of given widths."""
-
-    def __init__(
-        self,
-        subject: Shrinkable,
-        fit: np.ndarray,
-        judge: Judge,
-        known: list[Sensitivity],
-        settings: ShrinkSettings,
-    ) -> None:
-        self.subject, self.judge, self.known, self.settings = subject, judge, known, settings
-        few = max(1, -(-len(fit) // 3))
-        self.few = np.ascontiguousarray(fit[np.linspace(0, len(fit) - 1, few).astype(int)])
-        self._best: tuple[tuple[int, ...], Narrowing, list[Step]] | None = None
-        self._least = np.inf
-
-    def error(self, widths: tuple[int, ...]) -> float:
-        """Return the error of a network that is fitted to some of the images."""
-        narrowing, steps = self._narrow(widths, self.few)
-        error = self._better(narrowing, self.few).error
-        if error < self._least:
-            self._least, self._best = error, (widths, narrowing, steps)
-        return error
-
-    def slopes(self, widths: tuple[int, ...]) -> list[Slope]:
-        """Return what each set's width matters in a network; quicker for the best one measured."""
-        if self._best is not None and self._best[0] == widths:
-            _, narrowing, steps = self._best
-        else:
-            narrowing, steps = self._narrow(widths, self.few)
-        return measure_slopes(narrowing, steps, self.known, self.judge, most=MOST_MEASURED)
-
-    def make(self, widths: tuple[int, ...], images: np.ndarray) -> _Small:
-        """Return the network that is fitted to all the images."""
-        narrowing, _ = self._narrow(widths, images)
-        return self._better(narrowing, images)
-
-    def _narrow(self, widths: tuple[int, ...], images: np.ndarray) -> tuple[Narrowing, list[Step]]:
-        narrowing = Narrowing(
-            self.subject.graph, images, batch=self.settings.batch, pixels=self.settings.pixels
-        )
-        steps = [
-            narrowing.narrow(one.name, width) for one, width in zip(self.known, widths, strict=True)
-        ]
-        return narrowing, steps
-
-    def _better(self, narrowing: Narrowing, images: np.ndarray) -> _Small:
-        """Return the network with those statistics with which it errs least."""
-        return min(self._settled(narrowing, images), key=lambda one: one.error)
-
-    def _settled(self, narrowing: Narrowing, images: np.ndarray) -> Iterator[_Small]:
-        def small(graph: Graph, statistics: str) -> _Small:
-            return _Small(graph, self.judge.error_of(graph), statistics)
-
-        yield small(narrowing.result, "as fitted")
-        yield small(narrowing.recalibrated(images), "recalibrated")
-        for strength in STRENGTHS:
-            graph = narrowing.matched(images, strength)
-            yield small(graph, f"matched by {strength:g}")
-
-
 def _search(
-    chooser: Chooser, limit: int, maker: _Maker, settings: ShrinkSettings, journal: Journal
+    chooser: Chooser, limit: int, maker: Maker, settings: ShrinkSettings, journal: Journal
 ) -> Choice:
     done = 0
     with StepProgress("search", settings.effort, unit="network", brief=True) as progress:
@@ -338,7 +305,7 @@ def _search(
 
 def _finished(
     graph: Graph,
-    made: _Small,
+    made: Small,
     choice: Choice,
     known: list[Sensitivity],
 ) -> Graph:

@@ -112,6 +112,31 @@ def addend_of(graph: Graph, linear: Linear) -> gs.Tensor | None:
     return others[0]
 
 
+def columns_left(total: int, offset: int, count: int, kept: np.ndarray) -> np.ndarray:
+    """Return the columns of a reader that stay: others' all, of the channels those kept."""
+    return np.concatenate(
+        [np.arange(offset), offset + kept, np.arange(offset + count, total)]
+    ).astype(np.int64)
+
+
+def leave_columns(
+    graph: Graph,
+    linear: Linear,
+    offset: int,
+    count: int,
+    kept: np.ndarray,
+    initializers: dict[str, str],
+) -> None:
+    """Leave a layer the columns of the channels that are kept, their weights as they are.
+
+    offset, count  where the channels lie among all that it reads, and how many they were
+    """
+    weight = linear.weight
+    columns = columns_left(weight.shape[1], offset, count, kept)
+    arrays = dataclasses.replace(linear.arrays(), weight=weight[:, columns])
+    linear.store(graph, arrays, initializers)
+
+
 def why_not_fitted(node: gs.Node) -> str | None:
     """Say why no weights are fitted to what a linear layer reads; None if they are."""
     if node.op != "Conv":

@@ -28,7 +28,7 @@ from ..remap.fit import refit
 from ..remap.fit_arrays import with_constant
 from ..remap.gram import Floats, Gram, Moments, Window
 from ..running.features import Features
-from .linear import Linear, addend_of, linear_of
+from .linear import Linear, addend_of, columns_left, leave_columns, linear_of
 from .match import match_statistics, recalibrate
 
 PIXELS = 1 << 15  # pixels that moments are taken over, if there are so many; over all images
@@ -286,7 +286,7 @@ class Narrowing:
     ) -> float:
         moment = moments[pair.name]
         weight = pair.linear.weight
-        columns = _columns(weight.shape[1], pair.reading.offset, channels.count, kept)
+        columns = columns_left(weight.shape[1], pair.reading.offset, channels.count, kept)
         rows = np.abs(pair.linear.scale) if self.weighted else None
         fit = refit(moment.second, weight, columns, moment.target, row_weights=rows)
         arrays = with_constant(pair.linear.arrays(), fit.weight, fit.bias)
@@ -295,10 +295,8 @@ class Narrowing:
 
     def _only_columns(self, pair: _Pair, channels: HiddenChannels, kept: np.ndarray) -> None:
         """Leave a reader the columns of what is kept, unfitted, so that the network runs."""
-        weight = pair.linear.weight
-        columns = _columns(weight.shape[1], pair.reading.offset, channels.count, kept)
-        arrays = dataclasses.replace(pair.linear.arrays(), weight=weight[:, columns])
-        pair.linear.store(self.result, arrays, self.initializers)
+        offset, count = pair.reading.offset, channels.count
+        leave_columns(self.result, pair.linear, offset, count, kept, self.initializers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,10 +355,3 @@ def _applied(linear: Linear, features: np.ndarray) -> np.ndarray:
     result = np.einsum("mc,nchw->nmhw", weight, features.astype(np.float64), optimize=True)
     bias = linear.bias
     return np.asarray(result if bias is None else result + bias[:, None, None])
-
-
-def _columns(total: int, offset: int, count: int, kept: np.ndarray) -> np.ndarray:
-    """Return the columns of a reader that stay: others' all, of the channels those kept."""
-    return np.concatenate(
-        [np.arange(offset), offset + kept, np.arange(offset + count, total)]
-    ).astype(np.int64)

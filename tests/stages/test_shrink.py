@@ -141,6 +141,37 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "--data pictures:FOLDER" in capsys.readouterr().err
 
 
+def test_a_budget_of_latency_is_met_by_the_network_that_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A clock that counts MAdds and a fixed part: 1 ms and 1 ms for each 100,000."""
+    made: list[Graph] = []
+
+    def clock(graph: Graph) -> float:
+        made.append(graph)
+        return 1.0 + profile(graph, (16, 16)).madds / 1e5
+
+    monkeypatch.setattr("fnac.stages.shrink._in_ms", clock)
+    g = network()
+    found = shrink(g, images(), parse_budget("0.8x", "latency"), QUICK)
+    assert found.latency is not None
+    assert found.latency.before == clock(g)
+    assert found.latency.budget == pytest.approx(0.8 * clock(g))
+    assert 0.9 * found.latency.budget < found.latency.after <= found.latency.budget
+    assert found.latency.after == clock(found.graph)
+    assert found.as_json()["latency_ms"]["after"] == found.latency.after
+    with pytest.raises(UsageError, match="quickest network"):
+        shrink(g, images(), parse_budget("0.5ms", "latency"), QUICK)
+    whole = shrink(g, images(), parse_budget("2x", "latency"), QUICK)
+    assert whole.after["madds"] == whole.before["madds"]
+
+
+def test_a_budget_of_latency_is_measured_in_onnxruntime() -> None:
+    found = shrink(network(), images(), parse_budget("1000ms", "latency"), QUICK)
+    assert found.latency is not None
+    assert 0 < found.latency.after < 1000
+
+
 class StoppedError(Exception):
     """Stands for a kill."""
 
