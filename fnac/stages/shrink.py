@@ -165,22 +165,13 @@ def shrink(
     curve = _curve(chooser, subject, unit)
     latency = None
     if only_curve:
-        choice = chooser.by_program(limit)
-        assert choice is not None  # the budget is within reach
-        small, error = graph, choice.predicted
+        predicted = chooser.by_program(limit)
+        assert predicted is not None  # the budget is within reach
+        choice, small, error = predicted, graph, predicted.predicted
     else:
         maker = Maker(subject, fit, judge, known, settings)
-        for number in range(ROUNDS):
-            choice = _search(chooser, limit, maker, settings, journal)
-            made = maker.make(choice.widths, fit)
-            small, error = _finished(graph, made, choice, known), made.error
-            if goal is None:
-                break
-            latency = Latency(goal.before, _in_ms(made.graph), goal.limit)
-            tighter = goal.tighter(limit, latency.after)
-            if latency.after <= goal.limit or number == ROUNDS - 1 or tighter < chooser.least():
-                break
-            limit = tighter
+        choice, made, latency = _make(chooser, limit, maker, settings, journal, goal)
+        small, error = _finished(graph, made, choice, known), made.error
     counted = profile(small)
     madds = subject.costs([one.name for one in known], "madds")
     return ShrinkResult(
@@ -284,6 +275,27 @@ def _curve(chooser: Chooser, subject: Shrinkable, of: str) -> tuple[tuple[int, f
         if choice is not None:
             points.append((choice.cost, choice.predicted))
     return tuple(points)
+
+
+def _make(
+    chooser: Chooser,
+    limit: int,
+    maker: Maker,
+    settings: ShrinkSettings,
+    journal: Journal,
+    goal: LatencyGoal | None,
+) -> tuple[Choice, Small, Latency | None]:
+    """Choose widths and make the network; anew with fewer MAdds as long as it is too slow."""
+    for _ in range(ROUNDS):
+        choice = _search(chooser, limit, maker, settings, journal)
+        made = maker.make(choice.widths, maker.fit)
+        if goal is None:
+            return choice, made, None
+        latency = Latency(goal.before, _in_ms(made.graph), goal.limit)
+        limit = goal.tighter(limit, latency.after)
+        if latency.after <= goal.limit or limit < chooser.least():
+            break
+    return choice, made, latency
 
 
 def _search(

@@ -40,6 +40,7 @@ class Maker:
         settings: ShrinkSettings,
     ) -> None:
         self.subject, self.judge, self.known, self.settings = subject, judge, known, settings
+        self.fit = fit
         few = max(1, -(-len(fit) // 3))
         self.few = np.ascontiguousarray(fit[np.linspace(0, len(fit) - 1, few).astype(int)])
         self._best: tuple[tuple[int, ...], Narrowing, list[Step]] | None = None

@@ -6,7 +6,7 @@ from fnac.passes.blocks.hidden_channels import find_hidden
 from fnac.passes.cost import profile
 from fnac.passes.shrink.narrowing import Narrowing
 from fnac.passes.shrink.unfitted import first_channels
-from tests.passes.shrink.test_sequence import NETWORKS, answers, images, network
+from tests.passes.shrink.test_narrowing import NETWORKS, answers, images, network
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
