@@ -288,7 +288,7 @@ def _make(
     """Choose widths and make the network; anew with fewer MAdds as long as it is too slow."""
     for _ in range(ROUNDS):
         choice = _search(chooser, limit, maker, settings, journal)
-        made = maker.make(choice.widths, maker.fit)
+        made = maker.network(choice.widths)
         if goal is None:
             return choice, made, None
         latency = Latency(goal.before, _in_ms(made.graph), goal.limit)

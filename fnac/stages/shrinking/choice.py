@@ -1,9 +1,8 @@
 """Which widths: an integer program on what was measured, then a search on whole networks.
 
 Errors of single blocks do not add up. So several choices are made whole, fitted in sequence, and
-measured on images held back: the same share everywhere; the program on the errors as measured, on
-their squares (losses are spread) and square roots (fewer blocks lose more). Around the best one
-what each block's width matters is measured again, in the narrowed network itself, and the program
+measured on images held back: the program's, and the same share everywhere. Around the best one what
+each block's width matters is measured again, in the narrowed network itself, and the program
 chooses among widths near by; then budget moves between two blocks. Each is made whole and
 measured, the best is kept, as long as ``effort`` lasts.
 """
@@ -21,7 +20,6 @@ from fnac.passes.shrink.width_costs import WidthCosts
 
 log = logging.getLogger(__name__)
 
-POWERS = (1.0, 2.0, 0.5)
 NEAR = (2.0, 1.4, 1.0)  # factors that a width may change by at once, further ones first
 Widths = tuple[int, ...]
 
@@ -64,9 +62,9 @@ class Chooser:
         """Return a choice that was not measured."""
         return Choice(widths, self.costs.of(widths), self.predicted(widths))
 
-    def by_program(self, budget: int, power: float = 1.0) -> Choice | None:
-        """Return the least sum of errors, each to a power, within the budget."""
-        errors = [[one.error(w) ** power for w in one.widths] for one in self.known]
+    def by_program(self, budget: int) -> Choice | None:
+        """Return the least sum of errors within the budget."""
+        errors = [[one.error(w) for w in one.widths] for one in self.known]
         widths = choose_widths(errors, [one.widths for one in self.known], self.costs, budget)
         return None if widths is None else self.choice(widths)
 
@@ -138,14 +136,14 @@ def search_widths(
     measure  error of a whole network with these widths, fitted in sequence
     slopes   what each set's width matters in that network; asked for widths that were measured
     """
-    starts = [chooser.by_program(budget, power) for power in POWERS]
-    starts.insert(1, chooser.same_share(budget))
-    candidates = {c.widths: c for c in starts if c is not None}
+    program, share = chooser.by_program(budget), chooser.same_share(budget)
+    assert program is not None  # there are widths within the budget
     if effort <= 0:
-        return next(iter(candidates.values()))
+        return program
     search = _Search(chooser, budget, effort, measure)
-    for candidate in candidates.values():
-        search.attempt(candidate.widths)
+    for start in (program, share):
+        if start is not None:
+            search.attempt(start.widths)
     while search.effort > 0:
         around = slopes(search.best.widths)
         if not any(search.attempt(widths) for widths in _near(around, search)):

@@ -28,8 +28,20 @@ class Small:
     statistics: str
 
 
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    widths: tuple[int, ...]
+    narrowing: Narrowing
+    steps: list[Step]
+    small: Small
+
+
 class Maker:
-    """Makes whole networks of given widths."""
+    """Makes whole networks of given widths; the best of them stays in memory.
+
+    All images are fitted to for every one: from fewer, a wide layer gets more unknowns than the
+    pixels of a late layer can settle, and narrow ones look better than they are.
+    """
 
     def __init__(
         self,
@@ -41,40 +53,38 @@ class Maker:
     ) -> None:
         self.subject, self.judge, self.known, self.settings = subject, judge, known, settings
         self.fit = fit
-        few = max(1, -(-len(fit) // 3))
-        self.few = np.ascontiguousarray(fit[np.linspace(0, len(fit) - 1, few).astype(int)])
-        self._best: tuple[tuple[int, ...], Narrowing, list[Step]] | None = None
-        self._least = np.inf
+        self._best: _Made | None = None
 
     def error(self, widths: tuple[int, ...]) -> float:
-        """Return the error of a network that is fitted to some of the images."""
-        narrowing, steps = self._narrow(widths, self.few)
-        error = self._better(narrowing, self.few).error
-        if error < self._least:
-            self._least, self._best = error, (widths, narrowing, steps)
-        return error
+        """Return the error of a network of these widths."""
+        made = self._make(widths)
+        if self._best is None or made.small.error < self._best.small.error:
+            self._best = made
+        return made.small.error
 
     def slopes(self, widths: tuple[int, ...]) -> list[Slope]:
-        """Return what each set's width matters in a network; quicker for the best one measured."""
-        if self._best is not None and self._best[0] == widths:
-            _, narrowing, steps = self._best
-        else:
-            narrowing, steps = self._narrow(widths, self.few)
-        return measure_slopes(narrowing, steps, self.known, self.judge, most=MOST_MEASURED)
+        """Return what each set's width matters in a network; quicker for the best one made."""
+        made = self._kept(widths)
+        return measure_slopes(
+            made.narrowing, made.steps, self.known, self.judge, most=MOST_MEASURED
+        )
 
-    def make(self, widths: tuple[int, ...], images: np.ndarray) -> Small:
-        """Return the network that is fitted to all the images."""
-        narrowing, _ = self._narrow(widths, images)
-        return self._better(narrowing, images)
+    def network(self, widths: tuple[int, ...]) -> Small:
+        """Return the network of these widths; at once for the best one made."""
+        return self._kept(widths).small
 
-    def _narrow(self, widths: tuple[int, ...], images: np.ndarray) -> tuple[Narrowing, list[Step]]:
+    def _kept(self, widths: tuple[int, ...]) -> _Made:
+        best = self._best
+        return best if best is not None and best.widths == widths else self._make(widths)
+
+    def _make(self, widths: tuple[int, ...]) -> _Made:
         narrowing = Narrowing(
-            self.subject.graph, images, batch=self.settings.batch, pixels=self.settings.pixels
+            self.subject.graph, self.fit, batch=self.settings.batch, pixels=self.settings.pixels
         )
         steps = [
             narrowing.narrow(one.name, width) for one, width in zip(self.known, widths, strict=True)
         ]
-        return narrowing, steps
+        return _Made(widths, narrowing, steps, self._better(narrowing, self.fit))
 
     def _better(self, narrowing: Narrowing, images: np.ndarray) -> Small:
         """Return the network with those statistics with which it errs least."""
