@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,47 @@ FLOORS = {
         "flow",
         "api commands",
         "cli",
+    ],
+    "fnac/data": [
+        "files matlab_files preprocessing source",
+        "batches class_files folders json_files transforms",
+        "loader sets",
+        "account mapped readers scenes",
+        "spec",
+    ],
+    "fnac/importer": [
+        "choice_module choice_points runtime",
+        "building module",
+        "ops writeback",
+        "importing",
+    ],
+    "fnac/stages": [
+        "heal_settings opening tune_settings",
+        "deployment exporting quantize shrinking",
+        "derive emit evaluate expand heal search",
+        "export shrink tune",
+    ],
+    "fnac/tasks": [
+        "collapse divergence mean_iou network_check panels settings",
+        "base overlay",
+        "answers detection pose segmentation",
+        "classification",
+    ],
+    "fnac/adaptation": [
+        "history kept_files result settings",
+        "plan",
+        "resuming",
+        "folder",
+        "single_stages",
+        "adapt_run shrink_file",
+        "dry_run strategies",
+    ],
+    "passes/blocks": [
+        "candidate_names tensor_strides units",
+        "block hidden_channels",
+        "structure windows",
+        "edit kinds",
+        "find",
     ],
 }
 MOST_FILES = 12
@@ -224,6 +266,7 @@ def imported(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
         yield from (module for module in names if module in known and module != name)
 
 
+@functools.cache
 def all_imports() -> nx.DiGraph:
     """Return the graph of the project's modules; an arrow points at what is imported."""
     known = modules()
@@ -236,7 +279,8 @@ def all_imports() -> nx.DiGraph:
 
 def room(module: str, tree: str) -> str | None:
     """Return the room of a module in a tree; None outside of it and for the tree's own face."""
-    inner = module.removeprefix(PACKAGES[tree] + ".")
+    top, *below = tree.split("/")
+    inner = module.removeprefix(".".join([PACKAGES[top], *below]) + ".")
     first = inner.split(".")[0]
     outside = inner == module or (tree == "fnac" and first in ("passes", "models"))
     return None if outside else first

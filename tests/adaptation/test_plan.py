@@ -103,12 +103,22 @@ def test_the_data_set_is_opened_once_and_only_when_it_is_needed(
     assert len(opened) == 1
 
 
-def test_a_run_of_another_layout_is_told_apart(tmp_path: Path) -> None:
+def test_a_run_of_another_layout_is_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_yaml(tmp_path / "config.yaml", {"adapt": {"task": "seg"}, "search": {"seed": 0}})
     with pytest.raises(UsageError, match=r"config.yaml: settings of version 1 were found; this"):
         read_plan(tmp_path)
     words = ["adapt", "--resume", "-o", str(tmp_path)]
     assert run(words) == 2
+    (tmp_path / "config.yaml").write_text("task: seg\nbudget: 0.6x\nepochs: 4\n")  # no sections
+    capsys.readouterr()
+    assert run(words) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told == (
+        f"fnac: {tmp_path}/config.yaml: settings of version 1 were found; this fnac reads version "
+        "2, in which keys have other names (docs/settings.md); begin a new run"
+    )
     write_yaml(tmp_path / "config.yaml", {"version": 9, "adapt": {"task": "seg"}})
     with pytest.raises(UsageError, match="settings of version 9 were found"):
         read_yaml(tmp_path / "config.yaml")
