@@ -29,7 +29,7 @@ from fnac.tasks.detection.decoding import encode_boxes
 from fnac.tasks.detection.losses import focal_losses, match_anchors, mining_losses
 from fnac.tasks.detection.task import Detection
 from fnac.tasks.settings import DetectionSettings
-from tests.data.test_boxes import coco_folder
+from tests.data.readers.test_boxes import coco_folder
 
 SIZE = (64, 96)
 CLASSES = ("cat", "dog", "cow")
