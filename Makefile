@@ -34,6 +34,6 @@ CASES ?= ../shared/cases
 cases:  ## programs that showed faults, where they lie beside the checkout: each must exit 0
 	@[ -d $(CASES) ] || { echo "$(CASES): not beside this checkout; nothing to run"; exit 0; }; \
 	failed=""; for c in $(CASES)/*/case.py; do name=$$(basename $$(dirname $$c)); \
-	  if OMP_NUM_THREADS=1 $(PYTHON) $$c > /dev/null 2>&1; then echo "ok    $$name"; \
+	  if OMP_NUM_THREADS=1 $(PYTHON) tests/support/run_case.py $$c > /dev/null 2>&1; then echo "ok    $$name"; \
 	  else echo "FAULT $$name"; failed="$$failed $$name"; fi; done; \
 	[ -z "$$failed" ] || { echo "faults:$$failed"; exit 1; }
