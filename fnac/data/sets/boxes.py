@@ -94,6 +94,11 @@ def box_problem(corners: Sequence[float], size: tuple[int, int]) -> str | None:
         return f"box {_text(corners)} is not of finite numbers"
     if x1 <= x0 or y1 <= y0:
         return f"box {_text(corners)} has no area; wanted x1 > x0 and y1 > y0"
+    if max(x1, y1) <= 1 < min(size):
+        return (
+            f"box {_text(corners)} lies within the first pixel of {width}x{height}; wanted pixels, "
+            "not parts of the image"
+        )
     if min(x0, y0) < -OUTSIDE_PIXELS or x1 > width + OUTSIDE_PIXELS or y1 > height + OUTSIDE_PIXELS:
         return f"box {_text(corners)} lies outside the image of {width}x{height} pixels"
     if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:

@@ -197,11 +197,18 @@ def misplaced(person: Person, size: tuple[int, int]) -> str | None:
 def joint_outside(person: Person, size: tuple[int, int]) -> str | None:
     """Say which labelled joint lies outside an image of ``size`` (width, height), or None.
 
+    Joints that all lie within the first pixel are parts of the image, not pixels.
+
     A pixel of tolerance: labels at the very edge are rounded, and shifted by 1 in some formats.
     """
     width, height = size
     labelled = person.joints[:, 2] > 0
     x, y = person.joints[:, 0], person.joints[:, 1]
+    if labelled.sum() > 1 and max(x[labelled].max(), y[labelled].max()) <= 1 < min(size):
+        return (
+            f"{person.where}: all joints lie within the first pixel of {width}x{height}; wanted "
+            "pixels, not parts of the image"
+        )
     inside = (x >= -1) & (x <= width) & (y >= -1) & (y <= height)
     wrong = np.flatnonzero(labelled & ~inside)
     if not len(wrong):

@@ -76,6 +76,9 @@ BAD = [
      "annotation 10: image 1: box [20, 2, 21, 6] lies outside the image of 20x10 pixels"),
     (record("annotations", 0, bbox=[1, 2, 0, 4]),
      "annotation 10: image 1: box [1, 2, 1, 6] has no area; wanted x1 > x0 and y1 > y0"),
+    (record("annotations", 0, bbox=[0.1, 0.2, 0.8, 0.4]),
+     "annotation 10: image 1: box [0.1, 0.2, 0.9, 0.6] lies within the first pixel of 20x10; "
+     "wanted pixels, not parts of the image"),
     (record("annotations", 0, bbox=[1, 2, 3]),
      "annotation 10: image 1: bbox [1, 2, 3]; wanted [x, y, width, height]"),
     (record("annotations", 0, category_id=5),

@@ -18,6 +18,7 @@ from fnac.data.readers.coco_keypoints import read_coco_keypoints
 from fnac.data.readers.folder import read_folder
 from fnac.data.readers.voc import read_voc
 from fnac.data.sets.joints import COCO, LSP, MPII, JointSet, side_of
+from fnac.data.sets.persons import Person, joint_outside
 from fnac.data.spec import open_data
 from fnac.errors import DataError, UsageError
 
@@ -406,3 +407,15 @@ def test_yaml_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "data.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"data.yaml: (not YAML|reader)"):
         open_data(str(tmp_path / "data.yaml"), "det")
+
+
+def test_joints_in_parts_of_the_image_are_refused(tmp_path: Path) -> None:
+    """A tool that writes 0..1 puts every joint into the first pixel."""
+    joints = np.array([[0.2, 0.3, 2], [0.9, 0.8, 1], [0, 0, 0]], np.float32)
+    person = Person("person 0", 0, tmp_path / "p.png", 0, joints, (50, 30), (60, 40), 900.0)
+    assert joint_outside(person, (80, 60)) == (
+        "person 0: all joints lie within the first pixel of 80x60; wanted pixels, not parts of the "
+        "image"
+    )
+    joints[1, :2] = 1, 40
+    assert joint_outside(person, (80, 60)) is None
