@@ -56,13 +56,13 @@ class KeptFiles:
 
     def _read(self) -> dict[str, list[str]]:
         path = self.folder / DIGESTS
-        form = "a file name and its digests a line"
+        form = "one file name and its digests per line"
         try:
             kept = json.loads(path.read_bytes())
         except OSError as error:
             raise TrainingError(
-                f"{path}: cannot be read ({error.strerror}), and the files of the run not be "
-                "checked; put it back, or begin a new run"
+                f"{path}: cannot be read ({error.strerror}), so the run's files cannot be checked; "
+                "put it back, or begin a new run"
             ) from error
         except ValueError as error:
             raise TrainingError(f"{path}: {error}; wanted {form}; begin a new run") from error

@@ -168,7 +168,7 @@ class Plan(Subject):
 
         Returns what the data hold (None on all processes but the first). Raises
         UnsupportedGraphError, or DataError for a broken file, a split that is missing, and data
-        that nothing can be learnt from.
+        that nothing can be trained on.
         """
         self.check_device()
         seed = self.export.seed

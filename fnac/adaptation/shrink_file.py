@@ -83,7 +83,7 @@ class ShrinkJob:
 
         if not self.on.adapt.data:
             raise UsageError(
-                "--data: images are wanted to fit weights to; labels are not: "
+                "--data: wanted images to fit weights to; they need no labels: "
                 "--data pictures:FOLDER"
             )
         size = size or graph.image_size()
@@ -102,7 +102,7 @@ class ShrinkJob:
 
         if folder.exists():
             raise UsageError(
-                f"{folder}: is there already; healing keeps its checkpoint in it: remove it"
+                f"{folder}: exists already; healing keeps its checkpoint there; remove it"
             )
         settings = dataclasses.replace(read(HealSettings, self.config), epochs=epochs)
         source, _ = self.data

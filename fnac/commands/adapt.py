@@ -107,7 +107,7 @@ def adapt(
 
     if resume:
         if dry_run:
-            raise UsageError("--dry-run, --resume: the one keeps nothing; give one of them")
+            raise UsageError("--dry-run, --resume: a dry run keeps nothing; give one of them")
         if recipe is not None:
             config.setdefault("adapt", {})["recipe"] = recipe
         return flow.resume(config, out=out)

@@ -61,7 +61,8 @@ budget_options = together(
 output_stride_option = click.option(
     "--output-stride",
     type=int,
-    help="Of the backbone under a dense head: 8, 16 (the default, where it can be) or 32.",
+    help="Of the backbone under a dense head: 8, 16 (the default, where the network allows it) or "
+    "32.",
 )
 head_option = click.option("--head", help="Head to attach; own: the seed's.  [default: the task's]")
 classes_option = click.option("--classes", type=int, help="Classes, without background.")

@@ -2,7 +2,7 @@
 
 Files that open are not enough: a class that no mask holds, masks of 0 and 255, a validation part
 without an object end in numbers that mean nothing. The account is printed, kept with the run, and
-judged here: refused where nothing can be learnt or measured, told where something is missing.
+judged here: refused where nothing can be trained on or measured, else what is missing is reported.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class DataAccount:
         return next(split for split in self.splits if split.name == name)
 
     def refuse(self) -> None:
-        """Raise DataError where nothing can be learnt, or nothing measured."""
-        for name, verb in (("train", "learnt"), (self.measured, "measured")):
+        """Raise DataError where nothing can be trained on, or nothing measured."""
+        for name, verb in (("train", "trained on"), (self.measured, "measured")):
             split = self.split(name) if name is not None else None
             if split is not None and split.whole and not split.total:
                 raise DataError(
@@ -111,7 +111,7 @@ class DataAccount:
         """Say what is missing; () if nothing is."""
         findings = []
         for kind, name, text in (
-            ("class-never-trained", "train", "nothing of {} can be learnt"),
+            ("class-never-trained", "train", "{} cannot be trained"),
             ("class-not-measured", self.measured, "the metric says nothing of {}"),
         ):
             split = self.split(name) if name is not None else None

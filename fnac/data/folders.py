@@ -1,4 +1,4 @@
-"""Look for files in the folders of a data set; what is left aside is told."""
+"""Find the files of a data set in its folders; report the files that fit nothing."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from fnac.passes.stored_layers import LAYERS, StoredLayer, read_layers
 
 @dataclasses.dataclass(frozen=True)
 class VerifySettings:
-    """What to feed: image ``size`` (H, W; default the file's own, or smaller where it can be)."""
+    """What to feed: image ``size`` (H, W); default: the file's own, or smaller if it can be."""
 
     section: ClassVar[str] = "verify"
 

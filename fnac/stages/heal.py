@@ -99,7 +99,7 @@ def heal(
 
     folder  gets ``last.ckpt`` and ``metrics.csv``; with ``resume`` its checkpoint is continued
     output  where the healed network is written; None: nowhere
-    raises  UnsupportedGraphError where nothing can be learnt, UsageError for a teacher of other
+    raises  UnsupportedGraphError where nothing can be trained, UsageError for a teacher of other
             outputs, TrainingError when training fails
     """
     graph = student if isinstance(student, Graph) else Graph.load(student)

@@ -2,7 +2,7 @@
 
 Reads ``super.onnx``, leaves it with trained weights and alphas. One step is a weight step on one
 sampled path; after the warm-up an alpha step follows it. A run that was killed continues from its
-last checkpoint and ends with the same bytes.
+last checkpoint, bit-identical to an unbroken one.
 """
 
 from __future__ import annotations

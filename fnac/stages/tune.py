@@ -1,7 +1,7 @@
 """``tune``: parameter adaptation. Trains the weights of any ONNX network on a data set.
 
 Reads an ONNX file, leaves one with the same nodes and names and new weights. A run that was killed
-continues from its last checkpoint and ends with the same bytes.
+continues from its last checkpoint, bit-identical to an unbroken one.
 """
 
 from __future__ import annotations

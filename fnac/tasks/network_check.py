@@ -32,7 +32,7 @@ def check_count(
 def check_pictures(graph: Graph) -> None:
     """Raise UnsupportedGraphError unless the network takes one batch of colour images as floats.
 
-    What is no number in the file (a symbolic size, an unknown type) passes.
+    Symbolic sizes and unknown types pass.
     """
     inputs = ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in graph.inputs)
     fits = len(graph.inputs) == 1

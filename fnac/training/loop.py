@@ -1,7 +1,7 @@
 """The training loop of search and tune: begun or resumed, step by step, saved, written back.
 
-A run that was killed continues from its last checkpoint and ends with the same bytes: whatever a
-step depends on is a function of the step's number or is in the checkpoint.
+A run that was killed continues from its last checkpoint, bit-identical to an unbroken one:
+whatever a step depends on is a function of the step's number or is in the checkpoint.
 """
 
 from __future__ import annotations

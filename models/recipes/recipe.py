@@ -22,7 +22,7 @@ def recipe_names() -> list[str]:
 def recipe_path(name: str) -> Path:
     """Return the file of a bundled recipe; ModelError names the recipes there are."""
     if name not in recipe_names():
-        raise ModelError(f"recipe {name!r}: there is none; there are: {', '.join(recipe_names())}")
+        raise ModelError(f"recipe {name!r}: no such recipe; there are: {', '.join(recipe_names())}")
     return FOLDER / f"{name}.yaml"
 
 

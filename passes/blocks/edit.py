@@ -157,7 +157,7 @@ class TwinBuilder:
         return Built(self.nodes, output, self.initializers)
 
     def _front(self) -> gs.Tensor | None:
-        """Build the roles that the block has not: 1x1 convolutions that read the entry."""
+        """Build the roles that the block lacks: 1x1 convolutions that read the entry."""
         tensor = None
         for role in self.arrays.keys() - self.block.units.keys():
             reads = {id(self.heart.input): self.entry if tensor is None else tensor}

@@ -77,7 +77,7 @@ def inferred_model(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _of_one_image(model: onnx.ModelProto) -> str:
-    """Name the Squeeze that takes the batch of one image away, as far as one may; or nothing.
+    """Name the Squeeze that probably removes the batch of one image; '' if there is none.
 
     Without axes it drops every side of 1: torch's ``squeeze()`` behind a global pooling.
     """

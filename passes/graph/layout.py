@@ -15,9 +15,9 @@ _EACH_ALONE = ("Cast", "Identity", "Add", "Sub", "Mul", "Div", "BatchNormalizati
 
 
 def image_axes(tensor: gs.Tensor) -> tuple[int, int] | None:
-    """Return the axes of height and width of an input; None: it is no image (not of rank 4).
+    """Return the axes of height and width of an input; None if it is not an image (not of rank 4).
 
-    Channels are last where all that reads the image turns it, be it behind a cast or a
+    Channels are last where all that reads the image transposes it, also behind a cast or a
     normalisation; or where only the last side can be colours.
     """
     shape = tensor.shape

@@ -66,7 +66,7 @@ def eliminate(
     row_weights: Floats | None = None,
     ridge: float = RIDGE,
 ) -> Elimination:
-    """Take channels away one by one, always the one whose loss costs least after a refit.
+    """Remove channels one by one, always the one whose loss costs least after a refit.
 
     gram         (n + 1, n + 1) of what the map reads, n = c * taps
     weight       (m, c, ...), trailing axes are the taps of a channel

@@ -143,7 +143,7 @@ def why_not_fitted(node: gs.Node) -> str | None:
         return None
     numbers = math.prod(int(d) for d in node.inputs[1].shape[1:])
     if numbers > LARGEST:
-        return f"{node.name} reads {numbers} numbers a pixel; weights are fitted to {LARGEST}"
+        return f"{node.name} reads {numbers} numbers per pixel; weights are fitted to {LARGEST}"
     shape = node.inputs[1].shape
     conv = Conv(node)
     if len(set(shape[2:])) > 1 or len(set(conv.strides)) > 1 or len(set(conv.dilations)) > 1:

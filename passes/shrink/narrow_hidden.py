@@ -1,4 +1,4 @@
-"""Take hidden channels away and fit what reads them, as a pass: the same share everywhere."""
+"""Remove hidden channels and fit what reads them, as a pass: the same share everywhere."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_pixels_are_counted_and_shown(tmp_path: Path, caplog: pytest.LogCaptureF
     assert account.findings() == (
         Finding(
             "class-never-trained",
-            "data: class 'rare' never occurs in 'train': nothing of it can be learnt",
+            "data: class 'rare' never occurs in 'train': it cannot be trained",
         ),
         Finding(
             "class-not-measured",
@@ -82,8 +82,8 @@ def test_pixels_are_counted_and_shown(tmp_path: Path, caplog: pytest.LogCaptureF
         (
             np.full((2, 2), 255),
             "folder: nothing is labelled in 'train': all 4 pixels of 1 masks are ignored; wanted "
-            "pixels of a class to be learnt; 100.00% of the pixels are 255 or another id that is "
-            "ignored: if that id is a class, say so in a YAML file as --data (reader: folder, "
+            "pixels of a class to be trained on; 100.00% of the pixels are 255 or another id that "
+            "is ignored: if that id is a class, say so in a YAML file as --data (reader: folder, "
             "path: ..., ids: {255: ground})",
         ),
     ],

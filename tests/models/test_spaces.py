@@ -153,7 +153,7 @@ def test_the_settings_of_a_recipe_are_settings(name: str) -> None:
 
 
 def test_an_unknown_recipe_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="recipe 'soup': there is none; there are: builtin-cls, "):
+    with pytest.raises(ModelError, match="recipe 'soup': no such recipe; there are: builtin-cls, "):
         load_recipe("soup")
     (tmp_path / "r.yaml").write_text("search: 3")
     with pytest.raises(ModelError, match=r"r\.yaml: wanted a section of keys for each stage"):

@@ -1,9 +1,9 @@
-"""COCO detection: ``annotations/instances_SPLIT.json`` and a folder of images a split.
+"""COCO detection: ``annotations/instances_SPLIT.json`` and a folder of images for each split.
 
 Layouts: the stock one (``annotations/instances_train2017.json`` + ``train2017/``; 2014 alike), the
 same without the year, images under ``images/`` or directly, and ``SPLIT/_annotations.coco.json``
 beside the images (Roboflow). Category ids become class ids 0.. in the order of the file's
-``categories``. Crowd regions are not learnt; what is found in one is not counted.
+``categories``. Crowd annotations are ignored in training and evaluation.
 """
 
 from __future__ import annotations

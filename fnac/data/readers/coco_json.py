@@ -57,7 +57,7 @@ def coco_classes(content: dict[str, Any], path: Path) -> dict[Key, str]:
 
 
 def require_names(names: Sequence[str], known: Sequence[str], path: Path, first: Path) -> None:
-    """Raise DataError for a category of ``path`` that the file of another split has not."""
+    """Raise DataError for a category of ``path`` that the file of another split lacks."""
     more = [name for name in names if name not in known]
     if more:
         raise DataError(

@@ -1,9 +1,9 @@
 """Pascal VOC detection: ``VOCdevkit/VOC2007`` and/or ``VOC2012`` with Annotations, ImageSets/Main.
 
-Splits follow the usual protocol where ``VOC2007``'s test set is annotated: trainval of all years
-is learnt, the 2007 test measured; otherwise the lists ``train`` and ``val`` of every year. Corners
-in the files are 1-based and inclusive: pixel k covers k-1 .. k. Objects marked ``difficult`` are
-not learnt, and what is found there is not counted.
+Splits follow the usual protocol where ``VOC2007``'s test set is annotated: training on trainval of
+all years, evaluation on the 2007 test; otherwise the lists ``train`` and ``val`` of every year.
+Corners in the files are 1-based and inclusive: pixel k covers k-1 .. k. Objects marked
+``difficult`` are ignored in training and evaluation.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def open_shrinkable(
     if not sets:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(left.items())[:3])
         raise UnsupportedGraphError(
-            f"no convolution's channels can become fewer ({reasons or 'there is none'})"
+            f"no convolution can do with fewer channels ({reasons or 'there is none'})"
         )
     cost = profile(prepared)
     return Shrinkable(prepared, tuple(sets), left, cost.madds, cost.params)

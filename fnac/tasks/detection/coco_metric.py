@@ -25,7 +25,7 @@ class Truth:
 
     boxes    (n, 5): x0 y0 x1 y1 class
     areas    (n,): of the objects
-    ignored  (m, 5): what is found there counts neither for nor against (COCO's crowds)
+    ignored  (m, 5): detections on them are ignored (COCO's crowds)
     """
 
     boxes: Array
