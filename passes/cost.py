@@ -103,7 +103,7 @@ def profile(graph: Graph, size: Sequence[int] | None = None, convention: str = "
     if convention not in CONVENTIONS:
         raise ValueError(f"convention {convention!r}; known: {', '.join(CONVENTIONS)}")
     at = tuple(size) if size else graph.image_size()
-    shapes = shapes_at(graph, at)
+    shapes = _shapes_at(graph, at)
     params = owned_parameters(graph.nodes)
     nodes = []
     for node in graph.nodes:
@@ -123,6 +123,20 @@ def profile(graph: Graph, size: Sequence[int] | None = None, convention: str = "
             )
         )
     return Profile(convention, (int(at[0]), int(at[1])) if at else None, tuple(nodes))
+
+
+def _shapes_at(graph: Graph, at: Sequence[int] | None) -> dict[str, Shape]:
+    """Return all shapes at a size; where the network takes its own alone, that is said."""
+    own = graph.image_size()
+    try:
+        return shapes_at(graph, at)
+    except UnsupportedGraphError as error:
+        if at is None or own is None or own == tuple(at):
+            raise
+        raise UnsupportedGraphError(
+            f"--size {at[0]}x{at[1]}: the network does not take it, its own is "
+            f"{own[0]}x{own[1]}; {error}"
+        ) from error
 
 
 def owned_parameters(nodes: Iterable[gs.Node]) -> dict[int, int]:

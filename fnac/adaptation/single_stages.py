@@ -378,9 +378,9 @@ def in_classes_of(
         return MappedSource(source, list(names), table, task)
     if names is not None and not same_names(names, source.classes):
         raise UsageError(
-            f"{model} was made for other classes than those of {source.name}:\n"
-            f"  the file ({len(names)}): {', '.join(names)}\n"
-            f"  the data set ({len(source.classes)}): {', '.join(source.classes)}\n"
+            f"{model} was made for other classes than those of {source.name}; "
+            f"the file ({len(names)}): {', '.join(names)}; "
+            f"the data set ({len(source.classes)}): {', '.join(source.classes)}; "
             "take the data set that it was made for, or say which is which with --classes-map FILE "
             "(YAML, name in the data set: name in the file)"
         )

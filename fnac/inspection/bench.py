@@ -14,6 +14,7 @@ import numpy as np
 from fnac.errors import UsageError
 from fnac.passes.errors import UnsupportedGraphError
 from fnac.passes.graph import Graph
+from fnac.passes.graph.model_checks import one_line
 from fnac.passes.running.run import random_feed
 from fnac.passes.running.runner import ort_errors
 
@@ -103,7 +104,7 @@ def bench(paths: Sequence[Path], settings: BenchSettings) -> BenchResult:
             for _ in range(max(1, settings.warmup)):
                 session.run(None, feed)
         except caught as error:
-            words = " ".join(str(error).split())[:300]
+            words = one_line(error)
             raise UnsupportedGraphError(f"{path}: onnxruntime cannot run it: {words}") from error
         sessions.append((session, feed))
     seconds: list[list[float]] = [[] for _ in sessions]

@@ -11,6 +11,7 @@ import numpy as np
 
 from fnac.errors import PassFailedError, UnsupportedGraphError
 from fnac.passes.graph import Graph
+from fnac.passes.graph.model_checks import one_line
 
 QUANTIZED_OPS = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "GlobalAveragePool"]
 
@@ -62,7 +63,9 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
                 nodes_to_exclude=[n.name for n in graph.nodes if _is_postprocess(n.metadata)],
             )
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise PassFailedError(f"--int8: onnxruntime cannot quantize: {error}") from error
+            raise PassFailedError(
+                f"--int8: onnxruntime cannot quantize: {one_line(error)}"
+            ) from error
         finally:
             root.setLevel(level)
         quantized = Graph.load(result)

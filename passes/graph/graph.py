@@ -95,9 +95,9 @@ class Graph:
             for beside in sorted(where.parent.glob(f"{glob.escape(where.name)}*")):
                 if is_lfs_pointer(beside):  # the weights beside the file
                     raise _pointer(beside) from error
+            why = "" if isinstance(error, DecodeError) else f" ({one_line(error)})"
             raise UnsupportedGraphError(
-                f"{where}: not a readable ONNX file ({one_line(error)}); "
-                "it may be truncated or of another format"
+                f"{where}: not a readable ONNX file{why}; it may be truncated or of another format"
             ) from error
         try:
             return cls.from_model(model)

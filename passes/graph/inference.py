@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from .tensor_checks import element_type
 
 IR_VERSION = 10  # onnxruntime 1.31 accepts at most 13 while onnx 1.23 stamps 14
 STORED = 64  # elements; a float tensor of more is a weight, and no shape depends on its numbers
+
+_PLACE = re.compile(r"\(op_type:(\w+), node name: ([^)]*)\): (?:\[\w+\] )?(.+)")
 
 Shape = tuple[int | str | None, ...]
 
@@ -72,8 +75,15 @@ def inferred_model(model: onnx.ModelProto) -> onnx.ModelProto:
         )
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise UnsupportedGraphError(
-            f"shapes cannot be inferred: {one_line(error)}{_of_one_image(model)}"
+            f"shapes cannot be inferred: {_in_words(error)}{_of_one_image(model)}"
         ) from error
+
+
+def _in_words(error: BaseException) -> str:
+    """Return what ONNX's inference says, the node first; its own words where it names none."""
+    text = one_line(error)
+    told = _PLACE.search(text)
+    return f"{told[2]} ({told[1]}): {told[3]}" if told else text
 
 
 def _of_one_image(model: onnx.ModelProto) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -13,6 +14,8 @@ from ..errors import UnsupportedGraphError
 from .node_checks import check_node, check_text
 from .tensor_checks import BITS, LARGEST_SIDE, check_tensor, stored_tensors, type_name
 
+_CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_SOURCE = re.compile(r"/\S+\.(?:h|hpp|cc|cpp|cu):\d+ (?:[\w:~]+\([^)]*\)(?: const)? )?")
 OPSETS = range(1, 28)
 
 
@@ -162,6 +165,10 @@ def _label(node: onnx.NodeProto) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's words on one line, 300 characters at most."""
-    text = " ".join(str(error).split())
+    """Return an error's words on one line, 300 characters at most.
+
+    Codes and places in the source of onnxruntime are left out; ``--debug`` shows them.
+    """
+    text = _CODE.sub("", " ".join(str(error).split()))
+    text = _SOURCE.sub("", text)
     return text if len(text) <= 300 else text[:297] + "..."

@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 
 from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
+from ..graph.model_checks import one_line
 from ..graph.parts import part_model
 from .calibrate import check_fit
 from .runner import ort_errors
@@ -77,7 +78,9 @@ class Features:
                 try:
                     results = session.run(computed, feed)
                 except ort_errors() as error:
-                    raise PassFailedError(f"onnxruntime cannot run the graph: {error}") from error
+                    raise PassFailedError(
+                        f"onnxruntime cannot run the graph: {one_line(error)}"
+                    ) from error
                 part_values.update(zip(computed, results, strict=True))
             yield part_values
 
@@ -158,7 +161,7 @@ def _open(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     try:
         return open_session(model, options)
     except ort_errors() as error:
-        raise PassFailedError(f"onnxruntime cannot run the graph: {error}") from error
+        raise PassFailedError(f"onnxruntime cannot run the graph: {one_line(error)}") from error
 
 
 def _batch(graph: Graph, images: np.ndarray, asked: int) -> int:

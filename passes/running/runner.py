@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 
 from ..errors import PassFailedError
 from ..graph import Graph
+from ..graph.model_checks import one_line
 from ..graph.operators import RESIZES
 from ..graph.tensor_checks import element_type
 from .limits import holds_loop, limit_loops, loops_end
@@ -75,7 +76,7 @@ class Runner:
             with loops_end(model) as limit:
                 results = dict(zip(names, session.run(names, fed, limit), strict=True))
         except caught as error:
-            raise PassFailedError(f"onnxruntime cannot run the graph: {_words(error)}") from error
+            raise PassFailedError(f"onnxruntime cannot run the graph: {one_line(error)}") from error
         if again and key:
             self._last = key, fed, results
         return dict(results)
@@ -176,8 +177,3 @@ def _equal(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bo
         )
         for name, array in one.items()
     )
-
-
-def _words(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 400 else text[:397] + "..."

@@ -76,3 +76,16 @@ def test_sums_by_operator_add_up() -> None:
     p = profile(g)
     assert p.by("op")["Conv"] == (p.madds, p.params)
     assert list(p.by("op")) == ["Conv", "Relu"]
+
+
+def test_a_size_that_the_network_does_not_take_is_named() -> None:
+    net = graph(
+        "(float[N,2,4,4] x) => (float[N,3] y) <float[3,32] w> { f = Flatten(x) "
+        "y = Gemm<transB=1>(f, w) }"
+    )
+    with pytest.raises(UnsupportedGraphError) as told:
+        profile(net, (8, 4))
+    text = str(told.value)
+    assert text.startswith("--size 8x4: the network does not take it, its own is 4x4; ")
+    assert "y (Gemm): " in text
+    assert profile(net).madds == 96

@@ -18,6 +18,7 @@ from fnac.data.preprocessing import manifest_size
 from fnac.errors import FileNotThereError, UnsupportedGraphError, UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import state_input
+from fnac.passes.graph.model_checks import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class OnnxNetwork:
             outputs = self.session.run(None, {self._input.name: batch})
         except _SESSION_ERRORS as error:
             raise UnsupportedGraphError(
-                f"{self.path}: does not run on input {batch.shape} ({_first_line(error)})"
+                f"{self.path}: does not run on input {batch.shape} ({one_line(error)})"
             ) from error
         return {
             one.name: torch.from_numpy(np.ascontiguousarray(values[:count]))
@@ -152,7 +153,7 @@ def open_session(path: Path, device: str, threads: int) -> onnxruntime.Inference
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except _SESSION_ERRORS as error:
         raise UnsupportedGraphError(
-            f"{path}: onnxruntime cannot load it ({_first_line(error)}); wanted an ONNX network"
+            f"{path}: onnxruntime cannot load it ({one_line(error)}); wanted an ONNX network"
         ) from error
     if len(providers) > len(session.get_providers()):
         logger.warning("onnxruntime could not use CUDA for %s: it runs on the CPU", path.name)
@@ -191,7 +192,3 @@ def _read_manifest(session: onnxruntime.InferenceSession) -> dict[str, Any]:
         logger.warning("the file's fnac manifest is not JSON: it is ignored")
         return {}
     return manifest if isinstance(manifest, dict) else {}
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from fnac.passes.errors import PassFailedError, UnsupportedGraphError
 from fnac.passes.graph import Graph
 from fnac.passes.graph.manifest import read_manifest
+from fnac.passes.graph.model_checks import one_line
 from fnac.passes.running.limits import check_memory
 from fnac.passes.running.run import random_feed
 from fnac.passes.running.verify import compare
@@ -252,3 +253,25 @@ def test_external_data_outside_the_models_folder_is_not_read(tmp_path: Path, pla
     (folder / "m.onnx").write_bytes(moved.SerializeToString())
     with pytest.raises(UnsupportedGraphError, match=r"m\.onnx: not a readable ONNX file"):
         Graph.load(folder / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions for input: x",
+            "Got invalid dimensions for input: x",
+        ),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Reshape "
+            "node. Name:'r' Status Message: /src/onnxruntime/core/cpu/reshape_helper.h:47 "
+            "onnxruntime::ReshapeHelper::ReshapeHelper(const TensorShape&, Dims&, bool) "
+            "input_shape_size == size was false.",
+            "Non-zero status code returned while running Reshape node. Name:'r' Status Message: "
+            "input_shape_size == size was false.",
+        ),
+        ("two\n  lines", "two lines"),
+    ],
+)
+def test_codes_and_places_in_sources_are_no_help(said: str, told: str) -> None:
+    assert one_line(RuntimeError(said)) == told
