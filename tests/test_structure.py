@@ -52,8 +52,9 @@ FLOORS = {
     "fnac/data": [
         "files matlab_files preprocessing source",
         "batches class_files folders json_files transforms",
-        "loader sets",
-        "account mapped readers scenes",
+        "loader",
+        "sets",
+        "account readers scenes",
         "spec",
     ],
     "fnac/importer": [
@@ -64,7 +65,7 @@ FLOORS = {
     ],
     "fnac/stages": [
         "heal_settings opening tune_settings",
-        "deployment exporting quantize shrinking",
+        "deployment exporting shrinking",
         "derive emit evaluate expand heal search",
         "export shrink tune",
     ],
@@ -322,7 +323,7 @@ def test_a_circle_and_an_arrow_upwards_are_seen(tmp_path: Path) -> None:
     "folder", ["passes", "fnac", "fnac/data", "fnac/tasks", "fnac/stages", "fnac/importer"]
 )
 def test_a_folder_is_a_room_not_a_heap(folder: str) -> None:
-    assert 0 < len(list((ROOT / folder).glob("*.py"))) <= MOST_FILES + 1  # and __init__.py
+    assert 0 < len(list((ROOT / folder).glob("*.py"))) <= MOST_FILES
 
 
 @pytest.mark.parametrize("folder", ["passes", "models"])

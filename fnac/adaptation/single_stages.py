@@ -365,7 +365,7 @@ def in_classes_of(
 
     Raises UsageError where they have other names, and no map says which is which.
     """
-    from fnac.data.mapped import MappedSource, read_class_map, same_names
+    from fnac.data.sets.mapped import MappedSource, read_class_map, same_names
 
     names = manifest.get("classes") if manifest.get("task") == task else None
     if settings.classes_map is not None:

@@ -179,7 +179,7 @@ def emit(
     graph.manifest["role"] = "model"
     if settings.int8:
         assert images is not None
-        from fnac.stages.quantize import quantize
+        from fnac.stages.deployment.quantize import quantize
 
         graph = quantize(graph, images[: settings.calibration])
     if settings.preprocess == "inside":

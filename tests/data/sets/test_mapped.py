@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fnac.data.mapped import BY_NAME, MappedSource, read_class_map, same_names
 from fnac.data.sets.boxes import BoxDataset, BoxPicture, box_rows
+from fnac.data.sets.mapped import BY_NAME, MappedSource, read_class_map, same_names
 from fnac.data.source import Dataset
 from fnac.errors import DataError, UsageError
 

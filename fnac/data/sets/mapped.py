@@ -19,9 +19,9 @@ from torch import Tensor
 
 from fnac.errors import DataError, UsageError
 
-from .loader import Subset
-from .sets.boxes import BoxDataset, BoxPicture
-from .source import IGNORE, Dataset, DataSource, Sample
+from ..loader import Subset
+from ..source import IGNORE, Dataset, DataSource, Sample
+from .boxes import BoxDataset, BoxPicture
 
 BY_NAME = "by-name"
 """In place of a file: every class goes by its own name."""
