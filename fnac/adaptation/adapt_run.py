@@ -22,6 +22,7 @@ from fnac.adaptation.plan import Plan
 from fnac.adaptation.result import AdaptResult
 from fnac.adaptation.single_stages import emit_images, expand_graph, unsearched_super
 from fnac.config import as_json, write_json
+from fnac.data.batches import size_of_shape
 from fnac.data.preprocessing import preprocessing_findings, tell_assumed
 from fnac.findings import FINDINGS, read_findings, together, written
 from fnac.passes.graph import Graph
@@ -105,11 +106,9 @@ class AdaptRun:
             return
         height, width = self.plan.source.split("train")[0][0].shape[-2:]
         if abs(size[0] / size[1] / (height / width) - 1) > 0.1:
-            side = max(size) / max(height, width)
-            kept = (max(32, round(s * side / 32) * 32) for s in (height, width))
             log.warning(
                 "images of %dx%d are squeezed to %dx%d, another shape; --size %dx%d keeps theirs",
-                *(height, width, *size, *kept),
+                *(height, width, *size, *size_of_shape((height, width), max(size))),
             )
         elif self.plan.expand.size is None and height > SHRUNK * size[0]:
             log.warning(

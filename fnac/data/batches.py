@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ STEP = 32
 """Pixels: sizes of images are multiples of it, for backbones halve them five times."""
 LONGEST = 512
 """Pixels of the longer side, at most, unless the user says more."""
+SAME_SHAPE = 0.05
+"""Logarithm of a stretch that is no other shape."""
 PERSON = (256, 192)
 """(H, W) of a person's window: that of the COCO models, whatever the images' size."""
 
@@ -46,6 +49,22 @@ def size_of_data(train: Dataset, task: str) -> tuple[int, int]:
         *(height, width, *map(round, median)),
     )
     return height, width
+
+
+def size_of_shape(shape: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Return the least (H, W) in multiples of ``STEP`` that has about the shape of an image (H, W).
+
+    Its longer side is ``longest`` or more; where none up to twice that has it, it is the nearest.
+    """
+    nearest, gap = (STEP, STEP), math.inf
+    for side in range(round(longest / STEP) * STEP, 2 * longest + 1, STEP):
+        height, width = (max(STEP, round(s * side / max(shape) / STEP) * STEP) for s in shape)
+        stretched = abs(math.log(height / width * shape[1] / shape[0]))
+        if stretched < gap:
+            nearest, gap = (height, width), stretched
+        if stretched <= SAME_SHAPE:
+            break
+    return nearest
 
 
 @dataclasses.dataclass(frozen=True)

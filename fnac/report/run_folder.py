@@ -71,9 +71,7 @@ class RunFolder:
 
 
 def read_run_folder(path: Path) -> RunFolder:
-    """Read a run folder, or that of a file in it; UsageError if it is none (none of MARKS)."""
-    if path.is_file() and any((path.parent / name).exists() for name in MARKS):
-        path = path.parent
+    """Read a run folder; raises UsageError if it is none (no such folder, or none of MARKS)."""
     if not path.is_dir():
         raise UsageError(f"{path}: no such folder; wanted a run folder (runs/NAME)")
     if not any((path / name).exists() for name in MARKS):

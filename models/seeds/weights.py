@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,11 @@ logger = logging.getLogger(__name__)
 StateDict = dict[str, Tensor]
 
 CLASSIFIERS = ("classifier.", "fc.")
+_UNREADABLE = (
+    *(pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, TypeError),
+    *(LookupError, AttributeError, struct.error),
+)
+"""What ``torch.load`` ends in on files that are no state_dicts."""
 COUNTERS = ".num_batches_tracked"  # of no use to a trained network; files may lack them
 
 
@@ -39,7 +45,7 @@ def read_weights(path: Path) -> StateDict:
     else:
         try:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        except _UNREADABLE as error:
             raise WeightsError(
                 f"{path}: torch cannot read it as a file of plain tensors "
                 f"({type(error).__name__}); save it with torch.save(model.state_dict(), FILE) "

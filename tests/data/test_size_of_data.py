@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fnac.adaptation.plan import Plan
-from fnac.data.batches import PERSON, size_of_data
+from fnac.data.batches import PERSON, size_of_data, size_of_shape
 from fnac.passes.graph import Graph
 from tests.support.graphs import graph
 
@@ -53,6 +53,24 @@ def test_it_is_about_the_images_own(
     shapes: list[tuple[int, int]], task: str, size: tuple[int, int]
 ) -> None:
     assert size_of_data(Images(*shapes), task) == size
+
+
+@pytest.mark.parametrize(
+    ("shape", "longest", "size"),
+    [
+        ((360, 480), 512, (384, 512)),
+        ((360, 480), 224, (160, 224)),  # 5 % narrower: the same shape still
+        ((96, 160), 32, (32, 64)),  # 32x32 is another shape
+        ((96, 160), 64, (64, 96)),
+        ((1080, 1920), 512, (288, 512)),
+        ((64, 64), 100, (96, 96)),
+        ((10, 1000), 64, (32, 128)),  # no multiple of 32 is as narrow: the nearest
+    ],
+)
+def test_a_size_of_the_same_shape(
+    shape: tuple[int, int], longest: int, size: tuple[int, int]
+) -> None:
+    assert size_of_shape(shape, longest) == size
 
 
 def test_it_is_said_with_the_way_to_another(caplog: pytest.LogCaptureFixture) -> None:

@@ -92,6 +92,10 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"nothing of use, but more than eight bytes")
         with pytest.raises(WeightsError, match=f"{name}: (torch cannot read|not a readable)"):
             read_weights(tmp_path / name)
+    for content in (b"", b"junk", b"\x80\x02}q\x00.", b"PK\x03\x04" + bytes(40)):
+        (tmp_path / "w.pth").write_bytes(content)
+        with pytest.raises(WeightsError, match=r"w\.pth: torch cannot read"):
+            read_weights(tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"no\.pth: there is no such file; give"):
         read_weights(tmp_path / "no.pth")
     torch.save({"a": 1}, tmp_path / "w.pth")

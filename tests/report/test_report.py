@@ -358,6 +358,11 @@ def test_no_run_folder(tmp_path: Path, name: str) -> None:
     assert [path.name for path in tmp_path.glob("*/*")] == ["super.onnx"]
 
 
+def test_a_file_of_a_run_stands_for_its_folder(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", SMALL)
+    assert write_report(tmp_path / "run" / "config.yaml") == write_report(tmp_path / "run")
+
+
 # ------------------------------------------------------------------ findings
 
 
