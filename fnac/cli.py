@@ -14,11 +14,12 @@ import sys
 import click
 
 import fnac
-from fnac.commands import adapt, graph, predict, shrink, stages
+from fnac.commands import adapt, graph, predict, shrink, stages, study
 from fnac.text import printable
 
 ORDER = (
-    *("adapt", "shrink", "predict", "export", "expand", "search", "derive", "tune", "emit"),
+    *("adapt", "study", "shrink", "predict"),
+    *("export", "expand", "search", "derive", "tune", "emit"),
     *("eval", "report", "inspect", "profile", "verify", "bench", "run-pass"),
 )
 """Commands in the order of work: whole jobs, stages, looks at any file."""
@@ -72,6 +73,7 @@ for _command in [
     *adapt.COMMANDS,
     *predict.COMMANDS,
     *shrink.COMMANDS,
+    *study.COMMANDS,
 ]:
     cli.add_command(_command)
 

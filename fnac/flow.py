@@ -13,6 +13,7 @@ In a distributed run all processes search and tune; the first one does the rest.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from fnac.adaptation.adapt_run import AdaptRun
@@ -26,8 +27,12 @@ from fnac.config import Config
 log = logging.getLogger(__name__)
 
 
-def adapt(plan: Plan, *, out: Path | None = None) -> AdaptResult | None:
+def adapt(
+    plan: Plan, *, out: Path | None = None, given: Mapping[str, Path] | None = None
+) -> AdaptResult | None:
     """Adapt in a new run folder; None on all processes but the first.
+
+    given  finished stages that other runs of a study have in common with this one, by file name
 
     Raises UsageError for contradictions and impossible budgets before anything is trained; a run
     that fails before its first checkpoint leaves no folder.
@@ -36,7 +41,10 @@ def adapt(plan: Plan, *, out: Path | None = None) -> AdaptResult | None:
     with begun(out, plan.adapt.task, plan.search.device) as (folder, ranks):
         if ranks.first:
             describe(folder, plan.written(), plan.source, account)
-        return _run(AdaptRun(plan, folder, ranks))
+        run = AdaptRun(plan, folder, ranks)
+        if ranks.first and given is not None:
+            run.keep_given(given)
+        return _run(run)
 
 
 def resume(given: Config, *, out: Path | None = None) -> AdaptResult | None:
@@ -68,7 +76,7 @@ def _run(run: AdaptRun) -> AdaptResult | None:
     with run.timed("baseline"):
         run.tune_baseline(tuning)
     with run.timed("tune"):
-        run.tune(tuning)
+        run.tune(strategy.tuning_of_target(tuning))
     if not first:
         wait()
         return None

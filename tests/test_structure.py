@@ -17,7 +17,7 @@ from fnac.passes.registry import PASSES, resolve
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
     "adapt bench derive emit eval expand export inspect predict profile report run-pass search "
-    "shrink tune verify"
+    "shrink study tune verify"
 ).split()
 
 
@@ -46,6 +46,7 @@ FLOORS = {
         "stages",
         "adaptation inspection",
         "flow",
+        "study",
         "api commands",
         "cli",
     ],

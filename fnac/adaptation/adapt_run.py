@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,6 +32,7 @@ from fnac.ranks import Ranks
 from fnac.stages.exporting.settings import is_model_file
 
 if TYPE_CHECKING:
+    from fnac.search.settings import SearchSettings
     from fnac.stages.evaluate import EvalResult
     from fnac.stages.tune import TuneResult
     from fnac.stages.tune_settings import TuneSettings
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PICTURES = 6
+GIVEN = "given"
+"""Folder of finished stages that another run of a study had in common with this one."""
 SHRUNK = 1.25
 """Times the seed's size from which on it is told that images are shrunk to it."""
 
@@ -58,6 +61,30 @@ class AdaptRun:
     def path(self, name: str) -> Path:
         """Return the path of a file of the run."""
         return self.folder / name
+
+    def take_given(self, name: str, *, alone: bool = False) -> bool:
+        """Make a finished stage of another run this run's file; False where none was given.
+
+        alone  the first process calls it, the others do not
+        """
+        given = self.path(f"{GIVEN}/{name}")
+        if not given.exists():
+            return False
+        if self.ranks.first:
+            part = self.path(name).with_suffix(".part.onnx")
+            shutil.copyfile(given, part)
+            self.kept.take(part, name)
+        if not alone:
+            self.ranks.wait()
+        return True
+
+    def keep_given(self, files: Mapping[str, Path]) -> None:
+        """Copy finished stages of other runs into the folder; the first process calls it."""
+        self.path(GIVEN).mkdir(exist_ok=True)  # where it is, a run keeps what others may take
+        for name, path in files.items():
+            part = self.path(f"{GIVEN}/{name}.part")
+            shutil.copyfile(path, part)
+            self.kept.take(part, f"{GIVEN}/{name}")
 
     def seed(self) -> None:
         """Bring the seed into the run folder: copied, or exported by its name."""
@@ -83,7 +110,7 @@ class AdaptRun:
         from fnac.architectures.budget import beyond, budget_costs
 
         plan = self.plan
-        if not self.path("super.onnx").exists():
+        if not self.path("super.onnx").exists() and not self.take_given("super.onnx", alone=True):
             seed = Graph.load(self.path("seed.onnx"))
             verify = not plan.adapt.no_verify
             graph, ledger = expand_graph(seed, plan.expand, on=plan, verify=verify)
@@ -93,6 +120,8 @@ class AdaptRun:
                 self._warn_of_distortion(graph)
             self.kept.write("ledger.json", as_json(ledger))
             self.kept.take(graph.save(self.path("super.part.onnx")), "super.onnx")
+            if self.path(GIVEN).exists():  # others of the study take it, before it is trained
+                self.keep_given({"super.onnx": self.path("super.onnx")})
             log.info("expanded: %d layers to choose", len(read_layers(graph.manifest)))
         manifest = Graph.load(self.path("super.onnx")).manifest
         costs = budget_costs(manifest, plan.adapt.budget_of, self.latencies())
@@ -140,12 +169,17 @@ class AdaptRun:
         """baseline.onnx -> baseline.onnx, fine-tuned as the target will be."""
         if not self.plan.adapt.baseline:
             return
+        if "tune" not in Graph.load(self.path("baseline.onnx")).manifest:
+            self.take_given("baseline.onnx")
         if settings.teacher == "baseline":  # it cannot be its own
             settings = dataclasses.replace(settings, teacher=None)
         self._tune("baseline.onnx", "baseline", settings)
 
-    def search(self) -> None:
-        """super.onnx -> super.onnx, weights and alphas trained."""
+    def search(self, settings: SearchSettings | None = None) -> None:
+        """super.onnx -> super.onnx, weights and alphas trained.
+
+        settings  None: as the plan says
+        """
         from fnac.stages.search import search
 
         if "search" in Graph.load(self.path("super.onnx")).manifest:
@@ -157,7 +191,7 @@ class AdaptRun:
             self.task("super.onnx"),
             part,
             self.path("search"),
-            self.plan.search,
+            settings or self.plan.search,
             budget=self.plan.budget,
             latency_table=self.latencies(),
             baseline=self._baseline(),
@@ -198,6 +232,7 @@ class AdaptRun:
 
     def _tune(self, network: str, folder: str, settings: TuneSettings) -> None:
         if "tune" not in Graph.load(self.path(network)).manifest:
+            settings = dataclasses.replace(settings, measure_start=True)
             self.tune_file(network, folder, settings, network)
 
     def tune_file(
@@ -250,12 +285,18 @@ class AdaptRun:
         baseline = None
         if self.plan.adapt.baseline:
             value = self._measure("baseline.onnx").value
-            baseline = {"value": value, **self._costs("baseline.onnx")}
+            before = self._before_tuning("baseline.onnx")
+            baseline = {"value": value, **self._costs("baseline.onnx"), **before}
         results: dict[str, Any] = {
             "metric": {"name": measured.metric, "value": measured.value},
             "seed": {"madds": manifest["seed_madds"], "params": manifest["seed_params"]},
             "baseline": baseline,
-            "target": {**self._costs("target.onnx"), "images": measured.images},
+            "target": {
+                **self._costs("target.onnx"),
+                "images": measured.images,
+                **self._chosen_input(),
+                **self._before_tuning("target.onnx"),
+            },
             "per_class": [{"name": n, "value": v} for n, v in measured.per_class.items()],
             "extra": dict(measured.extra),
             FINDINGS: written(findings),
@@ -273,6 +314,16 @@ class AdaptRun:
             findings=findings,
             seconds=self._seconds(),
         )
+
+    def _chosen_input(self) -> dict[str, Any]:
+        """Return size and output stride where they were choices."""
+        path = self.path("search/input.json")
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def _before_tuning(self, network: str) -> dict[str, float]:
+        """Return the metric that a network had before it was tuned, in torch, in percent."""
+        before = Graph.load(self.path(network)).manifest.get("tune", {}).get("before")
+        return {} if before is None else {"before_tuning": before}
 
     def _measure(self, network: str) -> EvalResult:
         from fnac.stages.evaluate import evaluate_onnx

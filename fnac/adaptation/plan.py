@@ -132,7 +132,42 @@ class Plan(Subject):
                 "keypoints; add --set emit.no_postprocess=true, or leave flip_test to a later "
                 "fnac eval"
             )
+        plan._check_sizes()
+        if plan.adapt.strategy == "measured" and plan.derive.weights != "super":
+            raise UsageError(
+                "--remap-target: --strategy measured has no super network, its target keeps fitted "
+                "weights; take --strategy diff, random, evolve or seed"
+            )
         return (plan if plan.expand.classes else plan.with_classes_of_data())._sized()
+
+    def _check_sizes(self) -> None:
+        """Refuse settings that contradict a choice between input sizes."""
+        if self.adapt.sizes is None and not self.adapt.output_strides:
+            return
+        option = "--output-strides" if self.adapt.sizes is None else "--sizes"
+        if getattr(self.task, "resize", None) == "sides":
+            raise UsageError(
+                f"{option}: with task.resize=sides every image has a size of its own; leave one out"
+            )
+        if self.tune.size not in (None, self.expand.size):
+            raise UsageError(
+                f"{option}, tune.size: networks are tuned at their own sizes; leave tune.size out, "
+                "and set the seed's with --size"
+            )
+        if self.derive.weights != "super":
+            raise UsageError(
+                f"{option}, --remap-target: weights come from the network of each size; leave one "
+                "out"
+            )
+        if self.eval.size is not None:
+            raise UsageError(
+                f"{option}, eval.size: networks are measured at their own sizes; leave one out"
+            )
+        if self.tune.teacher == "baseline" and self.adapt.sizes is not None:
+            raise UsageError(
+                "--sizes, --teacher baseline: the baseline reads images of its own size only; "
+                "leave one out"
+            )
 
     def with_classes_of_data(self) -> Plan:
         """Return the plan with a head for the data set's classes; opens the data set for it."""

@@ -49,9 +49,10 @@ class AdaptResult:
             f"{self.metric}  {self.value:.2f}  (model.onnx in onnxruntime, "
             f"{self.target['images']} images)",
             *self._against_baseline(),
+            *self._before_tuning(),
             f"seed    {human(self.seed['madds'])} MAdds, {human(self.seed['params'])} params",
             f"target  {human(self.target['madds'])} MAdds ({share:.1%} of the seed), "
-            f"{human(self.target['params'])} params   [{MADDS_NOTE}]",
+            f"{human(self.target['params'])} params{self._input()}   [{MADDS_NOTE}]",
             *(f"note    {finding}" for finding in self.findings),
             *self._times(),
             f"run     {self.folder}   (open report.html)",
@@ -68,6 +69,22 @@ class AdaptResult:
             f"baseline {self.baseline['value']:.2f}  (the seed's own architecture, tuned alike, "
             f"{human(self.baseline['madds'])} MAdds): the target is {gain:+.2f}"
         ]
+
+    def _before_tuning(self) -> list[str]:
+        shown = [
+            f"{name} {side['before_tuning']:.2f}"
+            for name, side in (("target", self.target), ("baseline", self.baseline or {}))
+            if "before_tuning" in side
+        ]
+        return [f"before  {', '.join(shown)}  (before the tuning)"] if shown else []
+
+    def _input(self) -> str:
+        """Return the size and the output stride that were chosen, in words."""
+        if "size" not in self.target:
+            return ""
+        height, width = self.target["size"]
+        stride = self.target.get("output_stride")
+        return f", images of {height}x{width}" + (f", output stride {stride}" if stride else "")
 
     def _times(self) -> list[str]:
         if not self.seconds:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fnac.config import Config, merge
+from fnac.config import Config, merge, parse_size
 from fnac.data.preprocessing import Stated, parse_stated
 from fnac.errors import UsageError
 from fnac.names import TASKS, known_name
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+AUTO = "auto"
+"""Sizes that fnac is to find by itself."""
+LEAST = {
+    **dict.fromkeys(("tries", "short_epochs", "finalists", "generations", "judge_images"), 1),
+    **{"population": 2, "compared": 0},
+}
+"""Numbers of section ``adapt``, and the least that each may be."""
 NO_RECIPE = "none"
 """The recipe of who wants none."""
 
@@ -40,11 +47,21 @@ class AdaptSettings:
     no_verify  skip the proof after every pass
     strategy   how the target's architecture is chosen: measured (the tuned seed is shrunk), diff
                (the paper's search), random (the best of ``tries`` random ones), sample (one random
-               one), seed (the seed's own)
+               one), evolve (evolution on the trained super network), seed (the seed's own)
     seed_share  share of the tuning epochs that ``measured`` spends on the seed before it shrinks it
     baseline   tune the seed's own architecture alike and measure it beside the target
     tries      architectures that ``random`` tunes shortly
     short_epochs  epochs of a short tuning
+    finalists  architectures that ``measured`` tunes shortly, in rounds of which the better half
+               goes on to twice as many epochs; with several sizes at least one of each
+    sizes      input sizes that ``measured`` and ``random`` choose from, 160x160,192x192, or auto:
+               around the seed's own, none larger than the images of the data
+    output_strides  output strides of the backbone that they choose from: 8, 16, 32
+    population  architectures of a generation of ``evolve``
+    generations  of ``evolve``, the first one at random
+    judge_images  images held back that ``evolve`` judges an architecture on
+    compared   random architectures of the target's cost that ``measured`` and ``diff`` hold their
+               choice against (search/health.json); 0: none
     """
 
     section: ClassVar[str] = "adapt"
@@ -59,19 +76,50 @@ class AdaptSettings:
     recipe: str | None = None
     calibrate: int = 200
     no_verify: bool = False
-    strategy: Literal["measured", "diff", "random", "sample", "seed"] = "diff"
+    strategy: Literal["measured", "diff", "random", "sample", "evolve", "seed"] = "diff"
     baseline: bool = True
     seed_share: float = 0.5
     tries: int = 8
     short_epochs: int = 2
+    finalists: int = 3
+    sizes: str | None = None
+    output_strides: tuple[int, ...] = ()
+    population: int = 16
+    generations: int = 5
+    judge_images: int = 128
+    compared: int = 4
 
     def __post_init__(self) -> None:
         known_name("--task", self.task, TASKS)
+        self._check_inputs()
         if not 0 < self.seed_share < 1:
             raise UsageError(f"adapt.seed_share {self.seed_share:g}: wanted a share in (0, 1)")
-        for name in ("tries", "short_epochs"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"adapt.{name} {getattr(self, name)}: wanted at least 1")
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"adapt.{name} {getattr(self, name)}: wanted at least {least}")
+
+    def _check_inputs(self) -> None:
+        """Refuse sizes and output strides that cannot be chosen from."""
+        if self.sizes is None and not self.output_strides:
+            return
+        option = "--output-strides" if self.sizes is None else "--sizes"
+        if self.strategy not in ("measured", "random"):
+            raise UsageError(
+                f"{option}: --strategy {self.strategy} chooses at one size; take --strategy "
+                "measured or random, or one --size"
+            )
+        if self.budget_of != "madds":
+            raise UsageError(
+                f"{option}: larger images cost nothing in {self.budget_of}; give the budget in "
+                "MAdds"
+            )
+        if any(stride not in (8, 16, 32) for stride in self.output_strides):
+            said = ",".join(map(str, self.output_strides))
+            raise UsageError(f"--output-strides {said}: wanted some of 8, 16, 32")
+        if self.sizes not in (None, AUTO):
+            sizes = [parse_size(one.strip()) for one in str(self.sizes).split(",")]
+            if min(min(size) for size in sizes) < 32:
+                raise UsageError(f"--sizes {self.sizes}: wanted at least 32x32")
 
     def parsed_budget(self) -> Budget | None:
         """Return the budget, by default the seed's own cost; None: there is none (``none``)."""

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+REMAP = "fna"
+"""How weights are remapped from the seed where the super network starts at random."""
+
 
 def expand_graph(
     graph: Graph,
@@ -277,8 +280,10 @@ def unsearched_super(folder: Path) -> Path:
             "give the untrained super network: --from SUPER.onnx"
         )
     plan = read_plan(folder)
-    seed = Graph.load(folder / "seed.onnx")
-    graph, _ = expand_graph(seed, plan.expand, on=plan, verify=False)
+    seed, expand = Graph.load(folder / "seed.onnx"), plan.expand
+    if expand.remap == "random":  # of the super network; from the seed is from its weights
+        expand = dataclasses.replace(expand, remap=REMAP)
+    graph, _ = expand_graph(seed, expand, on=plan, verify=False)
     return graph.save(path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fnac.architectures.budget import say
@@ -23,6 +25,35 @@ def random_architecture(
     """
     generator = np.random.default_rng(random_seed)
     scores = [generator.gumbel(size=len(layer.candidates)) for layer in space.layers]
+    return _affordable(scores, space, budget, use_at_least)
+
+
+def nearest_architecture(
+    space: SpaceCosts,
+    budget: int,
+    like: Sequence[int],
+    generator: np.random.Generator,
+    use_at_least: float = 0.95,
+) -> tuple[int, ...]:
+    """Return the architecture within the budget that shares most layers with ``like``.
+
+    Which layers give way, and to what, is drawn. It costs at least ``use_at_least`` of the budget
+    where some architecture does.
+
+    raises   UsageError when nothing fits the budget
+    """
+    scores = []
+    for layer, choice in zip(space.layers, like, strict=True):
+        row = 0.1 * generator.random(len(layer.costs))
+        row[choice] += 1.0
+        scores.append(row)
+    return _affordable(scores, space, budget, use_at_least)
+
+
+def _affordable(
+    scores: Sequence[np.ndarray], space: SpaceCosts, budget: int, use_at_least: float
+) -> tuple[int, ...]:
+    """Return the best sum of scores between ``use_at_least`` and all of the budget."""
     costs = [layer.costs for layer in space.layers]
     most = budget - space.fixed
     floor = int(use_at_least * budget) - space.fixed

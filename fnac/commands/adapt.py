@@ -35,6 +35,11 @@ ADAPT = {
     "no_verify": "adapt.no_verify",
     "strategy": "adapt.strategy",
     "baseline": "adapt.baseline",
+    "sizes": "adapt.sizes",
+    "output_strides": "adapt.output_strides",
+    "finalists": "adapt.finalists",
+    "remap_target": "derive.weights",
+    "recalibrate_bn": "tune.recalibrate_bn",
     "teacher": "tune.teacher",
     "head": "expand.head",
     "classes": "expand.classes",
@@ -53,7 +58,7 @@ ADAPT = {
     "workers": "search.workers tune.workers",
 }
 """Option -> the settings that it is."""
-USES = ("task", "derive", "emit", "eval")
+USES = ("task", "derive", "emit", "eval", "shrink")
 """Sections without an option here."""
 
 
@@ -63,7 +68,9 @@ USES = ("task", "derive", "emit", "eval")
 @data_option
 @out_run
 @budget_options
-@click.option("--strategy", help="How the target is chosen: measured, diff, random, sample, seed.")
+@click.option(
+    "--strategy", help="How the target is chosen: measured, diff, random, sample, evolve, seed."
+)
 @click.option(
     "--no-baseline",
     "baseline",
@@ -71,6 +78,25 @@ USES = ("task", "derive", "emit", "eval")
     default=None,
     help="Do not tune the seed's own architecture beside the target.",
 )
+@click.option(
+    "--sizes", metavar="auto|HxW,HxW", help="Input sizes to choose from at the same budget."
+)
+@click.option(
+    "--output-strides", metavar="8,16", help="Output strides to choose from at the same budget."
+)
+@click.option(
+    "--remap-target",
+    type=click.Choice(["from-super", "from-seed", "random"]),
+    callback=lambda _context, _option, value: value and value.removeprefix("from-"),
+    help="Weights of the target before it is tuned.  [default: from-super]",
+)
+@click.option(
+    "--recalibrate-bn",
+    type=int,
+    metavar="BATCHES",
+    help="Average BN statistics over so many batches before tuning.",
+)
+@click.option("--finalists", type=int, help="Architectures that are tuned shortly, measured only.")
 @click.option("--teacher", help="Network that tuning learns from: FILE.onnx, or baseline.")
 @click.option("--recipe", help="Settings by name (fnac/models/recipes), none, or a YAML file.")
 @expand_options

@@ -70,7 +70,12 @@ expand_options = together(
     head_option,
     classes_option,
     click.option("--space", help="Search space: auto, a name, or a YAML file."),
-    click.option("--remap", help="Remapping strategy: fna, fna-live, net2net, random, ..."),
+    click.option(
+        "--remap",
+        "--remap-super",
+        "remap",
+        help="Remapping strategy of the super network: fna, fna-live, net2net, random, ...",
+    ),
     output_stride_option,
 )
 train_options = together(

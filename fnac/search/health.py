@@ -15,6 +15,7 @@ FLAT = 0.95  # mean entropy, as a share of the greatest possible, above which no
 SKIPPED = 0.6  # mean probability of skip where it is offered, above which the search collapsed
 SKIPS_CHOSEN = 0.8  # share of these layers that the choice skips, above which it did as well
 AGREE = 0.1  # correlation of the two halves' moves, below which the alphas walked at random
+LEARNT = 0.98  # loss at the end over that at the beginning, above which nothing was learnt
 FEW = 20  # alpha steps below which nothing can have been decided
 OFF_BUDGET = 0.03  # distance of the expected cost from the budget, as a share of it
 
@@ -73,6 +74,24 @@ def search_findings(
         None if budget is None else _off_budget(probabilities, space, budget),
     )
     return tuple(one for one in findings if one is not None)
+
+
+def learning_finding(losses: Sequence[float]) -> Finding | None:
+    """Say that the weights learnt nothing; None if they did, or there were too few steps.
+
+    losses  of the weight steps, in their order
+    """
+    part = len(losses) // 10
+    if part < 2:
+        return None
+    start, end = float(np.mean(losses[:part])), float(np.mean(losses[-part:]))
+    if end < LEARNT * start:
+        return None
+    return Finding(
+        "no-learning",
+        f"the weights learnt nothing: their loss began at {start:.3g} and ended at {end:.3g}, so "
+        "the alphas followed noise; lower the learning rate (search.lr), or search for more epochs",
+    )
 
 
 def _undecided(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ from fnac.findings import FINDINGS, written
 from fnac.importer import ImportedModule, import_onnx
 from fnac.passes.graph import Graph
 from fnac.search.alpha_steps import AlphaSteps
-from fnac.search.health import mean_entropy, softmax_rows
+from fnac.search.health import learning_finding, mean_entropy, softmax_rows
 from fnac.search.outcome import SearchResult, judge
 from fnac.search.sampler import PathSampler
 from fnac.search.settings import SearchSettings
@@ -108,7 +110,7 @@ class SearchRun(TrainingRun):
         with torch.no_grad():
             for alpha in self.alphas.alphas:
                 alpha.copy_(1e-3 * torch.randn(alpha.shape, generator=generator))
-        if self.settings.lambda_ is None:
+        if self.settings.lambda_ is None and self.settings.train_alphas:
             self._steer_from(self.alphas.expected())
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -208,6 +210,15 @@ class SearchRun(TrainingRun):
                     probability=float(p),
                 )
 
+    def _losses(self) -> list[float]:
+        """Return the losses of the weight steps; the first process has them."""
+        log = self.logs[METRICS]
+        if log.path is None:
+            return []
+        self.trace.flush()
+        with log.path.open() as file:
+            return [float(row["loss"]) for row in csv.DictReader(file) if row["kind"] == "weights"]
+
     def _budget_madds(self) -> int | None:
         return self.budget if self.space.unit == "madds" else None
 
@@ -228,6 +239,12 @@ class SearchRun(TrainingRun):
             loss=self.trace.last,
             led=led,
         )
+        findings = result.findings
+        if not self.settings.train_alphas:  # they say nothing, and are not asked
+            findings = ()
+        if (learning := learning_finding(self._losses())) is not None:
+            findings = (*findings, learning)
+        result = dataclasses.replace(result, findings=findings)
         if self.fabric.is_global_zero:
             for finding in result.findings:
                 logger.warning("search: %s", finding)

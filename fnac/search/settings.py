@@ -28,6 +28,8 @@ class SearchSettings(TeacherSettings, TrainingSettings):
     """Warm-up in weight steps; goes with ``steps``."""
     split: float = 0.5
     """Share of the training set for weights; the rest is for alphas."""
+    train_alphas: bool = True
+    """Train alphas; without them every path is drawn uniformly to the end (``evolve``)."""
     alpha_every: int = 1
     """Weight steps for each alpha step after warm-up."""
     alpha_grad: Literal["all", "two-path", "gumbel"] = "all"
@@ -62,7 +64,7 @@ class SearchSettings(TeacherSettings, TrainingSettings):
             name, warm, whole = "warmup_steps", self.warmup_steps, self.steps
         else:
             name, warm, whole = "warmup_epochs", self.warmup_epochs, self.epochs
-        if not 0 <= warm < whole:
+        if self.train_alphas and not 0 <= warm < whole:
             raise UsageError(
                 f"{name} {warm}: the whole search is {whole}; wanted zero or more, and some left "
                 "for the alphas"
@@ -83,9 +85,10 @@ class SearchSettings(TeacherSettings, TrainingSettings):
 
     def plan(self, per_epoch: int) -> SearchPlan:
         """Return the steps of a search whose weights see ``per_epoch`` batches an epoch."""
+        total, warmup = self.epochs * per_epoch, self.warmup_epochs * per_epoch
         if self.steps is not None and self.warmup_steps is not None:
-            return SearchPlan(self.steps, self.warmup_steps, self.alpha_every)
-        return SearchPlan(self.epochs * per_epoch, self.warmup_epochs * per_epoch, self.alpha_every)
+            total, warmup = self.steps, self.warmup_steps
+        return SearchPlan(total, warmup if self.train_alphas else total, self.alpha_every)
 
     def resolved_alpha_lr(self, alpha_steps: int) -> float:
         """Return the alphas' learning rate: it must follow the number of their steps.

@@ -24,6 +24,7 @@ from fnac.findings import FINDINGS, Finding, read_findings, together, written
 from fnac.passes.cost import profile
 from fnac.passes.files import write_atomically
 from fnac.passes.graph import Graph
+from fnac.passes.grow.randomize import Randomize
 from fnac.passes.manager import PassManager
 from fnac.passes.super_network.choice_points import find_choice_points
 from fnac.passes.super_network.choose import Choose
@@ -40,8 +41,10 @@ class DeriveSettings:
 
     use_at_least: float = 0.95
     """Share of the budget that the choice must use, where some architecture does."""
-    weights: Literal["super", "seed"] = "super"
-    """Weights of the searched super network, or remapped from the seed (FNA at ICLR 2020)."""
+    weights: Literal["super", "seed", "random"] = "super"
+    """Of the searched super network, remapped from the seed (FNA at ICLR 2020), or at random."""
+    random_seed: int = 0
+    """Of weights at random."""
     verify: bool = True
     """Check the target after it is cut out of the super network."""
 
@@ -103,6 +106,8 @@ def derive(
     target = graph if unsearched is None else _same_space(Graph.load(unsearched), graph, unsearched)
     manager = PassManager(verify=settings.verify)
     manager.run([Choose(arch=names)], target)
+    if settings.weights == "random":
+        manager.run([Randomize(random_seed=settings.random_seed)], target)
     counted = profile(target)
     _check_cost(counted.madds, madds, solution.arch)
     target.manifest["role"] = "target"

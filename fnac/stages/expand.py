@@ -95,8 +95,8 @@ class ExpandSettings:
                       its last layer for ``classes`` classes; None: the task's usual one
     ``classes``       outputs of the head: classes without background, joints
     ``space``         ``auto``, the name of a bundled space, or a YAML file
-    ``remap``         remapping strategy: fna, fna-live, fit (wants --data), net2net, bn-gamma, std,
-                      l1, dilate, random
+    ``remap``         remapping strategy: fna, fna-live, fit (wants --data), net2net, net2net-depth,
+                      net2net-both, bn-gamma, std, l1, dilate, random
     ``size``          input height and width in pixels; None: the seed's own, or about the training
                       images' where the file says none
     ``output_stride`` of the backbone under a dense head: 8, 16 or 32; None: 16

@@ -26,7 +26,7 @@ from fnac.passes.shrink.answers import Judge
 from fnac.passes.shrink.sensitivity import Sensitivity, measure_sensitivities
 from fnac.progress import StepProgress
 from fnac.stages.opening.calibration import unlike_training
-from fnac.stages.shrinking.choice import Choice, Chooser, search_widths
+from fnac.stages.shrinking.choice import Choice, Chooser, distinct, search_widths
 from fnac.stages.shrinking.journal import Journal
 from fnac.stages.shrinking.maker import MOST_MEASURED, Maker, Small
 from fnac.stages.shrinking.milliseconds import ROUNDS, LatencyGoal
@@ -69,6 +69,24 @@ class Latency:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tried:
+    """Widths that were made whole.
+
+    ``widths``     set of hidden channels -> its width
+    ``predicted``  error of the answers as the sum of what each width does alone
+    ``error``      as measured on the whole network
+    ``random``     drawn to compare with, not chosen
+    """
+
+    widths: Mapping[str, int]
+    madds: int
+    params: int
+    predicted: float
+    error: float
+    random: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class ShrinkResult:
     """The smaller network and what is known of it.
 
@@ -90,6 +108,7 @@ class ShrinkResult:
     findings: tuple[Finding, ...]
     measured_on: str
     seconds: float
+    tried: tuple[Tried, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``fnac shrink --json`` prints, the file's name left out."""
@@ -140,6 +159,28 @@ def shrink(
     Raises UsageError for a budget out of reach, DataError for images that nothing can be fitted to,
     UnsupportedGraphError for a network whose channels must all stay.
     """
+    return shrink_to_several(
+        graph, images, budget, settings, only_curve=only_curve, journal=journal
+    )[0]
+
+
+def shrink_to_several(
+    graph: Graph,
+    images: np.ndarray,
+    budget: Budget,
+    settings: ShrinkSettings | None = None,
+    *,
+    count: int = 1,
+    compared: int = 0,
+    only_curve: bool = False,
+    journal: Journal | None = None,
+) -> list[ShrinkResult]:
+    """Return up to ``count`` different networks within the budget, see :func:`shrink`.
+
+    They come in the order of their errors, the best first; one for a budget in milliseconds.
+
+    compared  choices of the same cost that are drawn at random and made whole to compare with
+    """
     started = time.perf_counter()
     settings = settings or ShrinkSettings()
     check_images(images)
@@ -163,32 +204,50 @@ def shrink(
     else:
         limit = _resolved(budget, chooser, subject)
     curve = _curve(chooser, subject, unit)
-    latency = None
+    names = [one.name for one in known]
+    tried: tuple[Tried, ...] = ()
+    outcomes: list[tuple[Choice, Graph, float, Latency | None]] = []
     if only_curve:
         predicted = chooser.by_program(limit)
         assert predicted is not None  # the budget is within reach
-        choice, small, error = predicted, graph, predicted.predicted
+        outcomes.append((predicted, graph, predicted.predicted, None))
     else:
         maker = Maker(subject, fit, judge, known, settings)
-        choice, made, latency = _make(chooser, limit, maker, settings, journal, goal)
-        small, error = _finished(graph, made, choice, known), made.error
-    counted = profile(small)
-    madds = subject.costs([one.name for one in known], "madds")
-    return ShrinkResult(
-        graph=small,
-        before={"madds": subject.madds, "params": subject.params},
-        after={"madds": counted.madds, "params": counted.params},
-        budget=limit,
-        unit=unit,
-        latency=latency,
-        error=error,
-        rows=tuple(_row(madds, known, choice, i) for i in range(len(known))),
-        curve=curve,
-        left={**subject.left, **left},
-        findings=findings,
-        measured_on=judge.said,
-        seconds=time.perf_counter() - started,
-    )
+        ranked, made, latency = _make(chooser, limit, maker, settings, journal, goal)
+        drawn = _draw(chooser, limit, maker, compared)
+        tried = tuple(
+            _tried(subject, names, one, random=random)
+            for choices, random in ((ranked, False), (drawn, True))
+            for one in choices
+            if one.measured is not None
+        )
+        for place, choice in enumerate(distinct(ranked, 1 if goal else count)):
+            network = made if place == 0 else maker.network(choice.widths)
+            small = _finished(graph, network, choice, known)
+            outcomes.append((choice, small, network.error, latency))
+    madds = subject.costs(names, "madds")
+    results = []
+    for choice, small, error, latency in outcomes:
+        counted = profile(small)
+        results.append(
+            ShrinkResult(
+                graph=small,
+                before={"madds": subject.madds, "params": subject.params},
+                after={"madds": counted.madds, "params": counted.params},
+                budget=limit,
+                unit=unit,
+                latency=latency,
+                error=error,
+                rows=tuple(_row(madds, known, choice, i) for i in range(len(known))),
+                curve=curve,
+                left={**subject.left, **left},
+                findings=findings,
+                measured_on=judge.said,
+                seconds=time.perf_counter() - started,
+                tried=tried,
+            )
+        )
+    return results
 
 
 def split_images(images: np.ndarray, settings: ShrinkSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -284,23 +343,39 @@ def _make(
     settings: ShrinkSettings,
     journal: Journal,
     goal: LatencyGoal | None,
-) -> tuple[Choice, Small, Latency | None]:
-    """Choose widths and make the network; anew with fewer MAdds as long as it is too slow."""
+) -> tuple[list[Choice], Small, Latency | None]:
+    """Rank widths and make the best network; anew with fewer MAdds as long as it is too slow."""
     for _ in range(ROUNDS):
-        choice = _search(chooser, limit, maker, settings, journal)
-        made = maker.network(choice.widths)
+        ranked = _search(chooser, limit, maker, settings, journal)
+        made = maker.network(ranked[0].widths)
         if goal is None:
-            return choice, made, None
+            return ranked, made, None
         latency = Latency(goal.before, _in_ms(made.graph), goal.limit)
         limit = goal.tighter(limit, latency.after)
         if latency.after <= goal.limit or limit < chooser.least():
             break
-    return choice, made, latency
+    return ranked, made, latency
+
+
+def _draw(chooser: Chooser, limit: int, maker: Maker, count: int) -> list[Choice]:
+    """Return random choices of the budget's cost with their errors."""
+    drawn = []
+    for number in range(count):
+        choice = chooser.at_random(limit, np.random.default_rng(number))
+        if choice is not None:
+            drawn.append(dataclasses.replace(choice, measured=maker.error(choice.widths)))
+    return drawn
+
+
+def _tried(subject: Shrinkable, names: list[str], choice: Choice, *, random: bool) -> Tried:
+    costs = {of: subject.costs(names, of).of(choice.widths) for of in ("madds", "params")}
+    widths = dict(zip(names, choice.widths, strict=True))
+    return Tried(widths, **costs, predicted=choice.predicted, error=choice.error, random=random)
 
 
 def _search(
     chooser: Chooser, limit: int, maker: Maker, settings: ShrinkSettings, journal: Journal
-) -> Choice:
+) -> list[Choice]:
     done = 0
     with StepProgress("search", settings.effort, unit="network", brief=True) as progress:
 

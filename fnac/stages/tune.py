@@ -120,6 +120,7 @@ class TuneRun(TrainingRun):
         )
         chooses = self.held is not None
         self.kept = KeptWeights(self.module, settings, higher=True, chooses=chooses)
+        self.before: float | None = None
         self.val: float | None = None
         self.val_of_kept: float | None = None
         self.validation = source.split("val") if "val" in source.splits else None
@@ -152,15 +153,19 @@ class TuneRun(TrainingRun):
             batches = self.loader.iterate(0, self.settings.recalibrate_bn)
             recalibrate_bn(self.module, (self.on_device(batch)[0] for batch in batches))
             same_buffers(self.fabric, self.module)
+        if self.settings.measure_start:
+            self.before = self._measure(self.validation)
         self.kept.begin()
 
     def state(self) -> dict[str, Any]:
         """Return the metrics, and the weights that are kept."""
-        return {"val": self.val, "val_of_kept": self.val_of_kept, "kept": self.kept.state()}
+        measured = {"before": self.before, "val": self.val, "val_of_kept": self.val_of_kept}
+        return {**measured, "kept": self.kept.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take metrics and kept weights from a checkpoint."""
         self.val, self.val_of_kept = state["val"], state["val_of_kept"]
+        self.before = state["before"]
         self.kept.restore(state["kept"])
 
     # ------------------------------------------------------------------ steps
@@ -224,6 +229,8 @@ class TuneRun(TrainingRun):
         weights = self.kept.choose(self.done)
         val = self.val_of_kept if weights["weights"] == "best" else self.val
         entry = {"steps": self.done, "val": val, "metric": self.task.metric, **weights}
+        if self.before is not None:
+            entry["before"] = self.before
         if self.settings.teacher is not None:
             entry["teacher"] = self.settings.teacher
         self.write(output, {self.stage: entry})

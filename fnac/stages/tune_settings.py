@@ -22,6 +22,8 @@ class TuneSettings(TeacherSettings, KeptSettings, TrainingSettings):
     """Steps instead of epochs."""
     eval_every: int = 1
     """Epochs between two evaluations on the validation set; there is always one at the end."""
+    measure_start: bool = False
+    """Measure on the validation set before the first step as well (``adapt`` does)."""
     recalibrate_bn: int = 0
     """Batches over which BN statistics are averaged anew before the first step; 0: not at all."""
     freeze_bn: bool = False

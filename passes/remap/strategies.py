@@ -25,6 +25,7 @@ class Strategy:
     fresh: bool = False  # nothing is remapped, everything starts at random
     keeps_larger_kernel: bool = True
     keeps_wider: bool = True
+    silent: bool = False  # copies of a block begin as the identity (Net2Deeper)
     refits: bool = False  # fewer channels are chosen, and weights fitted, on features of images
 
 
@@ -34,6 +35,8 @@ STRATEGIES = {
         Strategy("fna"),
         Strategy("fna-live", grow="live"),
         Strategy("net2net", grow="replicate"),
+        Strategy("net2net-depth", silent=True),
+        Strategy("net2net-both", grow="replicate", silent=True),
         Strategy("bn-gamma", select="gamma"),
         Strategy("std", select="std"),
         Strategy("l1", select="l1"),

@@ -14,6 +14,7 @@ from ..blocks.edit import Built, block_arrays, build_twin
 from ..graph import Graph
 from ..graph.node_maker import new_node
 from ..graph.surgery import set_output
+from ..grow.grow_depth import silenced
 from ..remap.block_arrays import BlockArrays
 from ..remap.strategies import Strategy
 from .plan import Candidate, Layer
@@ -124,6 +125,8 @@ class Mixer:
             else:
                 seed, error = fitted
         arrays, account = block.remap(seed, form, added=added, how=self.how, rng=rng)
+        if added and self.how.silent and block.why_not_silenced is None:
+            arrays = silenced(arrays, block.last)
         if error is not None:
             said = f"fitted, relative error {error:.3g}"
             account = {part: said if w == "copied" else w for part, w in account.items()}

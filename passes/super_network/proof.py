@@ -21,6 +21,7 @@ from ..errors import PassFailedError
 from ..graph import Graph
 from ..graph.node_maker import new_node
 from ..graph.surgery import set_input, set_output
+from ..grow.grow_depth import silenced
 from ..remap.block_arrays import BlockArrays, ConvArrays, identity_batchnorm
 from ..remap.strategies import Strategy, strategy
 from ..stored_layers import read_layers
@@ -179,6 +180,8 @@ def _repeated(
     arrays, account = block.remap(
         seed, block.copied_form, added=True, how=strategy("fna"), rng=np.random.default_rng(0)
     )
+    if how.silent and block.why_not_silenced is None:
+        arrays = silenced(arrays, block.last)
     built = build_twin(
         graph,
         block,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fnac.adaptation.strategies.halving import rounds
+from fnac.adaptation.strategies.inputs import automatic_sizes
 from fnac.cli import run
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
@@ -85,7 +87,7 @@ def test_a_strategy_that_is_none_is_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["adapt", "--task", "seg", "--strategy", "magic", "-o", str(tmp_path / "r")]) == 2
-    assert "one of measured, diff, random, sample, seed" in capsys.readouterr().err
+    assert "one of measured, diff, random, sample, evolve, seed" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
 
@@ -127,3 +129,140 @@ def test_measured_refuses_a_budget_that_no_widths_reach(
     assert run([*words, "--budget", "0.01x"]) == 2
     assert "the least that --strategy measured can reach is" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+QUICK = ["--set", "shrink.effort=0", "--set", "shrink.images=8", "--set", "adapt.compared=0"]
+
+
+@pytest.mark.slow
+def test_sizes_compete_at_one_budget_and_the_target_keeps_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    more = ["--set", "tune.epochs=2", "--sizes", "48x48,72x72", *QUICK]
+    results = adapted(folder, "measured", *more, "--finalists", "1")
+    seed, baseline, target = (results[key] for key in ("seed", "baseline", "target"))
+    assert isinstance(seed, dict)
+    assert isinstance(baseline, dict)
+    assert isinstance(target, dict)
+    assert baseline["madds"] == seed["madds"]
+    found = rows(folder)
+    # at the seed's size, which the budget admits, and of small images its own is cheap enough
+    assert [(row["input"], row["arch"] == "seed") for row in found] == [
+        *(("48x48-os16", True), ("64x64-os16", True), ("72x72-os16", False))
+    ]
+    assert all(int(row["madds"]) <= seed["madds"] for row in found)
+    assert all(row["score"] and row["epochs"] == "1" for row in found)
+    chosen = next(row for row in found if row["chosen"] == "1")
+    assert float(chosen["score"]) == max(float(row["score"]) for row in found)
+    model, side = Graph.load(folder / "model.onnx"), target["size"][0]
+    assert chosen["input"] == f"{side}x{side}-os16"
+    assert model.image_size() == (side, side)
+    assert int(chosen["madds"]) == target["madds"]
+
+
+@pytest.mark.slow
+def test_random_goes_through_the_sizes_at_one_budget(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    more = ["--budget", "0.9x", "--sizes", "48x48,64x64", "--no-baseline"]
+    results = adapted(folder, "random", *more)
+    seed, target = results["seed"], results["target"]
+    assert isinstance(seed, dict)
+    assert isinstance(target, dict)
+    found = rows(folder)
+    assert [row["input"] for row in found] == ["48x48-os16", "64x64-os16"]
+    assert all(int(row["madds"]) <= 0.9 * seed["madds"] for row in found)
+    assert int(found[0]["madds"]) > 0.7 * seed["madds"]  # small images, a wider network
+    chosen = next(row for row in found if row["chosen"] == "1")
+    assert Graph.load(folder / "model.onnx").image_size() == tuple(target["size"])
+    assert chosen["input"].startswith(f"{target['size'][0]}x")
+
+
+@pytest.mark.slow
+def test_sizes_and_output_strides_are_tuned_by_halves_and_resume_exactly(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    more = ["--set", "tune.epochs=2", "--sizes", "48x48,72x72", *QUICK]
+    adapted(folder, "measured", *more, "--output-strides", "16,32", "--finalists", "8")
+    found = rows(folder)
+    finalists = [row for row in found if row["score"]]
+    assert {row["input"] for row in finalists} == {
+        "64x64-os16",
+        *(f"{side}x{side}-os{stride}" for side in (48, 72) for stride in (16, 32)),
+    }
+    epochs = sorted(int(row["epochs"]) for row in finalists)
+    assert epochs[-2:] == [3, 3]  # a round of 1 and one of 2 epochs
+    assert set(epochs[:-2]) == {1}
+    before = (folder / "model.onnx").read_bytes()
+    chosen = next(row["input"] for row in found if row["chosen"] == "1")
+    for path in [folder / n for n in ("model.onnx", "target.onnx", "arch.json")]:
+        path.unlink()
+    for path in (folder / "search" / "finalists").glob(f"{chosen}*/round1*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name in ("tune", "baseline"):
+        shutil.rmtree(folder / name)
+    assert run(["adapt", "--resume", "-o", str(folder)]) == 0
+    assert (folder / "model.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--strategy", "diff", "--sizes", "auto"], "--strategy diff chooses at one size"),
+        (["--strategy", "measured", "--sizes", "16x16"], "--sizes 16x16: wanted at least 32x32"),
+        (["--strategy", "measured", "--output-strides", "4"], "wanted some of 8, 16, 32"),
+        (
+            ["--strategy", "measured", "--sizes", "auto", "--budget-of", "params"],
+            "--sizes: larger images cost nothing in params",
+        ),
+        (
+            ["--strategy", "measured", "--sizes", "auto", "--set", "eval.size=64x64"],
+            "--sizes, eval.size: networks are measured at their own sizes",
+        ),
+    ],
+)
+def test_sizes_that_cannot_be_chosen_from_are_refused_at_once(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["adapt", "--task", "seg", "-o", str(tmp_path / "r"), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_sizes_found_by_themselves_lie_around_the_seeds_and_within_the_images() -> None:
+    assert automatic_sizes((180, 240), (360, 480)) == [
+        *((144, 192), (180, 240), (224, 288), (272, 352))
+    ]
+    assert automatic_sizes((96, 96), (96, 96)) == [(80, 80), (96, 96)]
+    assert automatic_sizes((64, 64), (32, 32)) == [(48, 48), (64, 64)]
+
+
+def test_half_of_the_finalists_go_on() -> None:
+    assert [rounds(count) for count in (1, 2, 3, 4, 8)] == [[], [2], [3], [4, 2], [8, 4, 2]]
+
+
+@pytest.mark.slow
+def test_evolution_keeps_the_budget_and_resumes_exactly(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    more = ["--set", "search.epochs=1", "--set", "search.batch_size=8", "--no-baseline"]
+    more += ["--set", "adapt.population=3", "--set", "adapt.generations=2", "--finalists", "2"]
+    results = adapted(folder, "evolve", "--budget", "0.8x", *more)
+    seed = results["seed"]
+    assert isinstance(seed, dict)
+    found = rows(folder)
+    assert 3 <= len(found) <= 6
+    assert len({row["arch"] for row in found}) == len(found)
+    assert all(int(row["madds"]) <= 0.8 * seed["madds"] for row in found)
+    assert [row["epochs"] for row in found].count("1") == 2  # the finalists
+    target = profile(Graph.load(folder / "target.onnx"))
+    assert [int(r["madds"]) for r in found if r["chosen"] == "1"] == [target.madds]
+    judged = json.loads((folder / "search" / "evolution.json").read_text())
+    assert len(judged) == len(found)
+    model = (folder / "model.onnx").read_bytes()
+    (folder / "search" / "evolution.json").write_text(json.dumps(judged[:2], indent=1) + "\n")
+    digests = json.loads((folder / "digests.json").read_text())
+    del digests["search/evolution.json"]
+    (folder / "digests.json").write_text(json.dumps(digests))
+    for name in ("model.onnx", "target.onnx", "arch.json"):
+        (folder / name).unlink()
+    for name in ("tune", "search/finalists"):
+        shutil.rmtree(folder / name)
+    assert run(["adapt", "--resume", "-o", str(folder)]) == 0
+    assert json.loads((folder / "search" / "evolution.json").read_text()) == judged
+    assert (folder / "model.onnx").read_bytes() == model

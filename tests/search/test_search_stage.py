@@ -196,6 +196,19 @@ def test_a_fixed_lambda_is_the_papers(tmp_path: Path) -> None:
     assert "the choice was held to at least 95% of it" in words or "no network of this" in words
 
 
+def test_lambda_zero_under_a_small_budget_is_told_of(tmp_path: Path) -> None:
+    result = run(tmp_path, {"lambda_": 0.0}, budget=parse_budget("0.7x"))
+    assert "off-budget" in {finding.kind for finding in result.findings}
+
+
+def test_a_rate_far_too_high_is_told_of(tmp_path: Path) -> None:
+    """The loss stays finite, for gradients are clipped; nothing is learnt."""
+    result = run(tmp_path, {"lr": 300.0, "clip": 35.0, "epochs": 14})
+    assert "no-learning" in {finding.kind for finding in result.findings}
+    searched = Graph.load(tmp_path / "searched.onnx").manifest
+    assert "the weights learnt nothing" in " ".join(one["text"] for one in searched["findings"])
+
+
 def test_without_a_budget_nothing_is_said_of_one(tmp_path: Path) -> None:
     changed = {"lambda_": 20.0, "alpha_lr": 0.5, "epochs": 14}
     result = run(tmp_path, changed, budget=None)

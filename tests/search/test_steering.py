@@ -12,7 +12,13 @@ import torch
 
 from fnac.architectures.costs import LayerCosts, SpaceCosts
 from fnac.architectures.solve import choose_architecture
-from fnac.search.health import mean_entropy, search_findings, skip_finding, softmax_rows
+from fnac.search.health import (
+    learning_finding,
+    mean_entropy,
+    search_findings,
+    skip_finding,
+    softmax_rows,
+)
 from fnac.search.sampler import PathSampler
 from fnac.search.steering import Steering, cost_term, expected_searchable
 
@@ -193,6 +199,15 @@ def test_paths_follow_softmax_of_alpha() -> None:
     assert counts / 2000 == pytest.approx([1 / 3] * 3, abs=0.04)
     assert all(a != b for ((a, b),) in (sampler.pairs([alpha]) for _ in range(200)))
     assert sampler.pairs([torch.tensor([100.0, 0.0, 0.0]), torch.zeros(1)])[1] == (0, 0)
+
+
+def test_weights_that_learnt_nothing_are_reported() -> None:
+    falling = [2.0 - 0.01 * step for step in range(40)]
+    assert learning_finding(falling) is None
+    assert learning_finding(falling[::-1][:19]) is None  # too few steps to say so
+    found = learning_finding(falling[::-1])
+    assert found is not None
+    assert "began at 1.62 and ended at 1.99" in str(found)
 
 
 def test_flat_alphas_are_reported() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from fnac.passes.shrink.joint import Slope
 from fnac.passes.shrink.sensitivity import Sensitivity
 from fnac.passes.shrink.width_costs import WidthCosts
-from fnac.stages.shrinking.choice import Chooser, search_widths
+from fnac.stages.shrinking.choice import Choice, Chooser, distinct, search_widths
 
 CURVE = np.linspace(1, 0, 9)
 
@@ -46,11 +46,13 @@ def test_the_search_keeps_the_best_that_it_measured() -> None:
     def measure(widths: tuple[int, ...]) -> float:
         return float((8 - widths[0]) ** 2 + (8 - widths[2]))
 
-    found = search_widths(CHOOSER, 14, 30, measure, slopes_of(measure))
+    ranked = search_widths(CHOOSER, 14, 30, measure, slopes_of(measure))
+    found = ranked[0]
+    assert [one.error for one in ranked] == sorted(measure(one.widths) for one in ranked)
     assert CHOOSER.costs.of(found.widths) <= 14
     assert found.widths == (8, 2, 4)
     assert found.measured == measure(found.widths)
-    without = search_widths(CHOOSER, 14, 0, measure, slopes_of(measure))
+    without = search_widths(CHOOSER, 14, 0, measure, slopes_of(measure))[0]
     assert without.measured is None
 
 
@@ -63,7 +65,7 @@ def test_no_more_networks_are_measured_than_asked_for() -> None:
 
     for effort in (1, 3, 5):
         asked.clear()
-        found = search_widths(CHOOSER, 14, effort, measure, slopes_of(sum))
+        found = search_widths(CHOOSER, 14, effort, measure, slopes_of(sum))[0]
         assert len(asked) == len(set(asked)) <= effort
         assert found.widths == asked[0]
 
@@ -74,3 +76,18 @@ def test_a_slope_reaches_no_further_than_asked() -> None:
     assert slope.near(4.0).widths == (1, 2, 4, 8)
     assert slope.error(4) == 0
     assert slope.error(2) > 0 > slope.error(8)
+
+
+def test_choices_that_are_one_move_apart_are_not_two() -> None:
+    rows = [(8, 8, 8), (4, 8, 4), (4, 4, 4), (2, 2, 2)]
+    assert [one.widths for one in distinct([Choice(row, 1, 0.0) for row in rows], 2)] == [
+        (8, 8, 8),
+        (4, 4, 4),
+    ]
+
+
+def test_widths_at_random_fill_the_budget_and_differ() -> None:
+    drawn = [CHOOSER.at_random(14, np.random.default_rng(number)) for number in range(20)]
+    widths = {one.widths for one in drawn if one is not None}
+    assert len(widths) > 2
+    assert all(10 <= CHOOSER.costs.of(one) <= 14 for one in widths)

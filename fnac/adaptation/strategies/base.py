@@ -9,15 +9,28 @@ from __future__ import annotations
 import abc
 import csv
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fnac.config import as_json
+from fnac.findings import Finding
 from fnac.passes.files import write_atomically
+from fnac.search.comparison import Comparison
 
 if TYPE_CHECKING:
     from fnac.adaptation.adapt_run import AdaptRun
     from fnac.stages.tune_settings import TuneSettings
+
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    *("arch", "input", "madds", "params", "score", "epochs", "chosen"),
+    *("predicted", "error", "random"),
+)
+"""Of ``search/candidates.csv``."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,9 @@ class Candidate:
     score    what it was judged by; the larger, the better; None: it was not judged
     epochs   of tuning that the score was measured after
     chosen   whether it became the target
+    input    the size of its images, and its output stride: ``180x240-os16``
+    predicted, error  of its answers before tuning, as predicted and as measured (``measured``)
+    random   drawn to compare with, not to be chosen
     """
 
     arch: tuple[str, ...]
@@ -38,6 +54,10 @@ class Candidate:
     score: float | None = None
     epochs: int = 0
     chosen: bool = False
+    input: str = ""
+    predicted: float | None = None
+    error: float | None = None
+    random: bool = False
 
 
 class Strategy(abc.ABC):
@@ -63,15 +83,30 @@ class Strategy(abc.ABC):
         """Return how target and baseline are tuned after the choice: as the plan says."""
         return settings
 
+    def tuning_of_target(self, settings: TuneSettings) -> TuneSettings:
+        """Return how the target is tuned: as the baseline, unless it reads other images."""
+        return settings
+
+    def record_health(self, comparison: Comparison) -> tuple[Finding, ...]:
+        """Write ``search/health.json``; say and return what is wrong with the choice."""
+        self.run.kept.write("search/health.json", as_json(comparison.as_json()))
+        for finding in comparison.findings():
+            log.warning("%s: %s", self.name, finding)
+        return comparison.findings()
+
     def record(self, candidates: Sequence[Candidate]) -> None:
         """Write every architecture that was looked at to ``search/candidates.csv``."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(("arch", "madds", "params", "score", "epochs", "chosen"))
+        table.writerow(COLUMNS)
         for one in candidates:
-            score = "" if one.score is None else f"{one.score:.6g}"
-            row = (" ".join(one.arch), one.madds, one.params, score, one.epochs, int(one.chosen))
-            table.writerow(row)
+            score, predicted, error = (
+                "" if value is None else f"{value:.6g}"
+                for value in (one.score, one.predicted, one.error)
+            )
+            costs = (one.input, one.madds, one.params)
+            judged = (score, one.epochs, int(one.chosen), predicted, error, int(one.random))
+            table.writerow((" ".join(one.arch), *costs, *judged))
         path = self.run.path("search/candidates.csv")
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, text.getvalue().encode())

@@ -15,6 +15,7 @@ STRATEGIES = {
     "diff": "differentiable:Differentiable",
     "random": "random_search:RandomSearch",
     "sample": "random_search:Sample",
+    "evolve": "evolution:Evolution",
     "seed": "seed_alone:SeedAlone",
 }
 """Name -> module and class; a module is imported when its strategy is asked for."""

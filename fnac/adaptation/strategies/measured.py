@@ -2,40 +2,55 @@
 
 The seed with its head is tuned for a share of the epochs. Widths for the budget are chosen by what
 they do to its answers on images of the training set, and weights are fitted to its features
-(``fnac shrink``). The smaller network and the seed's own architecture, where the budget admits it,
-are then tuned shortly; the better one on a part of the training set held back is the target. Target
-and baseline get the rest of the epochs, so that both were trained equally long.
+(``fnac shrink``), at every input size and output stride that is asked for. The best few of them and
+the seed's own architecture, where the budget admits it, are then tuned shortly; the best one on a
+part of the training set held back is the target. Target and baseline get the rest of the epochs, so
+that both were trained equally long.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
+import logging
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fnac.adaptation.single_stages import prepare_graph
 from fnac.architectures.arch_file import named_choices
 from fnac.architectures.budget import Budget, say
-from fnac.config import as_json, write_json
+from fnac.config import as_json
 from fnac.errors import UsageError
+from fnac.findings import FINDINGS, Finding, read_findings, together, written
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.remap.eliminate import width_on_grid
-from fnac.stages.shrink import shrink
+from fnac.search.comparison import compare
+from fnac.stages.shrink import ShrinkResult, Tried, shrink_to_several
 from fnac.stages.shrinking.shrinkable import open_shrinkable
 
 from .base import Candidate, Strategy
+from .halving import FINALISTS, Score, halve
+from .inputs import (
+    CHOSEN_INPUT,
+    INPUTS,
+    Input,
+    are_choices,
+    carry_weights,
+    input_of,
+    inputs_to_try,
+    keep_reference,
+)
 
 if TYPE_CHECKING:
     from fnac.stages.tune_settings import TuneSettings
 
-HELD_OUT = 0.2
-"""Share of the training set that finalists are judged on."""
-OWN, SMALLER = "seed", "smaller"
+log = logging.getLogger(__name__)
+
+OWN = "seed"
 
 
 class Measured(Strategy):
@@ -44,19 +59,23 @@ class Measured(Strategy):
     name = "measured"
 
     def prepare(self) -> None:
-        """Give the seed its head; refuse a budget that no widths reach."""
+        """Give the seed its head at every size; refuse a budget that no widths reach."""
         run = self.run
         if run.path("baseline.onnx").exists() or run.path("tuned_seed.onnx").exists():
             return
         if run.path("super.onnx").exists():
             raise UsageError("--strategy measured: the seed is a super network; give its seed")
-        plan = run.plan
-        graph, ledger = prepare_graph(
-            Graph.load(run.path("seed.onnx")), plan.expand, on=plan, verify=not plan.adapt.no_verify
-        )
-        plan.task_for(graph.manifest).describe(graph.manifest)
-        graph.manifest["role"] = "target"
-        self._check_budget(graph)
+        graph, ledger = self._prepared(None)
+        limit, _, of = self._limit(graph)
+        inputs = inputs_to_try(run.plan, graph)
+        graphs = {
+            one.name: graph if one == input_of(graph) else self._prepared(one)[0] for one in inputs
+        }
+        reached = self._within_reach(graphs, limit, of)
+        run.path(INPUTS).mkdir(parents=True, exist_ok=True)
+        for name in reached if are_choices(run.plan) else ():
+            part = graphs[name].save(run.path(f"{INPUTS}/{name}.part.onnx"))
+            run.kept.take(part, f"{INPUTS}/{name}.onnx")
         run.kept.write("ledger.json", as_json(ledger))
         run.kept.take(graph.save(run.path("baseline.part.onnx")), "baseline.onnx")
 
@@ -65,24 +84,47 @@ class Measured(Strategy):
         run = self.run
         if run.path("target.onnx").exists():
             return
-        if not run.path("tuned_seed.onnx").exists():
+        if not run.path("tuned_seed.onnx").exists() and not run.take_given("tuned_seed.onnx"):
             settings = self._share(first=True)
             run.tune_file("baseline.onnx", "search/seed", settings, "tuned_seed.onnx")
         if run.ranks.first:
-            run.path("search/finalists").mkdir(parents=True, exist_ok=True)
-            self._finalists()
+            run.path(FINALISTS).mkdir(parents=True, exist_ok=True)
+            self._write_finalists()
         run.ranks.wait()
-        names = [p.stem for p in sorted(run.path("search/finalists").glob("*.onnx"))]
-        scores = {name: self._score(name) for name in names} if len(names) > 1 else {names[0]: 0.0}
+        names = self._names()
+        scores = halve(run, names, self._tuning_of)
         if run.ranks.first:
-            self._take(scores)
+            self._take(next(iter(scores), names[0]), scores)
         run.ranks.wait()
 
     def tuning(self, settings: TuneSettings) -> TuneSettings:
         """Return the rest of the epochs: what the tuning of the seed has left."""
         return self._share(first=False)
 
-    # ------------------------------------------------------------------ the parts
+    def tuning_of_target(self, settings: TuneSettings) -> TuneSettings:
+        """Return the same at the target's own size."""
+        return self._at(input_of(Graph.load(self.run.path("target.onnx"))), settings)
+
+    # ------------------------------------------------------------------ before the choice
+
+    def _prepared(self, wanted: Input | None) -> tuple[Graph, list[dict[str, Any]]]:
+        """Return the seed with its head for an input (None: as the plan says), and the ledger."""
+        plan = self.run.plan
+        expand = plan.expand if wanted is None else wanted.settings(plan.expand)
+        graph, ledger = prepare_graph(
+            Graph.load(self.run.path("seed.onnx")),
+            expand,
+            on=plan,
+            verify=not plan.adapt.no_verify,
+        )
+        plan.task_for(graph.manifest).describe(graph.manifest)
+        graph.manifest["role"] = "target"
+        if wanted is not None and input_of(graph) != wanted:
+            raise UsageError(
+                f"--sizes, --output-strides: {wanted.name} was asked for, the network with its "
+                f"head is {input_of(graph).name}; leave it out"
+            )
+        return graph, ledger
 
     def _share(self, *, first: bool) -> TuneSettings:
         settings, share = self.run.plan.tune, self.run.plan.adapt.seed_share
@@ -110,43 +152,84 @@ class Measured(Strategy):
             return total, total, of
         return int(budget.amount * total if budget.relative else budget.amount), total, of
 
-    def _check_budget(self, graph: Graph) -> None:
-        limit, total, of = self._limit(graph)
-        if limit >= total:
-            return
+    def _within_reach(self, graphs: dict[str, Graph], limit: int, of: str) -> list[str]:
+        """Return the inputs at which some widths are within the budget; at least one."""
+        least = {name: self._least(graph, limit, of) for name, graph in graphs.items()}
+        reached = [name for name, cost in least.items() if cost <= limit]
+        if not reached:
+            raise UsageError(
+                f"--budget: that is {say(limit, of)} for the whole network, head included; the "
+                f"least that --strategy measured can reach is {say(min(least.values()), of)}; ask "
+                "for more, or take --strategy diff"
+            )
+        for name in sorted(set(least) - set(reached)):
+            log.warning(
+                "%s: the least that can be reached there is %s, above the budget of %s; it is "
+                "left out", name, say(least[name], of), say(limit, of),
+            )  # fmt: skip
+        return reached
+
+    def _least(self, graph: Graph, limit: int, of: str) -> int:
+        """Return the cost of the smallest widths; the whole network's where it is small enough."""
+        cost = profile(graph, graph.image_size())
+        total = cost.madds if of == "madds" else cost.params
+        if total <= limit:
+            return total
         subject = open_shrinkable(graph, heads=False, manager=PassManager(verify=False))
         how = self.run.plan.shrink
         least = [width_on_grid(one.count, how.least, how.multiple) for one in subject.sets]
-        reach = subject.costs([one.name for one in subject.sets], of).of(least)
-        if limit < reach:
-            raise UsageError(
-                f"--budget: that is {say(limit, of)} for the whole network, head included; the "
-                f"least that --strategy measured can reach is {say(reach, of)}; ask for more, or "
-                "take --strategy diff"
-            )
+        return subject.costs([one.name for one in subject.sets], of).of(least)
 
-    def _finalists(self) -> None:
-        """Write the finalists that are not there yet."""
+    # ------------------------------------------------------------------ the finalists
+
+    def _write_finalists(self) -> None:
+        """Write the finalists of every input that are not there yet."""
+        run = self.run
+        tuned = Graph.load(run.path("tuned_seed.onnx"))
+        base, (limit, total, of) = input_of(tuned), self._limit(tuned)
+        inputs = {base.name: run.path("tuned_seed.onnx")}
+        if are_choices(run.plan):
+            inputs = {p.stem: p for p in sorted(run.path(INPUTS).glob("*.onnx"))}
+        count = -(-run.plan.adapt.finalists // len(inputs))
+        if limit >= total and base.name not in inputs:
+            self._write_own(tuned, base)
+        for name, path in inputs.items():
+            if run.path(f"{FINALISTS}/{name}.json").exists():
+                continue
+            graph = tuned
+            if name != base.name:
+                graph = Graph.load(path)
+                carry_weights(tuned, graph)
+                keep_reference(tuned, graph)
+            cost = profile(graph, graph.image_size())
+            if (cost.madds if of == "madds" else cost.params) <= limit:
+                self._write_own(graph, input_of(graph))
+                continue
+            self._write_shrunk(graph, name, limit, of, count)
+
+    def _write_own(self, graph: Graph, at: Input) -> None:
+        name = f"{at.name}-{OWN}"
+        self._write(graph, self.run.path(f"{FINALISTS}/{name}.onnx"))
+        self.run.kept.write(f"{FINALISTS}/{at.name}.json", as_json({"names": [name], "tried": []}))
+
+    def _write_shrunk(self, graph: Graph, at: str, limit: int, of: str, count: int) -> None:
         from fnac.stages.opening.calibration import calibration_images
 
-        run = self.run
-        folder = run.path("search/finalists")
-        tuned = Graph.load(run.path("tuned_seed.onnx"))
-        limit, total, of = self._limit(tuned)
-        if limit >= total:
-            self._write(tuned, folder / f"{OWN}.onnx")
-            return
-        if (folder / f"{SMALLER}.onnx").exists():
-            return
-        how = run.plan.shrink
-        size = tuned.image_size()
+        plan, size = self.run.plan, graph.image_size()
         assert size is not None  # expand states it
-        task = run.plan.task_for(tuned.manifest)
-        count = how.images + how.held_back
-        images = calibration_images(run.plan.source, task, size, tuned.manifest, count=count)
-        shrunk = shrink(tuned, images, Budget(f"{limit}", of, Fraction(limit), relative=False), how)
-        write_json(run.path("search/shrink.json"), shrunk.as_json())
-        self._write(shrunk.graph, folder / f"{SMALLER}.onnx")
+        how = plan.shrink
+        images = calibration_images(
+            plan.source, plan.task_for(graph.manifest), size, graph.manifest,
+            count=how.images + how.held_back,
+        )  # fmt: skip
+        budget = Budget(f"{limit}", of, Fraction(limit), relative=False)
+        results = shrink_to_several(
+            graph, images, budget, how, count=count, compared=plan.adapt.compared
+        )
+        names = [f"{at}-{number}" for number in range(len(results))]
+        for name, one in zip(names, results, strict=True):
+            self._write(one.graph, self.run.path(f"{FINALISTS}/{name}.onnx"))
+        self.run.kept.write(f"{FINALISTS}/{at}.json", as_json(_account(names, results)))
 
     def _write(self, graph: Graph, path: Path) -> None:
         finalist = graph.copy()
@@ -154,43 +237,91 @@ class Measured(Strategy):
         part = finalist.save(path.with_suffix(".part"))
         self.run.kept.take(part, path.relative_to(self.run.folder).as_posix())
 
-    def _score(self, name: str) -> float:
-        """Tune a finalist shortly; return its metric on the images held back, in percent."""
-        run, folder = self.run, self.run.path("search/finalists")
-        done = folder / f"{name}.json"
-        if done.exists():
-            return float(json.loads(done.read_text())["value"])
-        epochs = run.plan.adapt.short_epochs
-        short = dataclasses.replace(
-            run.plan.tune, epochs=epochs, steps=None, held_out=HELD_OUT, keep="best",
-            patience=None, eval_every=epochs, teacher=None,
-        )  # fmt: skip
-        network = f"search/finalists/{name}.onnx"
-        tuned = f"search/finalists/{name}/tuned.onnx"
-        result = run.tune_file(network, f"search/finalists/{name}", short, tuned)
-        assert result.held is not None
-        if run.ranks.first:
-            said = as_json({"value": result.held, "epochs": epochs})
-            run.kept.write(f"search/finalists/{name}.json", said)
-        return result.held
+    def _accounts(self) -> dict[str, dict[str, Any]]:
+        """Return what was looked at, by the name of the input."""
+        files = sorted(self.run.path(FINALISTS).glob("*.json"))
+        return {path.stem: json.loads(path.read_text()) for path in files}
 
-    def _take(self, scores: dict[str, float]) -> None:
-        run, folder = self.run, self.run.path("search/finalists")
-        best = max(scores, key=scores.__getitem__)
-        rows = []
-        for name in scores:
-            graph = Graph.load(folder / f"{name}.onnx")
-            counted = profile(graph, graph.image_size())
-            widths = graph.manifest.get("shrink", {}).get("widths", {})
-            arch = tuple(f"{layer}={width}" for layer, width in widths.items()) or (OWN,)
-            score = scores[name] if len(scores) > 1 else None
-            rows.append(Candidate(arch, counted.madds, counted.params, score, chosen=name == best))
-            if name == best:
-                run.kept.write(
-                    "arch.json", as_json(named_choices({k: f"c{w}" for k, w in widths.items()}))
-                )
+    def _names(self) -> list[str]:
+        return [name for account in self._accounts().values() for name in account["names"]]
+
+    def _tuning_of(self, name: str) -> TuneSettings:
+        graph = Graph.load(self.run.path(f"{FINALISTS}/{name}.onnx"))
+        return self._at(input_of(graph), self.run.plan.tune)
+
+    def _at(self, chosen: Input, settings: TuneSettings) -> TuneSettings:
+        if not are_choices(self.run.plan):
+            return settings
+        base = input_of(Graph.load(self.run.path("tuned_seed.onnx")))
+        return chosen.tuning(settings, base)
+
+    # ------------------------------------------------------------------ the target
+
+    def _take(self, best: str, scores: dict[str, Score]) -> None:
+        run, rows = self.run, list[Candidate]()
+        for at, account in self._accounts().items():
+            finalists = [self._candidate(name, at, best, scores) for name in account["names"]]
+            known = {row.arch: Tried(**one) for one in account["tried"] for row in [_row(one, at)]}
+            for row in finalists:
+                tried = known.pop(row.arch, None)
+                if tried is not None:
+                    row = dataclasses.replace(row, predicted=tried.predicted, error=tried.error)
+                rows.append(row)
+            rows += [_row(dataclasses.asdict(one), at) for one in known.values()]
         self.record(rows)
+        graph = Graph.load(run.path(f"{FINALISTS}/{best}.onnx"))
+        widths = graph.manifest.get("shrink", {}).get("widths", {})
+        arch = named_choices({name: f"c{width}" for name, width in widths.items()})
+        run.kept.write("arch.json", as_json(arch))
+        if are_choices(run.plan):
+            run.kept.write(CHOSEN_INPUT, as_json(dataclasses.asdict(input_of(graph))))
+            log.info("chosen: %s", best)
         self._write(Graph.load(run.path("tuned_seed.onnx")), run.path("baseline.onnx"))
-        part = run.path("target.part.onnx")
-        shutil.copyfile(folder / f"{best}.onnx", part)
-        run.kept.take(part, "target.onnx")
+        findings = self._health(input_of(graph).name, _arch(widths))
+        graph.manifest[FINDINGS] = written(together(read_findings(graph.manifest), findings))
+        run.kept.take(graph.save(run.path("target.part.onnx")), "target.onnx")
+
+    def _health(self, at: str, arch: tuple[str, ...]) -> tuple[Finding, ...]:
+        """Hold the choice at its input against widths at random, by the error before tuning."""
+        tried = [Tried(**one) for one in self._accounts()[at]["tried"]]
+        chosen = next((one.error for one in tried if _arch(dict(one.widths)) == arch), None)
+        if chosen is None:  # the seed's own, which is not one of many
+            return ()
+        comparison = compare(
+            [one.predicted for one in tried],
+            [one.error for one in tried],
+            [one.random for one in tried],
+            chosen,
+        )
+        return self.record_health(comparison)
+
+    def _candidate(self, name: str, at: str, best: str, scores: dict[str, Score]) -> Candidate:
+        graph = Graph.load(self.run.path(f"{FINALISTS}/{name}.onnx"))
+        counted = profile(graph, graph.image_size())
+        widths = graph.manifest.get("shrink", {}).get("widths", {})
+        score = scores.get(name, Score(0.0, 0))
+        return Candidate(
+            arch=_arch(widths) or (OWN,), madds=counted.madds, params=counted.params,
+            score=score.value if name in scores else None, epochs=score.epochs,
+            chosen=name == best, input=at,
+        )  # fmt: skip
+
+
+def _account(names: list[str], results: Sequence[ShrinkResult]) -> dict[str, Any]:
+    """Return what is kept of a choice of widths: the finalists' names, and all that was tried."""
+    return {
+        "names": names,
+        "shrink": [one.as_json() for one in results],
+        "tried": [dataclasses.asdict(one) for one in results[0].tried],
+    }
+
+
+def _arch(widths: dict[str, int]) -> tuple[str, ...]:
+    return tuple(f"{layer}={width}" for layer, width in widths.items())
+
+
+def _row(tried: dict[str, Any], at: str) -> Candidate:
+    return Candidate(
+        arch=_arch(tried["widths"]), madds=tried["madds"], params=tried["params"], input=at,
+        predicted=tried["predicted"], error=tried["error"], random=tried["random"],
+    )  # fmt: skip

@@ -14,6 +14,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from fnac.architectures.widths import choose_widths
 from fnac.passes.shrink.joint import Slope
 from fnac.passes.shrink.width_costs import WidthCosts
@@ -21,6 +23,8 @@ from fnac.passes.shrink.width_costs import WidthCosts
 log = logging.getLogger(__name__)
 
 NEAR = (2.0, 1.4, 1.0)  # factors that a width may change by at once, further ones first
+MOVED = 2
+"""Sets whose widths a move changes: a choice that differs in no more is no other architecture."""
 Widths = tuple[int, ...]
 
 
@@ -46,6 +50,11 @@ class Choice:
     predicted: float
     measured: float | None = None
 
+    @property
+    def error(self) -> float:
+        """Return the error as measured, else as predicted."""
+        return self.predicted if self.measured is None else self.measured
+
 
 class Chooser:
     """Chooses widths by what is known of each set."""
@@ -65,6 +74,19 @@ class Chooser:
     def by_program(self, budget: int) -> Choice | None:
         """Return the least sum of errors within the budget."""
         errors = [[one.error(w) for w in one.widths] for one in self.known]
+        widths = choose_widths(errors, [one.widths for one in self.known], self.costs, budget)
+        return None if widths is None else self.choice(widths)
+
+    def at_random(self, budget: int, generator: np.random.Generator) -> Choice | None:
+        """Return widths that fill the budget and follow nothing that was measured.
+
+        Each set's channels are given a random worth; the program keeps what is worth most.
+        """
+        worth = np.exp(1.5 * generator.standard_normal(len(self.known)))
+        errors = [
+            [float(w * (1 - width / one.count)) for width in one.widths]
+            for w, one in zip(worth, self.known, strict=True)
+        ]
         widths = choose_widths(errors, [one.widths for one in self.known], self.costs, budget)
         return None if widths is None else self.choice(widths)
 
@@ -129,8 +151,8 @@ def search_widths(
     effort: int,
     measure: Callable[[Widths], float],
     slopes: Callable[[Widths], Sequence[Slope]],
-) -> Choice:
-    """Return the best widths found within the budget; there must be some.
+) -> list[Choice]:
+    """Return the choices within the budget that were made whole, the best first; at least one.
 
     effort   networks that are made and measured; 0: the program's choice as it is
     measure  error of a whole network with these widths, fitted in sequence
@@ -139,7 +161,7 @@ def search_widths(
     program, share = chooser.by_program(budget), chooser.same_share(budget)
     assert program is not None  # there are widths within the budget
     if effort <= 0:
-        return program
+        return [program]
     search = _Search(chooser, budget, effort, measure)
     for start in (program, share):
         if start is not None:
@@ -148,7 +170,20 @@ def search_widths(
         around = slopes(search.best.widths)
         if not any(search.attempt(widths) for widths in _near(around, search)):
             break
-    return search.best
+    return sorted(search.tried.values(), key=lambda choice: choice.error)
+
+
+def distinct(choices: Sequence[Choice], count: int) -> list[Choice]:
+    """Return the first choices that differ in more than one move from all before them."""
+    taken: list[Choice] = []
+    for one in choices:
+        far = all(
+            sum(a != b for a, b in zip(one.widths, other.widths, strict=True)) > MOVED
+            for other in taken
+        )
+        if len(taken) < count and far:
+            taken.append(one)
+    return taken
 
 
 def _near(slopes: Sequence[Slope], search: _Search) -> Iterator[Widths]:

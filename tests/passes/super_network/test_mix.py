@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fnac.passes.blocks.candidate_names import SKIP
 from fnac.passes.cost import profile
 from fnac.passes.errors import (
     ArchError,
@@ -16,6 +17,7 @@ from fnac.passes.errors import (
 )
 from fnac.passes.graph import Graph
 from fnac.passes.remap.strategies import STRATEGIES
+from fnac.passes.stored_layers import read_layers
 from fnac.passes.super_network.choice_points import find_choice_points, set_alphas
 from fnac.passes.super_network.choose import Choose, choose
 from fnac.passes.super_network.mix import Mix
@@ -134,7 +136,7 @@ FULL = [k for n, k in VARIANTS.items() if n not in ("hard-swish", "e1 blocks")]
 
 
 @pytest.mark.parametrize("kind", FULL)
-@pytest.mark.parametrize("name", ["fna", "fna-live", "l1"])
+@pytest.mark.parametrize("name", ["fna", "fna-live", "l1", "net2net-depth"])
 def test_every_candidate_computes_what_its_remapping_says(kind: dict[str, Any], name: str) -> None:
     stages = 3 if "stages" in kind else 2
     mix = Mix(kernels=(3, 5), expansions=(1, 2, 3), depths=(3,) * stages, strategy=name)
@@ -146,6 +148,21 @@ def test_every_candidate_computes_what_its_remapping_says(kind: dict[str, Any], 
         [SEED, *(f"candidate {n} in every layer that has it" for n in names)]
     )
     assert before.to_model().SerializeToString() == as_it_was
+
+
+@pytest.mark.parametrize(("name", "same"), [("fna", False), ("net2net-depth", True)])
+def test_copies_of_a_block_begin_as_the_identity_under_net2net(name: str, same: bool) -> None:
+    before = mbconv_network()
+    mixed, _ = applied(Mix(kernels=(3,), expansions=(2, 3), depths=(3, 3), strategy=name), before)
+    layers = read_layers(mixed.manifest)
+    arch = [one.seed_choice if one.seed_choice != SKIP else one.names[0] for one in layers]
+    assert any(one.seed_choice == SKIP and arch[k] != SKIP for k, one in enumerate(layers))
+    deeper, _ = applied(Choose(arch=tuple(map(str, arch))), mixed)
+    if same:
+        assert_same_outputs(before, deeper)
+        return
+    with pytest.raises(AssertionError):
+        assert_same_outputs(before, deeper)
 
 
 E1: dict[str, tuple[Any, ...]] = {

@@ -1,0 +1,1 @@
+"""Studies: many adaptations by one file, their table and their plots."""
