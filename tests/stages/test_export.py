@@ -134,14 +134,14 @@ def test_the_bundled_seed_recognises_what_it_was_trained_on(shared_data: Path) -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"seed": "vgg"}, "seed 'vgg': no such seed"),
+        ({"seed": "vgg"}, "seed vgg: no such name; known: mobilenetv2, resnet18"),
         ({"weights": "no.pth"}, r"no\.pth: there is no such file"),
         ({"classes": 0}, "--classes 0: wanted at least 1"),
         ({"head": "deeplabv3"}, "--head deeplabv3: a head needs its --task"),
         ({"task": "seg"}, "--task seg: the head needs --classes N"),
         (
             {"task": "det", "classes": 3, "head": "deeplabv3"},
-            "--head deeplabv3: no such name; known: own, retinanet",
+            "--head deeplabv3: head 'deeplabv3' is for seg; for det there are: retinanet, ssdlite",
         ),
         (
             {"task": "det", "classes": 3, "output_stride": 8},
