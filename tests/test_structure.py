@@ -231,6 +231,29 @@ def test_a_second_reading_is_seen(tmp_path: Path) -> None:
     assert readings(source, "layers") == ["graph.manifest['layers']", "manifest.get(LAYERS, ())"]
 
 
+def nameless(path: Path) -> list[str]:
+    """Return where a file calls something found, made or wanted, which says nothing of it."""
+    words = ("found", "made", "wanted")
+    return [
+        f"{path}:{node.lineno}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Name) and node.id in words and isinstance(node.ctx, ast.Store))
+        or (isinstance(node, ast.arg) and node.arg in words)
+    ]
+
+
+def test_names_say_what_a_thing_is() -> None:
+    for folder in ("passes", "models", "fnac"):
+        for path in files(folder):
+            assert nameless(path) == [], "name the thing: block, profile, shape, classes"
+
+
+def test_a_name_that_says_nothing_is_seen(tmp_path: Path) -> None:
+    source = tmp_path / "one.py"
+    source.write_text("made = 1\ndef f(found: int) -> int:\n    return found + made\n")
+    assert nameless(source) == [f"{source}:1", f"{source}:2"]
+
+
 def test_settings_are_built_in_one_place() -> None:
     callers = {
         path.relative_to(ROOT).as_posix(): [

@@ -222,11 +222,11 @@ class Plan(Subject):
         """Look at every file and label, print what there is, refuse what cannot be used."""
         from fnac.data.account import checked_account
 
-        wanted, names = self.expand.classes, self.source.classes
-        if wanted != len(names):
+        given, names = self.expand.classes, self.source.classes
+        if given != len(names):
             shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
             raise UsageError(
-                f"--classes {wanted}: the data set has {len(names)} ({shown}); leave --classes out"
+                f"--classes {given}: the data set has {len(names)} ({shown}); leave --classes out"
             )
         return checked_account(self.source, self.adapt.task, self.eval.split)
 

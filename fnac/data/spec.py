@@ -189,7 +189,7 @@ def open_data(
 
 def _readers_that_open(root: Path, task: str, random_seed: int) -> list[str]:
     """Return the readers of a task that find a training set in a folder."""
-    found = []
+    readers = []
     for name in _readers_of(task):
         if name == "scenes":
             continue
@@ -199,8 +199,8 @@ def _readers_that_open(root: Path, task: str, random_seed: int) -> list[str]:
             ).split("train")
         except FnacError:
             continue
-        found.append(name)
-    return found
+        readers.append(name)
+    return readers
 
 
 def _readers_of(task: str) -> list[str]:

@@ -45,38 +45,46 @@ class SearchResult:
         return entry
 
 
-def judge(
-    alphas: Sequence[np.ndarray],
-    space: SpaceCosts,
-    budget: int | None,
-    *,
-    output: Path,
-    plan: SearchPlan,
-    use_at_least: float,
-    lambda_: float,
-    agreement: float,
-    loss: float,
-    led: Sequence[np.ndarray] | None = None,
-) -> SearchResult:
-    """Return the outcome that ``alphas`` (one row a layer) are, with its findings.
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a search ended: what its outcome is judged by.
 
-    led  where the task alone led them, if the cost was steered: what the choice goes by
+    alphas     one row a layer
+    led        where the task alone led them, if the cost was steered: what the choice goes by
+    agreement  correlation of what both halves of the search did to the alphas
+    loss       the last one
     """
-    probabilities = softmax_rows(alphas)
-    choice = choose_architecture(led or alphas, space, budget, use_at_least=use_at_least)
-    findings = search_findings(
-        probabilities, space, budget, choice.arch, agreement, plan.alpha_steps
-    )
-    return SearchResult(
-        output=output,
-        steps=plan.total,
-        alpha_steps=plan.alpha_steps,
-        unit=space.unit,
-        expected=space.expected([row.tolist() for row in probabilities]),
-        budget=budget,
-        lambda_=lambda_,
-        entropy=mean_entropy(probabilities),
-        agreement=agreement,
-        loss=loss,
-        findings=together(findings, choice.findings),
-    )
+
+    alphas: Sequence[np.ndarray]
+    led: Sequence[np.ndarray] | None
+    space: SpaceCosts
+    budget: int | None
+    plan: SearchPlan
+    use_at_least: float
+    lambda_: float
+    agreement: float
+    loss: float
+
+    def result(self, output: Path) -> SearchResult:
+        """Return the outcome, written to ``output``, with its findings."""
+        space, plan = self.space, self.plan
+        probabilities = softmax_rows(self.alphas)
+        choice = choose_architecture(
+            self.led or self.alphas, space, self.budget, use_at_least=self.use_at_least
+        )
+        findings = search_findings(
+            probabilities, space, self.budget, choice.arch, self.agreement, plan.alpha_steps
+        )
+        return SearchResult(
+            output=output,
+            steps=plan.total,
+            alpha_steps=plan.alpha_steps,
+            unit=space.unit,
+            expected=space.expected([row.tolist() for row in probabilities]),
+            budget=self.budget,
+            lambda_=self.lambda_,
+            entropy=mean_entropy(probabilities),
+            agreement=self.agreement,
+            loss=self.loss,
+            findings=together(findings, choice.findings),
+        )

@@ -23,7 +23,7 @@ from fnac.importer import ImportedModule, import_onnx
 from fnac.passes.graph import Graph
 from fnac.search.alpha_steps import AlphaSteps
 from fnac.search.health import learning_finding, mean_entropy, softmax_rows
-from fnac.search.outcome import SearchResult, judge
+from fnac.search.outcome import Ended, SearchResult
 from fnac.search.sampler import PathSampler
 from fnac.search.settings import SearchSettings
 from fnac.search.steering import Steering
@@ -227,18 +227,18 @@ class SearchRun(TrainingRun):
     def finish(self, output: Path) -> SearchResult:
         """Judge the outcome, say what is wrong with it, write the trained super network."""
         led = None if self.steering is None else self.alphas.led()
-        result = judge(
-            self.alphas.rows(),
-            self.space,
-            self.budget,
-            output=output,
+        ended = Ended(
+            alphas=self.alphas.rows(),
+            led=led,
+            space=self.space,
+            budget=self.budget,
             plan=self.plan,
             use_at_least=self.settings.use_at_least,
             lambda_=self.lambda_,
             agreement=self.alphas.agreement(),
             loss=self.trace.last,
-            led=led,
         )
+        result = ended.result(output)
         findings = result.findings
         if not self.settings.train_alphas:  # they say nothing, and are not asked
             findings = ()

@@ -228,14 +228,14 @@ def _take_pixels(graph: Graph, manager: PassManager, where: Path) -> None:
         )
 
 
-def _state_opset(graph: Graph, manager: PassManager, wanted: int | None, where: Path) -> None:
-    """State the lowest operator set that the file needs, or the one that is wanted."""
-    raising = [RaiseOpset(wanted)] if wanted is not None else []
-    manager.run([*raising, StateOpset(wanted)], graph)
+def _state_opset(graph: Graph, manager: PassManager, opset: int | None, where: Path) -> None:
+    """State the lowest operator set that the file needs, or ``opset``."""
+    raising = [RaiseOpset(opset)] if opset is not None else []
+    manager.run([*raising, StateOpset(opset)], graph)
     for entry in manager.ledger[-1 - len(raising) :]:
-        if wanted is not None and entry.report.left:
+        if opset is not None and entry.report.left:
             why = next(iter(entry.report.left.values()))
-            raise UsageError(f"{where}: --opset {wanted}: {why}; leave --opset out")
+            raise UsageError(f"{where}: --opset {opset}: {why}; leave --opset out")
 
 
 def _check_it_runs(graph: Graph, where: Path, runner: Runner) -> None:

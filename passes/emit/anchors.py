@@ -158,8 +158,8 @@ def _numbers(value: object, count: int, where: str) -> list[float]:
     return [float(n) for n in value]
 
 
-def _wrong(where: str, found: str, wanted: str) -> UnsupportedGraphError:
+def _wrong(where: str, what: str, form: str) -> UnsupportedGraphError:
     where = where if "anchors" in where else f"{where}: anchors"
     return UnsupportedGraphError(
-        f"{where}: {found}; wanted {wanted}; attach the detection head again (fnac expand)"
+        f"{where}: {what}; wanted {form}; attach the detection head again (fnac expand)"
     )

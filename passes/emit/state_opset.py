@@ -42,23 +42,23 @@ class StateOpset(Pass):
         needed, by = max(
             ((_since(n, stated), f"{n.name} ({n.op_type})") for n in nodes), default=(1, "")
         )
-        wanted = needed if self.to is None else self.to
-        if wanted < needed:
-            report.left[WHOLE] = f"operator set {wanted}: {by} needs {needed}"
+        target = needed if self.to is None else self.to
+        if target < needed:
+            report.left[WHOLE] = f"operator set {target}: {by} needs {needed}"
             return report
-        other = next((n for n in nodes if _since(n, wanted) != _since(n, stated)), None)
+        other = next((n for n in nodes if _since(n, target) != _since(n, stated)), None)
         if other is not None:
             report.left[WHOLE] = (
-                f"operator set {wanted}: {other.name} ({other.op_type}) is defined otherwise there "
+                f"operator set {target}: {other.name} ({other.op_type}) is defined otherwise there "
                 f"than in {stated}"
             )
             return report
-        lowest = _least_ir(wanted)
-        if (wanted, lowest) != (stated, graph.ir_version):
+        lowest = _least_ir(target)
+        if (target, lowest) != (stated, graph.ir_version):
             report.rewrote[WHOLE] = (
-                f"operator set {stated} -> {wanted}, IR {graph.ir_version} -> {lowest}"
+                f"operator set {stated} -> {target}, IR {graph.ir_version} -> {lowest}"
             )
-            graph.state_versions(wanted, lowest)
+            graph.state_versions(target, lowest)
         return report
 
 

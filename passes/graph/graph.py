@@ -194,9 +194,9 @@ class Graph:
     def copy(self) -> Graph:
         """Return an independent graph; weight arrays are shared (see the class)."""
         if holds_graphs(self.gs):
-            made = Graph.from_model(self.to_model())  # If, Loop, Scan: by way of the file form
-            made.ir_version = self.ir_version
-            return made
+            twin = Graph.from_model(self.to_model())  # If, Loop, Scan: by way of the file form
+            twin.ir_version = self.ir_version
+            return twin
         result = Graph(twin_of(self.gs))
         result.metadata = dict(self.metadata)
         result.manifest = copy.deepcopy(self.manifest)

@@ -26,16 +26,16 @@ def some_channels(graph: Graph, kept: Mapping[str, np.ndarray]) -> Graph:
 
     It runs and takes the time of a network that is fitted; its answers are worth little.
     """
-    made = graph.copy()
-    by_name = {node.name: node for node in made.nodes}
+    narrowed = graph.copy()
+    by_name = {node.name: node for node in narrowed.nodes}
     for name, channels_left in kept.items():
-        channels = trace_hidden(made, by_name[name])
+        channels = trace_hidden(narrowed, by_name[name])
         if len(channels_left) >= channels.count:
             continue
-        keep_channels(made, channels, channels_left, {})
+        keep_channels(narrowed, channels, channels_left, {})
         for reading in channels.readings:
-            linear = linear_of(made, reading.node)
-            leave_columns(made, linear, reading.offset, channels.count, channels_left, {})
-    made.cleanup()
-    made.refresh_shapes()
-    return made
+            linear = linear_of(narrowed, reading.node)
+            leave_columns(narrowed, linear, reading.offset, channels.count, channels_left, {})
+    narrowed.cleanup()
+    narrowed.refresh_shapes()
+    return narrowed

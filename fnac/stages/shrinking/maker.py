@@ -57,16 +57,16 @@ class Maker:
 
     def error(self, widths: tuple[int, ...]) -> float:
         """Return the error of a network of these widths."""
-        made = self._make(widths)
-        if self._best is None or made.small.error < self._best.small.error:
-            self._best = made
-        return made.small.error
+        network = self._make(widths)
+        if self._best is None or network.small.error < self._best.small.error:
+            self._best = network
+        return network.small.error
 
     def slopes(self, widths: tuple[int, ...]) -> list[Slope]:
         """Return what each set's width matters in a network; quicker for the best one made."""
-        made = self._kept(widths)
+        network = self._kept(widths)
         return measure_slopes(
-            made.narrowing, made.steps, self.known, self.judge, most=MOST_MEASURED
+            network.narrowing, network.steps, self.known, self.judge, most=MOST_MEASURED
         )
 
     def network(self, widths: tuple[int, ...]) -> Small:
