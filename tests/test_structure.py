@@ -243,9 +243,9 @@ def nameless(path: Path) -> list[str]:
 
 
 def test_names_say_what_a_thing_is() -> None:
-    for folder in ("passes", "models", "fnac"):
-        for path in files(folder):
-            assert nameless(path) == [], "name the thing: block, profile, shape, classes"
+    paths = [path for folder in ("passes", "models", "fnac") for path in files(folder)]
+    places = [place for path in paths for place in nameless(path)]
+    assert places == [], "name the thing: block, profile, shape, classes"
 
 
 def test_a_name_that_says_nothing_is_seen(tmp_path: Path) -> None:

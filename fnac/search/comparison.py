@@ -36,9 +36,9 @@ class Comparison:
 
     def findings(self) -> tuple[Finding, ...]:
         """Say what is wrong with the choice; () if nothing is."""
-        found = []
+        told: list[Finding] = []
         if self.correlation is not None and self.correlation < UNRELATED:
-            found.append(
+            told.append(
                 Finding(
                     "unfounded-prediction",
                     f"what the choice went by says little: over {self.architectures} architectures "
@@ -47,14 +47,14 @@ class Comparison:
                 )
             )
         if self.worse is not None and self.worse < 0.5:
-            found.append(
+            told.append(
                 Finding(
                     "no-better-than-random",
                     f"the choice is no better than chance: of {self.random} random architectures "
                     f"of its cost {self.worse:.0%} are worse before tuning; try --strategy random",
                 )
             )
-        return tuple(found)
+        return tuple(told)
 
 
 def compare(

@@ -213,7 +213,7 @@ def shrink_to_several(
         outcomes.append((predicted, graph, predicted.predicted, None))
     else:
         maker = Maker(subject, fit, judge, known, settings)
-        ranked, made, latency = _make(chooser, limit, maker, settings, journal, goal)
+        ranked, best, latency = _make(chooser, limit, maker, settings, journal, goal)
         drawn = _draw(chooser, limit, maker, compared)
         tried = tuple(
             _tried(subject, names, one, random=random)
@@ -222,7 +222,7 @@ def shrink_to_several(
             if one.measured is not None
         )
         for place, choice in enumerate(distinct(ranked, 1 if goal else count)):
-            network = made if place == 0 else maker.network(choice.widths)
+            network = best if place == 0 else maker.network(choice.widths)
             small = _finished(graph, network, choice, known)
             outcomes.append((choice, small, network.error, latency))
     madds = subject.costs(names, "madds")
@@ -347,14 +347,14 @@ def _make(
     """Rank widths and make the best network; anew with fewer MAdds as long as it is too slow."""
     for _ in range(ROUNDS):
         ranked = _search(chooser, limit, maker, settings, journal)
-        made = maker.network(ranked[0].widths)
+        best = maker.network(ranked[0].widths)
         if goal is None:
-            return ranked, made, None
-        latency = Latency(goal.before, _in_ms(made.graph), goal.limit)
+            return ranked, best, None
+        latency = Latency(goal.before, _in_ms(best.graph), goal.limit)
         limit = goal.tighter(limit, latency.after)
         if latency.after <= goal.limit or limit < chooser.least():
             break
-    return ranked, made, latency
+    return ranked, best, latency
 
 
 def _draw(chooser: Chooser, limit: int, maker: Maker, count: int) -> list[Choice]:
@@ -392,12 +392,12 @@ def _search(
 
 def _finished(
     graph: Graph,
-    made: Small,
+    network: Small,
     choice: Choice,
     known: list[Sensitivity],
 ) -> Graph:
     """Return the narrowed network with the file's interface and its costs per node."""
-    small = made.graph
+    small = network.graph
     small.cleanup()
     small.refresh_shapes()
     with_interface_of(small, graph)
@@ -406,8 +406,8 @@ def _finished(
         if "fnac.madds" in node.metadata:
             node.metadata["fnac.madds"] = str(cost.madds)
     small.manifest["shrink"] = {
-        "error": made.error,
-        "statistics": made.statistics,
+        "error": network.error,
+        "statistics": network.statistics,
         "widths": {one.name: w for one, w in zip(known, choice.widths, strict=True)},
     }
     return small

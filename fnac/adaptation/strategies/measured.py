@@ -107,10 +107,10 @@ class Measured(Strategy):
 
     # ------------------------------------------------------------------ before the choice
 
-    def _prepared(self, wanted: Input | None) -> tuple[Graph, list[dict[str, Any]]]:
+    def _prepared(self, choice: Input | None) -> tuple[Graph, list[dict[str, Any]]]:
         """Return the seed with its head for an input (None: as the plan says), and the ledger."""
         plan = self.run.plan
-        expand = plan.expand if wanted is None else wanted.settings(plan.expand)
+        expand = plan.expand if choice is None else choice.settings(plan.expand)
         graph, ledger = prepare_graph(
             Graph.load(self.run.path("seed.onnx")),
             expand,
@@ -119,9 +119,9 @@ class Measured(Strategy):
         )
         plan.task_for(graph.manifest).describe(graph.manifest)
         graph.manifest["role"] = "target"
-        if wanted is not None and input_of(graph) != wanted:
+        if choice is not None and input_of(graph) != choice:
             raise UsageError(
-                f"--sizes, --output-strides: {wanted.name} was asked for, the network with its "
+                f"--sizes, --output-strides: {choice.name} was asked for, the network with its "
                 f"head is {input_of(graph).name}; leave it out"
             )
         return graph, ledger
