@@ -87,7 +87,7 @@ class AdaptSettings:
     population: int = 16
     generations: int = 5
     judge_images: int = 128
-    compared: int = 4
+    compared: int = 0
 
     def __post_init__(self) -> None:
         known_name("--task", self.task, TASKS)

@@ -94,6 +94,7 @@ def test_a_strategy_that_is_none_is_refused_at_once(
 def test_measured_shrinks_the_tuned_seed_to_the_budget(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     more = ["--budget", "0.7x", "--set", "tune.epochs=2", "--set", "tune.held_out=0"]
+    more += ["--set", "shrink.effort=1", "--set", "shrink.images=16", "--finalists", "1"]
     results = adapted(folder, "measured", *more)
     seed, baseline, target = (results[key] for key in ("seed", "baseline", "target"))
     assert isinstance(seed, dict)
@@ -131,7 +132,7 @@ def test_measured_refuses_a_budget_that_no_widths_reach(
     assert not (tmp_path / "r").exists()
 
 
-QUICK = ["--set", "shrink.effort=0", "--set", "shrink.images=8", "--set", "adapt.compared=0"]
+QUICK = ["--set", "shrink.effort=0", "--set", "shrink.images=8"]
 
 
 @pytest.mark.slow
