@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+_HINTS = ContextVar("hints", default=True)
 
 
 def tell_unsearched(model: Path, manifest: Mapping[str, Any]) -> None:
@@ -33,5 +37,17 @@ def tell_untuned(model: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def tell_next(*words: object) -> None:
-    """Name the command that goes on from what a stage has written."""
+    """Name the command that goes on from what a stage has written, to a person."""
+    if not _HINTS.get():
+        return
     log.info("next: fnac %s", " ".join(shlex.quote(str(word)) for word in words))
+
+
+@contextlib.contextmanager
+def without_hints() -> Iterator[None]:
+    """Leave ``tell_next`` out: a program that reads JSON knows what it does next."""
+    before = _HINTS.set(False)
+    try:
+        yield
+    finally:
+        _HINTS.reset(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -119,7 +120,10 @@ def printed(function: F) -> F:
     )
     @functools.wraps(function)
     def command(*arguments: Any, as_json: bool, **options: Any) -> None:
-        told: Answer | Told | dict[str, Any] | None = function(*arguments, **options)
+        from fnac.adaptation.history import without_hints
+
+        with without_hints() if as_json else contextlib.nullcontext():
+            told: Answer | Told | dict[str, Any] | None = function(*arguments, **options)
         if told is None:
             return
         if isinstance(told, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -56,8 +57,11 @@ def test_the_stages_by_hand_name_one_another(
     assert "next: fnac tune target.onnx --data SPEC" in said["derive"]
     assert "target.onnx was derived and never tuned" in said["emit"]
     assert "next: fnac eval model.onnx --data SPEC" in said["emit"]
-    assert run(["derive", "super.onnx", "--arch", "seed"]) == 0
-    assert "never searched" not in capfd.readouterr().err
+    assert run(["derive", "super.onnx", "--arch", "seed", "--json"]) == 0
+    told = capfd.readouterr()
+    assert "never searched" not in told.err
+    assert "next:" not in told.err  # who asks for JSON is a program
+    assert json.loads(told.out)["output"] == "target.onnx"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,249 @@
+"""Networks as files that others exported, through every stage: one row a file, as a table.
+
+    python benchmarks/study_files.py FOLDER [-o docs/evidence/files.md] [--only NAME ...]
+
+For every ONNX file in FOLDER: it is inspected; its multiply-adds and parameters are counted; it is
+imported and compared with onnxruntime, at a batch of one and, two images against one and one, of
+two; expanded, the seed derived out of the super network and verified against the file; emitted,
+beside onnxslim's file where that is installed (its package or ``PYTHONPATH``); and one step of
+training is taken. Each file has a process of its own. What is refused is written as it is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from studies import write_table
+
+from fnac.adaptation.single_stages import expand_graph
+from fnac.errors import FnacError
+from fnac.importer import import_onnx
+from fnac.inspection.bench import BenchSettings, bench
+from fnac.inspection.inspect import InspectSettings, inspect_file
+from fnac.inspection.profile import ProfileSettings, profile_file
+from fnac.passes.graph import Graph
+from fnac.passes.running.run import random_feed, run
+from fnac.passes.running.verify import compare
+from fnac.stages.derive import DeriveSettings, derive
+from fnac.stages.emit import EmitSettings, emit
+from fnac.stages.expand import ExpandSettings
+
+HEADER = (
+    *("network", "inspect", "MAdds", "parameters", "import: worst difference", "batch of two"),
+    *("layers with a choice", "derived seed", "emit: size beside onnxslim's", "time beside it"),
+    *("step of training",),
+)
+CLOSE = 1e-4  # of the largest output: what two runtimes' float noise explains
+SECONDS = 300  # that one file may take
+ANY = (224, 224)  # what files of any size are given
+RUNS = 11  # timed runs of each file, in turn
+
+
+class Row:
+    """What one file gave, stage by stage; a stage that refuses says so and the next one goes on."""
+
+    def __init__(self, path: Path, folder: Path, *, quick: bool) -> None:
+        self.path, self.folder, self.quick = path, folder, quick
+        self.found: dict[str, Any] = {"network": path.stem}
+        self.size: tuple[int, int] | None = None
+
+    def take(self) -> dict[str, Any]:
+        """Run every stage; return the cells by column."""
+        self._stage(("inspect",), self._inspect)
+        self._stage(("MAdds", "parameters"), self._profile)
+        self._stage(("import: worst difference",), self._import)
+        self._stage(("batch of two",), self._two)
+        self._stage(("layers with a choice",), self._expand)
+        self._stage(("derived seed",), self._derive)
+        self._stage(("emit: size beside onnxslim's", "time beside it"), self._emit)
+        self._stage(("step of training",), self._step)
+        return self.found
+
+    def _stage(self, columns: tuple[str, ...], run_it: Callable[[], tuple[str, ...]]) -> None:
+        start = time.monotonic()
+        try:
+            cells = run_it()
+        except FnacError as error:
+            words = str(error).replace(f"{self.path}: ", "").replace(f"{self.folder}/", "")
+            cells = (f"refused: {words}", *[""] * (len(columns) - 1))
+        except Exception as error:
+            cells = (f"BUG: {type(error).__name__}: {error}", *[""] * (len(columns) - 1))
+        self.found.update(zip(columns, cells, strict=True))
+        self.found.setdefault("seconds", {})[columns[0]] = round(time.monotonic() - start, 1)
+
+    def _inspect(self) -> tuple[str, ...]:
+        seen = inspect_file(self.path, InspectSettings())
+        if Graph.load(self.path).image_size() is None:
+            self.size = ANY
+        return (f"{len(seen.blocks)} blocks",)
+
+    def _profile(self) -> tuple[str, ...]:
+        counted, _ = profile_file(self.path, ProfileSettings(self.size))
+        return f"{counted.madds:,}", f"{counted.params:,}"
+
+    def _import(self) -> tuple[str, ...]:
+        graph = Graph.load(self.path)
+        feed = random_feed(graph, self.size)
+        expected = run(graph, feed)
+        return (_said(_worst(_torch_answers(graph, feed), list(expected.values()))),)
+
+    def _two(self) -> tuple[str, ...]:
+        graph = Graph.load(self.path)
+        apart = [_one(random_feed(graph, self.size, seed=seed)) for seed in (0, 1)]
+        both = {name: np.concatenate([one[name] for one in apart]) for name in apart[0]}
+        module = import_onnx(graph.to_model()).eval()
+        singles = [_answers(module, one) for one in apart]
+        wanted = [np.concatenate(pair) for pair in zip(*singles, strict=True)]
+        return (_said(_worst(_answers(module, both), wanted)),)
+
+    def _expand(self) -> tuple[str, ...]:
+        made, _ = expand_graph(Graph.load(self.path), ExpandSettings(), verify=not self.quick)
+        made.save(self.folder / "super.onnx")
+        return (str(len(made.manifest["layers"])),)
+
+    def _derive(self) -> tuple[str, ...]:
+        if not (self.folder / "super.onnx").exists():
+            return ("",)
+        back = self.folder / "back.onnx"
+        how = DeriveSettings(verify=not self.quick)
+        derive(self.folder / "super.onnx", back, how, arch="seed")
+        same = compare(Graph.load(self.path), Graph.load(back), size=self.size)
+        return ("equal" if same.equal else f"DIFFERENT: {same.detail or same.max_abs_diff}",)
+
+    def _emit(self) -> tuple[str, ...]:
+        out = self.folder / "emitted.onnx"
+        emit(self.path, out, EmitSettings(no_verify=self.quick, size=self.size))
+        size = f"{self.path.stat().st_size / 1e3:,.0f} -> {out.stat().st_size / 1e3:,.0f} kB"
+        files = [self.path, out]
+        slim = self.folder / "slim.onnx"
+        if _slimmed(self.path, slim):
+            size += f" ({slim.stat().st_size / 1e3:,.0f})"
+            files.append(slim)
+        if self.quick:
+            return size, ""
+        ratios = bench(files, BenchSettings(self.size, runs=RUNS, threads=1)).ratios()
+        return size, " ".join(f"{ratio:.2f}" for ratio in ratios[1:])
+
+    def _step(self) -> tuple[str, ...]:
+        back = self.folder / "back.onnx"
+        graph = Graph.load(back if back.exists() else self.path)
+        module = import_onnx(graph.to_model()).train()
+        apart = [_one(random_feed(graph, self.size, seed=seed)) for seed in (0, 1)]
+        both = [np.concatenate([one[name] for one in apart]) for name in apart[0]]
+        made = module(*[torch.from_numpy(array) for array in both])
+        outputs = made if isinstance(made, tuple) else (made,)
+        loss = torch.stack([o.square().mean() for o in outputs if o.is_floating_point()]).sum()
+        loss.backward()
+        parameters = list(module.parameters())
+        reached = sum(p.grad is not None for p in parameters)
+        moved = all(torch.isfinite(p.grad).all() for p in parameters if p.grad is not None)
+        return (f"{reached} / {len(parameters)}{'' if moved else ', not finite'}",)
+
+
+def _one(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array[:1] for name, array in feed.items()}
+
+
+def _torch_answers(graph: Graph, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return _answers(import_onnx(graph.to_model()).eval(), feed)
+
+
+def _answers(module: torch.nn.Module, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    with torch.no_grad():
+        made = module(*[torch.from_numpy(array) for array in feed.values()])
+    return [one.numpy() for one in (made if isinstance(made, tuple) else (made,))]
+
+
+def _worst(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
+    """Return the largest difference of an output, relative to its largest number."""
+    worst = 0.0
+    for mine, other in zip(ours, theirs, strict=True):
+        if mine.shape != other.shape:
+            return float("inf")
+        if other.size:
+            gap = np.abs(mine.astype(np.float64) - other.astype(np.float64)).max()
+            worst = max(worst, float(gap / max(float(np.abs(other).max()), 1e-30)))
+    return worst
+
+
+def _said(worst: float) -> str:
+    return f"{worst:.0e}" if worst <= CLOSE else f"DIFFERENT: {worst:.0e}"
+
+
+def _slimmed(path: Path, out: Path) -> bool:
+    """Let onnxslim write its file; False where it is not installed or fails."""
+    try:
+        import onnx
+        import onnxslim
+
+        made = onnxslim.slim(onnx.load(path))
+        onnx.save(made, out)
+    except ImportError:
+        return False
+    except Exception as error:
+        logging.warning("%s: onnxslim: %s", path.name, error)
+        return False
+    return True
+
+
+def _in_a_process(path: Path, sink: Any, quick: bool) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        sink.send(Row(path, Path(folder), quick=quick).take())
+
+
+def row(path: Path, *, quick: bool) -> dict[str, Any]:
+    """Return the cells of one file by column, from a process of its own."""
+    source, sink = multiprocessing.Pipe(duplex=False)
+    fork = multiprocessing.get_context("fork")
+    process = fork.Process(target=_in_a_process, args=(path, sink, quick))
+    process.start()
+    sink.close()
+    try:
+        found = source.recv() if source.poll(SECONDS) else {"inspect": f"BUG: over {SECONDS} s"}
+    except EOFError:
+        found = {"inspect": "BUG: the process died"}
+    if process.is_alive():
+        process.terminate()
+    process.join()
+    return {"network": path.stem, **found}
+
+
+def main() -> None:
+    """Print the table, and write it if asked to; FILE.json beside it keeps the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--only", nargs="*", help="names of files")
+    parser.add_argument("--rows", type=Path, help="JSON lines, one a file, as they come")
+    parser.add_argument("--quick", action="store_true", help="neither proofs nor timing")
+    given = parser.parse_args()
+    named = given.only
+    files = [p for p in sorted(given.folder.glob("*.onnx")) if not named or p.stem in named]
+
+    def rows() -> Any:
+        for path in files:
+            found = row(path, quick=given.quick)
+            if given.rows is not None:
+                with given.rows.open("a") as sink:
+                    sink.write(json.dumps(found) + "\n")
+            yield tuple(str(found.get(column, "")).replace("|", "/") for column in HEADER)
+
+    write_table(HEADER, rows(), given.output)
+
+
+if __name__ == "__main__":
+    main()
