@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -25,7 +25,8 @@ class MakeBatchSymbolic(Pass):
     Matches  a network all of whose inputs have a first dimension of exactly 1.
     Changes  that dimension, and the outputs', becomes ``batch``; a Reshape to [1, ...] copies its
              input's first dimension (0) instead, one that takes up the batch says -1; a
-             Resize to fixed sizes becomes one by scales.
+             Resize to fixed sizes becomes one by scales; a reduction over images, rows and columns
+             that keeps its axes goes over rows and columns alone: of one image it is the same.
     Keeps    outputs for one image; the interface widens on purpose. Left, unchanged, unless two
              images in one batch give in onnxruntime what each gives alone.
     """
@@ -74,6 +75,9 @@ class _Trial:
 
     def free(self, node: gs.Node) -> None:
         """Rewrite ``node`` if it holds the batch."""
+        if node.op.startswith("Reduce"):
+            self._reduce(node)
+            return
         rule = self.rules.get(node.op)
         values = rule(node) if rule is not None else None
         if values is None:
@@ -98,12 +102,43 @@ class _Trial:
             return np.array([-1, *target[1:]], np.int64)
         return np.array([0, *target[1:]], np.int64) if target[0] == 1 else None
 
+    def _reduce(self, node: gs.Node) -> None:
+        given = argument(node, 1)
+        axes = node.attrs.get("axes") if given is None else stored(given)
+        shape = self.shapes.get(node.inputs[0].name)
+        apart = axes_without_batch(axes, shape, keeps=bool(node.attrs.get("keepdims", 1)))
+        unknown = axes is None and (given is not None or node.attrs.get("noop_with_empty_axes", 0))
+        if apart is None or unknown:
+            return
+        if self.graph.opset >= (13 if node.op == "ReduceSum" else 18):
+            name = self.graph.new_name(f"{node.name}.axes")
+            set_inputs(node, [node.inputs[0], gs.Constant(name, np.array(apart, np.int64))])
+        else:
+            node.attrs["axes"] = apart
+        self.rewrote[node.name] = "batch freed"
+
     def _resize(self, node: gs.Node) -> np.ndarray | None:
         sizes = stored(argument(node, 3))
         shape = known(self.shapes.get(node.inputs[0].name))
         if sizes is None or shape is None or "axes" in node.attrs or len(sizes) != len(shape):
             return None
         return np.array([out / side for out, side in zip(sizes, shape)], np.float32)
+
+
+def axes_without_batch(
+    axes: Iterable[int] | np.ndarray | None, shape: Shape | None, *, keeps: bool
+) -> list[int] | None:
+    """Return the axes that a reduction of one image (first size 1) goes over without the batch.
+
+    axes     as the node says, negative ones from the end; None: all
+    keeps    whether the axes stay, with size 1
+    returns  None where nothing is to be changed: it does not go over the batch together with other
+             axes, or drops them, and its answer has no place for several images
+    """
+    if shape is None or len(shape) < 2 or shape[0] != 1 or not keeps:
+        return None
+    over = sorted({int(a) % len(shape) for a in (range(len(shape)) if axes is None else axes)})
+    return over[1:] if over[:1] == [0] and len(over) > 1 else None
 
 
 def _why_not_free(graph: Graph, trial: Graph) -> str | None:

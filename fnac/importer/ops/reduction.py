@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import fx
+
+from fnac.passes.normalize.make_batch_symbolic import axes_without_batch
 
 from ..building.builder import Builder
 from ..building.registry import converter
@@ -38,6 +41,9 @@ def _reduce(builder: Builder, node: Node, function: Callable[..., Any], axes: An
             return torch.tensor([total] if keep else total, dtype=x.dtype)
         return Host((total,), scalar=not keep, dtype=x.dtype)
     value = builder.tensor(x) if x is not None else x
+    if isinstance(x, fx.Node) and (axes is None or isinstance(axes, list)):
+        apart = axes_without_batch(axes, builder.facts.shape(node.tensors[0]), keeps=keep)
+        axes = axes if apart is None else apart  # images of a batch are not reduced together
     if function is reductions.reduce_mean and isinstance(axes, list):
         dtype = builder.dtype(node)
         if dtype is not None and dtype.is_floating_point:

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from fnac.importer import import_onnx
+from fnac.passes.manager import PassManager
 from fnac.passes.normalize.make_batch_symbolic import MakeBatchSymbolic
+from fnac.passes.registry import parse_pipeline
 from tests.support.graphs import applied, assert_same_outputs, constants, graph, outputs, text
 
 CLASSIFIER = """(float[1,3,8,8] x) => (float[1,5] y)
@@ -60,6 +64,33 @@ def test_a_network_that_mixes_images_is_left_as_it_was(body: str, why: str) -> N
     assert report.left["x"].startswith(why)
     assert text(after) == text(before)
     assert after.inputs[0].shape == before.inputs[0].shape
+
+
+STANDARDISE = {  # by operator set: the axes as an attribute, as an input, none at all
+    11: "m = ReduceMean<axes = [0, 1, 2, 3]>(x) y = Sub(x, m)",
+    12: "m = ReduceSum<axes = [-4, -1]>(x) y = Sub(x, m)",
+    17: "m = ReduceMax(x) y = Sub(x, m)",
+    18: "a = Constant<value_ints = [0, 2, 3]>() m = ReduceMean(x, a) y = Sub(x, m)",
+    20: "m = ReduceMin(x) y = Sub(x, m)",
+    13: "m = ReduceSum(x) y = Sub(x, m)",
+}
+
+
+@pytest.mark.parametrize("opset", STANDARDISE)
+@pytest.mark.parametrize("passes", ["make-batch-symbolic", "lift-constants,make-batch-symbolic"])
+def test_an_image_is_standardised_by_itself_as_in_files_of_one(opset: int, passes: str) -> None:
+    body = STANDARDISE[opset]
+    before = graph(f"(float[1,3,4,4] x) => (float[1,3,4,4] y) {{ {body} }}", opset=opset)
+    after = before.copy()
+    PassManager().run(parse_pipeline(passes), after)
+    if "Constant" not in body or "lift" in passes:
+        assert after.inputs[0].shape == ["batch", 3, 4, 4]
+    pair = np.random.default_rng(0).integers(-3, 4, (2, 3, 4, 4)).astype("f4")
+    alone = [outputs(before, {"x": pair[i : i + 1]})["y"] for i in (0, 1)]
+    module = import_onnx(before.to_model()).eval()
+    np.testing.assert_array_equal(module(torch.from_numpy(pair)).numpy(), np.concatenate(alone))
+    if after.inputs[0].shape[0] == "batch":
+        np.testing.assert_array_equal(outputs(after, {"x": pair})["y"], np.concatenate(alone))
 
 
 def test_another_fixed_batch_is_left() -> None:
