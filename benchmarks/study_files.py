@@ -120,7 +120,7 @@ class Row:
 
     def _two(self) -> tuple[str, ...]:
         graph = Graph.load(self.path)
-        apart = [_one(random_feed(graph, self.size, seed=seed)) for seed in (0, 1)]
+        apart = [_one(random_feed(graph, self.size, random_seed=seed)) for seed in (0, 1)]
         both = {name: np.concatenate([one[name] for one in apart]) for name in apart[0]}
         module = import_onnx(graph.to_model()).eval()
         singles = [_answers(module, one) for one in apart]
@@ -159,7 +159,7 @@ class Row:
         back = self.folder / "back.onnx"
         graph = Graph.load(back if back.exists() else self.path)
         module = import_onnx(graph.to_model()).train()
-        apart = [_one(random_feed(graph, self.size, seed=seed)) for seed in (0, 1)]
+        apart = [_one(random_feed(graph, self.size, random_seed=seed)) for seed in (0, 1)]
         both = [np.concatenate([one[name] for one in apart]) for name in apart[0]]
         made = module(*[torch.from_numpy(array) for array in both])
         outputs = made if isinstance(made, tuple) else (made,)
