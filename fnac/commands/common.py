@@ -152,3 +152,11 @@ def pairs(values: Mapping[str, Any]) -> str:
             line = f"{key}: {value:,}" if isinstance(value, int) else f"{key}: {value}"
             lines.append(printable(line, lines=False))
     return "\n".join(lines)
+
+
+def keep_original(out: Path, model: Path) -> None:
+    """Raise UsageError where ``out`` is the file of the network that the command reads."""
+    from fnac.errors import UsageError
+
+    if out.exists() and model.exists() and out.samefile(model):
+        raise UsageError(f"--out {out}: that is MODEL itself, which would be lost; name another")

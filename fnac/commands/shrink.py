@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fnac.commands.common import Answer, configured, printed
+from fnac.commands.common import Answer, configured, keep_original, printed
 from fnac.commands.options import (
     DATA,
     MEAN,
@@ -77,6 +77,7 @@ def shrink(
         raise UsageError("--curve writes no network: drop --heal and --out")
     job = ShrinkJob(Graph.load(model), config)
     path = out or model_file(model).with_name(f"{model_file(model).stem}.small.onnx")
+    keep_original(path, model_file(model))
     journal = path.with_suffix(".shrink.json")
     shrunk = job.shrink(only_curve=curve, journal=journal, resume=resume)
     if plot is not None:

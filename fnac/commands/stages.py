@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fnac.commands.common import Answer, F, configured, printed
+from fnac.commands.common import Answer, F, configured, keep_original, printed
 from fnac.commands.options import (
     BUDGET,
     DATA,
@@ -126,6 +126,8 @@ def expand(
     from fnac.passes.graph import Graph
     from fnac.stages.expand import ExpandSettings
 
+    out = out or Path("super.onnx")
+    keep_original(out, model)
     settings = read(ExpandSettings, config)
     on = Subject.read(config, settings.task or "seg")
     graph, entries = expand_graph(
@@ -139,7 +141,7 @@ def expand(
     restored = any(e["pass"] == "restore-batchnorm" and e["rewrote"] for e in entries)
     if on.adapt.data and not restored:
         logger.info("--data was not looked at: no batch normalisation is to be calibrated")
-    path = graph.save(out or Path("super.onnx"))
+    path = graph.save(out)
     tell_next("search", path, "--data", "SPEC")
     if ledger is not None:
         write_json(ledger, entries)
@@ -193,6 +195,7 @@ def derive(
     from fnac.adaptation.single_stages import run_derive
 
     out = out or Path("target.onnx")
+    keep_original(out, model)
     return run_derive(model, config, out=out, arch=arch, weights_from=weights_from)
 
 
@@ -263,7 +266,9 @@ def emit(config: Config, model: Path, out: Path | None) -> dict[str, Any]:
     """
     from fnac.adaptation.single_stages import run_emit
 
-    return run_emit(model, config, out=out or Path("model.onnx"))
+    out = out or Path("model.onnx")
+    keep_original(out, model)
+    return run_emit(model, config, out=out)
 
 
 @click.command("eval")

@@ -18,6 +18,7 @@ from fnac.errors import DataError
 from fnac.findings import Finding, written
 from fnac.text import human, table
 
+from .sets.doubts import doubts, refuse_boxes_in_parts
 from .sets.joints import JointSet
 from .sets.listed import Counts, ListedSource, Seen
 from .source import IGNORE, Dataset, DataSource
@@ -71,7 +72,12 @@ class SplitAccount:
 
 @dataclass(frozen=True)
 class DataAccount:
-    """What a data set holds; ``measured``: the split that the metric is of, if one is measured."""
+    """What a data set holds.
+
+    measured  the split that the metric is of, if one is measured
+    unpaired  joints that name a side and have no partner
+    doubtful  what only all samples together show
+    """
 
     name: str
     task: str
@@ -79,6 +85,7 @@ class DataAccount:
     splits: tuple[SplitAccount, ...]
     measured: str | None
     unpaired: tuple[str, ...] = ()
+    doubtful: tuple[Finding, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -145,7 +152,7 @@ class DataAccount:
                     "flip false, or give 'mirror' in a YAML file as --data",
                 )
             )
-        return tuple(findings)
+        return (*findings, *self.doubtful)
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``data.json`` of a run holds."""
@@ -206,6 +213,8 @@ class DataAccount:
     def _no_label(self, split: SplitAccount) -> str:
         if self.task == "seg":
             return f"all {human(split.ignored)} pixels of {split.samples} masks are ignored"
+        if self.task == "det" and split.ignored:
+            return f"all {split.ignored} boxes are crowds or difficult, which are ignored"
         return f"{split.samples} images without {'a box' if self.task == 'det' else 'a label'}"
 
     def _unit(self) -> str:
@@ -245,7 +254,12 @@ def take_account(
     joints = getattr(source, "joints", None)
     accounts = tuple(_account(source, name, task, len(classes)) for name in names)
     unpaired = joints.unpaired if isinstance(joints, JointSet) else ()
-    return DataAccount(source.name, task, classes, accounts, measured, unpaired)
+    doubtful: tuple[Finding, ...] = ()
+    if isinstance(source, ListedSource):
+        for name in names:
+            refuse_boxes_in_parts(source.name, name, source.kept(name))
+        doubtful = tuple(doubts(source, measured))
+    return DataAccount(source.name, task, classes, accounts, measured, unpaired, doubtful)
 
 
 def checked_account(

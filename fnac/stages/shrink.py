@@ -40,6 +40,7 @@ from fnac.stages.shrinking.shrinkable import (
 
 logger = logging.getLogger(__name__)
 
+LEAST_TO_VARY = 3  # images; with more of them two are held back
 TIMED = 40  # runs of each network that is timed
 OTHER_BUDGETS = (0.9, 0.75, 0.6, 0.5, 0.4)
 
@@ -193,6 +194,13 @@ def shrink_to_several(
     for finding in findings:
         logger.warning("%s", finding)
     judge = Judge(subject.graph, held, batch=settings.batch)
+    if judge.single:
+        raise DataError(
+            f"--data: {len(images)} images, of which {len(held)} is held back: a network that "
+            f"answers one row of numbers an image ({judge.said}) is judged by how they vary; at "
+            f"least {LEAST_TO_VARY + 1} images are wanted, and 2 of them held back "
+            "(shrink.held_back)"
+        )
     journal = journal or Journal(None, "")
     known, left = _measure(subject, fit, judge, settings, journal)
     unit = "madds" if budget.of == "latency" else budget.of
@@ -255,7 +263,8 @@ def split_images(images: np.ndarray, settings: ShrinkSettings) -> tuple[np.ndarr
 
     Raises DataError for fewer than two.
     """
-    count = min(settings.held_back, len(images) // 5 or 1)
+    least = 2 if len(images) > LEAST_TO_VARY else 1
+    count = min(settings.held_back, max(least, len(images) // 5))
     if len(images) < 2:
         raise DataError(
             f"--data: {len(images)} image; at least 2 are wanted, better {settings.images}: one to "

@@ -42,6 +42,15 @@ class Judge:
         }
 
     @property
+    def single(self) -> bool:
+        """Whether an output of values has one number a channel: there is no variance of one."""
+        values = [one.name for one in self.answers if one.meaning == "values"]
+        counts = [
+            sum(b[name].shape[0] * b[name].shape[1] for b in self._original) for name in values
+        ]
+        return any(count < 2 for count in counts)
+
+    @property
     def said(self) -> str:
         """What is compared, in words."""
         return ", ".join(f"{one.meaning} of {one.name}" for one in self.answers)

@@ -26,7 +26,8 @@ def folder(root: Path, train: list[np.ndarray], val: list[np.ndarray], classes: 
             for kind in ("images", "masks"):
                 (root / kind / split).mkdir(parents=True, exist_ok=True)
             shape = (*mask.shape, 3)
-            Image.fromarray(np.zeros(shape, np.uint8)).save(root / f"images/{split}/{number}.png")
+            grey = np.full(shape, split == "val", np.uint8)
+            Image.fromarray(grey).save(root / f"images/{split}/{number}.png")
             Image.fromarray(mask.astype(np.uint8)).save(root / f"masks/{split}/{number}.png")
     (root / "classes.txt").write_text("\n".join(classes.split()))
     return f"folder:{root}"
@@ -115,12 +116,13 @@ def coco(root: Path, boxes: dict[str, list[int]]) -> str:
     (root / "annotations").mkdir(parents=True)
     for split, labels in boxes.items():
         (root / split).mkdir()
-        Image.new("RGB", (20, 20)).save(root / split / "a.png")
+        colour = (len(split), 0, 0)
+        Image.new("RGB", (20, 20), colour).save(root / split / "a.png")
         content = {
             "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
             "images": [{"id": 1, "file_name": "a.png", "width": 20, "height": 20}],
             "annotations": [
-                {"id": i, "image_id": 1, "category_id": label, "bbox": [1, 2, 3, 4]}
+                {"id": i, "image_id": 1, "category_id": label, "bbox": [1 + i, 2, 3, 4]}
                 for i, label in enumerate(labels)
             ],
         }
@@ -147,9 +149,10 @@ def test_boxes(tmp_path: Path) -> None:
 
 
 def test_class_folders(tmp_path: Path) -> None:
-    for place in ("train/cat/a.png", "train/dog/b.png", "val/cat/c.png", "val/dog/d.png"):
+    places = "train/cat/a.png", "train/dog/b.png", "val/cat/c.png", "val/dog/d.png"
+    for number, place in enumerate(places):
         (tmp_path / place).parent.mkdir(parents=True)
-        Image.new("RGB", (8, 8)).save(tmp_path / place)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / place)
     account = take_account(open_data(f"folder:{tmp_path}", "cls"), "cls", "val")
     assert [split.amounts for split in account.splits] == [(1, 1), (1, 1)]
     assert account.findings() == ()

@@ -256,3 +256,18 @@ def test_networks_in_python_predict(tmp_path: Path) -> None:
     wanted = Predictor(model)(picture).as_json()
     assert wanted["boxes"]
     assert [answer.as_json() for answer in answers] == [wanted] * 3
+
+
+def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    """NaN would become class 0 of an arg-max, or JSON that no reader takes."""
+    weights = np.full((2, 3, 8, 8), np.nan, np.float32)
+    path = graph(LOGITS.format(c=2), values={"w": weights}).save(tmp_path / "nan.onnx")
+    with pytest.raises(UnsupportedGraphError, match="output y holds NaN; numbers were wanted"):
+        Predictor(path, task="cls")(np.zeros((32, 40, 3), np.uint8))
+
+
+def test_networks_of_grey_images_are_named(tmp_path: Path) -> None:
+    text = LOGITS.format(c=2).replace("[N,3,", "[N,1,").replace("[2,3,", "[2,1,")
+    path = graph(text).save(tmp_path / "grey.onnx")
+    with pytest.raises(UnsupportedGraphError, match=r"has 1 channel; images have 3 \(RGB\)"):
+        Predictor(path, task="cls")

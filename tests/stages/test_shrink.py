@@ -14,7 +14,7 @@ from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import interface
 from fnac.passes.running.run import run as run_graph
-from fnac.stages.shrink import shrink
+from fnac.stages.shrink import shrink, split_images
 from fnac.stages.shrinking.journal import Journal, digest
 from fnac.stages.shrinking.settings import ShrinkSettings
 from tests.support.graphs import graph
@@ -106,6 +106,29 @@ def test_images_that_nothing_can_be_fitted_to(case: str) -> None:
     x, words = BAD[case]
     with pytest.raises(DataError, match=words):
         shrink(network(), x, parse_budget("0.6x"), QUICK)
+
+
+def test_one_row_of_values_has_no_variance_to_be_judged_by() -> None:
+    """Of few images two are held back; the error of values is then a share of how they vary."""
+    g = network()
+    del g.manifest["task"]
+    with pytest.raises(DataError, match="at least 4 images are wanted, and 2 of them held back"):
+        shrink(g, images(3), parse_budget("0.6x"), QUICK)
+    for count, held in ((2, 1), (3, 1), (4, 2), (9, 2), (10, 2), (20, 4)):
+        assert [len(part) for part in split_images(images(count), QUICK)] == [count - held, held]
+    assert shrink(g, images(4), parse_budget("0.9x"), QUICK).error < 100
+
+
+def test_the_network_that_is_read_is_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = network().save(tmp_path / "net.onnx")
+    before = file.read_bytes()
+    (tmp_path / "link.onnx").symlink_to(file)
+    for name in ("net.onnx", "link.onnx"):
+        assert run(["shrink", str(file), "-o", str(tmp_path / name)]) == 2
+        assert "that is MODEL itself, which would be lost" in capsys.readouterr().err
+    assert file.read_bytes() == before
 
 
 def test_too_few_pixels_leave_a_block_whole() -> None:

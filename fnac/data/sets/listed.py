@@ -39,11 +39,13 @@ class Seen:
     counts   int64 (C,): how much of each class is labelled in it (pixels, boxes, joints; 1 for the
              class of a whole image); where something is wrong, or nothing can be counted: empty
     ignored  pixels, boxes or persons in it that neither the loss nor the metric counts
+    palette  of a mask with a palette: index -> colour (65536 r + 256 g + b) of each id in it
     """
 
     problem: str | None = None
     counts: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     ignored: int = 0
+    palette: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,22 @@ def look_at_pair(pair: Pair) -> Seen:
     if wrong is not None:
         return Seen(f"{pair.mask}: {wrong}")
     pixels = np.bincount(pair.labels.apply(mask).ravel(), minlength=IGNORE + 1)
-    return Seen(None, pixels[:IGNORE], int(pixels[IGNORE]))
+    palette = _palette(pair.mask, mask) if isinstance(pair.labels, LabelTable) else {}
+    return Seen(None, pixels[:IGNORE], int(pixels[IGNORE]), palette)
+
+
+def _palette(path: Path, mask: Ids) -> dict[int, int]:
+    """Return the colours of the indices in a mask with a palette; {} where it has none."""
+    with open_image(path, "a mask") as file:
+        if file.mode != "P":
+            return {}
+        file.load()
+        colours = file.getpalette() or []
+    return {
+        int(i): (colours[3 * i] << 16) + (colours[3 * i + 1] << 8) + colours[3 * i + 2]
+        for i in np.unique(mask)
+        if 3 * i + 2 < len(colours)
+    }
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,12 @@ class OnnxNetwork:
         self._input = inputs[0]
         self._dtype = DTYPES[inputs[0].type]
         self._channels_last = inputs[0].shape[3] == 3 and inputs[0].shape[1] != 3
+        channels = inputs[0].shape[1]
+        if isinstance(channels, int) and channels not in (0, 3) and not self._channels_last:
+            raise UnsupportedGraphError(
+                f"{path}: input {inputs[0].name} {inputs[0].shape} has {channels} "
+                f"channel{'s' * (channels > 1)}; images have 3 (RGB); wanted (N, 3, H, W)"
+            )
         if self._dtype == np.uint8 and "preprocessing" not in self.manifest:
             pixels = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "range": (0.0, 255.0)}
             state_input(self.manifest, **pixels, assumed=False)
@@ -109,7 +115,8 @@ class OnnxNetwork:
         """Run float32 (n, 3, H, W), prepared as the contract says.
 
         They are turned where the file takes (n, H, W, 3), and rounded where it takes pixels. A
-        batch shorter than the file's fixed one is filled up.
+        batch shorter than the file's fixed one is filled up. Raises UnsupportedGraphError where the
+        file does not run, or answers NaN.
         """
         count = images.shape[0]
         batch = images.numpy()
@@ -126,10 +133,17 @@ class OnnxNetwork:
             raise UnsupportedGraphError(
                 f"{self.path}: does not run on input {batch.shape} ({one_line(error)})"
             ) from error
-        return {
+        answers = {
             one.name: torch.from_numpy(np.ascontiguousarray(values[:count]))
             for one, values in zip(self.session.get_outputs(), outputs, strict=True)
         }
+        for name, values in answers.items():
+            if values.is_floating_point() and values.isnan().any():
+                raise UnsupportedGraphError(
+                    f"{self.path}: output {name} holds NaN; numbers were wanted; its weights, its "
+                    "float16 or the preprocessing (--mean, --std) may be to blame"
+                )
+        return answers
 
 
 def open_session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:

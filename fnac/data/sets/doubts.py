@@ -1,0 +1,122 @@
+"""What no single sample shows: images in two splits, boxes that are there twice, mixed palettes.
+
+Each of these trains and measures without an error and ends in a number that is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fnac.errors import DataError
+from fnac.findings import Finding
+
+from .boxes import BoxPicture
+from .listed import ListedSource, Seen
+from .masks import Pair
+
+ENDS = 4096
+"""Bytes at either end of a file by which, with its size, two images are told apart."""
+
+
+def refuse_boxes_in_parts(name: str, split: str, items: Sequence[object]) -> None:
+    """Raise DataError where every box of a split lies within the first pixel of its image."""
+    pictures = [item for item in items if isinstance(item, BoxPicture) and len(item.boxes)]
+    if pictures and all((picture.boxes[:, :4] <= 1).all() for picture in pictures):
+        shown = ", ".join(f"{value:g}" for value in pictures[0].boxes[0, :4])
+        raise DataError(
+            f"{name}: all boxes of '{split}' lie within the first pixel (corners {shown} in "
+            f"{pictures[0].image.name}); wanted pixels, not parts of the image; multiply them by "
+            "its width and height"
+        )
+
+
+def doubts(source: ListedSource[object], measured: str | None) -> Iterator[Finding]:
+    """Say what is doubtful in the training split, and beside the split that is measured."""
+    if measured not in (None, "train"):
+        yield from _images_in_both(source, str(measured))
+    names = [name for name in ("train", measured) if name is not None]
+    for name in dict.fromkeys(names):
+        yield from _boxes_twice(name, source.kept(name))
+    pairs = [(i, s) for name in dict.fromkeys(names) for i, s in _looks(source, name)]
+    yield from _mixed_palettes(pairs)
+
+
+def _looks(source: ListedSource[object], name: str) -> Iterator[tuple[object, Seen]]:
+    return zip(source.kept(name), source.seen(name), strict=True)
+
+
+def _images_in_both(source: ListedSource[object], measured: str) -> Iterator[Finding]:
+    train, other = _images(source.kept("train")), _images(source.kept(measured))
+    sizes = {path: path.stat().st_size for path in {*train, *other}}
+    common = {sizes[path] for path in train} & {sizes[path] for path in other}
+    known = {_mark(path): path for path in train if sizes[path] in common}
+    marks = [(path, _mark(path)) for path in other if sizes[path] in common]
+    both = [(path, known[mark]) for path, mark in marks if mark in known]
+    if both:
+        one, twin = both[0]
+        yield Finding(
+            "images-in-both",
+            f"data: {len(both)} of {len(other)} images of '{measured}' are in 'train' as well "
+            f"({_place(one, source.root)} is {_place(twin, source.root)}): the metric is of images "
+            "that were trained on; remove them from one of the two",
+        )
+
+
+def _images(items: Sequence[object]) -> tuple[Path, ...]:
+    images = (getattr(item, "image", None) for item in items)
+    return tuple(dict.fromkeys(path for path in images if isinstance(path, Path)))
+
+
+def _mark(path: Path) -> bytes:
+    """Return a digest of a file's size and of its first and last bytes."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        first = file.read(ENDS)
+        file.seek(max(0, size - ENDS))
+        return hashlib.sha256(b"%d " % size + first + file.read(ENDS)).digest()
+
+
+def _place(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _boxes_twice(name: str, items: Sequence[object]) -> Iterator[Finding]:
+    twice, where = 0, ""
+    for picture in items:
+        if isinstance(picture, BoxPicture) and len(picture.boxes) > 1:
+            more = len(picture.boxes) - len(np.unique(picture.boxes, axis=0))
+            where = where or (picture.image.name if more else "")
+            twice += more
+    if twice:
+        boxes = "1 box is" if twice == 1 else f"{twice} boxes are"
+        yield Finding(
+            f"boxes-twice-{name}",
+            f"data: {boxes} in '{name}' twice, with the same corners and class (first in {where}): "
+            "the second of two can be found by no network, which lowers the metric; remove them",
+        )
+
+
+def _mixed_palettes(looks: Sequence[tuple[object, Seen]]) -> Iterator[Finding]:
+    colours: dict[int, tuple[int, Path]] = {}
+    for item, seen in looks:
+        if not isinstance(item, Pair):
+            continue
+        for index, colour in seen.palette.items():
+            before, mask = colours.setdefault(index, (colour, item.mask))
+            if before != colour:
+                yield Finding(
+                    "mixed-palettes",
+                    f"data: index {index} of the palette is {_rgb(before)} in {mask.name} and "
+                    f"{_rgb(colour)} in {item.mask.name}: the index counts as the class, not the "
+                    "colour; if the colour says the class, give the colours in colours.txt "
+                    "('R G B NAME' per line)",
+                )
+                return
+
+
+def _rgb(colour: int) -> str:
+    return f"{colour >> 16} {colour >> 8 & 255} {colour & 255}"
