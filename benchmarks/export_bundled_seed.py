@@ -32,7 +32,7 @@ MobileNetV2 of width {width} with a last convolution of {last} channels, {params
 
 * **Accuracy: {accuracy:.2%}** on the 10,000 test images, measured in onnxruntime on the file
   (32x32 images resized bilinearly to {height}x{width_px}; RGB / 255, ImageNet mean and std).
-* **Trained by this project** (`train.py` in this folder) from random weights on the 50,000
+* **Trained by this project** (`benchmarks/train_bundled_seed.py`) from random weights on the 50,000
   training images of CIFAR-10: {epochs} of {planned} epochs, {small} of them shown at 48x48, the
   others at {height}x{width_px}, SGD with Nesterov momentum {momentum}, peak learning rate
   {learning_rate} falling as a half cosine, batch {batch_size}, label smoothing {smoothing};

@@ -8,6 +8,7 @@ FnacError                    1
 ├── UnsupportedGraphError    3  (passes) this graph is not supported
 ├── PassFailedError          4  (passes) a pass failed
 ├── OutputsDifferError       5  (passes) outputs differ
+├── FitDataError             6  (passes) images, or features of them, that nothing can be fitted to
 ├── DataError                6  a file of the data set is missing, broken or out of range
 └── TrainingError            6  training could not go on (loss not finite, checkpoint unusable)
 """
@@ -18,6 +19,7 @@ from fnac.passes.errors import (
     ArgumentError,
     FileNotThereError,
     FileNotWritableError,
+    FitDataError,
     FnacError,
     OutputsDifferError,
     PassFailedError,
@@ -29,6 +31,7 @@ __all__ = [
     "DataError",
     "FileNotThereError",
     "FileNotWritableError",
+    "FitDataError",
     "FnacError",
     "OutputsDifferError",
     "PassFailedError",

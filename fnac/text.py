@@ -39,7 +39,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def printable(text: str, *, lines: bool = True) -> str:
-    """Return a text as a terminal may show it: what would steer the terminal is shown escaped.
+    """Return a text as a terminal may show it, with control characters escaped.
 
     Names in files may hold such sequences (set the title, wipe the line, turn the order of
     letters), and bytes that are no UTF-8. ``lines``: line ends and tabs stay.

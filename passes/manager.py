@@ -1,9 +1,9 @@
 """Run a pipeline of passes and hold every pass to its word.
 
 After each pass the graph is sorted, checked, shape-inferred and, where the pass promises outputs,
-run before and after on the same random input (:mod:`.verify`). What happened is the *ledger*: one
-entry a pass, with every ``Rewrote`` and ``Left``, what became of the weights, the verdict and the
-measured drift.
+run before and after on the same random input (:mod:`.running.verify`). What happened is the
+*ledger*: one entry for each pass, with every ``Rewrote`` and ``Left``, what became of the weights,
+the verdict and the measured drift.
 """
 
 from __future__ import annotations

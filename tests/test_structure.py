@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import networkx as nx
@@ -445,3 +446,50 @@ def test_every_package_is_installed() -> None:
             inner = path.parent.relative_to(ROOT / top).parts
             found.add(".".join([package, *inner]))
     assert set(settings["packages"]) == found
+
+
+REFERENCE = re.compile(r":(mod|class|func|meth|attr|data):`~?([\w.]+)`")
+
+
+def missing_modules(path: Path, package: str, known: Mapping[str, Path]) -> list[str]:
+    """Return what ``:mod:`` in a file refers to and is not there; package: of the file."""
+    missing = []
+    for kind, name in REFERENCE.findall(path.read_text()):
+        if kind != "mod":
+            continue
+        up = len(name) - len(name.lstrip("."))
+        base = package.split(".")[: len(package.split(".")) - up + 1] if up else []
+        whole = ".".join([*base, name.lstrip(".")])
+        if whole not in known:
+            missing.append(f"{path.name}: {name}")
+    return missing
+
+
+def test_docstrings_name_modules_that_are_there() -> None:
+    known = modules()
+    missing = []
+    for name, path in known.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        missing += missing_modules(path, package, known)
+    assert missing == []
+
+
+def test_a_module_that_moved_is_seen(tmp_path: Path) -> None:
+    source = tmp_path / "one.py"
+    source.write_text('"""See :mod:`.two`, :mod:`..graph.three` and :mod:`fnac.passes.four`."""')
+    known = {"fnac.passes.graph.three": source, "fnac.passes.blocks.two": source}
+    assert missing_modules(source, "fnac.passes.blocks", known) == ["one.py: fnac.passes.four"]
+
+
+def test_docs_name_files_that_are_there() -> None:
+    """Scripts and folders of the project, in pages and in READMEs, by their path."""
+    path = re.compile(r"`((?:benchmarks|passes|fnac|models|tests|docs)/[\w./-]+?)(?:[:`]| )")
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "models").rglob("*.md"), ROOT / "README.md"]
+    pages += [ROOT / "benchmarks" / "README.md"]  # CONTRIBUTING.md names files to be made
+    gone = {
+        f"{page.name}: {name}"
+        for page in pages
+        for name in path.findall(page.read_text())
+        if not (ROOT / name).exists()
+    }
+    assert gone == set()

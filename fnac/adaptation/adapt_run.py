@@ -215,7 +215,9 @@ class AdaptRun:
             arch=arch,
             arch_output=self.path("arch.json"),
             latency_table=self.latencies(),
-            unsearched=unsearched_super(self.folder) if settings.weights == "seed" else None,
+            unsearched=unsearched_super(self.folder, self.plan)
+            if settings.weights == "seed"
+            else None,
         )
         self.kept.note("arch.json")
         self._add_to_ledger(derived.ledger)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fnac.adaptation.folder import working_in
 from fnac.adaptation.history import tell_next, tell_unsearched, tell_untuned
-from fnac.adaptation.plan import Subject
+from fnac.adaptation.plan import Plan, Subject
 from fnac.adaptation.resuming import read_plan
 from fnac.adaptation.settings import EvalSettings, task_of
 from fnac.config import Config, read
@@ -266,8 +266,10 @@ def run_derive(
     return _plain(derived, ("output", "choices", "madds", "params", "budget", "findings"))
 
 
-def unsearched_super(folder: Path) -> Path:
+def unsearched_super(folder: Path, plan: Plan | None = None) -> Path:
     """Return the super network of a run as it was before the search: seed.onnx expanded again.
+
+    plan  the run's, where it is at hand; None: it is read from the folder
 
     Raises UsageError if ``folder`` is not a run folder with its seed.
     """
@@ -279,7 +281,7 @@ def unsearched_super(folder: Path) -> Path:
             f"--from seed: {folder} holds no seed.onnx and config.yaml of a run to expand again; "
             "give the untrained super network: --from SUPER.onnx"
         )
-    plan = read_plan(folder)
+    plan = plan or read_plan(folder)
     seed, expand = Graph.load(folder / "seed.onnx"), plan.expand
     if expand.remap == "random":  # of the super network; from the seed is from its weights
         expand = dataclasses.replace(expand, remap=REMAP)

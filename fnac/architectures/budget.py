@@ -14,6 +14,7 @@ from typing import Any
 
 from fnac.architectures.costs import SpaceCosts, latency_costs, space_costs
 from fnac.errors import UsageError
+from fnac.text import human
 
 BUDGET_OF = ("madds", "params", "latency")
 
@@ -54,8 +55,9 @@ def beyond(budget: Budget | None, costs: SpaceCosts) -> str | None:
     if budget is None or (asked := budget.resolve(costs)) <= costs.greatest():
         return None
     return (
-        f"--budget {budget.text}: that is {say(asked, costs.unit)}; the dearest network of this "
-        f"search space costs {say(costs.greatest(), costs.unit)}, so the budget restrains nothing"
+        f"--budget {budget.text}: that is {say(asked, costs.unit)}; the most expensive network "
+        f"of this search space costs {say(costs.greatest(), costs.unit)}, so the budget has no "
+        "effect"
     )
 
 
@@ -108,12 +110,7 @@ def say(cost: int | float, unit: str) -> str:
     """Write a cost for people: ``24.52G MAdds``, ``2.57M params``, ``12.3ms``."""
     if unit == "ns":
         return f"{cost / 1e6:.4g}ms"
-    words = {"madds": "MAdds", "params": "parameters"}[unit]
-    for suffix in ("T", "G", "M", "K"):
-        scale = _SUFFIX[suffix.lower()]
-        if cost >= scale:
-            return f"{cost / scale:.4g}{suffix} {words}"
-    return f"{cost:.4g} {words}"
+    return f"{human(cost)} {({'madds': 'MAdds', 'params': 'params'})[unit]}"
 
 
 def at_least(costs: SpaceCosts) -> str:

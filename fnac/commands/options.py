@@ -91,7 +91,9 @@ teacher_options = together(
         help="Network to learn from beside the labels; with --data pictures:FOLDER from it alone.",
     ),
     click.option("--held-out", type=float, help="Share of the training set to choose weights by."),
-    click.option("--patience", type=int, help="Measurements without a better one that end it."),
+    click.option(
+        "--patience", type=int, help="Stop after this many evaluations without improvement."
+    ),
     click.option("--ema", type=float, help="Decay of averaged weights, written instead (0.999)."),
 )
 device_options = together(

@@ -97,7 +97,7 @@ def export(config: Config, seed: str, out: Path | None) -> Answer:
 @click.option(
     "--data",
     metavar="SPEC",
-    help="Pictures that restored BN is calibrated on; pictures:FOLDER needs no labels.",
+    help="Images to calibrate restored BatchNorm on; pictures:FOLDER needs no labels.",
 )
 @skip_bad_option
 @no_verify_option
@@ -248,7 +248,7 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
 )
 @click.option("--opset", type=int, help="ONNX operator set.  [default: the lowest it needs]")
 @click.option(
-    "--data", metavar="SPEC", help="Pictures for --int8; pictures:FOLDER needs no labels."
+    "--data", metavar="SPEC", help="Images to calibrate --int8 on; pictures:FOLDER needs no labels."
 )
 @skip_bad_option
 @size_option

@@ -108,8 +108,8 @@ def _undecided(
     if alpha_steps is not None and alpha_steps < FEW:
         return Finding(
             "few-alpha-steps",
-            f"the alphas took {alpha_steps} step{'s' * (alpha_steps != 1)} only: whatever they say "
-            "was drawn by a few batches; search for more epochs",
+            f"the architecture was updated {alpha_steps} time{'s' * (alpha_steps != 1)} only "
+            f"({FEW} or more are recommended), so the choice is unreliable; raise search.epochs",
         )
     if agreement is not None and agreement < AGREE:
         return Finding(

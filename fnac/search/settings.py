@@ -21,7 +21,7 @@ class SearchSettings(TeacherSettings, TrainingSettings):
     epochs: int = 14
     """Passes over the weights' part of the training set, warm-up included."""
     warmup_epochs: int = 8
-    """Epochs in which paths are drawn uniformly and alphas rest."""
+    """Epochs in which paths are drawn uniformly and alphas are frozen."""
     steps: int | None = None
     """Weight steps instead of epochs."""
     warmup_steps: int | None = None

@@ -91,8 +91,8 @@ class ExpandSettings:
     """What the super network is to be. Fields are the options of ``fnac expand``.
 
     ``task``          None: the seed keeps its own head
-    ``head``          name of the head, or ``own``: the one that a found network was trained with,
-                      its last layer for ``classes`` classes; None: the task's usual one
+    ``head``          ``deeplabv3``, ``ssdlite``, ...; or ``own``: keep the network's own head and
+                      replace only its last layer; None: the task's first head
     ``classes``       outputs of the head: classes without background, joints
     ``space``         ``auto``, the name of a bundled space, or a YAML file
     ``remap``         remapping strategy: fna, fna-live, fit (wants --data), net2net, net2net-depth,

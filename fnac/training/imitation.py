@@ -1,4 +1,4 @@
-"""Learning to repeat what another network says, without any label: how far off, in its own unit.
+"""Distillation without labels: the error against the outputs of another network, a teacher.
 
 An output's unit is what the original says of one image beyond what it says of all of them: for
 class scores the mean divergence of an image's distribution from the mean one at that place, for

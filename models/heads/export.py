@@ -59,7 +59,7 @@ def export_head(
 
     Its inputs are called as the taps they are joined to, and ``image``; outputs as the task's.
     Only channels are numbers, every other dimension is symbolic. Weights are named
-    ``head.<layer>``. ``seed`` sets the random start; torch's own generator is not changed.
+    ``head.<layer>``. ``random_seed`` sets the random start; torch's own generator is not changed.
     """
     kind = _kind(name)
     with torch.random.fork_rng(devices=[]):

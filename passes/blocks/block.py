@@ -1,6 +1,6 @@
 """What is found in a network: blocks, stages, and why the rest is left alone.
 
-A kind of block is a subclass of :class:`Block` with a pattern that finds it (:mod:`.blocks`).
+A kind of block is a subclass of :class:`Block` with a pattern that finds it (:mod:`.find`).
 Growing, mixing, proving and choosing know blocks by this interface alone.
 """
 

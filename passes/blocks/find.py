@@ -135,7 +135,6 @@ def _why_not_in_a_block(conv: gs.Node) -> str:
     window = "x".join(str(d) for d in conv.inputs[1].shape[2:])
     groups = Conv(conv).groups
     split = f" in {groups} groups" if groups > 1 else ""
-    why = "where there are blocks, they alone are searched"
     if set(conv.inputs[1].shape[2:]) == {1}:
-        why = "it has no window to grow, and others read its channels"
-    return f"it is a plain {window} convolution{split} outside of every known block: {why}"
+        return f"{window} convolution{split}: no window to grow, and others read its channels"
+    return f"{window} convolution{split}: not part of a residual or inverted-residual block"

@@ -24,7 +24,7 @@ SINCE = 13  # Softmax along one axis, GatherND with a batch
 
 @dataclasses.dataclass(frozen=True)
 class AttachDetections(DetectorAnswers, Pass):
-    """Decode a detector's outputs into boxes and suppress the doubles.
+    """Decode a detector's outputs into boxes and suppress duplicates.
 
     Matches  two outputs, class logits (N, A, C) and box deltas (N, A, 4), in this order, and the
              manifest's ``anchors``.

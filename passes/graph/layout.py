@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import onnx_graphsurgeon as gs
 
+from .operators import PADS_BY_WINDOW, READS_SIZE
+
 FIRST = (2, 3)  # axes of (N, C, H, W)
 LAST = (1, 2)  # axes of (N, H, W, C): Keras, tf2onnx
 TO_FIRST = [0, 3, 1, 2]
@@ -55,8 +57,8 @@ def _is_turned(tensor: gs.Tensor, depth: int) -> bool | None:
             turns.add(True)
         elif node.op in _EACH_ALONE and node.inputs and node.inputs[0] is tensor and depth:
             turns.add(_is_turned(node.outputs[0], depth - 1))
-        elif node.op in ("Conv", "MaxPool", "AveragePool"):
+        elif node.op in PADS_BY_WINDOW:
             turns.add(False)
-        elif node.op not in ("Shape", "Size"):
+        elif node.op not in READS_SIZE:
             turns.add(None)
     return turns.pop() if len(turns) == 1 else None

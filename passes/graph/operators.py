@@ -7,6 +7,7 @@ LAYERS = (*CONVOLUTIONS, "Gemm", "MatMul")  # linear, with a weight; costs are m
 TAKES_BATCHNORM = (*CONVOLUTIONS, "Gemm")  # weight and bias of each output channel can be scaled
 
 WINDOW_POOLS = ("MaxPool", "AveragePool", "LpPool")
+PADS_BY_WINDOW = ("Conv", "MaxPool", "AveragePool")  # of images, with padding of their own
 GLOBAL_POOLS = ("GlobalAveragePool", "GlobalMaxPool")  # one number per channel, whatever the size
 WINDOWED = ("Conv", *WINDOW_POOLS)  # slide a window: strides and pads make the output smaller
 POOLS_TO_POINT = (*GLOBAL_POOLS, "ReduceMean")  # as exporters write a classifier's pooling

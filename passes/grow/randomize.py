@@ -10,9 +10,9 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
 from ..graph import Graph
+from ..graph.operators import LAYERS
 from ..remap.rules import kaiming
 
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 BN_START = (1.0, 0.0, 0.0, 1.0)  # gamma, beta, mean, var
 
 

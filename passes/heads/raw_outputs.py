@@ -15,11 +15,10 @@ import onnx_graphsurgeon as gs
 
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
+from ..graph.operators import READS_SIZE
 
 SELECTING = {"ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "NonZero", "Unique"}
 """Operators whose answers leap: what depends on them is no smooth function of the weights."""
-SHAPES = {"Shape", "Size"}
-"""Operators that read how large a tensor is, not what is in it."""
 MOVES = {
     "Concat", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",
@@ -95,7 +94,7 @@ def with_raw_outputs(graph: Graph) -> tuple[Graph, tuple[RawOutput, ...]]:
 def _of_image(graph: Graph) -> set[int]:
     known = {id(tensor) for tensor in graph.inputs}
     for node in graph.nodes:
-        if node.op not in SHAPES and any(id(tensor) in known for tensor in node.inputs):
+        if node.op not in READS_SIZE and any(id(tensor) in known for tensor in node.inputs):
             known.update(id(tensor) for tensor in node.outputs)
     return known
 

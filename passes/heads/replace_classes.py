@@ -19,7 +19,7 @@ from .attach_head import HEAD
 
 PROBABILITIES = ("Softmax", "LogSoftmax", "ArgMax", "Squeeze", "Cast", "Relu")
 PASSING = ("Resize", "Upsample", "Identity", "Dropout", "GlobalAveragePool", "Flatten")
-LAYERS = {"Conv": (1, 0), "Gemm": (1, 0)}  # index of the weight, axis of its outputs
+LAST_LAYERS = {"Conv": (1, 0), "Gemm": (1, 0)}  # index of the weight, axis of its outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ReplaceClasses(Pass):
             behind.insert(0, node)
             node = graph.producer(node.inputs[0])
         maker = "the network's input" if node is None else f"{node.name} ({node.op})"
-        if node is None or node.op not in LAYERS or stored(argument(node, 1)) is None:
+        if node is None or node.op not in LAST_LAYERS or stored(argument(node, 1)) is None:
             raise UnsupportedGraphError(
                 f"replace-classes: {maker} makes the output {graph.outputs[0].name}; a convolution "
                 "or Gemm with stored weights is wanted there; let a head be attached instead"

@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
+from ..graph.operators import CONVOLUTIONS
 from ..graph.surgery import argument, set_input, set_inputs, sole_reader, stored
 
 
@@ -29,7 +30,7 @@ class DropZeroBias(Pass):
 
     def visit(self, node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
         """See the class."""
-        if node.op not in ("Conv", "ConvTranspose"):
+        if node.op not in CONVOLUTIONS:
             return None
         bias = stored(argument(node, 2))
         reader = sole_reader(graph, node.outputs[0])

@@ -10,9 +10,8 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
+from ..graph.operators import PADS_BY_WINDOW
 from ..graph.surgery import argument, ints, set_input, stored, window
-
-READERS = ("Conv", "MaxPool", "AveragePool")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,7 @@ class MergePad(Pass):
 
     def visit(self, node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
         """See the class."""
-        if node.op not in READERS:
+        if node.op not in PADS_BY_WINDOW:
             return None
         pad = graph.producer(node.inputs[0])
         if pad is None or pad.op != "Pad":

@@ -10,11 +10,10 @@ import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Left, Pass, Report, Rewrote
 from ..graph import Graph
-from ..graph.operators import DRAWS
+from ..graph.operators import DRAWS, LAYERS
 from ..graph.surgery import become_constant, elements
 from ..running.sessions import open_session
 
-READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 LARGEST = 1 << 28  # elements; a weight beyond this is damage
 
 
@@ -40,7 +39,7 @@ class StoreWeights(Pass):
         shapes = graph.refresh_shapes().shapes if fixed or random else {}
         weights: dict[str, tuple[gs.Node, gs.Tensor]] = {}
         for node in graph.nodes:
-            for tensor in node.inputs[1:3] if node.op in READERS else ():
+            for tensor in node.inputs[1:3] if node.op in LAYERS else ():
                 if tensor.name in random:
                     report.note(node.name, Left(f"{tensor.name} is drawn at random"))
                 elif tensor.name in fixed and not graph.is_output(tensor):

@@ -1,7 +1,7 @@
 """Remapping strategies by name (FNA++ Sec. 3.1, 5.3, 5.4; ``fna-live`` is ours).
 
 A strategy says where new channels come from and how a kernel changes size;
-:mod:`.remap_mbconv` and its neighbours apply it to a kind of block.
+:mod:`.mbconv` and its neighbours apply it to a kind of block.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ import onnx
 import onnx.shape_inference
 
 from ..errors import UnsupportedGraphError
+from ..graph.operators import READS_SIZE
 from .arithmetic import FOLLOWED, Call, Shape, evaluate
 from .values import LONGEST, Value, value_of
 
@@ -98,7 +99,7 @@ class _Walk:
         values, shapes = self.known.values, self.known.shapes
         if node.op_type not in FOLLOWED:
             return
-        if node.op_type in ("Shape", "Size"):
+        if node.op_type in READS_SIZE:
             if node.input[0] not in shapes:
                 return
         elif any(name and name not in values for name in node.input):

@@ -42,7 +42,7 @@ class Mix(Pass):
              the identity: the candidate computes the block with its activation on what the
              depthwise convolution reads, so it starts near the seed, not equal to it.
     Keeps    interface. With alphas at the seed's choices, the outputs. Every candidate computes
-             what its remapping says (:mod:`.mix_proof`); both are checked on every run.
+             what its remapping says (:mod:`.proof`); both are checked on every run.
 
     kernels, expansions  what the space offers to MBConv blocks
     candidates           further candidates by name: ``k5g2`` (kernel, groups) for basic and

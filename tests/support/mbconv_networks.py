@@ -140,7 +140,6 @@ def same_graph(a: Graph, b: Graph) -> bool:
 
 def left_alone(window: str, split: str = "") -> str:
     """Say why a convolution outside of all blocks is left, as find_blocks does."""
-    why = "where there are blocks, they alone are searched"
     if window == "1x1":
-        why = "it has no window to grow, and others read its channels"
-    return f"it is a plain {window} convolution{split} outside of every known block: {why}"
+        return f"{window} convolution{split}: no window to grow, and others read its channels"
+    return f"{window} convolution{split}: not part of a residual or inverted-residual block"

@@ -1,7 +1,7 @@
 """Describe synthetic scenes: textured shapes, clutter and light, from a random seed.
 
 A scene is a list of objects, each with its class, outline, box and keypoints, so that
-segmentation, detection and pose are served from one description; ``scene_render.py`` paints it.
+segmentation, detection and pose are served from one description; :mod:`.render` paints it.
 A class is a shape *and* a texture: colours say nothing, two classes share a shape, two share a
 texture, and the clutter has the same shapes and textures in other pairs.
 

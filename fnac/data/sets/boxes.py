@@ -1,4 +1,4 @@
-"""Pictures with boxes, whatever format the annotations come in.
+"""Images with boxes, whatever format the annotations come in.
 
 A reader turns its files into :class:`BoxPicture` lists and says what was wrong on the way; what
 becomes of that is decided in :mod:`.listed`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -139,8 +138,4 @@ def transposed_convolution(builder: Builder, node: Node) -> Any:
 
 
 def _times(builder: Builder, size: Any, factor: int) -> Any:
-    return (
-        builder.call(torch.mul, size, factor)
-        if isinstance(size, torch.Tensor)
-        else (builder.call(elements.product, size, factor))
-    )
+    return builder.call(elements.product, size, factor)

@@ -23,7 +23,8 @@ class ExportSettings:
     ``weights``        ``imagenet``, ``none``, a file; None: what the seed comes with
     ``size``           input height and width in pixels; None: the seed's own
     ``width``          multiplier of all channels
-    ``task``, ``head`` attach a freshly initialized head for this task; None: the seed's classifier
+    ``task``           attach a freshly initialized head for it; None: the seed's classifier
+    ``head``           which head to attach; None: the task's first one
     ``classes``        outputs of head or classifier; None: what the weights have, else 1000
     ``output_stride``  of the backbone under a dense head: 8, 16 or 32; None: 16
     ``random_seed``    of everything that starts random

@@ -1,4 +1,4 @@
-"""Which widths: an integer program on what was measured, then a search on whole networks.
+"""Choose widths: an integer program on what was measured, then a search over whole networks.
 
 Errors of single blocks do not add up. So several choices are made whole, fitted in sequence, and
 measured on images held back: the program's, and the same share everywhere. Around the best one what

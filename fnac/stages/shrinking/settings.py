@@ -21,7 +21,7 @@ class ShrinkSettings:
     ``heads``       hidden channels of a task's head may go as well
     ``between``     channels between blocks may go as well (a stem's, say); where no block has
                     hidden channels of its own, as in plain chains, they always may
-    ``batch``       images a run
+    ``batch``       images per batch
     ``pixels``      pixels that a fit is made on, spread over all images
     ``size``        (H, W) of the images; None: the file's own
     ``mean``        of the preprocessing, on pixels / 255, or imagenet, tf, caffe; None: the file's

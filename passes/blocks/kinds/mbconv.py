@@ -148,7 +148,7 @@ class MBConvBlock(Block):
         how: Strategy,
         rng: np.random.Generator,
     ) -> tuple[BlockArrays, dict[str, str]]:
-        """Remap kernel and hidden width; see :func:`~.remap_mbconv.remap_mbconv`."""
+        """Remap kernel and hidden width; see :mod:`...remap.mbconv`."""
         return remap_mbconv(
             arrays,
             kernel=form.kernel,
