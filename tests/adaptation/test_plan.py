@@ -162,4 +162,4 @@ def test_settings_are_read_before_torch() -> None:
 def test_one_word_for_a_network_and_another_for_a_random_number() -> None:
     written = json.dumps(planned("seg").written())
     assert written.count('"seed"') == 2  # the network, in adapt and in export
-    assert written.count('"random_seed"') == 4
+    assert written.count('"random_seed"') == 5

@@ -208,7 +208,7 @@ def test_an_impossible_budget_names_the_least_reachable_cost(space: SpaceCosts) 
         parse_budget("0.5x").resolve(space)
     assert str(error.value) == (
         "--budget 0.5x: that is 955 MAdds for the whole network, head included; the least this "
-        "search space can reach is 1.3K MAdds; ask for at least 1.3K"
+        "search space can reach is 1.30K MAdds; ask for at least 1.3K"
     )
     assert parse_budget("1.3K").resolve(space) == space.least()
 

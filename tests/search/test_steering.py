@@ -225,7 +225,7 @@ def test_alphas_that_walked_at_random_are_reported() -> None:
     assert search_findings(decided, space, None, space.seed_arch(), 0.4) == ()
     (found,) = search_findings(decided, space, None, space.seed_arch(), 0.4, 2)
     assert found.kind == "few-alpha-steps"
-    assert found.text.startswith("the alphas took 2 steps only")
+    assert found.text.startswith("the architecture was updated 2 times only (20 or more")
     (found,) = search_findings(decided, space, None, space.seed_arch(), 0.02, 40)
     assert found.kind == "random-walk"
     assert "agrees with the second half by +0.02" in found.text
