@@ -18,7 +18,7 @@ from fnac.errors import DataError
 from fnac.findings import Finding, written
 from fnac.text import human, table
 
-from .sets.doubts import doubts, refuse_boxes_in_parts
+from .sets.doubts import doubts
 from .sets.joints import JointSet
 from .sets.listed import Counts, ListedSource, Seen
 from .source import IGNORE, Dataset, DataSource
@@ -256,8 +256,6 @@ def take_account(
     unpaired = joints.unpaired if isinstance(joints, JointSet) else ()
     doubtful: tuple[Finding, ...] = ()
     if isinstance(source, ListedSource):
-        for name in names:
-            refuse_boxes_in_parts(source.name, name, source.kept(name))
         doubtful = tuple(doubts(source, measured))
     return DataAccount(source.name, task, classes, accounts, measured, unpaired, doubtful)
 

@@ -1,4 +1,4 @@
-"""What no single sample shows: images in two splits, boxes twice or in parts, mixed palettes."""
+"""What no single sample shows: images in two splits, boxes twice, mixed palettes."""
 
 from __future__ import annotations
 
@@ -95,14 +95,6 @@ def test_boxes_that_are_there_twice_are_told(tmp_path: Path) -> None:
         "remove them"
     }
     assert doubtful(boxes(tmp_path / "once", [[1, 1, 4, 4], [2, 1, 4, 4]]), "det") == {}
-
-
-def test_boxes_in_parts_of_the_image_are_refused(tmp_path: Path) -> None:
-    spec = boxes(tmp_path, [[0.25, 0.25, 0.5, 0.5]])
-    with pytest.raises(DataError, match=r"corners 0.25, 0.25, 0.75, 0.75 in a.png\); wanted pixel"):
-        take_account(open_data(spec, "det"), "det", "val")
-    one_more = boxes(tmp_path / "one", [[0.25, 0.25, 0.5, 0.5], [1, 1, 4, 4]])
-    assert doubtful(one_more, "det") == {}  # a small box among others is a small box
 
 
 def test_crowds_alone_are_named(tmp_path: Path) -> None:

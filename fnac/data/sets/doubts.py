@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fnac.errors import DataError
 from fnac.findings import Finding
 
 from .boxes import BoxPicture
@@ -20,18 +19,6 @@ from .masks import Pair
 
 ENDS = 4096
 """Bytes at either end of a file by which, with its size, two images are told apart."""
-
-
-def refuse_boxes_in_parts(name: str, split: str, items: Sequence[object]) -> None:
-    """Raise DataError where every box of a split lies within the first pixel of its image."""
-    pictures = [item for item in items if isinstance(item, BoxPicture) and len(item.boxes)]
-    if pictures and all((picture.boxes[:, :4] <= 1).all() for picture in pictures):
-        shown = ", ".join(f"{value:g}" for value in pictures[0].boxes[0, :4])
-        raise DataError(
-            f"{name}: all boxes of '{split}' lie within the first pixel (corners {shown} in "
-            f"{pictures[0].image.name}); wanted pixels, not parts of the image; multiply them by "
-            "its width and height"
-        )
 
 
 def doubts(source: ListedSource[object], measured: str | None) -> Iterator[Finding]:
