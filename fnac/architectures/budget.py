@@ -61,6 +61,10 @@ def beyond(budget: Budget | None, costs: SpaceCosts) -> str | None:
     )
 
 
+LEAST_SHARE = 2
+"""A budget of so few multiply-adds is a share whose ``x`` was forgotten."""
+
+
 def parse_budget(text: str, of: str = "madds") -> Budget:
     """Read a budget; UsageError says what was found and what is understood."""
     if of not in BUDGET_OF:
@@ -79,6 +83,8 @@ def parse_budget(text: str, of: str = "madds") -> Budget:
         if of != "latency":
             raise UsageError(f"--budget {text}: a time needs --budget-of latency; found {of}")
         return Budget(text, of, number * 10**6, relative=False)
+    if not suffix and number <= LEAST_SHARE and of != "latency":
+        raise UsageError(f"--budget {text}: that is {text} {of} in all; a share is {text}x")
     if of == "latency":
         raise UsageError(f"--budget {text}: --budget-of latency wants milliseconds, such as 12ms")
     return Budget(text, of, number * _SUFFIX[suffix], relative=False)

@@ -323,6 +323,12 @@ def _resolved(budget: Budget, chooser: Chooser, subject: Shrinkable) -> int:
             f"least that can be reached is {say(chooser.least(), budget.of)} "
             f"({chooser.least() / total:.2f}x); ask for more"
         )
+    if limit >= total:
+        logger.warning(
+            "--budget %s: the network costs %s already: nothing has to go",
+            budget.text,
+            say(total, budget.of),
+        )
     return limit
 
 

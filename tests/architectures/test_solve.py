@@ -279,3 +279,11 @@ def test_random_architectures_meet_the_budget_and_differ(benchmark_space: SpaceC
     for arch in archs:
         assert 0.95 * budget <= benchmark_space.total(arch) <= budget
     assert random_architecture(benchmark_space, budget, random_seed=1) in archs
+
+
+@pytest.mark.parametrize("text", ["0.9", "1", "2"])
+def test_a_share_without_its_x_is_named(text: str) -> None:
+    """0.9 would be less than one multiply-add; nothing that small is ever meant."""
+    with pytest.raises(UsageError, match=f"--budget {text}: .*; a share is {text}x"):
+        parse_budget(text)
+    assert parse_budget(f"{text}x").relative

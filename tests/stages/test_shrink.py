@@ -119,6 +119,13 @@ def test_one_row_of_values_has_no_variance_to_be_judged_by() -> None:
     assert shrink(g, images(4), parse_budget("0.9x"), QUICK).error < 100
 
 
+def test_a_budget_above_the_network_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    g = network()
+    found = shrink(g, images(), parse_budget("2x"), QUICK, only_curve=True)
+    assert found.before == found.after
+    assert "MAdds already: nothing has to go" in caplog.text
+
+
 def test_the_network_that_is_read_is_not_written_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
