@@ -1,7 +1,7 @@
 """What shrinking leaves of a trained network, nothing trained: its own metric on labelled images.
 
     python benchmarks/study_shrink.py TUNED.onnx --data camvid:PATH --out FOLDER
-        [--shares 0.5 0.25] [--budgets 0.63x 0.44x 0.35x] [--fits 3] [--images 120] [--effort 6]
+        [--shares 0.5 0.25] [--budgets 0.63x 0.44x 0.36x] [--fits 3] [--images 120] [--effort 6]
 
 For each of ``--fits`` sets of training images (evenly spread, each set begins elsewhere): every
 block at the same share, fitted (``fit``), by its first channels (``fna``) and by its largest ones
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--shares", type=float, nargs="*", default=[0.5, 0.25])
-    parser.add_argument("--budgets", nargs="*", default=["0.63x", "0.44x", "0.35x"])
+    parser.add_argument("--budgets", nargs="*", default=["0.63x", "0.44x", "0.36x"])
     parser.add_argument("--fits", type=int, default=3)
     parser.add_argument("--images", type=int, default=120)
     parser.add_argument("--effort", type=int, default=ShrinkSettings.effort)

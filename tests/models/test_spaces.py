@@ -51,8 +51,8 @@ def test_table_vii() -> None:
 
 def test_spaces_by_kind_and_task() -> None:
     assert space_names() == [
-        "fbnetc", "mbconv", "mbconv-det", "mbconv-pose", "mbconv-seg", "plain", "plain-depth",
-        "proxyless", "resnet", "resnet-depth", "resnet-width",
+        "fbnetc", "mbconv", "mbconv-det", "mbconv-det-wide", "mbconv-pose", "mbconv-seg",
+        "plain", "plain-depth", "proxyless", "resnet", "resnet-depth", "resnet-width",
     ]  # fmt: skip
     assert space_for(["mbconv"], "seg") == load_space("mbconv-seg")
     assert space_for(["mbconv"], None).depths is None
