@@ -12,11 +12,12 @@ from fnac.cli import run
 from fnac.errors import DataError, UnsupportedGraphError, UsageError
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
-from fnac.passes.manager import interface
+from fnac.passes.manager import PassManager, interface
 from fnac.passes.running.run import run as run_graph
 from fnac.stages.shrink import shrink, split_images
 from fnac.stages.shrinking.journal import Journal, digest
 from fnac.stages.shrinking.settings import ShrinkSettings
+from fnac.stages.shrinking.shrinkable import open_shrinkable
 from tests.support.graphs import graph
 from tests.support.mbconv_networks import mbconv_network
 from tests.support.resnet_networks import resnet_network
@@ -49,11 +50,19 @@ def test_the_budget_is_met_and_the_interface_stays(of: str) -> None:
     assert found.error > 0
 
 
+def test_an_interface_that_cannot_be_given_back_is_refused_before_any_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    g = network()
+    g.outputs[0].dtype = np.dtype("f2")
+    monkeypatch.setattr("fnac.stages.shrinking.shrinkable.profile", lambda *_: pytest.fail("late"))
+    with pytest.raises(UnsupportedGraphError, match=r"its interface .* would change"):
+        open_shrinkable(g, heads=False, manager=PassManager(verify=False))
+
+
 def test_costs_are_exact_for_any_widths() -> None:
     """Each set in turn, at two widths: the polynomial says what the network's profile says."""
-    from fnac.passes.manager import PassManager
     from fnac.passes.shrink.narrowing import Narrowing
-    from fnac.stages.shrinking.shrinkable import open_shrinkable
 
     g = resnet_network([(8, 1, 1)], kind="bottleneck", squeeze="inside", bn=False, bias=True)
     g.refresh_shapes()

@@ -47,7 +47,7 @@ def open_shrinkable(
 ) -> Shrinkable:
     """Return a copy of the network in canonical form with what may be taken from it.
 
-    Raises UnsupportedGraphError if nothing may.
+    Raises UnsupportedGraphError if nothing may, or if the file's interface cannot be given back.
     """
     prepared = graph.copy()
     prepared.check_finite()
@@ -76,6 +76,9 @@ def open_shrinkable(
         raise UnsupportedGraphError(
             f"no convolution can do with fewer channels ({reasons or 'there is none'})"
         )
+    with_interface_of(
+        prepared.copy(), graph
+    )  # what cannot be given back is refused before any work
     cost = profile(prepared)
     return Shrinkable(prepared, tuple(sets), left, cost.madds, cost.params)
 
