@@ -26,7 +26,9 @@ class MakeBatchSymbolic(Pass):
     Changes  that dimension, and the outputs', becomes ``batch``; a Reshape to [1, ...] copies its
              input's first dimension (0) instead, one that takes up the batch says -1; a
              Resize to fixed sizes becomes one by scales; a reduction over images, rows and columns
-             that keeps its axes goes over rows and columns alone: of one image it is the same.
+             that keeps its axes goes over rows and columns alone: of one image it is the same; a
+             Concat with a ConstantOfShape for one image, as exporters write the shortcut of more
+             channels, becomes a Pad.
     Keeps    outputs for one image; the interface widens on purpose. Left, unchanged, unless two
              images in one batch give in onnxruntime what each gives alone.
     """
@@ -78,6 +80,9 @@ class _Trial:
         if node.op.startswith("Reduce"):
             self._reduce(node)
             return
+        if node.op == "Concat":
+            self._concat(node)
+            return
         rule = self.rules.get(node.op)
         values = rule(node) if rule is not None else None
         if values is None:
@@ -116,6 +121,44 @@ class _Trial:
         else:
             node.attrs["axes"] = apart
         self.rewrote[node.name] = "batch freed"
+
+    def _concat(self, node: gs.Node) -> None:
+        """Pad what a constant for one image is put beside: a Pad takes any number of images."""
+        fills = [self._fill(tensor) for tensor in node.inputs]
+        others = [i for i, fill in enumerate(fills) if fill is None]
+        if len(others) != 1 or len(fills) < 2 or self.graph.opset < 11:
+            return
+        place = others[0]
+        shape = self.shapes.get(node.inputs[place].name)
+        known_fills = [fill for fill in fills if fill is not None]
+        sizes = [fill[0] for fill in known_fills]
+        if shape is None or any(len(size) != len(shape) for size in sizes):
+            return
+        axis = int(node.attrs["axis"]) % len(shape)
+        values = {value.tobytes(): value for _, value in known_fills}
+        if axis == 0 or len(values) != 1 or any(size[0] != 1 for size in sizes):
+            return
+        amounts = [0 if fill is None else int(fill[0][axis]) for fill in fills]
+        pads = np.zeros(2 * len(shape), np.int64)
+        pads[axis], pads[len(shape) + axis] = sum(amounts[:place]), sum(amounts[place + 1 :])
+        name = self.graph.new_name(f"{node.name}.pads")
+        value = gs.Constant(self.graph.new_name(f"{node.name}.value"), next(iter(values.values())))
+        data = node.inputs[place]
+        node.op = "Pad"
+        node.attrs = {"mode": "constant"}
+        set_inputs(node, [data, gs.Constant(name, pads), value])
+        self.rewrote[node.name] = "batch freed"
+
+    def _fill(self, tensor: gs.Tensor) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return shape and value of a tensor of one number everywhere; None for any other."""
+        maker = self.graph.producer(tensor)
+        if maker is None or maker.op != "ConstantOfShape":
+            return None
+        shape, value = stored(maker.inputs[0]), maker.attrs.get("value")
+        if shape is None or not len(shape):
+            return None
+        fill = np.float32(0) if value is None else np.asarray(value.values).reshape(())
+        return shape, np.asarray(fill)
 
     def _resize(self, node: gs.Node) -> np.ndarray | None:
         sizes = stored(argument(node, 3))

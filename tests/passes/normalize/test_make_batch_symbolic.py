@@ -28,6 +28,31 @@ def test_a_baked_batch_is_freed() -> None:
     assert applied(MakeBatchSymbolic(), after)[1].rewrote == {}
 
 
+@pytest.mark.parametrize("opset", [11, 12, 13, 18, 21])
+@pytest.mark.parametrize(
+    ("order", "pads"), [("a, z", [0, 0, 0, 0, 0, 5, 0, 0]), ("z, a, z", [0, 5, 0, 0, 0, 5, 0, 0])]
+)
+@pytest.mark.parametrize("passes", ["make-batch-symbolic", "normalize"])
+def test_a_shortcut_filled_up_for_one_image_is_padded(
+    opset: int, order: str, pads: list[int], passes: str
+) -> None:
+    """MediaPipe's networks widen a shortcut by zeros of a stored shape, [1, C, H, W]."""
+    before = graph(
+        f"""(float[1,3,8,8] x) => (float[1,C,8,8] y) <int64[4] s = {{1, 5, 8, 8}}>
+        {{ a = Relu(x) z = ConstantOfShape(s) c = Concat<axis=1>({order}) y = Relu(c) }}""",
+        opset=opset,
+    )
+    after = before.copy()
+    PassManager().run(parse_pipeline(passes), after)
+    after.cleanup()
+    (pad,) = [node for node in after.nodes if node.op == "Pad"]
+    assert list(pad.inputs[1].values) == pads
+    assert not [node for node in after.nodes if node.op in ("ConstantOfShape", "Concat")]
+    pair = np.random.default_rng(0).integers(-3, 4, (2, 3, 8, 8)).astype("f4")
+    alone = [outputs(before, {"x": pair[i : i + 1]})["y"] for i in (0, 1)]
+    np.testing.assert_array_equal(outputs(after, {"x": pair})["y"], np.concatenate(alone))
+
+
 def test_a_resize_to_fixed_sizes_scales_instead() -> None:
     before = graph(
         """(float[1,3,4,4] x) => (float[1,3,8,12] y) <int64[4] s = {1, 3, 8, 12}>
