@@ -84,7 +84,8 @@ def parse_budget(text: str, of: str = "madds") -> Budget:
             raise UsageError(f"--budget {text}: a time needs --budget-of latency; found {of}")
         return Budget(text, of, number * 10**6, relative=False)
     if not suffix and number <= LEAST_SHARE and of != "latency":
-        raise UsageError(f"--budget {text}: that is {text} {of} in all; a share is {text}x")
+        what = {"madds": "MAdds", "params": "parameters"}[of]
+        raise UsageError(f"--budget {text}: that is {text} {what} in all; a share is {text}x")
     if of == "latency":
         raise UsageError(f"--budget {text}: --budget-of latency wants milliseconds, such as 12ms")
     return Budget(text, of, number * _SUFFIX[suffix], relative=False)

@@ -52,7 +52,7 @@ def test_the_plan_of_a_recipe_reads_back_as_it_was(name: str, tmp_path: Path) ->
 
 def test_every_setting_that_is_not_its_default_comes_back(tmp_path: Path) -> None:
     sections: dict[str, Any] = {
-        "adapt": {"task": "det", "data": SCENES, "budget": 0.5, "latency_table": "t.json"},
+        "adapt": {"task": "det", "data": SCENES, "budget": 2.5e6, "latency_table": "t.json"},
         "task": {"resize": "sides", "score": 0.1, "iou_crop": False},
         "export": {"weights": "none", "width": 0.5},
         "expand": {"size": [64, 96], "mean": [0.5, 0.5, 0.5], "std": [1, 1, 1]},
