@@ -117,6 +117,15 @@ class DataAccount:
     def findings(self) -> tuple[Finding, ...]:
         """Say what is missing; () if nothing is."""
         findings = []
+        if self.measured is None and all(split.name != "val" for split in self.splits):
+            there = ", ".join(f"'{split.name}'" for split in self.splits)
+            findings.append(
+                Finding(
+                    "nothing-measured",
+                    f"data: there is no split 'val' (found {there}): nothing says how good the "
+                    "network gets; keep a part of the training set apart as 'val'",
+                )
+            )
         for kind, name, text in (
             ("class-never-trained", "train", "{} cannot be trained"),
             ("class-not-measured", self.measured, "the metric says nothing of {}"),

@@ -103,6 +103,15 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     assert checked_account(open_data(spec), "seg", None).measured is None
 
 
+def test_training_that_nothing_measures_is_told(tmp_path: Path) -> None:
+    spec = folder(tmp_path, [np.array([[0, 1]])], [np.array([[0, 1]])], "ground thing")
+    for kind in ("images", "masks"):
+        (tmp_path / kind / "val").rename(tmp_path / kind / "test")
+    (finding,) = take_account(open_data(spec), "seg", None).findings()
+    assert finding.kind == "nothing-measured"
+    assert "no split 'val' (found " in finding.text
+
+
 def test_much_that_is_ignored_is_told(tmp_path: Path) -> None:
     mask = np.array([[0, 1, 255, 255]])
     account = take_account(open_data(folder(tmp_path, [mask], [mask], "a b")), "seg", "val")
