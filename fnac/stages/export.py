@@ -42,7 +42,7 @@ def export_seed(settings: ExportSettings) -> Graph:
     kind = head_kind(settings.task, settings.head) if settings.task is not None else None
     source, _, name = settings.seed.partition(":")
     if name and source in ("timm", "torchvision"):
-        from fnac.stages.exporting.library import export_library_seed
+        from fnac.stages.exporting.from_libraries import export_library_seed
 
         graph = export_library_seed(source, name, settings)
     else:

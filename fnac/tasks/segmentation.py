@@ -17,7 +17,7 @@ from fnac.data.loader import keep_in_memory
 from fnac.data.preprocessing import preprocessing
 from fnac.data.source import IGNORE, Batch, Dataset, DataSource, Sample
 from fnac.data.transforms.pictures import (
-    MeasuringTransform,
+    EvalTransform,
     TrainTransform,
     resize,
     resize_pair,
@@ -74,9 +74,9 @@ class Segmentation(Task):
         """Return random scale, crop, flip and colour about the network's own size."""
         return whole_picture_transform(batches, manifest)
 
-    def eval_transform(self, size: Size, manifest: Manifest) -> MeasuringTransform:
+    def eval_transform(self, size: Size, manifest: Manifest) -> EvalTransform:
         """Return the resizing of images to ``size``; labels keep their own size."""
-        return MeasuringTransform(size, *preprocessing(manifest))
+        return EvalTransform(size, *preprocessing(manifest))
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Stack images; masks of several sizes are filled up with ``OUTSIDE``, right and below."""

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from fnac.errors import OutputsDifferError, UsageError
-from fnac.models.seeds import library as timm_torchvision
-from fnac.models.seeds.library import library_network
+from fnac.models.seeds import from_libraries as timm_torchvision
+from fnac.models.seeds.from_libraries import library_network
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.running.run import run
 from fnac.stages.expand import ExpandSettings, prepare_seed
 from fnac.stages.export import export_seed
-from fnac.stages.exporting.library import check_against_torch
+from fnac.stages.exporting.from_libraries import check_against_torch
 from fnac.stages.exporting.settings import ExportSettings
 
 needs_onnxscript = pytest.mark.skipif(

@@ -33,29 +33,10 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize the whole image to ``size`` (H, W): image bilinear with antialias, mask nearest.
+    """Resize the whole image to ``size`` (H, W), bilinear with antialias; the mask keeps its own.
 
-    ``mean`` and ``std`` apply to RGB pixels / 255, in the order of ``color`` (RGB or BGR).
-    """
-
-    size: tuple[int, int]
-    mean: Triple = IMAGENET_MEAN
-    std: Triple = IMAGENET_STD
-    color: str = "RGB"
-
-    def __call__(
-        self, image: Tensor, mask: Tensor, random: np.random.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return image float32 (3, H, W) and mask int64 (H, W); ``random`` is not used."""
-        image, mask = resize_pair(image, mask, self.size)
-        return normalise(image, self.mean, self.std, self.color), mask.long()
-
-
-@dataclass(frozen=True)
-class MeasuringTransform:
-    """Resize the image alone to ``size``, as ``EvalTransform`` does: the mask keeps its own size.
-
-    Networks that read images of different sizes are compared on the labels as they are.
+    Networks that read images of different sizes are compared on the labels as they are. ``mean``
+    and ``std`` apply to RGB pixels / 255, in the order of ``color`` (RGB or BGR).
     """
 
     size: tuple[int, int]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from fnac.data.transforms.pictures import EvalTransform, TrainTransform, normalise
+from fnac.data.transforms.pictures import EvalTransform, TrainTransform, normalise, resize_pair
 
 UNIT = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
@@ -33,13 +33,14 @@ def test_normalise_is_the_textbook_formula() -> None:
     assert torch.allclose(normalise(image, mean, std, "BGR"), bgr, atol=1e-6, rtol=0)
 
 
-def test_eval_resizes_bilinear_and_nearest() -> None:
+def test_eval_resizes_the_image_alone_and_training_the_mask_to_the_nearest() -> None:
     image = torch.randint(0, 256, (3, 36, 48), dtype=torch.uint8)
     mask = torch.randint(0, 11, (36, 48), dtype=torch.uint8)
     pixels, target = EvalTransform((18, 24), **UNIT)(image, mask)
     wanted = functional.resize(image, [18, 24], antialias=True) / 255
     assert torch.allclose(pixels, wanted, atol=1e-6, rtol=0)
-    assert torch.equal(target, mask[::2, ::2].long())
+    assert torch.equal(target, mask.long())  # labels are measured as they are
+    assert torch.equal(resize_pair(image, mask, (18, 24))[1], mask[::2, ::2])
     assert (pixels.dtype, target.dtype) == (torch.float32, torch.int64)
     assert type(pixels) is Tensor
     assert type(target) is Tensor
@@ -47,7 +48,8 @@ def test_eval_resizes_bilinear_and_nearest() -> None:
 
 def test_flip_only_is_the_evaluation_picture_or_its_mirror() -> None:
     image, mask = blocks()
-    plain = EvalTransform((30, 40))(image, mask)
+    pixels, _ = EvalTransform((30, 40))(image, mask)
+    plain = (pixels, resize_pair(image, mask, (30, 40))[1].long())
     mirrored = tuple(t.flip(-1) for t in plain)
     transform = TrainTransform((30, 40), scale=(1, 1))
     seen = set()

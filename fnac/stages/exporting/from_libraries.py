@@ -20,7 +20,7 @@ from fnac.passes.registry import parse_pipeline
 from fnac.passes.running.run import run
 
 if TYPE_CHECKING:
-    from fnac.models.seeds.library import LibraryNetwork
+    from fnac.models.seeds.from_libraries import LibraryNetwork
     from fnac.stages.exporting.settings import ExportSettings
 
 ROUNDING = 1e-5
@@ -34,7 +34,7 @@ def export_library_seed(source: str, name: str, settings: ExportSettings) -> Gra
     had, OutputsDifferError when it does not compute the same.
     """
     from fnac.models.errors import ModelError
-    from fnac.models.seeds.library import export_library_network, library_network
+    from fnac.models.seeds.from_libraries import export_library_network, library_network
 
     if settings.width is not None:
         raise UsageError(f"--width {settings.width:g}: {settings.seed} has the width of its name")
