@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fnac.data.source import DataSource
     from fnac.stages.heal import HealResult
-    from fnac.stages.shrink import ShrinkResult
+    from fnac.stages.shrinking.result import ShrinkResult
     from fnac.tasks.base import Task
 
 DEFAULT_BUDGET = "0.6x"

@@ -23,7 +23,7 @@ from fnac.commands.options import (
 
 if TYPE_CHECKING:
     from fnac.config import Config
-    from fnac.stages.shrink import ShrinkResult
+    from fnac.stages.shrinking.result import ShrinkResult
 
 
 @click.command()

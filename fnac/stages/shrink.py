@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from fnac.architectures.budget import Budget, say
 from fnac.architectures.latency import LatencySettings, time_graph
 from fnac.errors import DataError, UnsupportedGraphError, UsageError
-from fnac.findings import FINDINGS, Finding, written
+from fnac.findings import Finding
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
@@ -30,6 +29,7 @@ from fnac.stages.shrinking.choice import Choice, Chooser, distinct, search_width
 from fnac.stages.shrinking.journal import Journal
 from fnac.stages.shrinking.maker import MOST_MEASURED, Maker, Small
 from fnac.stages.shrinking.milliseconds import ROUNDS, LatencyGoal
+from fnac.stages.shrinking.result import Latency, Row, ShrinkResult, Tried
 from fnac.stages.shrinking.settings import ShrinkSettings
 from fnac.stages.shrinking.shrinkable import (
     Shrinkable,
@@ -43,101 +43,6 @@ logger = logging.getLogger(__name__)
 LEAST_TO_VARY = 3  # images; with more of them two are held back
 TIMED = 40  # runs of each network that is timed
 OTHER_BUDGETS = (0.9, 0.75, 0.6, 0.5, 0.4)
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """What became of one set of hidden channels.
-
-    ``madds_saved``  by its width alone, the others as chosen
-    ``error``        of the answers that its width alone makes, predicted
-    """
-
-    name: str
-    was: int
-    width: int
-    madds_saved: int
-    error: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Latency:
-    """Milliseconds an image on this machine: the original's, the new network's, the budget."""
-
-    before: float
-    after: float
-    budget: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Tried:
-    """Widths that were made whole.
-
-    ``widths``     set of hidden channels -> its width
-    ``predicted``  error of the answers as the sum of what each width does alone
-    ``error``      as measured on the whole network
-    ``random``     drawn to compare with, not chosen
-    """
-
-    widths: Mapping[str, int]
-    madds: int
-    params: int
-    predicted: float
-    error: float
-    random: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class ShrinkResult:
-    """The smaller network and what is known of it.
-
-    ``budget``, ``unit``  MAdds or parameters; of a budget of latency, the MAdds that met it
-    ``error``  of the answers on images held back: KL in nats of class scores, else relative
-    ``curve``  other budgets: cost, predicted error
-    """
-
-    graph: Graph
-    before: Mapping[str, int]
-    after: Mapping[str, int]
-    budget: int
-    unit: str
-    latency: Latency | None
-    error: float
-    rows: tuple[Row, ...]
-    curve: tuple[tuple[int, float], ...]
-    left: Mapping[str, str]
-    findings: tuple[Finding, ...]
-    measured_on: str
-    seconds: float
-    tried: tuple[Tried, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what ``fnac shrink --json`` prints, the file's name left out."""
-        return {
-            "madds_before": self.before["madds"],
-            "madds_after": self.after["madds"],
-            "params_before": self.before["params"],
-            "params_after": self.after["params"],
-            "budget": self.budget,
-            "budget_of": self.unit,
-            "latency_ms": None if self.latency is None else dataclasses.asdict(self.latency),
-            "error": self.error,
-            "error_is": self.measured_on,
-            "blocks": [
-                {
-                    "name": row.name,
-                    "was": row.was,
-                    "is": row.width,
-                    "madds_saved": row.madds_saved,
-                    "error": row.error,
-                }
-                for row in self.rows
-            ],
-            "curve": [{"madds": cost, "error": error} for cost, error in self.curve],
-            "left": dict(self.left),
-            FINDINGS: written(self.findings),
-            "seconds": round(self.seconds, 1),
-        }
 
 
 def shrink(
@@ -184,78 +89,85 @@ def shrink_to_several(
     """
     started = time.perf_counter()
     settings = settings or ShrinkSettings()
+    journal = journal or Journal(None, "")
     check_images(images)
     fit, held = split_images(images, settings)
-    manager = PassManager(verify=not settings.no_verify)
     subject = open_shrinkable(
-        graph, heads=settings.heads, between=settings.between, manager=manager
+        graph,
+        heads=settings.heads,
+        between=settings.between,
+        manager=PassManager(verify=not settings.no_verify),
     )
-    findings = tuple(filter(None, [unlike_training(subject.graph, fit)]))
+    findings = list(filter(None, [unlike_training(subject.graph, fit)]))
+    judge = _judge(subject, held, len(images), settings)
+    known, left = _measure(subject, fit, judge, settings, journal)
+    unit = "madds" if budget.of == "latency" else budget.of
+    chooser = Chooser(known, subject.costs([one.name for one in known], unit))
+    goal = LatencyGoal.of(budget, subject.graph, _in_ms) if budget.of == "latency" else None
+    if goal is None:
+        limit = _resolved(budget, chooser, subject)
+    else:
+        limit = goal.madds(chooser, subject.graph, subject.madds)
+    tried: tuple[Tried, ...] = ()
+    latency = None
+    if only_curve:
+        predicted = chooser.by_program(limit)
+        assert predicted is not None  # the budget is within reach
+        networks = [(predicted, graph, predicted.predicted)]
+    else:
+        maker = Maker(subject, fit, judge, known, settings)
+        ranked, latency = _rank(chooser, limit, maker, settings, journal, goal)
+        tried = _tried(subject, chooser, ranked, _draw(chooser, limit, maker, compared))
+        networks = [
+            (choice, _finished(graph, small, choice, known), small.error)
+            for choice in distinct(ranked, 1 if goal else count)
+            for small in [maker.network(choice.widths)]
+        ]
+    if latency is not None and latency.after > latency.budget:
+        findings.append(_too_slow(budget, latency))
     for finding in findings:
         logger.warning("%s", finding)
+    madds = subject.costs([one.name for one in known], "madds")
+    return [
+        ShrinkResult(
+            graph=small,
+            before={"madds": subject.madds, "params": subject.params},
+            after={"madds": counted.madds, "params": counted.params},
+            budget=limit,
+            unit=unit,
+            latency=latency,
+            error=error,
+            rows=tuple(_row(madds, known, choice, i) for i in range(len(known))),
+            curve=_curve(chooser, subject, unit),
+            left={**subject.left, **left},
+            findings=tuple(findings),
+            measured_on=judge.said,
+            seconds=time.perf_counter() - started,
+            tried=tried,
+        )
+        for choice, small, error in networks
+        for counted in [profile(small)]
+    ]
+
+
+def _judge(subject: Shrinkable, held: np.ndarray, given: int, settings: ShrinkSettings) -> Judge:
     judge = Judge(subject.graph, held, batch=settings.batch)
     if judge.single:
         raise DataError(
-            f"--data: {len(images)} images, of which {len(held)} is held back: a network that "
+            f"--data: {given} images, of which {len(held)} is held back: a network that "
             f"answers one row of numbers an image ({judge.said}) is judged by how they vary; at "
             f"least {LEAST_TO_VARY + 1} images are wanted, and 2 of them held back "
             "(shrink.held_back)"
         )
-    journal = journal or Journal(None, "")
-    known, left = _measure(subject, fit, judge, settings, journal)
-    unit = "madds" if budget.of == "latency" else budget.of
-    chooser = Chooser(known, subject.costs([one.name for one in known], unit))
-    goal = None
-    if budget.of == "latency":
-        goal = LatencyGoal.of(budget, subject.graph, _in_ms)
-        limit = goal.madds(chooser, subject.graph, subject.madds)
-    else:
-        limit = _resolved(budget, chooser, subject)
-    curve = _curve(chooser, subject, unit)
-    names = [one.name for one in known]
-    tried: tuple[Tried, ...] = ()
-    outcomes: list[tuple[Choice, Graph, float, Latency | None]] = []
-    if only_curve:
-        predicted = chooser.by_program(limit)
-        assert predicted is not None  # the budget is within reach
-        outcomes.append((predicted, graph, predicted.predicted, None))
-    else:
-        maker = Maker(subject, fit, judge, known, settings)
-        ranked, best, latency = _make(chooser, limit, maker, settings, journal, goal)
-        drawn = _draw(chooser, limit, maker, compared)
-        tried = tuple(
-            _tried(subject, names, one, random=random)
-            for choices, random in ((ranked, False), (drawn, True))
-            for one in choices
-            if one.measured is not None
-        )
-        for place, choice in enumerate(distinct(ranked, 1 if goal else count)):
-            network = best if place == 0 else maker.network(choice.widths)
-            small = _finished(graph, network, choice, known)
-            outcomes.append((choice, small, network.error, latency))
-    madds = subject.costs(names, "madds")
-    results = []
-    for choice, small, error, latency in outcomes:
-        counted = profile(small)
-        results.append(
-            ShrinkResult(
-                graph=small,
-                before={"madds": subject.madds, "params": subject.params},
-                after={"madds": counted.madds, "params": counted.params},
-                budget=limit,
-                unit=unit,
-                latency=latency,
-                error=error,
-                rows=tuple(_row(madds, known, choice, i) for i in range(len(known))),
-                curve=curve,
-                left={**subject.left, **left},
-                findings=findings,
-                measured_on=judge.said,
-                seconds=time.perf_counter() - started,
-                tried=tried,
-            )
-        )
-    return results
+    return judge
+
+
+def _too_slow(budget: Budget, latency: Latency) -> Finding:
+    return Finding(
+        "latency-above-budget",
+        f"--budget {budget.text}: {latency.after:.2f} ms were measured, {latency.budget:.2f} ms "
+        "asked for; ask for less, or run it where nothing else runs",
+    )
 
 
 def split_images(images: np.ndarray, settings: ShrinkSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -351,25 +263,25 @@ def _curve(chooser: Chooser, subject: Shrinkable, of: str) -> tuple[tuple[int, f
     return tuple(points)
 
 
-def _make(
+def _rank(
     chooser: Chooser,
     limit: int,
     maker: Maker,
     settings: ShrinkSettings,
     journal: Journal,
     goal: LatencyGoal | None,
-) -> tuple[list[Choice], Small, Latency | None]:
-    """Rank widths and make the best network; anew with fewer MAdds as long as it is too slow."""
+) -> tuple[list[Choice], Latency | None]:
+    """Rank widths, the best first; anew with fewer MAdds as long as the best is too slow."""
     for _ in range(ROUNDS):
         ranked = _search(chooser, limit, maker, settings, journal)
-        best = maker.network(ranked[0].widths)
         if goal is None:
-            return ranked, best, None
-        latency = Latency(goal.before, _in_ms(best.graph), goal.limit)
-        limit = goal.tighter(limit, latency.after)
-        if latency.after <= goal.limit or limit < chooser.least():
+            return ranked, None
+        took = _in_ms(maker.network(ranked[0].widths).graph)
+        latency = Latency(goal.before, took, goal.limit)
+        limit = goal.tighter(limit, took)
+        if took <= goal.limit or limit < chooser.least():
             break
-    return ranked, best, latency
+    return ranked, latency
 
 
 def _draw(chooser: Chooser, limit: int, maker: Maker, count: int) -> list[Choice]:
@@ -382,10 +294,24 @@ def _draw(chooser: Chooser, limit: int, maker: Maker, count: int) -> list[Choice
     return drawn
 
 
-def _tried(subject: Shrinkable, names: list[str], choice: Choice, *, random: bool) -> Tried:
-    costs = {of: subject.costs(names, of).of(choice.widths) for of in ("madds", "params")}
-    widths = dict(zip(names, choice.widths, strict=True))
-    return Tried(widths, **costs, predicted=choice.predicted, error=choice.error, random=random)
+def _tried(
+    subject: Shrinkable, chooser: Chooser, ranked: list[Choice], drawn: list[Choice]
+) -> tuple[Tried, ...]:
+    """Return all choices that were made whole, with what they cost."""
+    names = [one.name for one in chooser.known]
+    costs = {of: subject.costs(names, of) for of in ("madds", "params")}
+    return tuple(
+        Tried(
+            dict(zip(names, choice.widths, strict=True)),
+            **{of: cost.of(choice.widths) for of, cost in costs.items()},
+            predicted=choice.predicted,
+            error=choice.error,
+            random=random,
+        )
+        for choices, random in ((ranked, False), (drawn, True))
+        for choice in choices
+        if choice.measured is not None
+    )
 
 
 def _search(

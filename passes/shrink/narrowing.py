@@ -28,8 +28,8 @@ from ..remap.fit import refit
 from ..remap.fit_arrays import with_constant
 from ..remap.gram import Floats, Gram, Moments, Window
 from ..running.features import Features
+from .channel_statistics import match_statistics, recalibrate
 from .linear import Linear, addend_of, columns_left, leave_columns, linear_of
-from .match import match_statistics, recalibrate
 
 PIXELS = 1 << 15  # pixels that moments are taken over, if there are so many; over all images
 AT_LEAST = 8  # times as many pixels as unknowns

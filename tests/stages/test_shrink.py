@@ -205,6 +205,21 @@ def test_a_budget_of_latency_is_met_by_the_network_that_is_made(
     assert whole.after["madds"] == whole.before["madds"]
 
 
+def test_a_budget_of_latency_that_is_missed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that finds every network that was fitted 9 ms slower than those it chose by."""
+
+    def clock(graph: Graph) -> float:
+        fitted = any(t.name.endswith(".fit") for n in graph.nodes for t in n.inputs)
+        return 1.0 + profile(graph, (16, 16)).madds / 1e5 + 9.0 * fitted
+
+    monkeypatch.setattr("fnac.stages.shrink._in_ms", clock)
+    found = shrink(network(), images(), parse_budget("0.8x", "latency"), QUICK)
+    assert found.latency is not None
+    assert found.latency.after > found.latency.budget
+    (finding,) = found.findings
+    assert finding.kind == "latency-above-budget"
+
+
 def test_a_budget_of_latency_is_measured_in_onnxruntime() -> None:
     found = shrink(network(), images(), parse_budget("1000ms", "latency"), QUICK)
     assert found.latency is not None

@@ -29,7 +29,8 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.remap.eliminate import width_on_grid
 from fnac.search.comparison import compare
-from fnac.stages.shrink import ShrinkResult, Tried, shrink_to_several
+from fnac.stages.shrink import shrink_to_several
+from fnac.stages.shrinking.result import ShrinkResult, Tried
 from fnac.stages.shrinking.shrinkable import open_shrinkable
 
 from .base import Candidate, Strategy

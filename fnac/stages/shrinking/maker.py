@@ -1,4 +1,4 @@
-"""Whole networks of given widths: fitted in sequence, their statistics settled, measured."""
+"""Whole networks of given widths: fitted in sequence, measured, their statistics settled."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Made:
     widths: tuple[int, ...]
     narrowing: Narrowing
     steps: list[Step]
-    small: Small
+    error: float
 
 
 class Maker:
@@ -56,11 +56,11 @@ class Maker:
         self._best: _Made | None = None
 
     def error(self, widths: tuple[int, ...]) -> float:
-        """Return the error of a network of these widths."""
+        """Return the error of a network of these widths as it is fitted, to rank it by."""
         network = self._make(widths)
-        if self._best is None or network.small.error < self._best.small.error:
+        if self._best is None or network.error < self._best.error:
             self._best = network
-        return network.small.error
+        return network.error
 
     def slopes(self, widths: tuple[int, ...]) -> list[Slope]:
         """Return what each set's width matters in a network; quicker for the best one made."""
@@ -70,8 +70,9 @@ class Maker:
         )
 
     def network(self, widths: tuple[int, ...]) -> Small:
-        """Return the network of these widths; at once for the best one made."""
-        return self._kept(widths).small
+        """Return the network of these widths with those statistics with which it errs least."""
+        network = self._kept(widths)
+        return min(self._settled(network), key=lambda small: small.error)
 
     def _kept(self, widths: tuple[int, ...]) -> _Made:
         best = self._best
@@ -84,18 +85,14 @@ class Maker:
         steps = [
             narrowing.narrow(one.name, width) for one, width in zip(self.known, widths, strict=True)
         ]
-        return _Made(widths, narrowing, steps, self._better(narrowing, self.fit))
+        return _Made(widths, narrowing, steps, self.judge.error_of(narrowing.result))
 
-    def _better(self, narrowing: Narrowing, images: np.ndarray) -> Small:
-        """Return the network with those statistics with which it errs least."""
-        return min(self._settled(narrowing, images), key=lambda one: one.error)
-
-    def _settled(self, narrowing: Narrowing, images: np.ndarray) -> Iterator[Small]:
+    def _settled(self, network: _Made) -> Iterator[Small]:
         def small(graph: Graph, statistics: str) -> Small:
             return Small(graph, self.judge.error_of(graph), statistics)
 
-        yield small(narrowing.result, "as fitted")
-        yield small(narrowing.recalibrated(images), "recalibrated")
+        narrowing = network.narrowing
+        yield Small(narrowing.result.copy(), network.error, "as fitted")
+        yield small(narrowing.recalibrated(self.fit), "recalibrated")
         for strength in STRENGTHS:
-            graph = narrowing.matched(images, strength)
-            yield small(graph, f"matched by {strength:g}")
+            yield small(narrowing.matched(self.fit, strength), f"matched by {strength:g}")
