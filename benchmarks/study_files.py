@@ -81,7 +81,7 @@ class Row:
         except FnacError as error:
             words = str(error).replace(f"{self.path}: ", "").replace(f"{self.folder}/", "")
             cells = (f"refused: {words}", *[""] * (len(columns) - 1))
-        except Exception as error:
+        except Exception as error:  # a bug is an entry of the table, and the files go on
             cells = (f"BUG: {type(error).__name__}: {error}", *[""] * (len(columns) - 1))
         self.found.update(zip(columns, cells, strict=True))
         self.found.setdefault("seconds", {})[columns[0]] = round(time.monotonic() - start, 1)
@@ -147,9 +147,10 @@ class Row:
         size = f"{self.path.stat().st_size / 1e3:,.0f} -> {out.stat().st_size / 1e3:,.0f} kB"
         files = [self.path, out]
         slim = self.folder / "slim.onnx"
-        if _slimmed(self.path, slim):
-            size += f" ({slim.stat().st_size / 1e3:,.0f})"
+        why_not = _why_not_slimmed(self.path, slim)
+        if why_not is None:
             files.append(slim)
+        size += f" ({why_not or format(slim.stat().st_size / 1e3, ',.0f')})"
         if self.quick:
             return size, ""
         ratios = bench(files, BenchSettings(self.size, runs=RUNS, threads=1)).ratios()
@@ -197,20 +198,18 @@ def _said(worst: float) -> str:
     return f"{worst:.0e}" if worst <= CLOSE else f"DIFFERENT: {worst:.0e}"
 
 
-def _slimmed(path: Path, out: Path) -> bool:
-    """Let onnxslim write its file; False where it is not installed or fails."""
+def _why_not_slimmed(path: Path, out: Path) -> str | None:
+    """Let onnxslim write its file; say why it did not."""
     try:
         import onnx
         import onnxslim
-
-        made = onnxslim.slim(onnx.load(path))
-        onnx.save(made, out)
     except ImportError:
-        return False
-    except Exception as error:
-        logging.warning("%s: onnxslim: %s", path.name, error)
-        return False
-    return True
+        return "onnxslim is not installed"
+    try:
+        onnx.save(onnxslim.slim(onnx.load(path)), out)
+    except Exception as error:  # whatever another tool ends in is its answer, one file of many
+        return f"onnxslim: {type(error).__name__}: {error}"
+    return None
 
 
 def _in_a_process(path: Path, sink: Any, quick: bool) -> None:

@@ -311,14 +311,14 @@ def _account(source: DataSource, name: str, task: str, classes: int) -> SplitAcc
 
 
 def _seen(dataset: Dataset, index: int, task: str, classes: int) -> Seen:
-    """Count the classes of a sample's target."""
-    target = dataset[index][1].numpy()
+    """Count the classes of a sample's truth."""
+    truth = dataset[index][1].numpy()
     if task == "seg":
-        pixels = np.bincount(target.ravel(), minlength=IGNORE + 1)
+        pixels = np.bincount(truth.ravel(), minlength=IGNORE + 1)
         return Seen(None, pixels[:IGNORE], int(pixels[IGNORE]))
     if task == "pose":
-        return Seen(None, (target[:classes, 2] > 0).astype(np.int64))
-    labels: Counts = (target[:, 4] if task == "det" else target.reshape(-1)).astype(np.int64)
+        return Seen(None, (truth[:classes, 2] > 0).astype(np.int64))
+    labels: Counts = (truth[:, 4] if task == "det" else truth.reshape(-1)).astype(np.int64)
     return Seen(None, np.bincount(labels, minlength=classes))
 
 

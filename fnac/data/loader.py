@@ -23,7 +23,7 @@ _ORDER, _SAMPLE, _SPLIT = 1, 2, 3
 
 
 def stack(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of equal shapes: images (N, 3, h, w), targets (N, ...)."""
+    """Stack samples of equal shapes: images (N, 3, h, w), truths (N, ...)."""
     return torch.stack([s[0] for s in samples]), torch.stack([s[1] for s in samples])
 
 
@@ -86,13 +86,13 @@ class EpochLoader:
         return list(whole[self.rank :: self.world_size])
 
     def batch(self, step: int) -> Batch:
-        """Return images float32 (n, 3, H, W) and their targets of the global step."""
+        """Return images float32 (n, 3, H, W) and their truths of the global step."""
         epoch = step // self.batches_per_epoch
         samples = []
         for index in self.indices(step):
-            image, target = self.dataset[index]
+            image, truth = self.dataset[index]
             random = _generator(self.random_seed, _SAMPLE, epoch, index)
-            samples.append(self.transform(image, target, random))
+            samples.append(self.transform(image, truth, random))
         return self.collate(samples)
 
     def iterate(self, start_step: int = 0, stop_step: int | None = None) -> Iterator[Batch]:
@@ -180,13 +180,13 @@ class Cached:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:
-        """Return image uint8 (3, H, W) and the target."""
+        """Return image uint8 (3, H, W) and the truth."""
         sample = self._kept.get(index)
         if sample is None:
-            image, target = self.dataset[index]
+            image, truth = self.dataset[index]
             if self.shrink is not None:
-                image, target = self.shrink(image, target)
-            sample = image.contiguous(), target.contiguous()
+                image, truth = self.shrink(image, truth)
+            sample = image.contiguous(), truth.contiguous()
             self._kept[index] = sample
         return sample
 

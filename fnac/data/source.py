@@ -1,6 +1,6 @@
 """What the rest of fnac knows about a data set: its classes, its splits, its samples.
 
-A sample is an image and *one* tensor, the target; what is in it depends on the task:
+A sample is an image and *one* tensor, the truth; what is in it depends on the task:
 
     seg   uint8 (H, W)      class ids, 255 = ignore
     det   float32 (n, 5)    boxes x0, y0, x1, y1 in pixels and the class id, one row a box
@@ -25,14 +25,14 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Dataset(Protocol):
-    """One split: images and targets by index."""
+    """One split: images and truths by index."""
 
     def __len__(self) -> int:
         """Count the samples."""
         ...
 
     def __getitem__(self, index: int) -> Sample:
-        """Return image uint8 (3, H, W), RGB, and the target of the task."""
+        """Return image uint8 (3, H, W), RGB, and the truth of the task."""
         ...
 
     def id(self, index: int) -> str:
@@ -69,7 +69,7 @@ class DataSource(Protocol):
 
     @property
     def classes(self) -> list[str]:
-        """Class names, by the ids in the targets; for pose the names of the joints."""
+        """Class names, by the ids in the truths; for pose the names of the joints."""
         ...
 
     @property

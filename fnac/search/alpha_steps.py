@@ -96,7 +96,7 @@ class AlphaSteps:
         return torch.cat([alpha.detach().cpu().double() for alpha in self.alphas])
 
     def step(
-        self, step: int, images: Tensor, targets: Tensor, steering: Steering | None
+        self, step: int, images: Tensor, truths: Tensor, steering: Steering | None
     ) -> AlphaOutcome:
         """Take alpha step ``step`` (from 0); ``steering`` None: the lambda of the settings."""
         for weight in self._weights:
@@ -105,7 +105,7 @@ class AlphaSteps:
             self._set_paths(step)
             self.optimizer.zero_grad(set_to_none=True)
             size = (int(images.shape[-2]), int(images.shape[-1]))
-            loss = self.task.loss(self.network(images), targets, size)
+            loss = self.task.loss(self.network(images), truths, size)
             fixed, whole = self.settings.lambda_ or 0.0, loss
             if steering is None and fixed:
                 whole = torch.add(loss, cost_term(self.alphas, self._costs), alpha=fixed)

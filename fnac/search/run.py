@@ -150,14 +150,14 @@ class SearchRun(TrainingRun):
         self.alpha_batches = self.alpha_data.iterate(done, self.plan.alpha_steps)
         super().train()
 
-    def step(self, step: int, images: Tensor, targets: Tensor) -> None:
+    def step(self, step: int, images: Tensor, truths: Tensor) -> None:
         """Take a weight step on one path; after the warm-up an alpha step may follow it."""
         warm = step < self.plan.warmup
         sizes = [len(alpha) for alpha in self.alphas.alphas]
         path = self.sampler.uniform(sizes) if warm else self.sampler.multinomial(self.alphas.alphas)
         for point, index in zip(self.alphas.points, path, strict=True):
             point.choose(index)
-        loss = self.weights.step(step, images, targets)
+        loss = self.weights.step(step, images, truths)
         self.trace.add(
             loss,
             step=step + 1,

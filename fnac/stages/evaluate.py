@@ -99,10 +99,10 @@ class Measurement:
         evaluation = task.evaluation(self.dataset, self.size, self.manifest, where)
         done = 0
         with StepProgress("eval", images, unit="image", brief=True, shown=self.shown) as progress:
-            for inputs, targets in loader.iterate(0, -(-images // self.batch_size)):
+            for inputs, truths in loader.iterate(0, -(-images // self.batch_size)):
                 count = min(len(inputs), images - done)
                 outputs = task.predict(network, inputs[:count])
-                evaluation.add(range(done, done + count), outputs, targets[:count])
+                evaluation.add(range(done, done + count), outputs, truths[:count])
                 done += count
                 progress.advance(done)
         scores = evaluation.compute()

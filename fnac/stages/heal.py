@@ -95,7 +95,7 @@ def heal(
     output: Path | None = None,
     resume: bool = False,
 ) -> HealResult:
-    """Train ``student`` towards what ``teacher`` says of ``pictures``; their targets are not read.
+    """Train ``student`` towards what ``teacher`` says of ``pictures``; their truths are not read.
 
     folder  gets ``last.ckpt`` and ``metrics.csv``; with ``resume`` its checkpoint is continued
     output  where the healed network is written; None: nowhere
@@ -222,9 +222,9 @@ class HealRun(TrainingRun):
 
     # ------------------------------------------------------------------ steps
 
-    def step(self, step: int, images: Tensor, targets: Tensor) -> None:
+    def step(self, step: int, images: Tensor, truths: Tensor) -> None:
         """Take a weight step towards the original."""
-        loss = self.weights.step(step, images, targets)
+        loss = self.weights.step(step, images, truths)
         self.kept.update()
         self.trace.add(loss, step=step + 1, epoch=self.epoch(step), lr=self.weights.lr)
 
@@ -294,7 +294,7 @@ def keeps_statistics(settings: HealSettings, start: float) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Unlabelled:
-    """The images of a dataset, whatever its targets are; each with a mask that is void."""
+    """The images of a dataset, whatever its truths are; each with a mask that is void."""
 
     dataset: Dataset
 

@@ -170,9 +170,9 @@ class TuneRun(TrainingRun):
 
     # ------------------------------------------------------------------ steps
 
-    def step(self, step: int, images: Tensor, targets: Tensor) -> None:
+    def step(self, step: int, images: Tensor, truths: Tensor) -> None:
         """Take a weight step."""
-        loss = self.weights.step(step, images, targets)
+        loss = self.weights.step(step, images, truths)
         self.kept.update()
         rates = {"lr": self.weights.lr, "head_lr": self.weights.head_lr}
         self.trace.add(loss, step=step + 1, epoch=self.epoch(step), **rates)

@@ -1,7 +1,7 @@
 """What a task gives the stages: transforms, a loss to train with, a metric, images to look at.
 
 One class a kind of problem; ``fnac.tasks.make_task`` builds it for a data set and a network.
-Stages know nothing of masks, boxes or joints: a target is one tensor (see ``fnac.data.source``),
+Stages know nothing of masks, boxes or joints: a truth is one tensor (see ``fnac.data.source``),
 a network's outputs are named tensors, and only the task looks inside.
 """
 
@@ -49,7 +49,7 @@ class Scores:
 class Evaluation(Protocol):
     """One measurement over a dataset, batch by batch."""
 
-    def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
+    def add(self, indices: Sequence[int], outputs: Outputs, truths: Tensor) -> None:
         """Add the outputs for samples ``indices`` of the dataset, raw or of an emitted file."""
         ...
 
@@ -113,11 +113,11 @@ class Task(ABC):
         """
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Stack transformed samples: images (N, 3, h, w) and the targets, padded where needed."""
+        """Stack transformed samples: images (N, 3, h, w) and the truths, padded where needed."""
         return stack(samples)
 
     @abstractmethod
-    def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size) -> Tensor:
+    def loss(self, outputs: Tensor | tuple[Tensor, ...], truths: Tensor, size: Size) -> Tensor:
         """Return the scalar training loss in float32; TrainingError where shapes do not fit.
 
         outputs: as the module returns them; size: of the images that were fed.

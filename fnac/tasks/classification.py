@@ -85,25 +85,25 @@ class Classification(Task):
         whole = batches.whole_size(manifest)
         sides = [round(side * max(1.0, batches.scale[1])) for side in whole]
 
-        def shrink(image: Tensor, target: Tensor) -> Sample:
+        def shrink(image: Tensor, truth: Tensor) -> Sample:
             part = cut_to_shape(image, whole)
             if part.shape[1] > sides[0]:
                 part = resize(part, sides, antialias=True)
-            return part, target
+            return part, truth
 
         return keep_in_memory(dataset, 3 * sides[0] * sides[1], shrink)
 
     # ------------------------------------------------------------------ training
 
-    def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size) -> Tensor:
+    def loss(self, outputs: Tensor | tuple[Tensor, ...], truths: Tensor, size: Size) -> Tensor:
         """Return the mean cross entropy in float32.
 
-        outputs: logits (N, C), any float type; targets: int64 (N,). Raises TrainingError where
+        outputs: logits (N, C), any float type; truths: int64 (N,). Raises TrainingError where
         the outputs are something else.
         """
-        logits = self._checked(outputs, targets.shape[0])
+        logits = self._checked(outputs, truths.shape[0])
         return functional.cross_entropy(
-            logits.float(), targets, label_smoothing=self.settings.label_smoothing
+            logits.float(), truths, label_smoothing=self.settings.label_smoothing
         )
 
     def distillation(
@@ -183,9 +183,9 @@ class ClassEvaluation:
         self._seen = torch.zeros(task.num_classes, dtype=torch.int64)
         self._said = torch.zeros(task.num_classes, dtype=torch.int64)
 
-    def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
-        """Add logits (n, C) of these samples; targets: int64 (n,)."""
-        logits, truth = self._task.logits(outputs, self._where), targets.cpu()
+    def add(self, indices: Sequence[int], outputs: Outputs, truths: Tensor) -> None:
+        """Add logits (n, C) of these samples; truths: int64 (n,)."""
+        logits, truth = self._task.logits(outputs, self._where), truths.cpu()
         for metric in (self._all, self._each, self._top):
             metric.update(logits, truth)
         self._seen += torch.bincount(truth, minlength=self._task.num_classes)

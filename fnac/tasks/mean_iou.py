@@ -27,21 +27,19 @@ class MeanIoU:
             sync_on_compute=distributed,
         )
 
-    def update(self, predictions: Tensor, targets: Tensor) -> None:
+    def update(self, predictions: Tensor, truths: Tensor) -> None:
         """Add a batch: class ids (N, H, W) of an integer type, below ``num_classes``; truth alike.
 
         Raises ValueError where the shapes differ or a prediction is out of range.
         """
-        if predictions.shape != targets.shape:
-            raise ValueError(
-                f"predictions {tuple(predictions.shape)}, truth {tuple(targets.shape)}"
-            )
+        if predictions.shape != truths.shape:
+            raise ValueError(f"predictions {tuple(predictions.shape)}, truth {tuple(truths.shape)}")
         lowest, highest = int(predictions.min()), int(predictions.max())
         if lowest < 0 or highest >= self.num_classes:
             wrong = lowest if lowest < 0 else highest
             raise ValueError(f"predicted class {wrong}; wanted 0..{self.num_classes - 1}")
         self._matrix.to(predictions.device)
-        self._matrix.update(predictions.long(), targets.long())
+        self._matrix.update(predictions.long(), truths.long())
 
     def per_class(self) -> list[float | None]:
         """Return the IoU of each class in percent; None where it is neither true nor predicted."""

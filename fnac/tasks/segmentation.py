@@ -120,17 +120,17 @@ class Segmentation(Task):
     # ------------------------------------------------------------------ training
 
     def loss(
-        self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size | None = None
+        self, outputs: Tensor | tuple[Tensor, ...], truths: Tensor, size: Size | None = None
     ) -> Tensor:
         """Return the mean cross entropy over the pixels that are not 255 (0 where there is none).
 
-        outputs: logits (N, C, h, w), any float type, resized to the targets' size where they
-        have another; targets: int64 (N, H, W). The loss is computed in float32.
+        outputs: logits (N, C, h, w), any float type, resized to the truths' size where they
+        have another; truths: int64 (N, H, W). The loss is computed in float32.
         """
-        logits = self._logits(outputs, len(targets))
-        logits = fit_logits(logits.float(), targets.shape[-2:])
-        total = functional.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
-        counted = (targets != IGNORE).sum().clamp(min=1)
+        logits = self._logits(outputs, len(truths))
+        logits = fit_logits(logits.float(), truths.shape[-2:])
+        total = functional.cross_entropy(logits, truths, ignore_index=IGNORE, reduction="sum")
+        counted = (truths != IGNORE).sum().clamp(min=1)
         return total / counted
 
     def distillation(
@@ -190,14 +190,14 @@ class SegmentationEvaluation:
         self._metric = MeanIoU(task.num_classes)
         self._pictures = 0
 
-    def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
+    def add(self, indices: Sequence[int], outputs: Outputs, truths: Tensor) -> None:
         """Add logits (n, C, h, w) or class ids (n, H, W) or (n, 1, H, W): the first output.
 
-        targets: int64 (n, H, W), each image's mask at its own size with ``OUTSIDE`` around it.
+        truths: int64 (n, H, W), each image's mask at its own size with ``OUTSIDE`` around it.
         What a network says at its own size is resized to the mask's before it is compared.
         """
         answers = self._answers(outputs)
-        for number, padded in enumerate(targets):
+        for number, padded in enumerate(truths):
             mask = _inside(padded)
             ids = _ids_at(answers[number : number + 1], tuple(mask.shape))
             self._metric.update(ids.cpu(), mask[None])

@@ -43,7 +43,7 @@ class PoseSettings:
     section: ClassVar[str] = "task"
 
     sigma: float = 2.0
-    """Of the gaussians in target heatmaps, in cells of heatmaps of 64x64; never below one cell."""
+    """Of the gaussians in wanted heatmaps, in cells of heatmaps of 64x64; never below one cell."""
     flip_test: bool = False
     """Measure on the mean of the heatmaps of an image and of its mirror image."""
 
@@ -59,7 +59,7 @@ class ClassificationSettings:
     section: ClassVar[str] = "task"
 
     label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes."""
+    """Share of the truth that is spread over all classes."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:

@@ -40,8 +40,8 @@ class Imitation:
         self.names = tuple(one.name for one in raw)
         self.units: tuple[float, ...] = (1.0,) * len(self._raw)
 
-    def __call__(self, outputs: Outputs, images: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean error of a batch in float32; ``targets`` are not looked at."""
+    def __call__(self, outputs: Outputs, images: Tensor, truths: Tensor) -> Tensor:
+        """Return the mean error of a batch in float32; ``truths`` are not looked at."""
         return torch.stack(self.errors(outputs, images)).mean()
 
     def errors(self, outputs: Outputs, images: Tensor) -> list[Tensor]:

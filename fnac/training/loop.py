@@ -106,7 +106,7 @@ class TrainingRun(abc.ABC):
         """Take back what ``state`` returned."""
 
     @abc.abstractmethod
-    def step(self, step: int, images: Tensor, targets: Tensor) -> None:
+    def step(self, step: int, images: Tensor, truths: Tensor) -> None:
         """Take step ``step`` (from 0) on a batch of the loader, and log it."""
 
     @abc.abstractmethod
@@ -163,9 +163,9 @@ class TrainingRun(abc.ABC):
             for step in range(self.first, self.total):
                 if self.is_enough():
                     break
-                images, targets = self.on_device(next(batches))
+                images, truths = self.on_device(next(batches))
                 self.reseed(step)
-                self.step(step, images, targets)
+                self.step(step, images, truths)
                 self.done = done = step + 1
                 over = self.is_epoch_over(done)
                 self.after_step(done)

@@ -24,7 +24,7 @@ class Objective(Protocol):
     """A loss of a network's outputs for a batch."""
 
     def __call__(
-        self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, targets: Tensor
+        self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, truths: Tensor
     ) -> Tensor:
         """Return the scalar loss; ``outputs`` as the module returns them for ``images``."""
         ...
@@ -37,10 +37,10 @@ class TaskLoss:
     task: Task
 
     def __call__(
-        self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, targets: Tensor
+        self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, truths: Tensor
     ) -> Tensor:
         """Return the loss."""
-        return self.task.loss(outputs, targets, (int(images.shape[-2]), int(images.shape[-1])))
+        return self.task.loss(outputs, truths, (int(images.shape[-2]), int(images.shape[-1])))
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Distilled:
     temperature: float
 
     def __call__(
-        self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, targets: Tensor
+        self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, truths: Tensor
     ) -> Tensor:
         """Return the loss; UsageError where the teacher's outputs are of another form."""
         size = (int(images.shape[-2]), int(images.shape[-1]))
@@ -69,7 +69,7 @@ class Distilled:
             raise UsageError(f"--teacher {self.teacher.name}: {error}") from error
         if self.weight == 1:
             return learnt
-        return torch.lerp(self.task.loss(outputs, targets, size), learnt, self.weight)
+        return torch.lerp(self.task.loss(outputs, truths, size), learnt, self.weight)
 
 
 def open_objective(

@@ -30,15 +30,15 @@ class WeightSteps:
     lr: float = 0.0
     head_lr: float = 0.0
 
-    def step(self, step: int, images: Tensor, targets: Tensor) -> Tensor:
+    def step(self, step: int, images: Tensor, truths: Tensor) -> Tensor:
         """Take weight step ``step`` (from 0) on one batch; returns the loss, on the device.
 
-        images   float32 (n, 3, H, W) on any device; targets: as the objective wants them
+        images   float32 (n, 3, H, W) on any device; truths: as the objective wants them
         """
         factor = self.settings.factor(step, self.total, self.per_epoch)
         self.lr, self.head_lr = set_learning_rates(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.objective(self.network(images), images, targets)
+        loss = self.objective(self.network(images), images, truths)
         self.fabric.backward(loss)
         if self.settings.clip is not None:
             clip(self.fabric, self.network, self.optimizer, self.settings.clip)
@@ -71,8 +71,8 @@ def to_device(
     fabric: Fabric, batch: tuple[Tensor, Tensor], channels_last: bool
 ) -> tuple[Tensor, Tensor]:
     """Bring a batch to the device, in the memory format of the network."""
-    images, targets = batch
+    images, truths = batch
     images = images.to(fabric.device, non_blocking=True)
     if channels_last:
         images = images.to(memory_format=torch.channels_last)
-    return images, targets.to(fabric.device, non_blocking=True)
+    return images, truths.to(fabric.device, non_blocking=True)

@@ -111,7 +111,7 @@ class SceneFigures(_Objects):
     """One object with its keypoints a sample, in its whole scene: what a person is elsewhere."""
 
     def __getitem__(self, index: int) -> Sample:
-        """Return image uint8 (3, H, W) and a raw pose target float32 (K + 2, 3)."""
+        """Return image uint8 (3, H, W) and a raw pose truth float32 (K + 2, 3)."""
         figure = self.info(index)
         image = self.scenes[self.places[index][0]][0]
         rows = window_rows(figure.centre, figure.window)

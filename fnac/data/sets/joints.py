@@ -27,7 +27,7 @@ _SIGMAS = {
 class JointSet:
     """The K joints of a data set.
 
-    names: of the joints, in the order of the rows of a target.
+    names: of the joints, in the order of the rows of a truth.
     limbs: pairs of joints that an image connects with a line.
     metric: which of ``PCKh@0.5``, ``PCK@0.2`` (of the torso) and ``AP`` (of OKS) the data set is
         measured in.

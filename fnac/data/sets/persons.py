@@ -1,6 +1,6 @@
 """Persons with labelled joints: one sample a person, whatever file format they come from.
 
-A sample's image is the *whole* image, not to be changed in place; its target has the K joints
+A sample's image is the *whole* image, not to be changed in place; its truth has the K joints
 and, below them, the two rows that tell the transform what to cut out (``window_rows``).
 """
 
@@ -73,7 +73,7 @@ class Person:
 
 
 def window_rows(centre: tuple[float, float], window: tuple[float, float]) -> Tensor:
-    """Return float32 (2, 3): centre x, y, 0 and width, height, 0, the tail of a raw target."""
+    """Return float32 (2, 3): centre x, y, 0 and width, height, 0, the tail of a raw truth."""
     return torch.tensor([[*centre, 0.0], [*window, 0.0]], dtype=torch.float32)
 
 
@@ -97,7 +97,7 @@ class PersonDataset:
         return len(self.persons)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Decode one sample: image uint8 (3, H, W), target float32 (K + 2, 3)."""
+        """Decode one sample: image uint8 (3, H, W), truth float32 (K + 2, 3)."""
         person = self.persons[index]
         image = torch.from_numpy(read_image(person.image)).permute(2, 0, 1)
         joints = torch.from_numpy(person.joints)
@@ -116,7 +116,7 @@ class PersonDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class PersonSource(ListedSource[Person]):
-    """A data set of persons; ``joints`` says what the K rows of a target are."""
+    """A data set of persons; ``joints`` says what the K rows of a truth are."""
 
     joints: JointSet
 

@@ -74,10 +74,10 @@ class BoxEvalTransform:
     pad: Triple | None = None
 
     def __call__(
-        self, image: Tensor, target: Tensor, random: np.random.Generator | None = None, /
+        self, image: Tensor, truth: Tensor, random: np.random.Generator | None = None, /
     ) -> Sample:
         """Return image float32 (3, h, w) and boxes float32 (n, 5); ``random`` is not used."""
-        image, boxes = resize_boxed(image, target, self.fit.scaled(*image.shape[1:]))
+        image, boxes = resize_boxed(image, truth, self.fit.scaled(*image.shape[1:]))
         pixels = normalise(image, self.mean, self.std, self.color)
         if self.fit.mode == "letterbox":
             pixels = pad_to(pixels, self.fit.size, fill=self._fill())
@@ -121,13 +121,13 @@ class BoxTrainTransform:
     iou_crop: bool = False
 
     def __call__(
-        self, image: Tensor, target: Tensor, random: np.random.Generator | None = None, /
+        self, image: Tensor, truth: Tensor, random: np.random.Generator | None = None, /
     ) -> Sample:
         """Return image float32 (3, h, w) and boxes float32 (n, 5); all new tensors."""
         if random is None:
             raise TypeError("BoxTrainTransform needs the sample's random generator")
         draws = random.random(8)  # always as many, so that settings do not shift one another
-        boxes = target
+        boxes = truth
         if self.iou_crop:
             top, left, rows, cols = _iou_window(image.shape[1:], boxes[:, :4], random)
             image = image[:, top : top + rows, left : left + cols]
@@ -204,10 +204,10 @@ def collate_boxes(samples: Sequence[Sample], multiple: int = 1) -> Batch:
     sides = [max(s[0].shape[axis] for s in samples) for axis in (1, 2)]
     height, width = (-(-side // multiple) * multiple for side in sides)
     images = torch.stack([pad_to(s[0], (height, width)) for s in samples])
-    targets = images.new_full((len(samples), max(len(s[1]) for s in samples), 5), NO_BOX)
-    for row, (_, boxes) in zip(targets, samples, strict=True):
+    truths = images.new_full((len(samples), max(len(s[1]) for s in samples), 5), NO_BOX)
+    for row, (_, boxes) in zip(truths, samples, strict=True):
         row[: len(boxes)] = boxes
-    return images, targets
+    return images, truths
 
 
 def _mirrored(boxes: Tensor, width: int) -> Tensor:

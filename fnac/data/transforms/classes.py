@@ -30,7 +30,7 @@ class ClassTransform:
     of_picture: EvalTransform | TrainTransform
 
     def __call__(
-        self, image: Tensor, target: Tensor, random: np.random.Generator | None = None
+        self, image: Tensor, truth: Tensor, random: np.random.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return image float32 (3, H, W) and the class id int64 ()."""
         inner = self.of_picture
@@ -38,4 +38,4 @@ class ClassTransform:
         part = cut_to_shape(image, whole)
         nothing = torch.zeros(part.shape[1:], dtype=torch.uint8)
         pixels, _ = inner(part, nothing, random)
-        return pixels, target
+        return pixels, truth

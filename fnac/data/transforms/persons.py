@@ -64,13 +64,13 @@ def move_points(points: npt.NDArray[np.floating], matrix: Matrix) -> Matrix:
     return moved
 
 
-def split_target(image: Tensor, target: Tensor, joints: int) -> tuple[Tensor, Tensor]:
+def split_truth(image: Tensor, truth: Tensor, joints: int) -> tuple[Tensor, Tensor]:
     """Return (K, 3) joints and the (2, 3) rows of the window; without them: the whole image."""
-    if len(target) == joints + 2:
-        return target[:joints], target[joints:]
+    if len(truth) == joints + 2:
+        return truth[:joints], truth[joints:]
     height, width = image.shape[1:]
     whole = torch.tensor([[(width - 1) / 2, (height - 1) / 2, 0.0], [width, height, 0.0]])
-    return target, whole
+    return truth, whole
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,13 @@ class PersonTransform:
     pad: Triple | None = None
 
     def __call__(
-        self, image: Tensor, target: Tensor, random: np.random.Generator | None = None
+        self, image: Tensor, truth: Tensor, random: np.random.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return image float32 (3, H, W) and joints float32 (K, 3) in its pixels; all new.
 
-        target: (K + 2, 3) with the window's rows, or (K, 3): then the whole image is the window.
+        truth: (K + 2, 3) with the window's rows, or (K, 3): then the whole image is the window.
         """
-        joints, rows = split_target(image, target, len(self.mirrored))
+        joints, rows = split_truth(image, truth, len(self.mirrored))
         centre, window = rows[0, :2].tolist(), rows[1, :2].tolist()
         zoom, degrees, mirror, draws = 1.0, 0.0, False, np.zeros(4)
         if self.scale is not None:
@@ -182,14 +182,14 @@ def warp(image: Tensor, matrix: Matrix, size: tuple[int, int], mean: Triple) -> 
 
 
 def crop_to_window(
-    image: Tensor, target: Tensor, joints: int, size: tuple[int, int], zoom: float
+    image: Tensor, truth: Tensor, joints: int, size: tuple[int, int], zoom: float
 ) -> tuple[Tensor, Tensor]:
     """Keep of an image what transforms to ``size`` (H, W) can see of its person.
 
-    zoom: the least that will be asked for; any rotation is. Returns image and target (K + 2, 3) of
+    zoom: the least that will be asked for; any rotation is. Returns image and truth (K + 2, 3) of
     the part, to be held in memory; both new.
     """
-    labels, rows = split_target(image, target, joints)
+    labels, rows = split_truth(image, truth, joints)
     radius = seen_radius((float(rows[1, 0]), float(rows[1, 1])), size, zoom)
     x, y = rows[0, :2].tolist()
     left, top = max(0, math.floor(x - radius)), max(0, math.floor(y - radius))

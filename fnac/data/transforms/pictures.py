@@ -25,9 +25,9 @@ class Transform(Protocol):
     """Turns a sample of a Dataset into what the network reads."""
 
     def __call__(
-        self, image: Tensor, target: Tensor, random: np.random.Generator | None = None, /
+        self, image: Tensor, truth: Tensor, random: np.random.Generator | None = None, /
     ) -> Sample:
-        """Return image float32 (3, h, w), normalised, and the target in the image's pixels."""
+        """Return image float32 (3, h, w), normalised, and the truth in the image's pixels."""
         ...
 
 
@@ -104,10 +104,10 @@ class TrainTransform:
         if (rows, cols) == (height, width):
             return pixels, mask.long()
         whole = torch.zeros(3, height, width)
-        target = torch.full((height, width), IGNORE, dtype=torch.int64)
+        truth = torch.full((height, width), IGNORE, dtype=torch.int64)
         whole[:, top : top + rows, left : left + cols] = pixels
-        target[top : top + rows, left : left + cols] = mask
-        return whole, target
+        truth[top : top + rows, left : left + cols] = mask
+        return whole, truth
 
 
 def resize_pair(image: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

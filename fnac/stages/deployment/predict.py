@@ -25,7 +25,7 @@ from fnac.data.preprocessing import Stated, state_preprocessing, tell_assumed
 from fnac.data.sets.joints import PCK, JointSet
 from fnac.data.sets.persons import PADDING, window_rows
 from fnac.data.source import Dataset, Sample
-from fnac.data.transforms.persons import inverse, move_points, split_target, window_matrix
+from fnac.data.transforms.persons import inverse, move_points, split_truth, window_matrix
 from fnac.errors import DataError, UnsupportedGraphError, UsageError
 from fnac.passes.graph.contract import Contract
 from fnac.stages.opening.onnx_network import OnnxNetwork
@@ -132,14 +132,14 @@ class Predictor:
 
     def _persons(self, task: Pose, picture: Tensor, boxes: Sequence[Box] | None) -> Skeletons:
         nothing = torch.zeros((task.count, 3))
-        targets = [nothing]
+        truths = [nothing]
         if boxes is not None:
-            targets = [torch.cat([nothing, _window(box)]) for box in boxes]
+            truths = [torch.cat([nothing, _window(box)]) for box in boxes]
         places, scores = [], []
-        for target in targets:
-            outputs = self._run((picture, target))
+        for truth in truths:
+            outputs = self._run((picture, truth))
             joints, sure = task.decoded(outputs, self.size, str(self.network.path))
-            rows = split_target(picture, target, task.count)[1].tolist()
+            rows = split_truth(picture, truth, task.count)[1].tolist()
             centre, window = (rows[0][0], rows[0][1]), (rows[1][0], rows[1][1])
             back = inverse(window_matrix(centre, window, self.size))
             places.append(move_points(joints[0].numpy(), back))

@@ -31,7 +31,7 @@ class DetectionEvaluation:
         self._truths: list[Truth] = []
         self._detections: list[Found] = []
 
-    def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
+    def add(self, indices: Sequence[int], outputs: Outputs, truths: Tensor) -> None:
         """Add boxes (n, D, 4), scores (n, D), labels (n, D) of the network's input."""
         sizes = []
         for index in indices:
@@ -70,8 +70,8 @@ def _truth(dataset: Dataset, index: int) -> tuple[Truth, tuple[int, int]]:
     if isinstance(base, BoxDataset):
         info = base.info(place)
         return Truth(info.boxes, info.areas, info.ignored), info.size
-    image, target = base[place]
-    boxes = target.numpy()
+    image, truth = base[place]
+    boxes = truth.numpy()
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return Truth(boxes, areas, boxes[:0]), (int(image.shape[1]), int(image.shape[2]))
 

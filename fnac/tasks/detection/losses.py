@@ -27,10 +27,10 @@ NEGATIVES = 3  # for each positive
 BACKGROUND, NEITHER = -1, -2  # as torchvision's Matcher has them
 
 
-def match_anchors(targets: Tensor, anchors: Tensor, scores: str) -> Tensor:
-    """Return int64 (N, A): the row of ``targets`` an anchor answers for, -1 background, -2 neither.
+def match_anchors(truths: Tensor, anchors: Tensor, scores: str) -> Tensor:
+    """Return int64 (N, A): the row of ``truths`` an anchor answers for, -1 background, -2 neither.
 
-    targets: float32 (N, M, 5), rows with class -1 are no boxes; anchors: float32 (A, 4).
+    truths: float32 (N, M, 5), rows with class -1 are no boxes; anchors: float32 (A, 4).
     sigmoid: object from an overlap of 0.5, background below 0.4, and the best anchors of each box
     (RetinaNet); softmax: object from 0.5 and the best anchor of each box, all else background.
     """
@@ -39,8 +39,8 @@ def match_anchors(targets: Tensor, anchors: Tensor, scores: str) -> Tensor:
         if scores == "sigmoid"
         else SSDMatcher(SSD_IOU)
     )
-    matches = torch.full((len(targets), len(anchors)), BACKGROUND, device=anchors.device)
-    for row, boxes in zip(matches, targets, strict=True):
+    matches = torch.full((len(truths), len(anchors)), BACKGROUND, device=anchors.device)
+    for row, boxes in zip(matches, truths, strict=True):
         overlap = box_iou(boxes[:, :4], anchors)
         # a box that no anchor touches would be the "best" match of all of them
         known = ((boxes[:, 4] >= 0) & (overlap.amax(dim=1) > 0)).nonzero().ravel()
@@ -51,15 +51,15 @@ def match_anchors(targets: Tensor, anchors: Tensor, scores: str) -> Tensor:
 
 
 def focal_losses(
-    logits: Tensor, deltas: Tensor, targets: Tensor, anchors: Tensor, spec: AnchorSpec
+    logits: Tensor, deltas: Tensor, truths: Tensor, anchors: Tensor, spec: AnchorSpec
 ) -> tuple[Tensor, Tensor]:
     """Return RetinaNet's loss of the classes and of the boxes (scalars).
 
-    logits (N, A, C), deltas (N, A, 4) float32; targets (N, M, 5); anchors (A, 4).
+    logits (N, A, C), deltas (N, A, 4) float32; truths (N, M, 5); anchors (A, 4).
     """
-    matches = match_anchors(targets, anchors, "sigmoid")
+    matches = match_anchors(truths, anchors, "sigmoid")
     picture, anchor = (matches >= 0).nonzero(as_tuple=True)
-    truth = targets[picture, matches[picture, anchor]]
+    truth = truths[picture, matches[picture, anchor]]
     one_hot = torch.zeros_like(logits)
     one_hot[picture, anchor, truth[:, 4].long()] = 1
     count = max(1, len(picture))
@@ -71,15 +71,15 @@ def focal_losses(
 
 
 def mining_losses(
-    logits: Tensor, deltas: Tensor, targets: Tensor, anchors: Tensor, spec: AnchorSpec
+    logits: Tensor, deltas: Tensor, truths: Tensor, anchors: Tensor, spec: AnchorSpec
 ) -> tuple[Tensor, Tensor]:
     """Return SSD's loss of the classes and of the boxes (scalars).
 
     logits (N, A, 1 + C), class 0 is background; the rest as in :func:`focal_losses`.
     """
-    matches = match_anchors(targets, anchors, "softmax")
+    matches = match_anchors(truths, anchors, "softmax")
     picture, anchor = (matches >= 0).nonzero(as_tuple=True)
-    truth = targets[picture, matches[picture, anchor]]
+    truth = truths[picture, matches[picture, anchor]]
     labels = torch.zeros_like(matches)
     labels[picture, anchor] = truth[:, 4].long() + 1
     costs = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
@@ -123,5 +123,5 @@ def distilled_losses(
 def _box_loss(
     deltas: Tensor, truth: Tensor, anchors: Tensor, spec: AnchorSpec, beta: float
 ) -> Tensor:
-    targets = encode_boxes(truth[:, :4], anchors, spec)
-    return functional.smooth_l1_loss(deltas, targets, reduction="sum", beta=beta)
+    offsets = encode_boxes(truth[:, :4], anchors, spec)
+    return functional.smooth_l1_loss(deltas, offsets, reduction="sum", beta=beta)

@@ -137,10 +137,10 @@ class Detection(Task):
 
     # ------------------------------------------------------------------ training
 
-    def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size) -> Tensor:
+    def loss(self, outputs: Tensor | tuple[Tensor, ...], truths: Tensor, size: Size) -> Tensor:
         """Return the loss of classes and boxes together.
 
-        outputs: class logits (N, A, C or 1 + C) and box deltas (N, A, 4), any float type; targets:
+        outputs: class logits (N, A, C or 1 + C) and box deltas (N, A, 4), any float type; truths:
         float32 (N, M, 5); size: (H, W) of the images. Computed in float32.
         """
         spec = self._spec()
@@ -149,7 +149,7 @@ class Detection(Task):
         losses = focal_losses if spec.scores == "sigmoid" else mining_losses
         device = logits.device.type
         with torch.autocast(device, enabled=False):
-            classes, boxes = losses(logits.float(), deltas.float(), targets, anchors, spec)
+            classes, boxes = losses(logits.float(), deltas.float(), truths, anchors, spec)
         return classes + boxes
 
     def distillation(

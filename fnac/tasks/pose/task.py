@@ -118,8 +118,8 @@ class Pose(Task):
         size = batches.crop or batches.whole_size(manifest)
         zoom = batches.scale[0]
 
-        def shrink(image: Tensor, target: Tensor) -> Sample:
-            return crop_to_window(image, target, self.count, size, zoom)
+        def shrink(image: Tensor, truth: Tensor) -> Sample:
+            return crop_to_window(image, truth, self.count, size, zoom)
 
         if not len(dataset):
             return dataset
@@ -131,16 +131,16 @@ class Pose(Task):
 
     # ------------------------------------------------------------------ training
 
-    def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor, size: Size) -> Tensor:
+    def loss(self, outputs: Tensor | tuple[Tensor, ...], truths: Tensor, size: Size) -> Tensor:
         """Return half the mean squared error of the heatmaps; joints that weigh 0 add nothing.
 
-        outputs: heatmaps (N, K, h, w), any float type; targets: float32 (N, K, 3) in pixels of
+        outputs: heatmaps (N, K, h, w), any float type; truths: float32 (N, K, 3) in pixels of
         images of ``size`` (H, W). As SimpleBaseline's loss: the mean is over all joints, labelled
         or not. Raises TrainingError where the outputs are something else.
         """
-        heatmaps = self._checked(outputs, len(targets))
+        heatmaps = self._checked(outputs, len(truths))
         h, w = heatmaps.shape[-2:]
-        truth, weights = gaussian_heatmaps(targets, (h, w), size, self.settings.sigma)
+        truth, weights = gaussian_heatmaps(truths, (h, w), size, self.settings.sigma)
         squared = (heatmaps.float() - truth) ** 2
         return 0.5 * (squared * weights[..., None, None]).mean()
 
@@ -248,10 +248,10 @@ class PoseEvaluation:
             joints.not_counted,
         )  # fmt: skip
 
-    def add(self, indices: Sequence[int], outputs: Outputs, targets: Tensor) -> None:
+    def add(self, indices: Sequence[int], outputs: Outputs, truths: Tensor) -> None:
         """Add heatmaps (n, K, h, w), or keypoints and scores, of these samples."""
         joints, scores = self._task.decoded(outputs, self._size, self._where)
-        places, truth = joints.numpy(), targets.cpu().numpy()
+        places, truth = joints.numpy(), truths.cpu().numpy()
         if self._task.metric == OKS_AP:
             for i, index in enumerate(indices):
                 person = self._known(index)
