@@ -59,7 +59,7 @@ def writing(path: Path) -> Iterator[None]:
         if path.is_dir():
             raise IsADirectoryError("it is a folder")
         if path.exists() and not path.is_file():
-            raise OSError("it is no ordinary file, and would be replaced by one")
+            raise OSError("not a regular file; it would be replaced by one")
         yield
     except OSError as error:
         raise FileNotWritableError(

@@ -96,7 +96,7 @@ USES = ("task", "derive", "emit", "eval", "shrink")
     metavar="BATCHES",
     help="Average BN statistics over so many batches before tuning.",
 )
-@click.option("--finalists", type=int, help="Architectures that are tuned shortly, measured only.")
+@click.option("--finalists", type=int, help="Architectures that are tuned briefly (measured only).")
 @click.option("--teacher", help="Network that tuning learns from: FILE.onnx, or baseline.")
 @click.option("--recipe", help="Settings by name (fnac/models/recipes), none, or a YAML file.")
 @expand_options

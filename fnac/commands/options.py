@@ -94,7 +94,11 @@ teacher_options = together(
     click.option(
         "--patience", type=int, help="Stop after this many evaluations without improvement."
     ),
-    click.option("--ema", type=float, help="Decay of averaged weights, written instead (0.999)."),
+    click.option(
+        "--ema",
+        type=float,
+        help="Decay of a moving average of the weights (0.999), written instead.",
+    ),
 )
 device_options = together(
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"])),

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
     type=UserPath(file_okay=False),
     help="Folder for images with the answers drawn on them (seg: and masks of class ids).",
 )
-@click.option("--task", type=TaskType(), help="If the file does not say.")
+@click.option("--task", type=TaskType(), help="Needed if the file does not state it.")
 @size_option
 @mean_options
 @click.option(

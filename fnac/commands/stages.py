@@ -203,7 +203,7 @@ def derive(
 @model_argument
 @data_option
 @out_run
-@click.option("--task", type=TaskType(), help="If the file does not say.")
+@click.option("--task", type=TaskType(), help="Needed if the file does not state it.")
 @train_options
 @teacher_options
 @device_options

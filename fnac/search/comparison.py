@@ -41,9 +41,10 @@ class Comparison:
             told.append(
                 Finding(
                     "unfounded-prediction",
-                    f"what the choice went by says little: over {self.architectures} architectures "
-                    f"its order agrees with what was measured by {self.correlation:+.2f} (1: "
-                    "fully, 0: by chance); give it more images, or train for longer",
+                    "the predictions that the choice used are unreliable: over "
+                    f"{self.architectures} architectures their order agrees with what was "
+                    f"measured by {self.correlation:+.2f} (1: fully, 0: by chance); give it more "
+                    "images, or train for longer",
                 )
             )
         if self.worse is not None and self.worse < 0.5:

@@ -179,8 +179,8 @@ def split_images(images: np.ndarray, settings: ShrinkSettings) -> tuple[np.ndarr
     count = min(settings.held_back, max(least, len(images) // 5))
     if len(images) < 2:
         raise DataError(
-            f"--data: {len(images)} image; at least 2 are wanted, better {settings.images}: one to "
-            "measure on"
+            f"--data: found {len(images)} image; wanted at least 2, one of them to measure on, "
+            f"better {settings.images}"
         )
     places = np.unique(np.linspace(0, len(images) - 1, count + 2).astype(int)[1:-1])
     held = np.zeros(len(images), bool)

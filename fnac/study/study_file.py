@@ -79,7 +79,7 @@ def read_study(path: Path, given: Config | None = None) -> Study:
     reference = content.get("reference")
     if reference is not None and reference not in named:
         raise UsageError(
-            f"{path}: reference {reference!r} is no run{did_you_mean(str(reference), named)}; "
+            f"{path}: reference {reference!r} is not a run{did_you_mean(str(reference), named)}; "
             f"known: {', '.join(named)}"
         )
     processes = content.get("processes", 1)

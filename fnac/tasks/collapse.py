@@ -26,8 +26,9 @@ def class_findings(
         findings.append(
             Finding(
                 "one-class-predicted",
-                f"the network says '{answers[0]}' of all {what}: it tells nothing apart; train it "
-                "longer, look at the learning rate, and at the classes' shares in data.json",
+                f"the network predicts '{answers[0]}' for all {what}: it distinguishes nothing; "
+                "train it longer, look at the learning rate, and at the classes' shares in "
+                "data.json",
             )
         )
     absent = [name for name, count in zip(names, true.tolist(), strict=True) if not count]

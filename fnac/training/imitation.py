@@ -107,7 +107,7 @@ def _from_mean(one: RawOutput, output: Tensor, mean: Tensor) -> Tensor:
 def _unit(one: RawOutput, varies: float, mean: Tensor) -> float:
     if varies > NOTHING:
         return varies
-    logger.warning("%s says the same of every image: its error is not in a unit", one.name)
+    logger.warning("%s answers the same for every image, so its error has no unit", one.name)
     return 1.0
 
 

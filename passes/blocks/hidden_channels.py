@@ -347,9 +347,11 @@ class _Tracer:
                 pads = stored(node.inputs[1]) if len(node.inputs) > 1 else None
                 rank = None if pads is None else len(pads) // 2
                 if pads is None or rank is None or pads[:2].any() or pads[rank : rank + 2].any():
-                    raise _CoupledError(f"{node.name} (Pad) pads channels, or says so late")
+                    raise _CoupledError(
+                        f"{node.name} (Pad) pads channels, or computes its padding at run time"
+                    )
                 if len(node.inputs) > 3 and node.inputs[3].name:
-                    raise _CoupledError(f"{node.name} (Pad) pads axes of its own")
+                    raise _CoupledError(f"{node.name} (Pad) names the axes that it pads")
             case "ReduceMean" | "ReduceMax":
                 axes = _axes(node)
                 if axes is None or not axes <= {2, 3}:

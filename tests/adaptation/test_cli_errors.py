@@ -355,7 +355,7 @@ def test_class_names_are_unique(fnac, bundled, tmp_path) -> None:  # type: ignor
 def test_outputs_are_files(fnac, bundled, tmp_path) -> None:  # type: ignore[no-untyped-def]
     os.mkfifo(tmp_path / "pipe")
     code, _, err = fnac("run-pass", "clean", bundled, "-o", tmp_path / "pipe")
-    assert (code, "it is no ordinary file, and would be replaced by one" in err) == (2, True), err
+    assert (code, "not a regular file; it would be replaced by one" in err) == (2, True), err
     assert (tmp_path / "pipe").is_fifo()
     (tmp_path / "real.onnx").write_bytes(b"old")
     (tmp_path / "link.onnx").symlink_to("real.onnx")

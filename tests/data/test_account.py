@@ -199,7 +199,9 @@ def test_a_network_that_says_one_thing_is_told() -> None:
     names, true = ("sky", "road", "car"), torch.tensor([5, 4, 0])
     one, absent = class_findings(names, torch.tensor([9, 0, 0]), true, "pixels")
     assert one.kind == "one-class-predicted"
-    assert one.text.startswith("the network says 'sky' of all pixels: it tells nothing apart")
+    assert one.text.startswith(
+        "the network predicts 'sky' for all pixels: it distinguishes nothing"
+    )
     assert absent == Finding(
         "class-not-measured",
         "the metric is over 2 of 3 classes: no pixels of 'car' in what was measured",

@@ -91,7 +91,7 @@ def test_boxes_that_are_there_twice_are_told(tmp_path: Path) -> None:
     told = doubtful(boxes(tmp_path, [[1, 1, 4, 4], [1, 1, 4, 4], [2, 1, 4, 4]]), "det")
     assert told == {
         "boxes-twice-train": "data: 1 box is in 'train' twice, with the same corners and class "
-        "(first in a.png): the second of two can be found by no network, which lowers the metric; "
+        "(first in a.png): no network can find the second of two, which lowers the metric; "
         "remove them"
     }
     assert doubtful(boxes(tmp_path / "once", [[1, 1, 4, 4], [2, 1, 4, 4]]), "det") == {}

@@ -288,7 +288,7 @@ def test_ids_of_a_binary_mask_are_given_their_class(tmp_path: Path) -> None:
     source.check()
     assert np.array_equal(source.split("train")[0][1].numpy(), (IDS > 0).astype(np.uint8))
     yaml.write_text("reader: folder\npath: .\nids: {255: things}\n")
-    with pytest.raises(DataError, match="'things' is no class; wanted one of ground, thing"):
+    with pytest.raises(DataError, match="'things' is not a class; wanted one of ground, thing"):
         open_data(str(yaml))
     yaml.write_text("reader: folder\npath: .\nids: {300: thing}\n")
     with pytest.raises(UsageError, match="wanted 'ID: CLASS NAME' lines"):

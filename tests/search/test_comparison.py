@@ -21,7 +21,9 @@ def test_a_prediction_by_chance_and_a_choice_worse_than_chance_are_told_of() -> 
     assert backwards.worse == 0.25
     unfounded, chance = backwards.findings()
     assert unfounded.kind == "unfounded-prediction"
-    assert "over 8 architectures its order agrees with what was measured by -1.00" in str(unfounded)
+    assert "over 8 architectures their order agrees with what was measured by -1.00" in str(
+        unfounded
+    )
     assert chance.kind == "no-better-than-random"
     assert "of 4 random architectures of its cost 25% are worse" in str(chance)
 

@@ -104,7 +104,7 @@ def test_budgets_out_of_reach_are_refused() -> None:
 
 
 BAD = {
-    "one": (images(1), "1 image; at least 2 are wanted"),
+    "one": (images(1), "found 1 image; wanted at least 2"),
     "colour": (np.ones((4, 3, 16, 16), "f4"), "every image is of one colour"),
     "same": (np.repeat(images(1), 4, axis=0), "all images are the same"),
     "nan": (np.full((4, 3, 16, 16), np.nan, "f4"), "NaN or infinity"),

@@ -3,7 +3,7 @@
 The seed with its head is tuned for a share of the epochs. Widths for the budget are chosen by what
 they do to its answers on images of the training set, and weights are fitted to its features
 (``fnac shrink``), at every input size and output stride that is asked for. The best few of them and
-the seed's own architecture, where the budget admits it, are then tuned shortly; the best one on a
+the seed's own architecture, where the budget admits it, are then tuned briefly; the best one on a
 part of the training set held back is the target. Target and baseline get the rest of the epochs, so
 that both were trained equally long.
 """

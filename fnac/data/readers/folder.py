@@ -107,7 +107,7 @@ def _labels(
     for stored, name in ids.items():
         if name not in known:
             raise DataError(
-                f"ids: {stored}: '{name}' is no class; wanted one of {', '.join(known)}"
+                f"ids: {stored}: '{name}' is not a class; wanted one of {', '.join(known)}"
             )
         table[stored] = known.index(name)
     if ids:

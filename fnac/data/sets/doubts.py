@@ -83,7 +83,7 @@ def _boxes_twice(name: str, items: Sequence[object]) -> Iterator[Finding]:
         yield Finding(
             f"boxes-twice-{name}",
             f"data: {boxes} in '{name}' twice, with the same corners and class (first in {where}): "
-            "the second of two can be found by no network, which lowers the metric; remove them",
+            "no network can find the second of two, which lowers the metric; remove them",
         )
 
 

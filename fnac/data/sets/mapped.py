@@ -42,11 +42,11 @@ def read_class_map(
     for name, becomes in said.items():
         if name not in data:
             raise UsageError(
-                f"{OPTION} {given}: {name!r} is no class of the data set; it has {_listed(data)}"
+                f"{OPTION} {given}: {name!r} is not a class of the data set; it has {_listed(data)}"
             )
         if becomes is not None and becomes not in places:
             raise UsageError(
-                f"{OPTION} {given}: {becomes!r} is no class of the network; it has "
+                f"{OPTION} {given}: {becomes!r} is not a class of the network; it has "
                 f"{_listed(network)}"
             )
     indices = tuple(places.get(said[n] or "" if n in said else n) for n in data)

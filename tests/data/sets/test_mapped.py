@@ -65,8 +65,8 @@ def test_a_file_says_which_class_is_which(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cat: vehicle", "'cat' is no class of the data set; it has road, car, sky"),
-        ("car: lorry", "'lorry' is no class of the network; it has sky, vehicle, road"),
+        ("cat: vehicle", "'cat' is not a class of the data set; it has road, car, sky"),
+        ("car: lorry", "'lorry' is not a class of the network; it has sky, vehicle, road"),
         ("- car", "wanted lines of 'name in the data set: name in the network'"),
         ("a: [", "not a readable YAML file"),
         ("road:\ncar:\nsky:", "no class of the data set .* becomes one of the network"),
