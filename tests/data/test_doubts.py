@@ -87,6 +87,18 @@ def test_colours_of_ids_that_do_not_occur_do_not_matter(tmp_path: Path) -> None:
     assert doubtful(masks(tmp_path, [RED, (*RED, 9, 9, 9)]), "seg") == {}
 
 
+def test_colours_of_high_ids_are_the_palette_s_own(tmp_path: Path) -> None:
+    masks(tmp_path, [[0] * 600 + [200, 0, 0], [0] * 600 + [0, 200, 0]])
+    for mask in tmp_path.glob("masks/*/*.png"):
+        image = Image.open(mask)
+        image.putdata([200] * 64)
+        image.save(mask)
+    spec = tmp_path / "data.yaml"
+    spec.write_text("reader: folder\npath: .\nids: {0: ground, 200: thing}\n")
+    told = doubtful(str(spec), "seg")
+    assert "index 200 of the palette is 200 0 0 in train0.png and 0 200 0" in told["mixed-palettes"]
+
+
 def test_boxes_that_are_there_twice_are_told(tmp_path: Path) -> None:
     told = doubtful(boxes(tmp_path, [[1, 1, 4, 4], [1, 1, 4, 4], [2, 1, 4, 4]]), "det")
     assert told == {

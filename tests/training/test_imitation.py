@@ -102,7 +102,7 @@ def test_a_gradient_leads_to_the_original() -> None:
 def test_an_output_that_never_changes_is_said(caplog: pytest.LogCaptureFixture) -> None:
     made = imitation("values", torch.ones(5, 2))
     assert made.units == (1.0,)
-    assert "y says the same of every image" in caplog.text
+    assert "y answers the same for every image" in caplog.text
     assert math.isfinite(float(made(torch.zeros(5, 2), images(*range(5)), torch.empty(0))))
 
 

@@ -139,8 +139,8 @@ def _palette(path: Path, mask: Ids) -> dict[int, int]:
         file.load()
         colours = file.getpalette() or []
     return {
-        int(i): (colours[3 * i] << 16) + (colours[3 * i + 1] << 8) + colours[3 * i + 2]
-        for i in np.unique(mask)
+        i: (colours[3 * i] << 16) + (colours[3 * i + 1] << 8) + colours[3 * i + 2]
+        for i in np.unique(mask).tolist()
         if 3 * i + 2 < len(colours)
     }
 
