@@ -23,6 +23,7 @@ from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import Contract
 from fnac.passes.manager import PassManager
 from fnac.ranks import Ranks, is_first_rank
+from fnac.stages.exporting.settings import ExportSettings, is_model_file
 from fnac.tasks import make_task
 
 if TYPE_CHECKING:
@@ -134,29 +135,104 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
     return _plain(searched, keys)
 
 
-def run_tune(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
+def run_tune(
+    model: Path | str, config: Config, *, out: Path | None, resume: bool
+) -> dict[str, Any]:
     """Fine-tune ``model`` in a run folder of its own; the result is RUN/target.onnx.
 
-    On ``pictures:FOLDER``, which has no labels, it learns its teacher's outputs alone.
+    A seed without a head for the data set gets one first: RUN/start.onnx. Section ``expand`` says
+    which. On ``pictures:FOLDER``, which has no labels, it learns its teacher's outputs alone.
+
+    model  an ONNX file, or the name of a seed
     """
     from fnac.data.readers.picture_folder import SPEC
     from fnac.stages.tune import tune
     from fnac.stages.tune_settings import TuneSettings
 
     if str(config.get("adapt", {}).get("data") or "").startswith(SPEC):
-        return run_heal(model, config, out=out, resume=resume)
-    settings, graph = read(TuneSettings, config), Graph.load(model)
-    manifest = copy.deepcopy(graph.manifest)
-    state_preprocessing(manifest, settings.mean, settings.std)
-    tell_assumed(manifest)
+        return run_heal(Path(model), config, out=out, resume=resume)
+    settings = read(TuneSettings, config)
+    graph = open_seed(model)
+    _check_task_said(graph, config)
+    head = config.get("expand", {})
     with _training(model, graph, config, settings, out=out, resume=resume) as (on, folder, ranks):
+        start = Path(model)
+        if _wants_head(graph, on, head) or not is_model_file(str(model)):
+            start = folder / "start.onnx"
+            if ranks.first and not start.exists():
+                _write_start(graph, on, settings, head, start)
+            ranks.wait()
+            graph = Graph.load(start)
+        manifest = copy.deepcopy(graph.manifest)
+        state_preprocessing(manifest, settings.mean, settings.std)
+        tell_assumed(manifest)
         ranks.wait()
         target, task = folder / "target.onnx", on.task_for(graph.manifest)
         tuned = tune(
-            model, on.source, task, target, folder / "tune", settings, resume=resume, loaded=graph
+            start, on.source, task, target, folder / "tune", settings, resume=resume, loaded=graph
         )
     tell_next("emit", tuned.output, "-o", tuned.output.with_name("model.onnx"))
-    return _plain(tuned, ("output", "steps", "loss", "val", "weights"))
+    told = _plain(tuned, ("output", "steps", "loss", "val", "weights"))
+    return {**told, "metric": task.metric, "head": graph.manifest.get("head")}
+
+
+def open_seed(model: Path | str) -> Graph:
+    """Return the network of a file, or the seed that ``model`` names."""
+    from fnac.stages.export import export_seed
+
+    if is_model_file(str(model)):
+        return Graph.load(model)
+    return export_seed(read(ExportSettings, {"export": {"seed": str(model)}}))
+
+
+def _check_task_said(graph: Graph, config: Config) -> None:
+    """Raise UsageError where neither file nor settings say the task, and no maps are put out."""
+    if graph.manifest.get("task") is not None or config.get("adapt", {}).get("task") is not None:
+        return
+    shape = graph.outputs[0].shape if graph.outputs else None
+    if shape is None or len(shape) != 4:
+        raise UsageError(
+            "--task: seg, det, pose or cls is wanted: the file does not state its task"
+        )
+
+
+def _wants_head(graph: Graph, on: Subject, head: Mapping[str, Any]) -> bool:
+    """Say whether a head is to be put on before ``graph`` is tuned; UsageError for a super network.
+
+    head  what is said of one; a head that is named is put on in any case
+    """
+    from fnac.stages.opening.fitting_head import needs_head
+
+    if graph.manifest.get("role") == "super":
+        raise UsageError("it is a super network; derive an architecture first (`fnac derive`)")
+    if head.get("head") is not None:
+        return True
+    return needs_head(graph, on.adapt.task, len(on.source.classes))
+
+
+def _write_start(
+    graph: Graph, on: Subject, settings: TuneSettings, head: Mapping[str, Any], path: Path
+) -> None:
+    """Write the network that is tuned: the seed, with a head for the data set where it has none."""
+    from fnac.stages.expand import ExpandSettings
+
+    if not _wants_head(graph, on, head):
+        graph.save(path)
+        return
+    names = on.source.classes
+    size = settings.size or graph.image_size()
+    said: dict[str, Any] = {
+        "size": size or size_of_data(on.source.split("train"), on.adapt.task),
+        "mean": settings.mean,
+        "std": settings.std,
+        **head,
+        "task": on.adapt.task,
+        "classes": len(names),
+    }
+    how = read(ExpandSettings, {"expand": said})
+    seed, _ = prepare_graph(graph, how, on=on, verify=not on.adapt.no_verify)
+    log.info("head    %s, for %d classes of %s", seed.manifest["head"], len(names), on.source.name)
+    seed.save(path)
 
 
 def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
@@ -201,7 +277,7 @@ def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
 
 @contextlib.contextmanager
 def _training(
-    model: Path,
+    model: Path | str,
     graph: Graph,
     config: Config,
     settings: SearchSettings | TuneSettings,
@@ -223,7 +299,9 @@ def _training(
         account = checked_account(on.source, on.adapt.task, measured)
     stage = settings.section
     adapt = dataclasses.replace(on.adapt, seed=str(model))
-    asked = {"adapt": adapt, stage: settings, "task": on.task}
+    asked: dict[str, Any] = {"adapt": adapt, stage: settings, "task": on.task}
+    if stage == "tune" and config.get("expand"):
+        asked["expand"] = config["expand"]
     work = working_in(out, stage, settings.device, on.source, asked, resume=resume, account=account)
     with work as (folder, ranks):
         yield on, folder, ranks
@@ -350,7 +428,7 @@ def run_eval(model: Path, config: Config) -> EvalResult:
     )
 
 
-def _subject_of(model: Path, manifest: Mapping[str, Any], config: Config) -> Subject:
+def _subject_of(model: Path | str, manifest: Mapping[str, Any], config: Config) -> Subject:
     """Read what is said of task and data; UsageError where the file is for another task."""
     on, made_for = Subject.read(config, task_of(manifest)), manifest.get("task")
     if made_for not in (None, on.adapt.task):

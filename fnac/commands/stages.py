@@ -38,7 +38,7 @@ from fnac.commands.options import (
     teacher_options,
     train_options,
 )
-from fnac.commands.types import TaskType
+from fnac.commands.types import SeedType, TaskType
 from fnac.text import printable
 
 if TYPE_CHECKING:
@@ -200,10 +200,13 @@ def derive(
 
 
 @click.command()
-@model_argument
+@click.argument("model", metavar="MODEL|SEED", type=SeedType())
 @data_option
 @out_run
 @click.option("--task", type=TaskType(), help="Needed if the file does not state it.")
+@click.option("--recipe", help="Settings by name (fnac/models/recipes), or a YAML file.")
+@head_option
+@output_stride_option
 @train_options
 @teacher_options
 @device_options
@@ -214,17 +217,27 @@ def derive(
 @configured(
     *("task", "heal"),
     task="adapt.task",
+    head="expand.head",
+    output_stride="expand.output_stride",
     **DATA,
     **in_section("tune", {**TRAINING, **TEACHER, **MEAN, "size": "size"}),
 )
-def tune(config: Config, model: Path, out: Path | None, resume: bool) -> dict[str, Any]:
+def tune(
+    config: Config, model: Path | str, recipe: str | None, out: Path | None, resume: bool
+) -> dict[str, Any]:
     """Fine-tune any ONNX network on a data set; the tuned file is RUN/target.onnx.
 
-    With --teacher it learns from another network as well. On --data pictures:FOLDER, which has no
-    labels, it learns that network's outputs alone: how a shrunk network heals from its original.
+    A seed that has no output for the data set's classes gets a head for them first: give --task.
+    With --recipe it is tuned as that recipe says. Without --teacher it learns from labels; with it,
+    from another network as well. On --data pictures:FOLDER, which has no labels, it learns that
+    network's outputs alone: how a shrunk network heals from its original.
     """
+    from fnac.adaptation.settings import with_recipe
     from fnac.adaptation.single_stages import run_tune
 
+    if recipe is not None:
+        seed = {**config.get("adapt", {}), "seed": str(model)}
+        config = with_recipe({**config, "adapt": seed}, recipe)
     return run_tune(model, config, out=out, resume=resume)
 
 

@@ -80,3 +80,13 @@ class ModelPath(UserPath):
         from fnac.passes.files import model_file
 
         return model_file(super().convert(value, param, ctx))
+
+
+class SeedType(ModelPath):
+    """An ONNX file (or its folder), or the name of a seed: ``bundled``, ``timm:NAME``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the path; a name stays text."""
+        from fnac.stages.exporting.settings import is_model_file
+
+        return super().convert(value, param, ctx) if is_model_file(str(value)) else str(value)

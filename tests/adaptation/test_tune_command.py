@@ -1,4 +1,4 @@
-"""`fnac tune` with a teacher: beside labels, and alone on images without any."""
+"""`fnac tune`: a seed gets its head; a teacher beside labels, and alone on images without any."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from PIL import Image
 from fnac.cli import run as fnac
 from fnac.passes.graph import Graph
 from fnac.passes.super_network.choose import choose
+from fnac.stages.opening.fitting_head import needs_head
+from tests.support.data_sets import classes
+from tests.support.graphs import graph
 from tests.support.super_networks import Squares, tiny_super
 
 QUICK = ["--device", "cpu", "--workers", "0", "--batch", "4", "--epochs", "2"]
@@ -71,3 +74,64 @@ def test_a_setting_that_healing_has_not_is_named(
     words = ["tune", str(networks[1]), "--data", f"pictures:{pictures}", *QUICK]
     assert fnac([*words, "--teacher", str(networks[0]), "--set", "tune.eval_every=2"]) == 2
     assert "eval_every: no such setting" in capsys.readouterr().err
+
+
+CLASSIFIER = """(float[batch,3,32,32] x) => (float[batch,4] y)
+  <float[8,3,3,3] w, float[8] b, float[4,8] v, float[4] c> {
+    a = Conv<pads=[1,1,1,1], strides=[2,2]>(x, w, b)  r = Relu(a)
+    p = GlobalAveragePool(r)  f = Flatten(p)  y = Gemm<transB=1>(f, v, c) }"""
+
+
+@pytest.fixture
+def seed_and_classes(tmp_path: Path) -> tuple[Path, str]:
+    """A found classifier of four classes, and folders of other classes."""
+    return graph(CLASSIFIER).save(tmp_path / "found.onnx"), classes(tmp_path / "data")
+
+
+def test_a_seed_gets_a_head_for_the_data_set(
+    seed_and_classes: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed, data = seed_and_classes
+    words = ["tune", str(seed), "--task", "cls", "--data", data, *QUICK, "--json"]
+    words += ["--set", "tune.scale=1,1"]
+    assert fnac([*words, "-o", str(tmp_path / "run")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["head"], said["metric"]) == ("linear", "top-1")
+    tuned = Graph.load(said["output"])
+    names = json.loads((tmp_path / "run" / "data.json").read_text())["classes"]
+    assert tuned.manifest["classes"] == names
+    assert tuned.outputs[0].shape[1] == len(names) != 4
+    whole = (tmp_path / "run" / "target.onnx").read_bytes()
+    assert fnac([*words, "-o", str(tmp_path / "run"), "--resume"]) == 0
+    assert (tmp_path / "run" / "target.onnx").read_bytes() == whole
+    assert fnac([*words, "-o", str(tmp_path / "again")]) == 0
+    again = (tmp_path / "again" / "target.onnx").read_bytes()
+    assert again == whole
+
+
+def test_a_recipe_says_how_a_seed_is_tuned(
+    seed_and_classes: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed, data = seed_and_classes
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "expand: {task: cls}\ntune: {steps: 3, batch_size: 4, workers: 0, device: cpu}\n"
+    )
+    words = ["tune", str(seed), "--data", data, "--recipe", str(recipe), "--json"]
+    assert fnac([*words, "-o", str(tmp_path / "run")]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 3
+
+
+def test_a_seed_without_a_task_is_asked_for_one(
+    seed_and_classes: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed, data = seed_and_classes
+    assert fnac(["tune", str(seed), "--data", data, *QUICK]) == 2
+    assert "--task: seg, det, pose or cls is wanted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "names", "wanted"), [("cls", 4, False), ("cls", 3, True), ("seg", 4, True)]
+)
+def test_a_head_is_needed_where_no_output_fits(task: str, names: int, wanted: bool) -> None:
+    assert needs_head(graph(CLASSIFIER), task, names) is wanted
