@@ -25,6 +25,8 @@ from fnac.stages.opening.as_trained import state_training
 from fnac.stages.tune import tune
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks import make_task
+from fnac.tasks.base import Task
+from fnac.tasks.classification import Classification
 from fnac.tasks.detection.task import Detection
 from fnac.tasks.pose.task import Pose
 from fnac.tasks.segmentation import Segmentation
@@ -71,6 +73,50 @@ def test_stated_preprocessing_goes_with_the_network(tmp_path: Path) -> None:
     found = Contract.read(Graph.load(tuned.output).manifest).input
     assert (found.color, found.assumed) == ("BGR", False)
     assert found.mean == pytest.approx([103.939 / 255, 116.779 / 255, 123.68 / 255])
+
+
+MAPS = "(float[N,3,12,12] x) => (float[N,{n},12,12] y) <float[{n},3,1,1] w> {{ y = Conv(x, w) }}"
+ROWS = """(float[N,3,12,12] x) => (float[N,2] y) <float[2,3,1,1] w>
+    { c = Conv(x, w) g = GlobalAveragePool(c) y = Flatten(g) }"""
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [(Segmentation(("a", "b")), MAPS.format(n=2)), (Pose(LSP), MAPS.format(n=14)),
+     (Classification(("a", "b")), ROWS)],
+    ids=lambda value: getattr(value, "name", ""),
+)  # fmt: skip
+def test_a_file_of_no_task_says_what_it_was_tuned_for(task: Task, text: str) -> None:
+    g = graph(text)
+    state_training(g, task)
+    stated = Contract.read(g.manifest)
+    assert (stated.task, stated.classes, g.manifest["head"]) == (task.name, task.names, "own")
+    assert g.manifest["num_classes"] == len(task.names)
+    assert [one["name"] for one in stated.outputs] == ["y"]
+    assert "meaning" in stated.outputs[0]
+    task.check_network(g.manifest)
+    other = graph(text)
+    state_training(
+        other, Segmentation(("a", "b")) if task.name == "cls" else Classification(CLASSES)
+    )
+    assert Contract.read(other.manifest).task is None  # it ends otherwise
+
+
+def test_a_file_of_no_task_and_other_classes_is_refused(tmp_path: Path) -> None:
+    model = graph(MAPS.format(n=4)).save(tmp_path / "found.onnx")
+    settings = TuneSettings(**{**BASE, "steps": 1})
+    with pytest.raises(UsageError, match="the network puts out 4 classes; the data set has"):
+        tune(model, SquaresSource(), Segmentation(CLASSES), tmp_path / "t.onnx", tmp_path, settings)
+
+
+def test_a_file_of_no_task_is_evaluated_for_what_it_was_tuned_for(tmp_path: Path) -> None:
+    count = len(CLASSES)
+    model = graph(MAPS.format(n=count)).save(tmp_path / "found.onnx")
+    settings = TuneSettings(**{**BASE, "steps": 1})
+    task = Segmentation(CLASSES)
+    tuned = tune(model, SquaresSource(), task, tmp_path / "t.onnx", tmp_path / "tune", settings)
+    made = Graph.load(emit(tuned.output, tmp_path / "model.onnx", EmitSettings()).path)
+    assert Contract.read(made.manifest).outputs == ({"name": "labels", **LABELS},)
 
 
 def test_an_emitted_detector_says_what_its_rows_mean(tmp_path: Path) -> None:

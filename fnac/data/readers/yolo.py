@@ -10,6 +10,7 @@ segmentation labels) become their boxes; an image without a label file has no ob
 from __future__ import annotations
 
 import logging
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 NAME_FILES = ("data.yaml", "dataset.yaml", "data.yml")
 LISTS = ("classes.txt", "obj.names", "labels.txt")
+DECIMAL_COMMAS = re.compile(r"\d+(\s+\d*,\d+){4,5}")
+"""A row of a box whose numbers are written as some languages write them: ``0 0,5 0,5 0,2 0,2``."""
 EDGE = 1e-3
 """How far, in parts of the image, a box may reach over the edge by rounding; it is clipped."""
 
@@ -127,6 +130,10 @@ def _read_split(pairs: Sequence[tuple[Path, Path]], names: Sequence[str]) -> Lis
         rows: list[list[float]] = []
         for number, line in enumerate(lines, 1):
             if not line.strip():
+                continue
+            if DECIMAL_COMMAS.fullmatch(line.strip()):
+                text = line.strip()[:60]
+                problems.append(f"{labels}: line {number}: '{text}'; wanted decimal points; {TODO}")
                 continue
             row = _row(line.replace(",", " ").split(), size, names)
             if isinstance(row, str):

@@ -101,7 +101,10 @@ class ListedSource(Generic[Item]):
             kept = self._without_bad(name, listing.items) if self.skip_bad else listing.items
             dataset = self.dataset(kept)
             if not len(dataset):
-                raise DataError(f"{self.root} ({self.name}): split '{name}' has no {self.holds}")
+                others = f", of {len(kept)} annotated" if kept else ""
+                raise DataError(
+                    f"{self.root} ({self.name}): split '{name}' has no {self.holds}{others}"
+                )
             self._kept[name], self._splits[name] = kept, dataset
         return self._splits[name]
 

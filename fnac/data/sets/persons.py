@@ -131,7 +131,8 @@ def person_source(
     """Return the data set of persons whose splits ``items`` list."""
     sizes: dict[Path, tuple[int, int] | str] = {}  # many persons share an image: looked at once
     return PersonSource(
-        name, root, list(joints.names), items, partial(_look, sizes), PersonDataset.of, "persons",
+        name, root, list(joints.names), items, partial(_look, sizes), PersonDataset.of,
+        "persons with a labelled joint",
         skip_bad=skip_bad, joints=joints,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from fnac.data.preprocessing import Stated, state_preprocessing
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import Contract, state_input
 from fnac.passes.graph.layout import image_axes, sides, with_size
+from fnac.stages.opening.task_head import OWN_HEAD, OWN_OUTPUTS, OWN_RANK, state_answers
 from fnac.tasks.base import Size, Task
 
 
@@ -22,6 +23,7 @@ def state_training(
     mean, std  as a user states them; None: as the file says, or assumed
     """
     state_preprocessing(graph.manifest, mean, std)
+    state_task(graph, task)
     task.describe(graph.manifest)
     if size is None:
         return
@@ -30,6 +32,23 @@ def state_training(
         return
     state_input(graph.manifest, size=size)
     set_image_size(graph, size)
+
+
+def state_task(graph: Graph, task: Task) -> None:
+    """Write into a network of no stated task that it is trained for ``task``, in place.
+
+    It has to end as the task's own heads do: in one output of maps (of rows for cls). A network
+    that ends otherwise stays without a task; so does one of detection, whose anchors no file of
+    another origin states.
+    """
+    if graph.manifest.get("task") is not None or task.name not in OWN_OUTPUTS:
+        return
+    shape = graph.outputs[0].shape
+    if len(graph.outputs) > 1 or shape is None or len(shape) != OWN_RANK[task.name]:
+        return
+    channels = shape[1] if isinstance(shape[1], int) else len(task.names)
+    graph.manifest |= {"task": task.name, "head": OWN_HEAD, "num_classes": channels}
+    state_answers(graph)
 
 
 def set_image_size(graph: Graph, size: Size) -> None:

@@ -35,6 +35,8 @@ OWN_HEAD = "own"
 """The head that a found network was trained with; only its last layer is for other classes."""
 OWN_OUTPUTS = {"seg": "logits", "cls": "logits", "pose": "heatmaps"}
 """Task -> what a network's own head leaves; detectors spell their outputs in too many ways."""
+OWN_RANK = {"seg": 4, "cls": 2, "pose": 4}
+"""Task -> how many dimensions that output has."""
 OUTPUT_STRIDES = (8, 16, 32)
 DENSE_STRIDE = 16
 """Output stride of the backbone under a dense head unless the user says otherwise."""
@@ -146,7 +148,7 @@ def keep_own_head(
     output = OWN_OUTPUTS[task]
     manager.run([ReplaceClasses(classes=classes, output=output, random_seed=random_seed)], graph)
     shape = graph.outputs[0].shape
-    rank = 2 if task == "cls" else 4
+    rank = OWN_RANK[task]
     if shape is not None and len(shape) != rank:
         raise UnsupportedGraphError(
             f"--head own: output {graph.outputs[0].name} {list(shape)} was found; "

@@ -273,6 +273,13 @@ def test_wrong_coco_annotations(tmp_path: Path, change: dict[str, Any], message:
     assert len(read_coco_keypoints(tmp_path, skip_bad=True).split("train")) == 1
 
 
+def test_persons_without_a_labelled_joint_are_told_from_none(tmp_path: Path) -> None:
+    write_coco(tmp_path, [coco_person(2, keypoints=[5, 5, 0] * 17)])
+    assert message_of(read_coco_keypoints, tmp_path).endswith(
+        "split 'train' has no persons with a labelled joint, of 1 annotated"
+    )
+
+
 def test_coco_files_of_other_kinds(tmp_path: Path) -> None:
     path = write_coco(tmp_path, [coco_person(0)])
     content = json.loads(path.read_text())

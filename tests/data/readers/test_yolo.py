@@ -77,6 +77,7 @@ def test_polygons_scores_commas_and_repeated_lines(tmp_path: Path) -> None:
         ("0 .5 .5 .2", "'0 .5 .5 .2'; wanted CLASS x y width height, or a polygon"),
         ("0 .5 .5 nan .2", "'0 .5 .5 nan .2'; wanted"),
         ("0 .5 .5 0 .2", "has no area"),
+        ("0 0,5 0,5 0,2 0,2", "'0 0,5 0,5 0,2 0,2'; wanted decimal points"),
     ],
 )
 def test_wrong_lines_are_named_or_left_out(tmp_path: Path, line: str, message: str) -> None:
