@@ -29,6 +29,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.remap.eliminate import width_on_grid
 from fnac.passes.shrink.answers import Judge
 from fnac.passes.shrink.linear import linear_of
+from fnac.passes.shrink.original import Original
 from fnac.passes.shrink.sensitivity import Sensitivity
 from fnac.passes.shrink.unfitted import some_channels
 from fnac.stages.evaluate import evaluate_onnx
@@ -93,7 +94,8 @@ def same_share(study: Study, share: float, fit: int, images: np.ndarray) -> None
         fitted, held = split_images(images, settings)
         nothing = [Sensitivity(one.name, one.count, (), np.zeros(1), {}) for one in subject.sets]
         judge = Judge(subject.graph, held, batch=settings.batch)
-        made = Maker(subject, fitted, judge, nothing, settings).network(tuple(widths))
+        original = Original(subject.graph, fitted, batch=settings.batch)
+        made = Maker(original, judge, nothing, settings).network(tuple(widths))
         study.note(f"fit {share:g}", fit, _tidy(made.graph), made.error)
     if fit > 0:  # the others look at no image
         return

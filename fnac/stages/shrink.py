@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from fnac.architectures.budget import Budget, say
 from fnac.architectures.latency import LatencySettings, time_graph
 from fnac.errors import DataError, UnsupportedGraphError, UsageError
 from fnac.findings import Finding
+from fnac.passes.blocks.hidden_channels import HiddenChannels
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.shapes.sized_shapes import shapes_at
 from fnac.passes.shrink.answers import Judge
+from fnac.passes.shrink.original import Original
 from fnac.passes.shrink.sensitivity import Sensitivity, measure_sensitivities
 from fnac.progress import StepProgress
 from fnac.stages.opening.calibration import unlike_training
@@ -100,7 +103,8 @@ def shrink_to_several(
     )
     findings = list(filter(None, [unlike_training(subject.graph, fit)]))
     judge = _judge(subject, held, len(images), settings)
-    known, left = _measure(subject, fit, judge, settings, journal)
+    original = Original(subject.graph, fit, batch=settings.batch, keep=True)
+    known, left = _measure(original, subject.sets, judge, settings, journal)
     unit = "madds" if budget.of == "latency" else budget.of
     chooser = Chooser(known, subject.costs([one.name for one in known], unit))
     goal = LatencyGoal.of(budget, subject.graph, _in_ms) if budget.of == "latency" else None
@@ -115,7 +119,7 @@ def shrink_to_several(
         assert predicted is not None  # the budget is within reach
         networks = [(predicted, graph, predicted.predicted)]
     else:
-        maker = Maker(subject, fit, judge, known, settings)
+        maker = Maker(original, judge, known, settings)
         ranked, latency = _rank(chooser, limit, maker, settings, journal, goal)
         tried = _tried(subject, chooser, ranked, _draw(chooser, limit, maker, compared))
         networks = [
@@ -189,13 +193,13 @@ def split_images(images: np.ndarray, settings: ShrinkSettings) -> tuple[np.ndarr
 
 
 def _measure(
-    subject: Shrinkable,
-    fit: np.ndarray,
+    original: Original,
+    sets: Sequence[HiddenChannels],
     judge: Judge,
     settings: ShrinkSettings,
     journal: Journal,
 ) -> tuple[list[Sensitivity], dict[str, str]]:
-    with StepProgress("measure", len(subject.sets), unit="block", brief=True) as progress:
+    with StepProgress("measure", len(sets), unit="block", brief=True) as progress:
 
         def advance(number: int, one: Sensitivity | None) -> None:
             if one is not None and one.name not in journal.known:
@@ -203,14 +207,12 @@ def _measure(
             progress.advance(number)
 
         known, left = measure_sensitivities(
-            subject.graph,
-            subject.sets,
-            fit,
+            original,
+            sets,
             judge,
             multiple=settings.multiple,
             least=settings.least,
             most=MOST_MEASURED,
-            batch=settings.batch,
             pixels=settings.pixels,
             known=journal.known,
             progress=advance,

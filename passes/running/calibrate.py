@@ -40,12 +40,18 @@ class Statistics:
 
     @classmethod
     def of(cls, array: np.ndarray) -> Statistics:
-        """Measure one (N, C, ...) array."""
-        rows = np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)
-        mean = rows.mean(axis=1, dtype=np.float64)
-        deviation = rows.astype(np.float64) - mean[:, None]
-        squares = np.einsum("cn,cn->c", deviation, deviation)
-        return cls(rows.shape[1], mean, squares)
+        """Measure one (N, C, ...) array: distances from the mean of its first image, added up."""
+        pictures = np.ascontiguousarray(array).reshape(len(array), array.shape[1], -1)
+        start = pictures[0].mean(axis=1, dtype=np.float64)
+        total, squares = np.zeros(len(start)), np.zeros(len(start))
+        distance = np.empty(pictures.shape[1:])  # of one image: it stays in the cache
+        for picture in pictures:
+            np.subtract(picture, start[:, None], out=distance)
+            total += distance.sum(axis=1)
+            squares += np.einsum("cn,cn->c", distance, distance)
+        count = len(pictures) * pictures.shape[2]
+        gap = total / count
+        return cls(count, start + gap, np.maximum(squares - count * gap**2, 0.0))
 
     def merge(self, other: Statistics) -> None:
         """Take the numbers of ``other`` in."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,27 +104,15 @@ class Features:
                     if len(values) != min(self.batch, self.count - start) or values.ndim < 2:
                         continue  # of no image: a size, say; it is computed again when needed
                     if name not in stored:
-                        stored[name] = self._room(
-                            (self.count, *values.shape[1:]), values.dtype, stored
+                        others = [*self._kept.values(), *stored.values()]
+                        stored[name] = room_for(
+                            (self.count, *values.shape[1:]), values.dtype, others, self.memory
                         )
                     stored[name][start : start + len(values)] = values
                 start += self.batch
         keep = {*crossing, self._always}
         self._kept = {n: a for n, a in self._kept.items() if n in keep} | stored
         self.place = place
-
-    def _room(
-        self, shape: tuple[int, ...], dtype: np.dtype, stored: Mapping[str, np.ndarray]
-    ) -> np.ndarray:
-        taken = sum(
-            array.nbytes
-            for array in [*self._kept.values(), *stored.values()]
-            if not isinstance(array, np.memmap)
-        )
-        if taken + math.prod(shape) * np.dtype(dtype).itemsize <= self.memory:
-            return np.empty(shape, dtype)
-        with tempfile.TemporaryFile() as file:  # the map keeps it open
-            return np.memmap(file, dtype, "w+", shape=shape)
 
     def _crossing(self, place: int) -> list[str]:
         """Return the tensors made of the images before ``place`` and read at it or behind."""
@@ -151,6 +139,20 @@ class Features:
                 elif tensor.name and not isinstance(tensor, gs.Constant):
                     needed.add(tensor.name)
         return _open(part_model(self.graph, nodes[::-1], inputs, names)), list(inputs)
+
+
+def room_for(
+    shape: tuple[int, ...], dtype: np.dtype, others: Iterable[np.ndarray], memory: int
+) -> np.ndarray:
+    """Return an array to write to: in memory, or in a temporary file once ``memory`` is used up.
+
+    others  what takes of the ``memory`` bytes already
+    """
+    taken = sum(array.nbytes for array in others if not isinstance(array, np.memmap))
+    if taken + math.prod(shape) * np.dtype(dtype).itemsize <= memory:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:  # the map keeps it open
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def _open(model: onnx.ModelProto) -> onnxruntime.InferenceSession:

@@ -12,6 +12,7 @@ from ..graph import Graph
 from ..remap.block_arrays import BlockArrays
 from .linear import why_not_fitted
 from .narrowing import Narrowing
+from .original import Original
 
 
 class BlockFits:
@@ -27,7 +28,7 @@ class BlockFits:
         seed = graph.copy()
         seed.refresh_shapes()
         self._sets, self._left = find_hidden(seed)
-        self._narrowing = Narrowing(seed, images, batch=batch)
+        self._narrowing = Narrowing(Original(seed, images, batch=batch))
         self._known: dict[tuple[str, int], tuple[BlockArrays, float] | str] = {}
 
     def narrowed(self, block: Block, hidden: int) -> tuple[BlockArrays, float] | str:
@@ -50,9 +51,7 @@ class BlockFits:
                 why = why_not_fitted(reading.node)
                 if why is not None:
                     return why
-        first = self._narrowing.place(inner[0].name)
-        self._narrowing.before.advance(first)
-        self._narrowing.after.advance(first)
+        self._narrowing.advance(self._narrowing.place(inner[0].name))
         twin = self._narrowing.fork()
         step = [twin.narrow(one.name, hidden) for one in inner][-1]
         arrays = {}

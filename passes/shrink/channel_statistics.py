@@ -11,16 +11,17 @@ errors: half of the way (in the logarithm of the scale) is better then. Which, i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
 from ..blocks.units import why_not_stored
 from ..graph import Graph
 from ..remap.block_arrays import ConvArrays
 from ..remap.fit_arrays import recalibrated
 from ..remap.gram import Floats
-from ..running.calibrate import Statistics
+from ..running.calibrate import Statistics, output_statistics
 from ..running.features import Features
 from .linear import EPSILON, Linear, linear_of
 
@@ -31,9 +32,18 @@ FURTHEST_VARIANCE = 1e3  # a variance so much below the stored one: a channel th
 Places = Mapping[str, np.ndarray]
 
 
+def conv_statistics(graph: Graph, images: np.ndarray) -> dict[str, Statistics]:
+    """Return the statistics of what each convolution gives, by tensor.
+
+    images  (N, C, H, W); IMAGES of them, spread evenly, are used
+    """
+    names = [node.outputs[0].name for _, node in _convolutions(graph, 0)]
+    return output_statistics(graph, names, _some(images)) if names else {}
+
+
 def match_statistics(
-    graph: Graph,
     narrowed: Graph,
+    original: Mapping[str, Statistics],
     images: np.ndarray,
     *,
     first: int,
@@ -41,39 +51,32 @@ def match_statistics(
     initializers: dict[str, str],
     strength: float = 1.0,
     batch: int = 8,
-    progress: Callable[[str], None] | None = None,
 ) -> None:
-    """Give each convolution of ``narrowed`` the output statistics it has in ``graph``, in order.
+    """Give each convolution the output statistics that it has in the original, in order.
 
+    original  see :func:`conv_statistics`, of the same images
     images    (N, C, H, W); IMAGES of them, spread evenly, are used
     first     place of the first node that may have changed
-    kept      convolution's name -> of each of its channels the number it has in ``graph``; those
-              that are not named have all
+    kept      convolution's name -> of each of its channels the number it has in the original;
+              those that are not named have all
     strength  how far: 1 all the way, 0.5 half of the way
     """
-    before = Features(graph, _some(images), batch=batch)
-    after = before.fork(narrowed)
-    for place, node in enumerate(narrowed.nodes):
-        if place < first or node.op != "Conv" or why_not_stored(node) is not None:
-            continue
-        before.advance(place)
-        after.advance(place)
-        name = node.outputs[0].name
+    features = Features(narrowed, _some(images), batch=batch)
+    for place, node in _convolutions(narrowed, first):
         if any(len(t.outputs) > 1 for t in node.inputs[1:3]):
             continue  # shared with another convolution
-        ours, theirs = _statistics(before, name), _statistics(after, name)
-        if ours is None or theirs is None:
+        linear = linear_of(narrowed, node)
+        own = _given(features, place, linear)
+        if own is None:
             continue
         channels = kept.get(node.name)
-        mean, variance = ours.mean, ours.variance
+        theirs = original[node.outputs[0].name]
+        mean, variance = theirs.mean, theirs.variance
         if channels is not None:
             mean, variance = mean[channels], variance[channels]
-        linear = linear_of(narrowed, node)
-        mean, variance = _toward(theirs, mean, variance, strength)
-        arrays = _moved(linear, theirs.mean, theirs.variance, mean, variance)
+        mean, variance = _toward(own, mean, variance, strength)
+        arrays = _moved(linear, own.mean, own.variance, mean, variance)
         linear.store(narrowed, arrays, initializers)
-        if progress is not None:
-            progress(node.name)
 
 
 def recalibrate(
@@ -94,14 +97,9 @@ def recalibrate(
     first   place of the first node that may have changed
     """
     features = Features(narrowed, _some(images), batch=batch)
-    for place, node in enumerate(narrowed.nodes):
-        if place < first or node.op != "Conv" or why_not_stored(node) is not None:
-            continue
+    for place, node in _convolutions(narrowed, first):
         linear = linear_of(narrowed, node)
-        if linear.bn is None:
-            continue
-        features.advance(place)
-        own = _statistics(features, node.outputs[0].name)
+        own = _given(features, place, linear) if linear.bn is not None else None
         if own is None:
             continue
         arrays = linear.arrays()
@@ -110,6 +108,22 @@ def recalibrate(
         mean = np.where(alive, own.mean, arrays.bn.mean)
         variance = np.where(alive, own.variance, arrays.bn.var)
         linear.store(narrowed, recalibrated(arrays, mean, variance), initializers)
+
+
+def _convolutions(graph: Graph, first: int) -> Iterator[tuple[int, gs.Node]]:
+    """Yield those with weights of their own, with their places, from a place on."""
+    for place, node in enumerate(graph.nodes):
+        if place >= first and node.op == "Conv" and why_not_stored(node) is None:
+            yield place, node
+
+
+def _given(features: Features, place: int, linear: Linear) -> Statistics | None:
+    """Return the statistics of what a convolution gives; None if it is a single pixel.
+
+    What is given is kept where only a normalisation behind it may change: it is run once.
+    """
+    features.advance(place if linear.bn is None else place + 1)
+    return _statistics(features, linear.node.outputs[0].name)
 
 
 def _some(images: np.ndarray) -> np.ndarray:

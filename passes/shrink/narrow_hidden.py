@@ -15,6 +15,7 @@ from ..remap.eliminate import width_on_grid
 from ..running.calibrate import read_images
 from .linear import why_not_fitted
 from .narrowing import Narrowing
+from .original import Original
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class NarrowHidden(Pass):
         graph.refresh_shapes()
         sets, left = find_hidden(graph, heads=self.heads)
         report.left.update(left)
-        narrowing = Narrowing(graph, np.asarray(images, np.float32))
+        narrowing = Narrowing(Original(graph, np.asarray(images, np.float32)))
         for channels in sets:
             reasons = [why_not_fitted(reading.node) for reading in channels.readings]
             why = next((reason for reason in reasons if reason is not None), None)
@@ -75,7 +76,7 @@ class NarrowHidden(Pass):
                 said = f"{channels.count} -> {width}, error {error:.3g}"
                 report.note(channels.name, Rewrote(said))
         if report.rewrote:
-            narrowing.match(images)
+            narrowing.match()
             report.initializers.update(narrowing.initializers)
             narrowing.result.cleanup()
             graph.become(narrowing.result)

@@ -27,9 +27,9 @@ from ..remap.eliminate import Elimination, Reader, eliminate_together
 from ..remap.fit import refit
 from ..remap.fit_arrays import with_constant
 from ..remap.gram import Floats, Gram, Moments, Window
-from ..running.features import Features
 from .channel_statistics import match_statistics, recalibrate
 from .linear import Linear, addend_of, columns_left, leave_columns, linear_of
+from .original import Original
 
 PIXELS = 1 << 15  # pixels that moments are taken over, if there are so many; over all images
 AT_LEAST = 8  # times as many pixels as unknowns
@@ -64,41 +64,35 @@ class Look:
 class Narrowing:
     """The original network and the one that is made of it, features of both side by side.
 
-    graph   the original; left as it is
-    images  (N, C, H, W) float32
-    result  the network that is being made; its nodes are those of the original, in their order
+    original  several may be made of one; left as it is
+    result    the network that is being made; its nodes are those of the original, in their order
     """
 
     def __init__(
         self,
-        graph: Graph,
-        images: np.ndarray,
+        original: Original,
         *,
-        batch: int = 8,
         pixels: int = PIXELS,
         residual: bool = True,
         weighted: bool = True,
     ) -> None:
-        self.graph = graph
-        self.images = images
-        self.result = graph.copy()
-        self.before = Features(graph, images, batch=batch)
-        self.after = self.before.fork(self.result)
+        self.original = original
+        self.result = original.graph.copy()
+        self.after = original.at(0).fork(self.result)
         self.pixels = pixels
         self.residual = residual
         self.weighted = weighted
         self.touched = False
-        self.first = len(graph.nodes)
+        self.first = len(original.graph.nodes)
         self.kept: dict[str, np.ndarray] = {}
         self.initializers: dict[str, str] = {}
-        self._place = {node.name: i for i, node in enumerate(graph.nodes)}
+        self._place = {node.name: i for i, node in enumerate(original.graph.nodes)}
 
     def fork(self) -> Narrowing:
         """Return an independent twin at the same place."""
         twin = object.__new__(Narrowing)
         twin.__dict__.update(self.__dict__)
         twin.result = self.result.copy()
-        twin.before = self.before.fork(self.graph)
         twin.after = self.after.fork(twin.result)
         twin.initializers = dict(self.initializers)
         twin.kept = dict(self.kept)
@@ -107,8 +101,7 @@ class Narrowing:
     def restarted(self) -> Narrowing:
         """Return an independent twin of what has become of the network, back at its input."""
         twin = self.fork()
-        twin.before = Features(self.graph, self.images, batch=self.before.batch)
-        twin.after = twin.before.fork(twin.result)
+        twin.after = self.original.at(0).fork(twin.result)
         return twin
 
     def narrow(self, name: str, width: int | None) -> Step:
@@ -132,10 +125,16 @@ class Narrowing:
     def look(self, name: str) -> Look:
         """Go to a set of hidden channels and gather moments of what its readers read."""
         place = self._place[name]
-        self.before.advance(place)
-        self.after.advance(place)
+        self.advance(place)
         channels = trace_hidden(self.result, self.result.nodes[place])
-        return Look(name, channels, self._measure(self._readings(channels)))
+        return Look(name, channels, self._measure(self._readings(channels), place))
+
+    def advance(self, place: int) -> None:
+        """Go to a place in the order of the nodes."""
+        if self.touched:
+            self.after.advance(place)
+        elif place > self.after.place:  # both are the same so far
+            self.after = self.original.at(place).fork(self.result)
 
     def eliminate(self, look: Look) -> Elimination:
         """Return in which order channels go, and the error of every width."""
@@ -160,7 +159,7 @@ class Narrowing:
                 self._only_columns(reading, channels, kept)
             channels = trace_hidden(self.result, channels.makers[0])
             rest = [r for r in self._readings(channels) if r.reading.pooled is None]
-            moments, kept = self._measure(rest), np.arange(len(kept))
+            moments, kept = self._measure(rest, self.after.place), np.arange(len(kept))
         for reading in rest:
             errors[reading.name] = self._fit(reading, channels, kept, moments)
         self.touched = True
@@ -186,38 +185,38 @@ class Narrowing:
                 tensor.shape = shape
             self.touched, self.first, self.kept, self.initializers = state
 
-    def match(self, images: np.ndarray) -> None:
+    def match(self) -> None:
         """Give all convolutions behind the first change the statistics of the original."""
-        self._match(self.result, images, 1.0)
+        self._match(self.result, 1.0)
 
-    def matched(self, images: np.ndarray, strength: float = 1.0) -> Graph:
+    def matched(self, strength: float = 1.0) -> Graph:
         """Return a copy of the network as it is now, its statistics matched so far."""
         copy = self.result.copy()
-        self._match(copy, images, strength)
+        self._match(copy, strength)
         return copy
 
-    def recalibrated(self, images: np.ndarray) -> Graph:
+    def recalibrated(self) -> Graph:
         """Return a copy of the network as it is now, its batch normalisations recalibrated."""
         copy = self.result.copy()
         recalibrate(
             copy,
-            images,
+            self.original.images,
             first=self.first,
             initializers=self.initializers,
-            batch=self.before.batch,
+            batch=self.original.batch,
         )
         return copy
 
-    def _match(self, graph: Graph, images: np.ndarray, strength: float) -> None:
+    def _match(self, graph: Graph, strength: float) -> None:
         match_statistics(
-            self.graph,
             graph,
-            images,
+            self.original.statistics(),
+            self.original.images,
             first=self.first,
             kept=self.kept,
             initializers=self.initializers,
             strength=strength,
-            batch=self.before.batch,
+            batch=self.original.batch,
         )
 
     # ------------------------------------------------------------------ measuring
@@ -225,19 +224,21 @@ class Narrowing:
     def _readings(self, channels: HiddenChannels) -> list[_Pair]:
         pairs = []
         for reading in channels.readings:
-            node = self.graph.nodes[self._place[reading.node.name]]
-            original = linear_of(self.graph, node)
+            node = self.original.graph.nodes[self._place[reading.node.name]]
+            original = linear_of(self.original.graph, node)
             linear = linear_of(self.result, reading.node)
             rows = self.kept.get(str(node.name))
-            pairs.append(_Pair(reading, linear, original, addend_of(self.graph, original), rows))
+            addend = addend_of(self.original.graph, original)
+            pairs.append(_Pair(reading, linear, original, addend, rows))
         return pairs
 
-    def _measure(self, pairs: Sequence[_Pair]) -> dict[str, Moments]:
-        """Stream both networks up to the readers; return moments by reader's name."""
+    def _measure(self, pairs: Sequence[_Pair], place: int) -> dict[str, Moments]:
+        """Stream both networks from a place to the readers; return moments by reader's name."""
         grams: dict[str, Gram] = {}
         olds = [name for pair in pairs for name in pair.reads_before(self.residual)]
         news = [name for pair in pairs for name in pair.reads_after(self.residual)]
-        for old, new in zip(self.before.stream(olds), self.after.stream(news), strict=True):
+        before, after = self.original.stream(place, olds), self.after.stream(news)
+        for old, new in zip(before, after, strict=True):
             for pair in pairs:
                 features, target = pair.features(new), pair.target(old, new, self.residual)
                 key = pair.name
@@ -254,7 +255,7 @@ class Narrowing:
             channels,
             window=window,
             outputs=target.shape[1],
-            pixels_per_picture=-(-pixels // self.before.count),
+            pixels_per_picture=-(-pixels // self.after.count),
         )
 
     # ------------------------------------------------------------------ fitting

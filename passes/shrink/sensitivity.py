@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..blocks.hidden_channels import HiddenChannels
-from ..graph import Graph
 from ..remap.eliminate import width_on_grid
 from ..remap.gram import Floats, too_few_pixels
 from .answers import Judge
 from .narrowing import Narrowing
+from .original import Original
 
 log = logging.getLogger(__name__)
 
@@ -70,15 +70,13 @@ def _shares(least: float) -> list[float]:
 
 
 def measure_sensitivities(
-    graph: Graph,
+    original: Original,
     sets: Sequence[HiddenChannels],
-    images: np.ndarray,
     judge: Judge,
     *,
     multiple: int,
     least: float,
     most: int,
-    batch: int,
     pixels: int,
     known: Mapping[str, Sensitivity],
     progress: Callable[[int, Sensitivity | None], None],
@@ -89,7 +87,7 @@ def measure_sensitivities(
     known     what an earlier run has measured already, by the set's name
     progress  told of each set, and what was measured of it
     """
-    narrowing = Narrowing(graph, images, batch=batch, pixels=pixels)
+    narrowing = Narrowing(original, pixels=pixels)
     measured = spread(len(sets), most)
     sensitivities: list[Sensitivity] = []
     left: dict[str, str] = {}

@@ -64,6 +64,7 @@ def test_an_interface_that_cannot_be_given_back_is_refused_before_any_work(
 def test_costs_are_exact_for_any_widths() -> None:
     """Each set in turn, at two widths: the polynomial says what the network's profile says."""
     from fnac.passes.shrink.narrowing import Narrowing
+    from fnac.passes.shrink.original import Original
 
     g = resnet_network([(8, 1, 1)], kind="bottleneck", squeeze="inside", bn=False, bias=True)
     g.refresh_shapes()
@@ -74,7 +75,7 @@ def test_costs_are_exact_for_any_widths() -> None:
         costs = subject.costs(names, of)
         for share in (0.5, 0.25):
             widths = [max(1, int(one.count * share)) for one in subject.sets]
-            narrowing = Narrowing(subject.graph, images(8))
+            narrowing = Narrowing(Original(subject.graph, images(8)))
             for name, width in zip(names, widths, strict=True):
                 narrowing.narrow(name, width)
             narrowing.result.cleanup()

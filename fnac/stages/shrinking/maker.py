@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-import numpy as np
-
 from fnac.passes.graph import Graph
 from fnac.passes.shrink.answers import Judge
 from fnac.passes.shrink.joint import Slope, measure_slopes
 from fnac.passes.shrink.narrowing import Narrowing, Step
+from fnac.passes.shrink.original import Original
 from fnac.passes.shrink.sensitivity import Sensitivity
 from fnac.stages.shrinking.settings import ShrinkSettings
-from fnac.stages.shrinking.shrinkable import Shrinkable
 
 MOST_MEASURED = 32  # sets of hidden channels whose effect on the answers is measured
 STRENGTHS = (0.5, 1.0)  # how far the original's statistics are brought back, where they are
@@ -39,20 +37,18 @@ class _Made:
 class Maker:
     """Makes whole networks of given widths; the best of them stays in memory.
 
-    All images are fitted to for every one: from fewer, a wide layer gets more unknowns than the
-    pixels of a late layer can settle, and narrow ones look better than they are.
+    All images of the original are fitted to for every one: from fewer, a wide layer gets more
+    unknowns than the pixels of a late layer can settle, and narrow ones look better than they are.
     """
 
     def __init__(
         self,
-        subject: Shrinkable,
-        fit: np.ndarray,
+        original: Original,
         judge: Judge,
         known: list[Sensitivity],
         settings: ShrinkSettings,
     ) -> None:
-        self.subject, self.judge, self.known, self.settings = subject, judge, known, settings
-        self.fit = fit
+        self.original, self.judge, self.known, self.settings = original, judge, known, settings
         self._best: _Made | None = None
 
     def error(self, widths: tuple[int, ...]) -> float:
@@ -79,9 +75,7 @@ class Maker:
         return best if best is not None and best.widths == widths else self._make(widths)
 
     def _make(self, widths: tuple[int, ...]) -> _Made:
-        narrowing = Narrowing(
-            self.subject.graph, self.fit, batch=self.settings.batch, pixels=self.settings.pixels
-        )
+        narrowing = Narrowing(self.original, pixels=self.settings.pixels)
         steps = [
             narrowing.narrow(one.name, width) for one, width in zip(self.known, widths, strict=True)
         ]
@@ -93,6 +87,6 @@ class Maker:
 
         narrowing = network.narrowing
         yield Small(narrowing.result.copy(), network.error, "as fitted")
-        yield small(narrowing.recalibrated(self.fit), "recalibrated")
+        yield small(narrowing.recalibrated(), "recalibrated")
         for strength in STRENGTHS:
-            yield small(narrowing.matched(self.fit, strength), f"matched by {strength:g}")
+            yield small(narrowing.matched(strength), f"matched by {strength:g}")

@@ -8,6 +8,7 @@ from fnac.passes.graph import Graph
 from fnac.passes.shrink.answers import Judge
 from fnac.passes.shrink.joint import Slope, measure_slopes
 from fnac.passes.shrink.narrowing import Narrowing, Step
+from fnac.passes.shrink.original import Original
 from fnac.passes.shrink.sensitivity import Sensitivity
 from tests.passes.shrink.test_narrowing import answers, images, network
 
@@ -15,7 +16,7 @@ WIDTHS = (1, 2, 3, 4)
 
 
 def narrowed(g: Graph, x: np.ndarray, widths: list[int]) -> tuple[Narrowing, list[Step]]:
-    narrowing = Narrowing(g, x, batch=8)
+    narrowing = Narrowing(Original(g, x))
     names = [one.name for one in find_hidden(g)[0]]
     return narrowing, [narrowing.narrow(name, w) for name, w in zip(names, widths, strict=True)]
 

@@ -14,6 +14,7 @@ from fnac.passes.running.run import run
 from fnac.passes.shrink import narrowing as module
 from fnac.passes.shrink.linear import linear_of
 from fnac.passes.shrink.narrowing import Narrowing
+from fnac.passes.shrink.original import Original
 from tests.support.graphs import graph
 from tests.support.mbconv_networks import mbconv_network
 from tests.support.resnet_networks import resnet_network
@@ -50,7 +51,7 @@ def answers(g: Graph, x: Array) -> Array:
 
 
 def narrowed(g: Graph, widths: dict[str, int], x: Array, **options: Any) -> Narrowing:
-    narrowing = Narrowing(g, x, batch=8, **options)
+    narrowing = Narrowing(Original(g, x), **options)
     for channels in find_hidden(g)[0]:
         narrowing.narrow(channels.name, widths.get(channels.name))
     narrowing.result.cleanup()
@@ -62,7 +63,7 @@ def narrowed(g: Graph, widths: dict[str, int], x: Array, **options: Any) -> Narr
 def test_all_channels_bring_the_network_back_to_the_bit(kind: str) -> None:
     g, x = network(kind), images()
     made = narrowed(g, {}, x)
-    made.match(x)
+    made.match()
     assert np.array_equal(answers(g, x), answers(made.result, x))
     assert made.initializers == {}
 
@@ -155,7 +156,7 @@ def test_the_curve_is_the_error_that_is_measured(kind: str) -> None:
         g = network(kind)
         reader = channels.readings[0].node
         width = channels.count // 2
-        narrowing = Narrowing(g, x, batch=8, weighted=False)
+        narrowing = Narrowing(Original(g, x), weighted=False)
         step = narrowing.narrow(channels.name, width)
         name = reader.outputs[0].name
         a, b = (
@@ -194,24 +195,24 @@ def test_features_that_are_no_numbers_are_refused() -> None:
 def test_statistics_are_matched_where_norms_are_folded() -> None:
     """A convolution whose rows were scaled behind our back gets its statistics back."""
     g, x = network("mbconv folded"), images()
-    narrowing = Narrowing(g, x, batch=8)
+    narrowing = Narrowing(Original(g, x))
     narrowing.touched, narrowing.first = True, 0
     conv = next(node for node in narrowing.result.nodes if node.name == "b1_ex")
     for index in (1, 2):
         conv.inputs[index].values = conv.inputs[index].values * np.float32(0.5)
     assert largest_gap(g, narrowing.result, x) > 1e-2
-    narrowing.match(x)
+    narrowing.match()
     assert largest_gap(g, narrowing.result, x) < 1e-4
 
 
 def test_statistics_are_matched_in_norms() -> None:
     g, x = network("mbconv"), images()
-    narrowing = Narrowing(g, x, batch=8)
+    narrowing = Narrowing(Original(g, x))
     narrowing.touched, narrowing.first = True, 0
     conv = next(node for node in narrowing.result.nodes if node.name == "b1_ex")
     conv.inputs[1].values = conv.inputs[1].values * np.float32(2)
     assert largest_gap(g, narrowing.result, x) > 1e-2
-    narrowing.match(x)
+    narrowing.match()
     assert largest_gap(g, narrowing.result, x) < 1e-4
 
 
@@ -219,14 +220,14 @@ def test_statistics_are_matched_in_norms() -> None:
 def test_half_of_the_way_is_between(kind: str) -> None:
     """A convolution twice as large: half of the way leaves the square root of 2."""
     g, x = network(kind), images()
-    narrowing = Narrowing(g, x, batch=8)
+    narrowing = Narrowing(Original(g, x))
     narrowing.touched, narrowing.first = True, 0
     conv = next(node for node in narrowing.result.nodes if node.name == "b1_pw")
     name = conv.outputs[0].name
     conv.inputs[1].values = conv.inputs[1].values * np.float32(2)
     gained = {}
     for strength in (0.5, 1.0):
-        matched = narrowing.matched(x, strength)
+        matched = narrowing.matched(strength)
         linear = linear_of(matched, next(n for n in matched.nodes if n.name == "b1_pw"))
         size = output_statistics(matched, [name], x)[name].variance
         gained[strength] = np.sqrt(size) * np.abs(linear.scale)
@@ -237,9 +238,9 @@ def test_half_of_the_way_is_between(kind: str) -> None:
 def test_recalibrated_norms_hold_what_they_read() -> None:
     """Every one behind the change, in order; those in front of it stay."""
     g, x = network("mbconv"), images()
-    narrowing = Narrowing(g, x, batch=8)
+    narrowing = Narrowing(Original(g, x))
     narrowing.touched, narrowing.first = True, [n.name for n in g.nodes].index("b1_ex")
-    new = narrowing.recalibrated(x)
+    new = narrowing.recalibrated()
     norms = [node for node in new.nodes if node.op == "BatchNormalization"]
     assert norms
     behind = False

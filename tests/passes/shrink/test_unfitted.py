@@ -5,6 +5,7 @@ import pytest
 from fnac.passes.blocks.hidden_channels import find_hidden
 from fnac.passes.cost import profile
 from fnac.passes.shrink.narrowing import Narrowing
+from fnac.passes.shrink.original import Original
 from fnac.passes.shrink.unfitted import first_channels
 from tests.passes.shrink.test_narrowing import NETWORKS, answers, images, network
 
@@ -16,7 +17,7 @@ def test_it_costs_what_the_fitted_network_costs(kind: str) -> None:
     widths = {name: 2 + number % 2 for number, name in enumerate(names)}
     before = answers(g, x)
     made = first_channels(g, widths)
-    narrowing = Narrowing(g, x, batch=8)
+    narrowing = Narrowing(Original(g, x))
     for name in names:
         narrowing.narrow(name, widths[name])
     narrowing.result.cleanup()
