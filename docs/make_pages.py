@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-import re
 from pathlib import Path
 
+from fnac.overview.settings_table import Setting, section_kind, settings_of
+
 ROOT = Path(__file__).resolve().parent.parent
-SECTIONS = {
-    "adapt": [("fnac/adaptation/settings.py", "AdaptSettings")],
-    "export": [("fnac/stages/exporting/settings.py", "ExportSettings")],
-    "expand": [("fnac/stages/expand.py", "ExpandSettings")],
-    "search": [
-        ("fnac/search/settings.py", "SearchSettings"),
-        ("fnac/training/settings.py", "TeacherSettings"),
-        ("fnac/training/settings.py", "OptimizerSettings"),
-        ("fnac/data/batches.py", "BatchSettings"),
-        ("fnac/training/settings.py", "RuntimeSettings"),
-    ],
-    "derive": [("fnac/stages/derive.py", "DeriveSettings")],
-    "tune": [
-        ("fnac/stages/tune_settings.py", "TuneSettings"),
-        ("fnac/training/settings.py", "TeacherSettings"),
-        ("fnac/training/settings.py", "KeptSettings"),
-        ("fnac/training/settings.py", "OptimizerSettings"),
-        ("fnac/data/batches.py", "BatchSettings"),
-        ("fnac/training/settings.py", "RuntimeSettings"),
-    ],
-    "heal": [
-        ("fnac/stages/heal_settings.py", "HealSettings"),
-        ("fnac/training/settings.py", "KeptSettings"),
-        ("fnac/training/settings.py", "OptimizerSettings"),
-        ("fnac/data/batches.py", "BatchSettings"),
-        ("fnac/training/settings.py", "RuntimeSettings"),
-    ],
-    "shrink": [("fnac/stages/shrinking/settings.py", "ShrinkSettings")],
-    "emit": [
-        ("fnac/stages/emit.py", "EmitSettings"),
-        ("passes/emit/detector_answers.py", "DetectorAnswers"),
-    ],
-    "task (det)": [
-        ("fnac/tasks/settings.py", "DetectionSettings"),
-        ("passes/emit/detector_answers.py", "DetectorAnswers"),
-    ],
-    "eval": [("fnac/adaptation/settings.py", "EvalSettings")],
-    "task (pose)": [("fnac/tasks/settings.py", "PoseSettings")],
-    "task (cls)": [("fnac/tasks/settings.py", "ClassificationSettings")],
-}
+SECTIONS = (
+    *("adapt", "export", "expand", "search", "derive", "tune", "heal", "shrink", "emit"),
+    *("task (det)", "eval", "task (pose)", "task (cls)"),
+)
 HEAD = """# Settings
 
 Every setting by section. Give them in a YAML file (`--config FILE`, one mapping a section), on the command
@@ -73,56 +37,20 @@ Lists are written `3+5+7`. A new pass is a frozen dataclass in a file of its own
 """
 
 
-def fields(file: str, name: str) -> list[tuple[str, str, str, str]]:
-    """Return (field, type, default, meaning) of a settings class, read from its source."""
-    tree = ast.parse((ROOT / file).read_text())
-    kind = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
-    told = meanings(ast.get_docstring(kind) or "")
-    rows = []
-    for here, after in zip(kind.body, [*kind.body[1:], ast.Pass()], strict=True):
-        if not isinstance(here, ast.AnnAssign) or not isinstance(here.target, ast.Name):
-            continue
-        if ast.unparse(here.annotation).startswith("ClassVar"):
-            continue
-        meaning = told.get(here.target.id, "")
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            meaning = str(after.value.value)
-        default = "" if here.value is None else ast.unparse(here.value)
-        rows.append((here.target.id, ast.unparse(here.annotation), default, meaning))
-    return rows
-
-
-def meanings(docstring: str) -> dict[str, str]:
-    """Read the lines ``name  meaning`` (names may be in double backticks, two with a comma)."""
-    found: dict[str, str] = {}
-    last: list[str] = []
-    for line in docstring.splitlines()[1:]:
-        match = re.match(r"^((?:`{0,2}\w+`{0,2}(?:, )?)+)\s{1,}(\S.*)$", line)
-        if match and (line.startswith("``") or re.match(r"^\w+\s{2,}", line)):
-            last = re.findall(r"\w+", match[1])
-            for name in last:
-                found[name] = match[2].strip()
-        elif line.startswith("    ") and last:
-            for name in last:
-                found[name] += " " + line.strip()
-        else:
-            last = []
-    return found
+def settings(section: str) -> list[Setting]:
+    """Return the settings of a section; ``task (det)`` is that of a task."""
+    name, _, task = section.rstrip(")").partition(" (")
+    return settings_of(section_kind(name, task))
 
 
 def settings_page() -> str:
     """Return docs/settings.md."""
     lines = [HEAD]
-    for section, kinds in SECTIONS.items():
+    for section in SECTIONS:
         lines += [f"## {section}", "", "| key | default | meaning |", "|---|---|---|"]
-        seen = set()
-        for file, name in kinds:
-            for key, annotation, default, meaning in fields(file, name):
-                if key in seen:
-                    continue
-                seen.add(key)
-                shown = annotation.replace("|", "\\|")
-                lines.append(f"| `{key}`: {shown} | `{default}` | {meaning} |")
+        for one in settings(section):
+            shown = one.annotation.replace("|", "\\|")
+            lines.append(f"| `{one.key}`: {shown} | `{one.default}` | {one.meaning} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -146,6 +74,14 @@ COMMANDS_HEAD = """# Commands
 
 Every command takes `--config FILE` (YAML) and `--set section.key=value`; `fnac --debug COMMAND` shows more. Exit
 codes are in [How fnac works](design.md). This page is written by `docs/make_pages.py` from the code.
+
+A new project goes `fnac list`, `fnac data SPEC`, `fnac init`, `fnac adapt`; `--print-config` shows what a command would
+be told, `fnac --version --json` what it runs on. The shell completes commands and options after one line in its start-up file:
+
+```sh
+eval "$(_FNAC_COMPLETE=bash_source fnac)"              # bash; zsh_source in ~/.zshrc
+_FNAC_COMPLETE=fish_source fnac | source                # fish
+```
 """
 
 

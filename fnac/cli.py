@@ -7,6 +7,7 @@ onnx, onnxruntime) is imported before a command needs it.
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import sys
@@ -14,15 +15,52 @@ import sys
 import click
 
 import fnac
-from fnac.commands import adapt, graph, predict, shrink, stages, study
+from fnac.commands import adapt, everyday, graph, predict, shrink, stages, study
 from fnac.text import printable
 
-ORDER = (
-    *("adapt", "study", "shrink", "predict"),
-    *("export", "expand", "search", "derive", "tune", "emit"),
-    *("eval", "report", "inspect", "profile", "verify", "bench", "run-pass"),
-)
-"""Commands in the order of work: whole jobs, stages, looks at any file."""
+GROUPS = {
+    "Before you begin": {
+        "list": "names to choose from: tasks, heads, seeds, recipes, ...",
+        "data": "what a data set holds, class by class; a sheet of samples",
+        "init": "a settings file with every setting explained",
+    },
+    "Whole jobs": {
+        "adapt": "another architecture for a task and a budget, trained",
+        "tune": "fine-tune a network or a seed, architecture as it is",
+        "shrink": "a cheaper network, without labels and without training",
+        "study": "many adaptations by one file, with their table",
+    },
+    "With the result": {
+        "predict": "what a network sees in images of yours",
+        "eval": "the metric on a data set",
+        "report": "report.html of a run",
+        "compare": "runs side by side",
+    },
+    "Stage by stage": {
+        "export": "a known network as a trainable ONNX file",
+        "expand": "a seed becomes its super network",
+        "search": "train the super network and its alphas",
+        "derive": "choose the target within a budget",
+        "emit": "the file to deploy: folded, float16, int8",
+    },
+    "Any ONNX file": {
+        "inspect": "blocks and candidates, and what is left alone",
+        "profile": "multiply-adds and parameters, node by node",
+        "verify": "whether two files compute the same",
+        "bench": "latency in onnxruntime",
+        "run-pass": "apply passes, each proven",
+    },
+}
+"""Commands in the order of work, each in a few words."""
+ORDER = tuple(name for commands in GROUPS.values() for name in commands)
+EXAMPLES = """\
+  fnac adapt --task seg
+  fnac data folder:flowers
+  fnac tune bundled --task cls --data folder:flowers
+  fnac adapt seed.onnx --task det --data coco:boxes --budget 0.8x
+  fnac shrink model.onnx --budget 0.6x --data pictures:photos
+  fnac predict runs/seg/model.onnx photos/ -o seen/
+"""
 
 
 class _InOrder(click.Group):
@@ -31,6 +69,13 @@ class _InOrder(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in ``ORDER``, then those that it does not name."""
         return sorted(self.commands, key=lambda name: (*ORDER, name).index(name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands group by group, then examples."""
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()), col_max=12)
+        formatter.write("\nExamples:\n" + EXAMPLES)
 
 
 class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
@@ -47,17 +92,29 @@ class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 @click.group(
-    cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+    no_args_is_help=True,
 )
-@click.version_option(fnac.__version__, prog_name="fnac")
+@click.option("--version", is_flag=True, help="Show the version and exit; with --json all of them.")
+@click.option("--json", "as_json", is_flag=True, hidden=True)
 @click.option("--debug", is_flag=True, help="Show tracebacks and what every pass does.")
 @click.option("--quiet", is_flag=True, help="Say nothing but results and errors.")
-def cli(debug: bool, quiet: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, version: bool, as_json: bool, debug: bool, quiet: bool) -> None:
     """Adapt a pre-trained CNN (an ONNX file) to a task and a compute budget.
 
     `fnac adapt --task seg` runs the whole chain; each stage is a command of its own and leaves an
     ONNX file: export, expand, search, derive, tune, emit.
     """
+    if version:
+        _tell_version(as_json)
+        context.exit()
+    if as_json:
+        context.fail("--json belongs behind the command (or beside --version)")
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
     handler = _ToStderr()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -67,7 +124,17 @@ def cli(debug: bool, quiet: bool) -> None:
     log.propagate = False
 
 
+def _tell_version(as_json: bool) -> None:
+    if not as_json:
+        click.echo(f"fnac, version {fnac.__version__}")
+        return
+    from fnac.adaptation.folder import environment
+
+    click.echo(json.dumps({k: v for k, v in environment().items() if k != "command"}))
+
+
 for _command in [
+    *everyday.COMMANDS,
     *graph.COMMANDS,
     *stages.COMMANDS,
     *adapt.COMMANDS,

@@ -82,7 +82,9 @@ def read_yaml(path: Path, *, of_run: bool = False) -> Config:
             f"{VERSION}, in which keys have other names (docs/settings.md); begin a new run"
         )
     for section, values in loaded.items():
-        if not isinstance(values, dict):
+        if values is None:  # all its lines are comments
+            loaded[section] = {}
+        elif not isinstance(values, dict):
             raise UsageError(
                 f"{path}: section {section}: a mapping of settings was wanted, {_kind(values)} "
                 "was found"

@@ -8,6 +8,12 @@ from fnac.errors import UsageError
 from fnac.passes.names import did_you_mean
 
 TASKS = ("seg", "det", "pose", "cls")
+TASK_MEANINGS = {
+    "seg": "semantic segmentation: a class for each pixel",
+    "det": "object detection: boxes with class and score",
+    "pose": "human pose: the joints of one person",
+    "cls": "classification: one class for the whole image",
+}
 TASK_ALIASES = {
     **dict.fromkeys(("segment", "segmentation", "semantic", "semantic-segmentation"), "seg"),
     **dict.fromkeys(("detect", "detection", "object-detection", "boxes"), "det"),

@@ -31,10 +31,9 @@ def test_the_passes_page_is_up_to_date(pages: ModuleType) -> None:
 
 
 def test_every_setting_has_a_meaning(pages: ModuleType) -> None:
-    for section, kinds in pages.SECTIONS.items():
-        for file, name in kinds:
-            for key, _, _, meaning in pages.fields(file, name):
-                assert meaning, f"{section}.{key}"
+    for section in pages.SECTIONS:
+        for setting in pages.settings(section):
+            assert setting.meaning, f"{section}.{setting.key}"
 
 
 @pytest.mark.parametrize(

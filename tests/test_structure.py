@@ -17,8 +17,8 @@ from fnac.passes.registry import PASSES, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
-    "adapt bench derive emit eval expand export inspect predict profile report run-pass search "
-    "shrink study tune verify"
+    "adapt bench compare data derive emit eval expand export init inspect list predict profile "
+    "report run-pass search shrink study tune verify"
 ).split()
 
 
@@ -47,7 +47,7 @@ FLOORS = {
         "stages",
         "adaptation inspection",
         "flow",
-        "study",
+        "overview study",
         "api commands",
         "cli",
     ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fnac.commands.common import Told, configured, printed
+from fnac.commands.common import Told, configured, examples, printed
 from fnac.commands.options import (
     BUDGET,
     DATA,
@@ -62,7 +62,14 @@ USES = ("task", "derive", "emit", "eval", "shrink")
 """Sections without an option here."""
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "fnac adapt --task seg",
+        "fnac adapt --task seg --data folder:mine --budget 0.8x --dry-run",
+        "fnac adapt seed.onnx --task det --data coco:boxes --strategy measured -o runs/boxes",
+        "fnac adapt --resume",
+    )
+)
 @click.argument("seed", metavar="[SEED.onnx|NAME]", required=False)
 @click.option("--task", type=TaskType(), help="Required, unless a recipe names it.")
 @data_option

@@ -44,6 +44,11 @@ class Answer:
     error: FnacError | None = None
 
 
+def examples(*lines: str) -> str:
+    """Return the epilog of a command: command lines that can be copied."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def configured(*uses: str, **targets: str) -> Callable[[F], F]:
     """Add ``--config FILE`` and ``--set``; hand the command all its settings as ``config``.
 
@@ -60,7 +65,11 @@ def configured(*uses: str, **targets: str) -> Callable[[F], F]:
 
         @functools.wraps(function)
         def command(
-            *arguments: Any, config_file: Path | None, assignments: tuple[str, ...], **options: Any
+            *arguments: Any,
+            config_file: Path | None,
+            assignments: tuple[str, ...],
+            print_config: bool = False,
+            **options: Any,
         ) -> Any:
             from fnac.config import gather
 
@@ -72,12 +81,36 @@ def configured(*uses: str, **targets: str) -> Callable[[F], F]:
                     said.setdefault(section, {})[key] = value
             config = gather(file=config_file, assignments=assignments, options=said)
             _refuse_unused(assignments, list(read))
+            if print_config:
+                return _print_settings(config, list(read), keys, options)
             return function(*arguments, config=config, **options)
 
         command.sections = tuple(read)  # type: ignore[attr-defined]
-        return config_options(command)  # type: ignore[return-value]
+        shown = print_config_option(command) if read else command
+        return config_options(shown)  # type: ignore[return-value]
 
     return add
+
+
+print_config_option = click.option(
+    "--print-config", is_flag=True, help="Print the settings that this command would have; stop."
+)
+
+
+def _print_settings(
+    config: Config, sections: Sequence[str], keys: Sequence[str], options: Mapping[str, Any]
+) -> None:
+    """Print settings as YAML: of a whole adaptation, or in the sections that a command reads."""
+    from fnac.adaptation.settings import with_recipe
+    from fnac.overview.settings_file import plan_yaml, sections_yaml
+
+    recipe = options.get("recipe")
+    if "dry_run" in options:  # adapt, whose config.yaml this is
+        text = plan_yaml(config, recipe)
+    else:
+        settled = config if recipe is None else with_recipe(config, recipe)
+        text = sections_yaml(settled, sections, keys)
+    click.echo(text, nl=False)
 
 
 def _refuse_unused(assignments: Sequence[str], sections: Sequence[str]) -> None:

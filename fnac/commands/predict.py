@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fnac.commands.common import Answer, printed
+from fnac.commands.common import Answer, examples, printed
 from fnac.commands.options import mean_options, model_argument, size_option
 from fnac.commands.types import TaskType, UserPath
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "fnac predict runs/seg/model.onnx photo.jpg",
+        "fnac predict model.onnx photos/ -o seen/ --json",
+    )
+)
 @model_argument
 @click.argument("images", metavar="IMAGE|FOLDER|PATTERN...", nargs=-1, required=True)
 @click.option(

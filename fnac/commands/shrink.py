@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fnac.commands.common import Answer, configured, keep_original, printed
+from fnac.commands.common import Answer, configured, examples, keep_original, printed
 from fnac.commands.options import (
     DATA,
     MEAN,
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from fnac.stages.shrinking.result import ShrinkResult
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "fnac shrink model.onnx --budget 0.6x --data pictures:photos",
+        "fnac shrink model.onnx --curve --data pictures:photos --plot curve.png",
+    )
+)
 @model_argument
 @click.option("--budget", help="0.6x, 300M, 2.4M (of params), 12ms (of latency).  [default: 0.6x]")
 @click.option("--budget-of", type=click.Choice(["madds", "params", "latency"]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fnac.commands.common import Answer, F, configured, keep_original, printed
+from fnac.commands.common import Answer, F, configured, examples, keep_original, printed
 from fnac.commands.options import (
     BUDGET,
     DATA,
@@ -199,7 +199,13 @@ def derive(
     return run_derive(model, config, out=out, arch=arch, weights_from=weights_from)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "fnac tune bundled --task cls --data folder:flowers",
+        "fnac tune seed.onnx --task seg --data camvid:camvid --size 180x240 --epochs 20",
+        "fnac tune small.onnx --teacher original.onnx --data pictures:photos",
+    )
+)
 @click.argument("model", metavar="MODEL|SEED", type=SeedType())
 @data_option
 @out_run
@@ -248,7 +254,12 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
     return click.option(name, is_flag=True, default=None, help=what)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "fnac emit runs/tune/target.onnx",
+        "fnac emit target.onnx --int8 --data pictures:photos -o model_int8.onnx",
+    )
+)
 @model_argument
 @out_file
 @_flag("--no-postprocess", "Leave the raw output (no arg-max).")
@@ -284,7 +295,13 @@ def emit(config: Config, model: Path, out: Path | None) -> dict[str, Any]:
     return run_emit(model, config, out=out)
 
 
-@click.command("eval")
+@click.command(
+    "eval",
+    epilog=examples(
+        "fnac eval runs/seg --data folder:mine",
+        "fnac eval model.onnx --data coco:boxes --split test --json",
+    ),
+)
 @model_argument
 @click.option("--task", type=TaskType(), help="The task.  [default: the one in the file, else seg]")
 @data_option

@@ -143,6 +143,20 @@ READERS: dict[str, dict[str, Reader]] = {
     "scenes": {task: Reader(_scenes, _SCENE_KEYS) for task in SAMPLES},
 }
 """Name of a SPEC -> task -> reader."""
+MEANINGS = {
+    "cityscapes": "Cityscapes in its stock layout, 19 classes",
+    "camvid": "CamVid, 11 classes, in the tutorial's or SegNet's layout",
+    "ade20k": "ADE20K scene parsing, 150 classes",
+    "voc": "Pascal VOC: VOC2007, VOC2012",
+    "coco": "COCO boxes: annotations/instances_SPLIT.json",
+    "yolo": "images/ and labels/ with a text file an image",
+    "folder": "images/ and masks/ with classes.txt; for cls a folder a class",
+    "mpii": "MPII human pose, 16 joints",
+    "lsp": "Leeds Sports Pose, 14 joints",
+    "coco-keypoints": "persons in COCO's keypoint format",
+    "scenes": "built-in synthetic images: scenes:train=512,val=128,size=96",
+}
+"""Name of a SPEC -> what is read."""
 
 
 def open_data(
@@ -185,6 +199,27 @@ def open_data(
     if not rest:
         raise UsageError(f"{where}: no path; wanted {name}:PATH")
     return _open(name, {"path": rest}, asked)
+
+
+def only_task_of(spec: str) -> str:
+    """Return the one task that ``--data`` SPEC can be opened for.
+
+    Raises UsageError where there are several, and what opening says where there is none.
+    """
+    name = spec.partition(":")[0]
+    tasks = list(READERS.get(name, SAMPLES))
+    opened, refusals = [], []
+    for task in tasks:
+        try:
+            open_data(spec, task, skip_bad=True).split("train")
+            opened.append(task)
+        except FnacError as error:
+            refusals.append(error)
+    if not opened:
+        raise refusals[0]
+    if len(opened) > 1:
+        raise UsageError(f"{spec} can be read for {', '.join(opened)}; say which with --task")
+    return opened[0]
 
 
 def _readers_that_open(root: Path, task: str, random_seed: int) -> list[str]:

@@ -63,11 +63,12 @@ def collect(study: Study, folder: Path) -> list[Figures]:
         out = folder / RUNS / run.folder
         results = read_results(out)
         if results is not None:
-            done.append(_figures(run.name, run.random_seed, out, results))
+            done.append(figures_of(run.name, run.random_seed, out, results))
     return done
 
 
-def _figures(name: str, random_seed: int, out: Path, results: dict[str, Any]) -> Figures:
+def figures_of(name: str, random_seed: int, out: Path, results: dict[str, Any]) -> Figures:
+    """Return the figures of the finished run in ``out``; results: its results.json."""
     target, baseline = results["target"], results.get("baseline")
     size = "x".join(map(str, target["size"])) if "size" in target else ""
     times = read_times(out)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+
+from fnac.data.source import IGNORE
 
 from .panels import palette
 
@@ -26,26 +29,35 @@ Picture = npt.NDArray[np.uint8]
 def draw_labels(
     image: Picture, labels: npt.NDArray[np.int64], names: Sequence[str], shown: Sequence[int]
 ) -> Image.Image:
-    """Paint class ids (H, W) over image uint8 (H, W, 3); the legend names the classes ``shown``."""
+    """Paint class ids (H, W) over image uint8 (H, W, 3); the legend names the classes ``shown``.
+
+    What a truth ignores (255) stays as it is in the image.
+    """
     colours = palette()[labels % 255]
     mixed = (1 - OPACITY) * image.astype(np.float32) + OPACITY * colours
+    if len(names) <= IGNORE:
+        mixed = np.where((labels == IGNORE)[..., None], image, mixed)
     picture, _ = _enlarged(mixed.round().astype(np.uint8))
     return _with_legend(picture, [(_colour(i), names[i]) for i in shown])
 
 
 def draw_boxes(
     image: Picture,
-    detections: Sequence[tuple[Sequence[float], float, int]],
+    detections: Sequence[tuple[Sequence[float], float | None, int]],
     names: Sequence[str],
 ) -> Image.Image:
-    """Draw (x0 y0 x1 y1, score, class id) on image uint8 (H, W, 3); the best lie on top."""
+    """Draw (x0 y0 x1 y1, score, class id) on image uint8 (H, W, 3); the best lie on top.
+
+    A truth has no score.
+    """
     picture, factor = _enlarged(image)
     pen, font = ImageDraw.Draw(picture), _font(picture)
     width = max(2, picture.height // 200)
     for box, score, label in reversed(detections):
+        name = names[label] if score is None else f"{names[label]} {score:.2f}"
         x0, y0, x1, y1 = (edge * factor for edge in box)
         pen.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=_colour(label), width=width)
-        _tag(pen, (x0, y0), f"{names[label]} {score:.2f}", _colour(label), font)
+        _tag(pen, (x0, y0), name, _colour(label), font)
     shown = dict.fromkeys(label for _, _, label in detections)
     return _with_legend(picture, [(_colour(i), names[i]) for i in shown])
 
@@ -56,22 +68,29 @@ def draw_skeletons(
     names: Sequence[str],
     limbs: Sequence[tuple[int, int]],
 ) -> Image.Image:
-    """Draw joints float (P, K, 2) and limbs on image uint8 (H, W, 3): left blue, right orange."""
+    """Draw joints float (P, K, 2) and limbs on image uint8 (H, W, 3): left blue, right orange.
+
+    Joints that are not known (nan) are left out, with their limbs.
+    """
     picture, factor = _enlarged(image)
     pen = ImageDraw.Draw(picture)
     width = max(2, picture.height // 120)
     for joints in persons:
         spots = [((float(x) + 0.5) * factor, (float(y) + 0.5) * factor) for x, y in joints]
+        known = [not math.isnan(x) for x, _ in spots]
         for a, b in limbs:
-            pen.line([spots[a], spots[b]], fill=_side(names[a], names[b]), width=width)
+            if known[a] and known[b]:
+                pen.line([spots[a], spots[b]], fill=_side(names[a], names[b]), width=width)
         for name, (x, y) in zip(names, spots, strict=True):
+            if math.isnan(x):
+                continue
             place = (x - width, y - width, x + width, y + width)
             pen.ellipse(place, fill=_side(name), outline="black")
     return _with_legend(picture, [(LEFT, "left"), (RIGHT, "right"), (MIDDLE, "middle")])
 
 
-def draw_classes(image: Picture, best: Sequence[tuple[str, float]]) -> Image.Image:
-    """Write (name, probability) in bars below image uint8 (H, W, 3)."""
+def draw_classes(image: Picture, best: Sequence[tuple[str, float | None]]) -> Image.Image:
+    """Write (name, probability) in bars below image uint8 (H, W, 3); a truth has none."""
     picture, _ = _enlarged(image)
     font, line = _font(picture), _line(picture)
     whole = Image.new("RGB", (picture.width, picture.height + line * len(best) + MARGIN), "white")
@@ -79,8 +98,10 @@ def draw_classes(image: Picture, best: Sequence[tuple[str, float]]) -> Image.Ima
     pen = ImageDraw.Draw(whole)
     for row, (name, share) in enumerate(best):
         top = picture.height + MARGIN // 2 + row * line
-        pen.rectangle((0, top, round(whole.width * share), top + line - 2), fill=(190, 215, 245))
-        pen.text((MARGIN, top), f"{name} {100 * share:.1f} %", fill="black", font=font)
+        filled = round(whole.width * (share or 0))
+        pen.rectangle((0, top, filled, top + line - 2), fill=(190, 215, 245))
+        words = name if share is None else f"{name} {100 * share:.1f} %"
+        pen.text((MARGIN, top), words, fill="black", font=font)
     return whole
 
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .base import Strategy
-from .find import STRATEGIES, strategy_for
+from .find import MEANINGS, STRATEGIES, strategy_for
 
-__all__ = ["STRATEGIES", "Strategy", "strategy_for"]
+__all__ = ["MEANINGS", "STRATEGIES", "Strategy", "strategy_for"]

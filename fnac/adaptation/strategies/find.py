@@ -19,6 +19,14 @@ STRATEGIES = {
     "seed": "seed_alone:SeedAlone",
 }
 """Name -> module and class; a module is imported when its strategy is asked for."""
+MEANINGS = {
+    "measured": "tune the seed, then take away the hidden channels that its answers miss least",
+    "diff": "the paper's search: weights and architecture parameters of a super network in turn",
+    "random": "tune some random architectures of the budget's cost shortly, take the best",
+    "sample": "take one random architecture of the budget's cost",
+    "evolve": "train the super network on uniform paths, then breed architectures that it judges",
+    "seed": "take the seed's own architecture: plain fine-tuning, head included",
+}
 
 
 def strategy_for(run: AdaptRun) -> Strategy:

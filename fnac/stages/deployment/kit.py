@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from fnac.names import TASK_MEANINGS
 from fnac.passes.files import write_atomically
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import Contract
@@ -35,12 +36,6 @@ MADE_BY = "made by fnac"
 EXAMPLE = Path(__file__).with_name("example.py")
 TIMED_SECONDS = 1.0
 MOST_RUNS = 50
-TASKS = {
-    "seg": "semantic segmentation: a class for each pixel",
-    "det": "object detection: boxes with class and score",
-    "pose": "human pose: the joints of one person",
-    "cls": "classification: one class for the whole image",
-}
 LIMITS = {
     "seg": "Each pixel gets one of the classes above, also where none of them is seen.",
     "det": "Objects of other classes are not found. Small objects shrink with the input's size.",
@@ -150,7 +145,7 @@ def model_card(
     parts = [
         f"<!-- {MADE_BY} -->",
         f"# {title}",
-        f"{TASKS.get(task, 'a network without a task')}. An ONNX file for onnxruntime.",
+        f"{TASK_MEANINGS.get(task, 'a network without a task')}. An ONNX file for onnxruntime.",
         "## How to run it",
         f"```sh\npip install numpy onnxruntime pillow\npython {example} image.jpg seen.png\n```",
         f"## What it takes\n\n{_taken(described['input'])}",
