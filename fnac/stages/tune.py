@@ -25,6 +25,7 @@ from fnac.importer import ImportedModule, import_onnx
 from fnac.passes.graph import Graph
 from fnac.stages.evaluate import evaluate_module
 from fnac.stages.opening.as_trained import state_training
+from fnac.stages.opening.pairs import check_pair
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.network_check import check_logits, check_pictures
@@ -255,6 +256,7 @@ def _trainable(graph: Graph, task: Task, model: Path) -> ImportedModule:
             f"{model}: it is a super network ({len(module.choice_points)} choice points); derive "
             "an architecture first (`fnac derive`)"
         )
+    check_pair(module, graph)
     return module
 
 

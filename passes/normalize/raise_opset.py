@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import onnx
+import onnx_graphsurgeon as gs
 from onnx import version_converter
 
 from ..base import Keeps, Pass, Report
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
+from ..graph.inference import is_weight
+from ..graph.tensor_checks import element_type
 from ..shapes.following import Known
 from ..shapes.sized_shapes import known_at
 
@@ -27,6 +31,9 @@ class RaiseOpset(Pass):
     Changes  operators respelt (Clip bounds, Softmax below 13, BatchNormalization 7 -> 15, ...).
              Metadata of the model and of nodes that keep their name, and the manifest, are kept.
     Keeps    interface and outputs. Left when the converter has no rule for an operator.
+
+    The converter copies all that it is given several times, and takes no more than 2 GB: weights
+    are kept from it as inputs without numbers.
     """
 
     name: ClassVar[str] = "raise-opset"
@@ -40,7 +47,8 @@ class RaiseOpset(Pass):
         before = graph.opset
         if before >= self.to:
             return report
-        model = graph.to_model()
+        weights = {c.name: c for c in graph.constants() if is_weight(c)} if graph.is_plain() else {}
+        model = _with_outputs(graph.skeleton(), graph) if weights else graph.to_model()
         try:
             _tell_shapes(model, known_at(graph))
             raised = version_converter.convert_version(model, self.to)
@@ -52,6 +60,7 @@ class RaiseOpset(Pass):
         except UnsupportedGraphError as error:
             report.left[WHOLE] = f"ONNX's version converter left a graph that is broken: {error}"
             return report
+        _give_back(converted, weights)
         kept = {node.name: node.metadata for node in graph.nodes}
         for node in converted.nodes:
             node.metadata = dict(kept.get(node.name, {}))
@@ -61,6 +70,30 @@ class RaiseOpset(Pass):
         graph.become(converted)
         report.rewrote[WHOLE] = f"operator set {before} -> {self.to}"
         return report
+
+
+def _with_outputs(model: onnx.ModelProto, graph: Graph) -> onnx.ModelProto:
+    """Let the outputs of ``model`` be declared as those of ``graph`` are, in place."""
+    for output, tensor in zip(model.graph.output, graph.outputs, strict=True):
+        if tensor.dtype is not None:
+            kind = element_type(tensor.dtype)
+            output.CopyFrom(onnx.helper.make_tensor_value_info(tensor.name, kind, tensor.shape))
+    return model
+
+
+def _give_back(graph: Graph, weights: Mapping[str, gs.Constant]) -> None:
+    """Store the tensors that ``graph`` took as inputs for want of numbers again."""
+    for tensor in graph.inputs:
+        if tensor.name in weights:
+            full = weights[tensor.name]
+            constant = gs.Constant(
+                tensor.name,
+                full._values,  # as it lies in the file, where it was not read yet
+                data_location=full.data_location,
+                export_dtype=full._export_dtype,
+            )
+            graph.reread(tensor, constant)
+    graph.put_inputs(tensor for tensor in graph.inputs if tensor.name not in weights)
 
 
 def _tell_shapes(model: onnx.ModelProto, known: Known) -> None:

@@ -39,6 +39,9 @@ _CONTRADICTIONS = (
 )
 
 
+MADE_BY = "onnx_node"
+"""Key of ``fx.Node.meta``: name and operator of the ONNX node that a call came from."""
+
 Find: TypeAlias = "Callable[[str, str, int, str], Callable[[Builder, Node], Any]]"
 """Returns the converter of (operator, domain, version); the last argument names the node."""
 
@@ -106,6 +109,10 @@ class Builder(Reader):
         finally:
             self._eager -= eager
             self._node = before
+        for call in reversed(self.scope.graph.nodes):
+            if call.op == "placeholder" or MADE_BY in call.meta:
+                break
+            call.meta[MADE_BY] = node.label
         return result if isinstance(result, tuple) else (result,)
 
     def _decoded(self, proto: onnx.NodeProto) -> Node:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import onnx
 import pytest
+from onnx import version_converter
 
 from fnac.passes.normalize.raise_opset import RaiseOpset
 from tests.support.graphs import applied, assert_same_outputs, graph, text
@@ -65,3 +69,31 @@ def test_a_newer_network_is_not_touched() -> None:
     assert report.rewrote == {}
     assert after.opset == 20
     assert np.dtype(after.outputs[0].dtype) == np.float32
+
+
+@pytest.mark.parametrize("opset", [7, 9, 11, 13, 16])
+def test_the_converter_is_given_no_weights(opset: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It copies all that it is given, and takes no more than 2 GB."""
+    before = graph(
+        """(float[N,8,8,8] x) => (float[N,9] y, float[N,9] z) <float[8,8,3,3] w, float[8] b,
+           float[8,9] f, float[9] g>
+           { c = Conv<pads=[1,1,1,1]>(x, w, b) d = Conv<pads=[1,1,1,1]>(c, w, b)
+             p = GlobalAveragePool(d) q = Flatten(p) y = Gemm(q, f, g) z = Gemm(q, f, g) }""",
+        opset=opset,
+    )
+    stored = {constant.name: constant.values for constant in before.constants()}
+    sizes: list[int] = []
+
+    def convert(model: onnx.ModelProto, to: int) -> onnx.ModelProto:
+        sizes.append(model.ByteSize())
+        return version_converter.convert_version(model, to)
+
+    converter = SimpleNamespace(convert_version=convert)
+    monkeypatch.setattr("fnac.passes.normalize.raise_opset.version_converter", converter)
+    after, report = applied(RaiseOpset(), before)
+    assert report.rewrote == {"graph": f"operator set {opset} -> 18"}
+    assert sizes[0] < 8 * 8 * 9 * 4
+    assert {constant.name for constant in after.constants()} == stored.keys()
+    assert all(np.array_equal(c.values, stored[c.name]) for c in after.constants())
+    assert [tensor.name for tensor in after.inputs] == ["x"]
+    assert_same_outputs(before, after)
