@@ -25,7 +25,7 @@ import onnx_graphsurgeon as gs
 from .errors import UnsupportedGraphError
 from .graph import Graph, Shape
 from .graph.convolution import Conv
-from .graph.stored_numbers import is_padding
+from .graph.stored_numbers import FLOATS, is_padding
 from .graph.tensor_checks import is_float
 from .shapes.sized_shapes import shapes_at
 
@@ -38,6 +38,7 @@ NOT_COUNTED = (
     "Einsum", "LSTM", "GRU", "RNN", "Attention", "DeformConv", "If", "Loop", "Scan",
 )  # fmt: skip
 """Operators that hold products which are counted nowhere; who counts says so."""
+HANDS_ON = ("Identity", "Cast")  # operators that leave the numbers of what they read as they are
 BN_STATISTICS = (3, 4)  # inputs of BatchNormalization that are not parameters
 
 
@@ -140,20 +141,40 @@ def _shapes_at(graph: Graph, at: Sequence[int] | None) -> dict[str, Shape]:
 
 
 def owned_parameters(nodes: Iterable[gs.Node]) -> dict[int, int]:
-    """Return id of node -> parameters in the tensors that it is the first to read."""
+    """Return id of node -> parameters in the tensors that it is the first to read.
+
+    Identity and Cast hand a tensor on: who reads what they leave has it. Behind an Identity it is
+    a tensor of its own: torch's exporter stores equal ones once.
+    """
     seen: set[int] = set()
     result: dict[int, int] = {}
     for node in nodes:
         result[id(node)] = 0
+        if node.op in HANDS_ON or node.metadata.get("fnac.part") == "postprocess":
+            continue  # anchors and thresholds are no parameters
         for index, tensor in enumerate(node.inputs):
-            if not isinstance(tensor, gs.Constant) or id(tensor) in seen:
+            constant, owner = _stored_behind(tensor)
+            if constant is None or id(owner) in seen:
                 continue
-            if node.metadata.get("fnac.part") == "postprocess":
-                continue  # anchors and thresholds are no parameters
-            seen.add(id(tensor))
-            if is_parameter(node, index, tensor):
-                result[id(node)] += math.prod(tensor.shape)
+            seen.add(id(owner))
+            if is_parameter(node, index, constant):
+                result[id(node)] += math.prod(constant.shape)
     return result
+
+
+def _stored_behind(tensor: gs.Tensor) -> tuple[gs.Constant | None, gs.Tensor]:
+    """Return the stored tensor that ``tensor`` is, or hands on, and what it is a tensor of."""
+    owner: gs.Tensor | None = None
+    while not isinstance(tensor, gs.Constant):
+        maker = tensor.inputs[0] if tensor.inputs else None
+        if maker is None or maker.op not in HANDS_ON or not maker.inputs:
+            return None, tensor
+        if maker.op == "Cast" and maker.attrs.get("to") not in FLOATS:
+            return None, tensor
+        if maker.op == "Identity" and owner is None:
+            owner = tensor
+        tensor = maker.inputs[0]
+    return tensor, tensor if owner is None else owner
 
 
 def is_parameter(node: gs.Node, index: int, tensor: gs.Constant) -> bool:

@@ -7,7 +7,7 @@ from torch import fx, nn
 
 from fnac.passes.errors import UnsupportedGraphError
 from fnac.passes.graph.inlining import inlined
-from fnac.passes.graph.stored_numbers import with_stored_constants
+from fnac.passes.graph.stored_numbers import with_stored_numbers
 
 from . import ops
 from .building import registry
@@ -30,7 +30,7 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
     BatchNormalization keeps its statistics as buffers. Local functions are inlined.
     Raises UnsupportedGraphError naming node, operator, domain and version.
     """
-    model = with_stored_constants(inlined(model))
+    model = with_stored_numbers(inlined(model))
     _check(model)
     facts = Facts(model)
     builder = Builder(facts, registry.find)

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from fnac.passes.errors import PassFailedError
 from fnac.passes.graph.inlining import inlined
+from fnac.passes.graph.stored_numbers import with_stored_casts
 
 from .building.attributes import array_of, dtype_of
 from .building.facts import nodes_of
@@ -20,13 +21,13 @@ def write_back(module: torch.nn.Module, model: onnx.ModelProto) -> onnx.ModelPro
     """Return a copy of ``model`` with the module's parameters and statistics as its weights.
 
     Names, types and order of the initializers and everything else stay. A weight that the file
-    computes (DequantizeLinear, Identity, ConstantOfShape) becomes an initializer of the same
+    computes (DequantizeLinear, Cast, Identity, ConstantOfShape) becomes an initializer of the same
     name in place of its node. ``module`` may be wrapped (DDP, Fabric, torch.compile).
     Raises PassFailedError if a weight has no place in the model or its shape changed.
     """
     source = unwrapped(module)
     result = onnx.ModelProto()
-    result.CopyFrom(inlined(model))
+    result.CopyFrom(with_stored_casts(inlined(model)))
     graph = result.graph
     stored = {t.name: t for t in graph.initializer}
     stored.update(_constants(graph))

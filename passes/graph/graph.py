@@ -43,7 +43,7 @@ from .inlining import inlined
 from .layout import image_axes, sides
 from .manifest import MANIFEST_KEY, MANIFEST_VERSION, read_manifest
 from .model_checks import check_model, one_line
-from .stored_numbers import with_stored_constants
+from .stored_numbers import with_stored_numbers
 from .writing import empty_weights, serialized
 
 TWO_GIGABYTES = 2**31 - 1
@@ -115,7 +115,7 @@ class Graph:
         if model.functions:
             model = inlined(model)
             check_model(model)
-        model = with_stored_constants(_without_initializer_inputs(model))
+        model = with_stored_numbers(_without_initializer_inputs(model))
         surgeon = gs.import_onnx(model)
         for node, proto in zip(surgeon.nodes, model.graph.node, strict=True):
             node.metadata = {entry.key: entry.value for entry in proto.metadata_props}
