@@ -63,7 +63,7 @@ def with_stored_constants(model: onnx.ModelProto) -> onnx.ModelProto:
             stored[node.output[0]] = tensor
     if not stored:
         return model
-    return _storing(model, stored, made=stored.keys())
+    return _storing(model, stored, stored.keys())
 
 
 def with_stored_casts(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -77,8 +77,10 @@ def with_stored_casts(model: onnx.ModelProto) -> onnx.ModelProto:
     casts = [node for node in model.graph.node if _stores(node, floats, model.graph)]
     if not casts or any(a.HasField("g") for node in model.graph.node for a in node.attribute):
         return model
-    made = {node.output[0] for node in casts}
-    read = {name for node in model.graph.node if not made & {*node.output} for name in node.input}
+    results = {node.output[0] for node in casts}
+    read = {
+        name for node in model.graph.node if not results & {*node.output} for name in node.input
+    }
     read |= {output.name for output in model.graph.output}
     kinds: dict[str, set[int]] = defaultdict(set)
     for node in casts:
@@ -95,7 +97,7 @@ def with_stored_casts(model: onnx.ModelProto) -> onnx.ModelProto:
             array = numpy_helper.to_array(floats[source]).astype(_numpy_of(kind))
             stored[name] = numpy_helper.from_array(array, name)
     gone = kinds.keys() - read - stored.keys()
-    rewritten = _storing(model, stored, made, gone)
+    rewritten = _storing(model, stored, results, gone)
     for node in rewritten.graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = names.get(name, name)
@@ -105,25 +107,25 @@ def with_stored_casts(model: onnx.ModelProto) -> onnx.ModelProto:
 def _storing(
     model: onnx.ModelProto,
     stored: Mapping[str, TensorProto],
-    made: Collection[str],
+    results: Collection[str],
     gone: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Return a copy of ``model`` that has ``stored`` as initializers, new or in their places.
 
-    made  what nodes leave that go
+    results  what nodes leave that go with it
     gone  initializers that go
     """
     rewritten = onnx.ModelProto()
     rewritten.CopyFrom(model)
     body = rewritten.graph
-    _keep(body.node, lambda node: len(node.output) != 1 or node.output[0] not in made)
+    _keep(body.node, lambda node: len(node.output) != 1 or node.output[0] not in results)
     _keep(body.initializer, lambda tensor: tensor.name not in gone)
     replaced = [tensor for tensor in body.initializer if tensor.name in stored]
     for tensor in replaced:
         tensor.CopyFrom(stored[tensor.name])
     have = {tensor.name for tensor in replaced}
     body.initializer.extend(tensor for name, tensor in stored.items() if name not in have)
-    stale = {*stored, *made, *gone}
+    stale = {*stored, *results, *gone}
     _keep(body.value_info, lambda info: info.name not in stale)
     _keep(body.input, lambda info: info.name not in stale)
     return rewritten
