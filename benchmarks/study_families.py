@@ -4,7 +4,7 @@
 
 For every ONNX file in FOLDER: the kinds of blocks found, what may be chosen, how many convolutions
 are left and the most frequent reason. The super network is built and the seed chosen out of it
-again: it must be the prepared seed to the bit. With every node and tensor of the file renamed at
+again: it must be bit-identical to the prepared seed. With every node and tensor of the file renamed at
 random, before anything else is done with it, the row must stay the same.
 """
 
@@ -74,7 +74,7 @@ def seed_inside(seed: Graph) -> str:
         return "no choice"
     Choose().run(mixed)
     before, after = (g.to_model().graph.SerializeToString() for g in (seed, mixed))
-    return "to the bit" if before == after else "not to the bit: a bug"
+    return "bit-identical" if before == after else "not bit-identical: a bug"
 
 
 def row(path: Path) -> tuple[str, ...]:
