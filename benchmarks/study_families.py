@@ -2,10 +2,10 @@
 
     python benchmarks/study_families.py FOLDER [-o docs/evidence/families.md]
 
-For every ONNX file in FOLDER: the kinds of blocks found, what may be chosen, how many convolutions
-are left and the most frequent reason. The super network is built and the seed chosen out of it
-again: it must be bit-identical to the prepared seed. With every node and tensor of the file renamed at
-random, before anything else is done with it, the row must stay the same.
+For every ONNX file in FOLDER: the kinds of blocks, the candidates, how many convolutions are not
+searched and the most frequent reason. The super network is built and the seed derived from it: it
+must be bit-identical to the prepared seed. The row must stay the same if every node and tensor of
+the file is renamed at random first.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Network:
         return count(self.graph, size, convention)
 
     def predict(self, image: Any, boxes: Sequence[Sequence[float]] | None = None) -> Answer:
-        """Say what the network sees in an image: a path, a Pillow image, or uint8 (H, W, 3), RGB.
+        """Predict on one image: a path, a Pillow image, or uint8 (H, W, 3), RGB.
 
         boxes  pose: x0, y0, x1, y1 of each person; without them the whole image is one
 
@@ -61,7 +61,7 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """An adaptation that was run: its folder, the emitted model, the metric's value."""
+    """A finished adaptation: its folder, the emitted model, the metric's value."""
 
     folder: Path
     model: Network
@@ -73,7 +73,7 @@ class Run:
 
 
 def load(path: str | os.PathLike[str]) -> Network:
-    """Read an ONNX file; raises UnsupportedGraphError naming what is wrong with it."""
+    """Read an ONNX file; raises UnsupportedGraphError that says what is wrong with it."""
     return Network(Graph.load(path))
 
 
@@ -110,7 +110,7 @@ def shrink(
     data: str,
     **settings: Any,
 ) -> Network:
-    """Return ``network`` made cheaper without labels; ``settings`` are those of ``fnac shrink``.
+    """Make ``network`` cheaper without labels; ``settings`` are those of ``fnac shrink``.
 
     budget  of the whole network: ``0.6x``, ``300M`` (MAdds)
     data    SPEC of images to fit to, such as ``pictures:FOLDER``

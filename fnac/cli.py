@@ -1,4 +1,4 @@
-"""The command line: reads words, calls a stage, tells what came of it.
+"""The command line: parse arguments, call a stage, print the result.
 
 Contract: docs/design.md. Results go to stdout, everything else to stderr. Nothing heavy (torch,
 onnx, onnxruntime) is imported before a command needs it.
@@ -67,7 +67,7 @@ class _InOrder(click.Group):
     """Lists its commands in the order of work."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in ``ORDER``, then those that it does not name."""
+        """Return the commands in ``ORDER``, then all others."""
         return sorted(self.commands, key=lambda name: (*ORDER, name).index(name))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -79,7 +79,7 @@ class _InOrder(click.Group):
 
 
 class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to whatever stderr is now; test runners swap it."""
+    """Writes to the current stderr, which test runners replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -192,7 +192,7 @@ def run(arguments: list[str]) -> int:
 
 
 def in_front(arguments: list[str]) -> list[str]:
-    """Return a command line with ``--debug`` and ``--quiet``, wherever they stand, in front."""
+    """Return a command line with ``--debug`` and ``--quiet`` moved to the front."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = [word for word in arguments[:end] if word in ("--debug", "--quiet")]
     rest = [word for word in arguments[:end] if word not in options]
@@ -200,7 +200,7 @@ def in_front(arguments: list[str]) -> list[str]:
 
 
 def _bug(error: Exception, debug: bool) -> int:
-    """Report what should not have happened; raises it again with --debug."""
+    """Report an unexpected error; raise it again with --debug."""
     if debug:
         raise error
     words = printable(" ".join(str(error).split())[:300])

@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class InSection(Protocol):
-    """A settings class that says which section of a configuration it is filled from."""
+    """A settings class that names the configuration section it is read from."""
 
     section: ClassVar[str]
 
@@ -268,7 +268,7 @@ def _wrong(where: str, value: Any, hint: Any) -> UsageError:
 
 
 def in_words(hint: Any) -> str:
-    """Return a type in words: ``two whole numbers, e.g. 96x128``."""
+    """Describe a type in words: ``two whole numbers, e.g. 96x128``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(in_words(one) for one in arguments)

@@ -1,4 +1,4 @@
-"""What a reader must know before trusting a run: judged once, by the stage that knows, and kept."""
+"""Findings to read before you trust a run: judged once, by the stage that knows, and stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FINDINGS = "findings"
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or surprising: ``kind`` for programs, ``text`` for readers."""
+    """One thing that is wrong or surprising: ``kind`` for programs, ``text`` for people."""
 
     kind: str
     text: str
@@ -22,12 +22,12 @@ class Finding:
         return self.text
 
     def as_json(self) -> dict[str, str]:
-        """Return the finding as files keep it."""
+        """Return the finding as files store it."""
         return dataclasses.asdict(self)
 
 
 def written(findings: Iterable[Finding]) -> list[dict[str, str]]:
-    """Return findings as files keep them."""
+    """Return findings as files store them."""
     return [finding.as_json() for finding in findings]
 
 
@@ -37,6 +37,6 @@ def read_findings(content: Mapping[str, Any]) -> tuple[Finding, ...]:
 
 
 def together(*stages: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return the findings of several stages: a later one takes the place of an earlier's kind."""
+    """Merge the findings of several stages: a later one replaces an earlier one of its kind."""
     by_kind = {one.kind: one for stage in stages for one in stage}
     return tuple(by_kind.values())

@@ -1,4 +1,4 @@
-"""One resolver for every name that a user writes: what is meant, or what there is."""
+"""One resolver for every name that a user writes, with suggestions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PRECISION_ALIASES = {
 
 
 def known_name(where: str, name: str, known: Collection[str], *, also: str = "") -> str:
-    """Return ``name`` if it is known; UsageError with the closest one, and all there are.
+    """Return ``name`` if it is known; UsageError suggests the closest one and lists all.
 
     where  option or setting that says it; also: what else it may be, as ``, or a YAML file``
     """
@@ -44,12 +44,12 @@ def known_name(where: str, name: str, known: Collection[str], *, also: str = "")
 
 
 def task_name(name: str, where: str = "--task") -> str:
-    """Return the task that is meant by ``name``, by whatever name it usually goes."""
+    """Return the task that ``name`` means, under any of its usual names."""
     return _meant(name, TASKS, TASK_ALIASES, where)
 
 
 def precision_name(name: str, where: str = "--precision") -> str:
-    """Return the precision that is meant by ``name``, by whatever name it usually goes."""
+    """Return the precision that ``name`` means, under any of its usual names."""
     return _meant(name, PRECISIONS, PRECISION_ALIASES, where)
 
 

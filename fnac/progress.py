@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with an ETA on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar with an ETA on a terminal, occasional plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LINE_EVERY_S = 20.0
 
 
 class StepProgress:
-    """Shows how far a run of ``total`` steps is, and its current figures; a context manager.
+    """Shows the progress of a run of ``total`` steps and its current figures; a context manager.
 
     start    steps done before (a resumed run): they do not count for the ETA
     shown    False on all ranks but the first
@@ -75,7 +75,7 @@ class StepProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove the bar; say the last figures in a line."""
+        """Remove the bar; print the last figures on one line."""
         if self._bar is not None:
             self._bar.stop()
         quiet = self._brief and self._said == self._first
@@ -90,7 +90,7 @@ class StepProgress:
         )
 
     def advance(self, done: int) -> None:
-        """Say that ``done`` steps of all are complete."""
+        """Report that ``done`` steps are complete."""
         self._done = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, figures=self._figures)

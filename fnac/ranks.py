@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:
-    """The processes of a distributed run; alone, the first and nothing to wait for."""
+    """The processes of a distributed run; a single process is the first and never waits."""
 
     first: bool
     fabric: Any = None

@@ -17,7 +17,7 @@ _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u20
 
 
 def human(quantity: float) -> str:
-    """Write a count for people: `24.52G`, `301M`, `2.57M`, `15.2K`, `640`."""
+    """Format a count for people: `24.52G`, `301M`, `2.57M`, `15.2K`, `640`."""
     sign = "-" if quantity < 0 else ""
     value = abs(quantity)
     if value >= 999.5e6:  # what would round to 1000M is written in G
@@ -31,7 +31,7 @@ def human(quantity: float) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """Write a change for people: `-12.3%`, `+4.0%`, `±0%`; a dash if there is no whole."""
+    """Format a change for people: `-12.3%`, `+4.0%`, `±0%`; a dash if there is no reference."""
     if not whole:
         return "–"
     change = 100.0 * (part - whole) / whole
@@ -39,7 +39,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def printable(text: str, *, lines: bool = True) -> str:
-    """Return a text as a terminal may show it, with control characters escaped.
+    """Return a text that is safe for a terminal, with control characters escaped.
 
     Names in files may hold such sequences (set the title, wipe the line, turn the order of
     letters), and bytes that are no UTF-8. ``lines``: line ends and tabs stay.
@@ -53,7 +53,7 @@ def printable(text: str, *, lines: bool = True) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, indent: str = "") -> str:
-    """Align rows under a header; columns of numbers (and quantities) to the right.
+    """Align rows under a header; right-align columns of numbers and quantities.
 
     Cells are written with `str`; `None` is left blank. A row shorter than the header is padded.
     Returns lines joined by a newline, without trailing blanks.
@@ -117,7 +117,7 @@ def profile_text(
 
 
 def layers_text(layers: Sequence[StoredLayer]) -> str:
-    """Show the layers of a super network: one line a layer.
+    """Show the layers of a super network, one per line.
 
     The seed's own candidate is marked by `*`; every candidate carries its MAdds.
     """

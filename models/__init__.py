@@ -1,1 +1,1 @@
-"""Networks: seeds, heads, search spaces, recipes. torch, and no graph rewriting."""
+"""Networks: seeds, heads, search spaces, recipes. Uses torch, rewrites no graphs."""

@@ -1,4 +1,4 @@
-"""The ONNX that seeds and heads are exported as: the same that the compiler writes."""
+"""The ONNX version of exported seeds and heads, the same that the compiler writes."""
 
 from __future__ import annotations
 

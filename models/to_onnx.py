@@ -64,7 +64,7 @@ class RowPerAnchor(nn.Module):
 
 
 class ExportError(ModelError):
-    """The module holds something this exporter does not write."""
+    """The module contains something that this exporter cannot write."""
 
 
 @dataclass
@@ -180,7 +180,7 @@ def _linear(w: Writer, name: str, m: nn.Linear, x: list[str]) -> str:
 
 
 def _dropout(w: Writer, name: str, m: nn.Dropout, x: list[str]) -> str:
-    """Keep it: inference passes it by, training needs it."""
+    """Keep the Dropout: inference ignores it, training needs it."""
     ratio = w.constant(f"{name}.ratio", np.array(m.p, np.float32))
     return w.node("Dropout", name, [*x, ratio])
 
@@ -294,7 +294,7 @@ def _function(writer: Writer, path: str, node: fx.Node, values: dict[fx.Node, st
 
 
 def _module_path(node: fx.Node) -> str:
-    """Return the path of the module that called this function, with a dot behind it if any."""
+    """Return the path of the module that called this function, with a trailing dot if any."""
     stack = node.meta.get("nn_module_stack")
     if not stack:
         return ""

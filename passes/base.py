@@ -1,4 +1,4 @@
-"""What a pass is: frozen arguments, a decision for each node it looks at, a report of them all."""
+"""What a pass is: frozen arguments, a decision for each node, and a report of all decisions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Report:
     declined: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     def note(self, name: str, decision: Rewrote | Left | None) -> None:
-        """Write down one decision about the node ``name``."""
+        """Record one decision about the node ``name``."""
         match decision:
             case Rewrote(what):
                 self.rewrote[name] = what
@@ -58,7 +58,7 @@ class Pass(abc.ABC):
     keeps: ClassVar[Keeps]
 
     def visit(self, node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
-        """Rewrite ``node`` in place, or say why not; ``None``: no business with it."""
+        """Rewrite ``node`` in place, or say why not; ``None``: the pass does not apply to it."""
         raise TypeError(f"{type(self).__name__} defines neither visit nor run")
 
     def run(self, graph: Graph) -> Report:

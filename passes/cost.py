@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds (MAdds = MACs = FLOPs/2), parameters, memory, per node.
+"""Costs of a network per node: multiply-adds (MAdds = MACs = FLOPs/2), parameters, memory.
 
 Two conventions, by name:
 
@@ -44,7 +44,7 @@ BN_STATISTICS = (3, 4)  # inputs of BatchNormalization that are not parameters
 
 @dataclasses.dataclass(frozen=True)
 class NodeCost:
-    """One node's share: multiply-adds, parameters (elements), output shape and its bytes."""
+    """Cost of one node: multiply-adds, parameters (elements), output shape and its bytes."""
 
     name: str
     op: str

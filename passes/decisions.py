@@ -1,4 +1,4 @@
-"""What is decided about a node: it was changed, or left as it is and why."""
+"""Decisions about a node: it was changed, or left as it is and why."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import enum
 
 
 class Code(enum.Enum):
-    """A reason that somebody decides by; its sentence is for people alone."""
+    """A reason that code branches on; its sentence is for people only."""
 
     NEVER_HAD_BATCHNORM = enum.auto()  # nothing shows that the network's BN was folded
 
@@ -21,7 +21,7 @@ class Rewrote:
 
 @dataclasses.dataclass(frozen=True)
 class Left:
-    """What looked like a match was left as it is; ``why`` completes "because ...".
+    """The pass left a near match unchanged; ``why`` completes "because ...".
 
     ``code``  the reason as a value, where somebody decides by it
     """

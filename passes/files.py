@@ -15,7 +15,7 @@ LFS_POINTER = b"version https://git-lfs."
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Say whether a file is a Git LFS pointer, and not what it points to."""
+    """Say whether a file is a Git LFS pointer instead of the content it points to."""
     try:
         with path.open("rb") as stream:
             return stream.read(len(LFS_POINTER)) == LFS_POINTER
@@ -24,7 +24,7 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def model_file(path: Path) -> Path:
-    """Return the ONNX file that is meant by a folder: its ``model.onnx``, or its only one.
+    """Return the ONNX file that a folder stands for: its ``model.onnx``, or its only one.
 
     A path that is no folder, and a folder that does not tell, come back as they are.
     """
@@ -42,7 +42,7 @@ def onnx_files(folder: Path) -> list[Path]:
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
-    """Write ``data`` to ``path`` by way of a temporary file in the same folder and a rename.
+    """Write ``data`` to ``path`` through a temporary file in the same folder and a rename.
 
     A file of pieces is never held as a whole.
 
@@ -54,7 +54,7 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes | memoryview]) -> 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write ``path`` into a FileNotWritableError."""
+    """Turn an OS error on writing ``path`` into a FileNotWritableError."""
     try:
         if path.is_dir():
             raise IsADirectoryError("it is a folder")

@@ -1,4 +1,4 @@
-"""Run a pipeline of passes and hold every pass to its word.
+"""Run a pipeline of passes and verify what every pass promises.
 
 After each pass the graph is sorted, checked, shape-inferred and, where the pass promises outputs,
 run before and after on the same random input (:mod:`.running.verify`). What happened is the
@@ -30,7 +30,7 @@ Interface = list[tuple[str, Any, tuple[Any, ...]]]
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One line of the ledger: what one pass did and whether it kept its word.
+    """One line of the ledger: what one pass did and whether it kept its promise.
 
     ``verdict``  ``equal`` (outputs proven equal), ``drift`` (may change outputs; how far is in
                  ``max_abs_diff``), ``not run`` (nothing rewritten) or ``unverified``
@@ -223,7 +223,7 @@ def arguments_of(one: Pass) -> dict[str, Any]:
 
 
 def _measure_drift(before: Graph, after: Graph, runner: Runner) -> Difference | None:
-    """Return how far a pass that may change outputs moved them; None if they do not compare."""
+    """Return how much a pass changed the outputs it may change; None if not comparable."""
     if [t.name for t in before.inputs] != [t.name for t in after.inputs]:
         runner.run(after, random_feed(after, probe_size(after, runner)))
         return None

@@ -1,4 +1,4 @@
-"""Names that a user writes: which known one is meant by a slip."""
+"""Suggest the known name that a user probably meant."""
 
 from __future__ import annotations
 

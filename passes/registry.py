@@ -1,4 +1,4 @@
-"""Every pass by its name on the command line; modules are imported when a name is asked for."""
+"""Every pass by its name on the command line; modules are imported on demand."""
 
 from __future__ import annotations
 

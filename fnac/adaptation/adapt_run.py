@@ -63,7 +63,7 @@ class AdaptRun:
         return self.folder / name
 
     def take_given(self, name: str, *, alone: bool = False) -> bool:
-        """Make a finished stage of another run this run's file; False where none was given.
+        """Use a finished stage of another run as this run's file; False where none was given.
 
         alone  the first process calls it, the others do not
         """
@@ -129,7 +129,7 @@ class AdaptRun:
             log.warning("%s", said)
 
     def _warn_of_distortion(self, graph: Graph) -> None:
-        """Say so when images will be squeezed into the network's size, or much shrunk."""
+        """Warn when images will be distorted to the network's size, or shrunk a lot."""
         size = graph.image_size()
         if size is None:
             return
@@ -166,7 +166,7 @@ class AdaptRun:
         self.kept.take(part, "baseline.onnx")
 
     def tune_baseline(self, settings: TuneSettings) -> None:
-        """baseline.onnx -> baseline.onnx, fine-tuned as the target will be."""
+        """baseline.onnx -> baseline.onnx, fine-tuned with the target's schedule."""
         if not self.plan.adapt.baseline:
             return
         if "tune" not in Graph.load(self.path("baseline.onnx")).manifest:
@@ -318,7 +318,7 @@ class AdaptRun:
         )
 
     def _chosen_input(self) -> dict[str, Any]:
-        """Return size and output stride where they were choices."""
+        """Return size and output stride if they were searched."""
         path = self.path("search/input.json")
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
@@ -366,7 +366,7 @@ class AdaptRun:
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def _kit(self, result: EvalResult) -> None:
-        """Write what a deployer needs beside model.onnx, its metric in the model card."""
+        """Write the deployment files beside model.onnx, with its metric in the model card."""
         from fnac.passes.cost import profile
         from fnac.stages.deployment.kit import Costs, Measured, write_kit
 

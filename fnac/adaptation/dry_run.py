@@ -1,4 +1,4 @@
-"""``fnac adapt --dry-run``: look at the data, the plan and the costs, take one step of each kind.
+"""``fnac adapt --dry-run``: check the data, the plan and the costs; take one step of each kind.
 
 Nothing is kept. Steps are taken on two images; on a CPU at a smaller size, because a step of a
 large recipe there takes minutes and tens of gigabytes.
@@ -85,7 +85,7 @@ class DryRun:
 
 
 class FewSamples:
-    """A data set of which only the first samples of each split are seen."""
+    """A data set that shows only the first samples of each split."""
 
     def __init__(self, source: DataSource, count: int) -> None:
         self._source, self._count = source, count
@@ -97,12 +97,12 @@ class FewSamples:
         return Subset(whole, tuple(range(min(self._count, len(whole)))))
 
     def check(self, splits: Sequence[str] | None = None) -> None:
-        """Look at the files of the data set, all of them."""
+        """Check all files of the data set."""
         self._source.check(splits)
 
 
 def dry_run(plan: Plan) -> DryRun:
-    """Do everything that can go wrong early, once; raises what a real run would raise."""
+    """Run every check and one step of each kind; raises what a real run would raise."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("--dry-run: it runs in one process; run it without torchrun")
     notes: list[str] = []
@@ -160,7 +160,7 @@ def _costs(network: Path) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _budget(run: AdaptRun) -> dict[str, Any]:
-    """Return the budget beside what can be reached, in one unit."""
+    """Return the budget and the reachable range, in one unit."""
     from fnac.architectures.budget import budget_costs
 
     plan, manifest = run.plan, Graph.load(run.path("super.onnx")).manifest
@@ -204,7 +204,7 @@ def _planned_steps(plan: Plan, notes: list[str]) -> dict[str, int]:
 
 
 def _try_steps(run: AdaptRun, notes: list[str]) -> dict[str, Any]:
-    """Take one search step and one tuning step; return how long they took, and at which size."""
+    """Take one search step and one tuning step; return their time and image size."""
     import torch
 
     from fnac.stages.derive import DeriveSettings, derive

@@ -1,4 +1,4 @@
-"""Run folders (docs/design.md): claimed once, never overwritten, enough to rebuild the result."""
+"""Run folders (docs/design.md): claimed once, never overwritten, complete."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PACKAGES = (
 
 
 def claim(out: Path | None, name: str) -> Path:
-    """Make and return a new run folder: ``out``, or ``runs/name``; a taken one gets a number.
+    """Create and return a new run folder: ``out``, or ``runs/name``; a number is added if taken.
 
     A folder that exists but is empty is not taken.
     """
@@ -100,7 +100,7 @@ def working_in(
     resume: bool,
     account: DataAccount | None = None,
 ) -> Iterator[tuple[Path, Ranks]]:
-    """Hold the folder in which one stage trains alone: a new one, or the one that is continued.
+    """Hold the folder in which a single stage trains: a new one, or the one that is continued.
 
     asked  what the stage was told, section by section
     """
@@ -160,7 +160,7 @@ def _empty(folder: Path, is_new: bool) -> None:
 def _for_all(
     take: Callable[[Path | None, str], Path], out: Path | None, name: str, device: str
 ) -> tuple[Path, Ranks]:
-    """Let the first process take a run folder and tell the others."""
+    """Let the first process claim a run folder and send its path to the others."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return take(out, name), Ranks(first=True)
     from fnac.training.runtime import open_fabric
@@ -200,7 +200,7 @@ def describe(
     source: DataSource,
     account: DataAccount | None = None,
 ) -> None:
-    """Write what the run was told, what its data hold, and where it runs.
+    """Write the run's settings, the content of its data and its environment.
 
     config.yaml, fingerprint.json and data.json have digests, for a resumed run takes them.
     """
@@ -215,6 +215,6 @@ def describe(
 
 
 def data_findings(folder: Path) -> tuple[Finding, ...]:
-    """Return what the account of a run's data found; () where the run has none."""
+    """Return the findings on a run's data; () if there are none."""
     path = folder / DATA
     return read_findings(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()

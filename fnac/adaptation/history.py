@@ -1,4 +1,4 @@
-"""What was done to a network before, as its file says; what is left to do, as a command."""
+"""A network's history, from its file, and the command that comes next."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HINTS = ContextVar("hints", default=True)
 
 
 def tell_unsearched(model: Path, manifest: Mapping[str, Any]) -> None:
-    """Warn where the alphas that are to choose were never trained."""
+    """Warn if the alphas were never trained."""
     if manifest.get("role") == "super" and "search" not in manifest:
         log.warning(
             "%s was never searched: its alphas say nothing, and the choice is as good as any; "
@@ -27,7 +27,7 @@ def tell_unsearched(model: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def tell_untuned(model: Path, manifest: Mapping[str, Any]) -> None:
-    """Warn where a derived network was never fine-tuned."""
+    """Warn if a derived network was never fine-tuned."""
     if manifest.get("arch") and not {"tune", "heal"} & set(manifest):
         log.warning(
             "%s was derived and never tuned: its weights are those of the super network; tune the "
@@ -37,7 +37,7 @@ def tell_untuned(model: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def tell_next(*words: object) -> None:
-    """Name the command that goes on from what a stage has written, to a person."""
+    """Print the command that continues from a stage's output, for a person."""
     if not _HINTS.get():
         return
     log.info("next: fnac %s", " ".join(shlex.quote(str(word)) for word in words))
@@ -45,7 +45,7 @@ def tell_next(*words: object) -> None:
 
 @contextlib.contextmanager
 def without_hints() -> Iterator[None]:
-    """Leave ``tell_next`` out: a program that reads JSON knows what it does next."""
+    """Suppress ``tell_next``: a program that reads JSON needs no hint."""
     before = _HINTS.set(False)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The files of a run that a resumed one takes, each held against its digest in ``digests.json``.
+"""The files that a resumed run reuses, each checked against its digest in ``digests.json``.
 
 A file and its digest cannot be written in one instant. So the digest is added before the file is
 put in its place, and that of the file before it stays: killed anywhere, the file has one of both.
@@ -30,16 +30,16 @@ class KeptFiles:
         write_atomically(self.folder / name, data)
 
     def take(self, part: Path, name: str) -> None:
-        """Make the finished file ``part`` the run's file ``name``."""
+        """Move the finished file ``part`` to the run's file ``name``."""
         self._note(name, digest_of(part))
         os.replace(part, self.folder / name)
 
     def note(self, name: str) -> None:
-        """Remember the digest of a file that is in its place."""
+        """Record the digest of a file that is already in place."""
         self._note(name, digest_of(self.folder / name))
 
     def check(self) -> None:
-        """Hold every file that is there against its digest; TrainingError names the first other."""
+        """Check existing files against their digests; TrainingError names the first changed one."""
         for name, digests in self._read().items():
             path = self.folder / name
             if path.is_file() and digest_of(path) not in digests:

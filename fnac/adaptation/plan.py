@@ -44,7 +44,7 @@ BUNDLED = "bundled"
 
 
 class OpenedOnce:
-    """The data set that settings name, opened when it is first looked at."""
+    """The data set that settings name, opened on first use."""
 
     def __init__(self, settings: AdaptSettings) -> None:
         self.settings = settings
@@ -85,7 +85,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Plan(Subject):
-    """Everything that a run is told, settled; ``Plan.of`` makes it, ``written`` writes it down."""
+    """Everything that determines a run; ``Plan.of`` builds it, ``written`` serialises it."""
 
     export: ExportSettings
     expand: ExpandSettings
@@ -98,7 +98,7 @@ class Plan(Subject):
 
     @classmethod
     def of(cls, config: Config) -> Plan:
-        """Read a configuration, so that a slip shows before anything runs.
+        """Read a configuration, so that mistakes show before anything runs.
 
         Without a seed it is the bundled one; without classes they are the data set's, which is
         opened for that. Raises UsageError for settings that contradict each other.
@@ -199,7 +199,7 @@ class Plan(Subject):
         return {"version": VERSION, **sections}
 
     def check_inputs(self) -> DataAccount | None:
-        """Look at the seed's file and at every file of the data, before a folder is claimed.
+        """Check the seed's file and every file of the data, before a folder is claimed.
 
         Returns what the data hold (None on all processes but the first). Raises
         UnsupportedGraphError, or DataError for a broken file, a split that is missing, and data
@@ -212,14 +212,14 @@ class Plan(Subject):
         return self.check_data() if is_first_rank() else None
 
     def check_device(self) -> None:
-        """Raise UsageError where search or tuning is to run on what is not there."""
+        """Raise UsageError if search or tuning is set to a device that does not exist."""
         from fnac.training.runtime import check_device
 
         for settings in (self.search, self.tune):
             check_device(settings)
 
     def check_data(self) -> DataAccount:
-        """Look at every file and label, print what there is, refuse what cannot be used."""
+        """Check every file and label, print a summary, refuse what cannot be used."""
         from fnac.data.account import checked_account
 
         given, names = self.expand.classes, self.source.classes
@@ -246,7 +246,7 @@ def _subject(config: Config, task: str = "seg") -> tuple[AdaptSettings, TaskSett
 
 
 def _with_seed(config: Config) -> Config:
-    """Return the settings with one account of the seed, in ``adapt.seed`` and ``export.seed``.
+    """Return the settings with one seed, the same in ``adapt.seed`` and ``export.seed``.
 
     What is adapted goes before what an export would be of; where neither says it, it is the
     bundled seed.
@@ -259,7 +259,7 @@ def _with_seed(config: Config) -> Config:
 
 
 def _with_answers(config: Config) -> Config:
-    """Return the settings with one account of how a detector answers, in torch and in the file.
+    """Return the settings with one set of detector answers, in torch and in the file.
 
     What section ``task`` or ``emit`` says of overlap, score and counts holds for both, so that the
     metrics of the network and of the emitted file are of the same boxes. Raises UsageError where
@@ -280,7 +280,7 @@ def _with_answers(config: Config) -> Config:
 
 
 def changed(plan: Plan, given: Mapping[str, Mapping[str, Any]]) -> tuple[Plan, list[str]]:
-    """Return the plan with ``given`` settings put in, and what they change: ``section.key``."""
+    """Return the plan with ``given`` settings applied, and the keys that changed."""
     stored = plan.written()
     merged = {s: {**stored.get(s, {}), **given.get(s, {})} for s in (*SECTIONS, *given)}
     for one, other, keys in SHARED:  # what is said once holds for both

@@ -1,4 +1,4 @@
-"""What an adaptation ended with."""
+"""The result of an adaptation."""
 
 from __future__ import annotations
 

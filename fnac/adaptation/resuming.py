@@ -1,4 +1,4 @@
-"""A run is continued as it was begun: which one, with what settings, on files and data as left."""
+"""Checks before a run is continued: the right run, settings, files and data."""
 
 from __future__ import annotations
 

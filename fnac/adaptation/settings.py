@@ -1,4 +1,4 @@
-"""What is adapted to what: sections ``adapt`` and ``eval``, and the recipe that fills the rest."""
+"""Settings of an adaptation: sections ``adapt`` and ``eval``, and the recipe for the rest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NO_RECIPE = "none"
 
 @dataclasses.dataclass(frozen=True)
 class AdaptSettings:
-    """What is adapted to what.
+    """What to adapt, to which task, data and budget.
 
     seed       an ONNX file, or the name of a seed; default: export.seed, else the bundled one
     task       seg, det, pose or cls
@@ -132,7 +132,7 @@ class AdaptSettings:
 
 @dataclasses.dataclass(frozen=True)
 class EvalSettings:
-    """What is measured.
+    """What to measure.
 
     split       of the data set
     size        (H, W) of the images; default: the network's
@@ -163,7 +163,7 @@ class EvalSettings:
 
 
 def task_named(config: Config) -> str | None:
-    """Return the task that a configuration or a recipe is for, if it says so."""
+    """Return the task of a configuration or a recipe, if it names one."""
     for section in ("adapt", "expand"):
         task = config.get(section, {}).get("task")
         if task is not None:
@@ -241,7 +241,7 @@ def open_source(settings: AdaptSettings) -> DataSource:
 
 
 def of_scenes(data: str | None) -> bool:
-    """Say whether a data set is the built-in scenes, by whatever SPEC."""
+    """Say whether a SPEC names the built-in scenes."""
     return data is None or data.partition(":")[0] == "scenes"
 
 

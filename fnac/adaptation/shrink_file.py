@@ -1,4 +1,4 @@
-"""``shrink`` as the command line and the Python interface run it: settings, images, result."""
+"""``shrink`` for the command line and the Python interface: settings, images, result."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class ShrinkJob:
         return calibration_images(source, task, size, graph.manifest, count=count)
 
     def heal(self, shrunk: ShrinkResult, epochs: int, folder: Path) -> HealResult:
-        """Train the smaller network towards what the original says, on the same images.
+        """Train the smaller network towards the original's outputs, on the same images.
 
         folder  gets checkpoint and metrics; it must not be there
         """

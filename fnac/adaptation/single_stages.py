@@ -1,4 +1,4 @@
-"""Each stage alone, as the command line and the Python interface run it."""
+"""Each stage by itself, for the command line and the Python interface."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def prepare_graph(
 
 
 def _images_of(on: Subject | None) -> Images | None:
-    """Return what brings the images that a restored BatchNorm is calibrated on."""
+    """Return a function that loads the images for calibrating restored BatchNorms."""
     from fnac.stages.opening.calibration import calibration_images
 
     if on is None:
@@ -236,7 +236,7 @@ def _write_start(
 
 
 def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
-    """Let ``model`` learn ``tune.teacher``'s outputs on images without labels.
+    """Train ``model`` towards ``tune.teacher``'s outputs on images without labels.
 
     What section ``tune`` says beside the teacher is said of the healing; RUN/target.onnx.
     """
@@ -285,7 +285,7 @@ def _training(
     out: Path | None,
     resume: bool,
 ) -> Iterator[tuple[Subject, Path, Ranks]]:
-    """Check file and data, claim a run folder to train in; one that never began is removed."""
+    """Check file and data, claim a run folder; remove it if training never began."""
     from fnac.training.runtime import check_device
 
     check_device(settings)
@@ -345,7 +345,7 @@ def run_derive(
 
 
 def unsearched_super(folder: Path, plan: Plan | None = None) -> Path:
-    """Return the super network of a run as it was before the search: seed.onnx expanded again.
+    """Return the super network of a run before its search: seed.onnx expanded again.
 
     plan  the run's, where it is at hand; None: it is read from the folder
 
@@ -402,7 +402,7 @@ def emit_images(
 
 
 def run_eval(model: Path, config: Config) -> EvalResult:
-    """Measure the metric of ``model`` in onnxruntime, fed as its file says."""
+    """Measure the metric of ``model`` in onnxruntime, with inputs as its file says."""
     from fnac.stages.evaluate import evaluate_onnx
 
     settings, manifest = read(EvalSettings, config), Graph.load(model).manifest
@@ -429,7 +429,7 @@ def run_eval(model: Path, config: Config) -> EvalResult:
 
 
 def _subject_of(model: Path | str, manifest: Mapping[str, Any], config: Config) -> Subject:
-    """Read what is said of task and data; UsageError where the file is for another task."""
+    """Read the settings of task and data; UsageError if the file is for another task."""
     on, made_for = Subject.read(config, task_of(manifest)), manifest.get("task")
     if made_for not in (None, on.adapt.task):
         raise UsageError(
@@ -446,7 +446,7 @@ def in_classes_of(
     task: str,
     settings: EvalSettings,
 ) -> DataSource:
-    """Return the data set in the classes of the network, as far as both say what these are.
+    """Return the data set mapped to the network's classes, as far as both name them.
 
     Raises UsageError where they have other names, and no map says which is which.
     """

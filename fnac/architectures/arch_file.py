@@ -15,14 +15,14 @@ _WANTED = '{"layers": [{"name": ..., "choice": ...}, ...]} or {"layers": ["k3e6"
 
 
 class Offer(Protocol):
-    """A layer of a super network, of whatever a reader keeps of it."""
+    """A layer of a super network, as any reader may represent it."""
 
     @property
     def name(self) -> str:
         """Name of the layer."""
 
     def index(self, choice: str) -> int:
-        """Return the position of ``choice``; an error names the layer and what it offers."""
+        """Return the position of ``choice``; an error names the layer and its candidates."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ArchFile:
 
 
 def load_arch(path: Path, space: SpaceCosts) -> tuple[int, ...]:
-    """Read an architecture file; UsageError names the file, the layer and what it offers."""
+    """Read an architecture file; UsageError names the file, the layer and its candidates."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Budgets in the user's words: ``24.2G``, ``0.9x``, ``90%``, ``2.4M``, ``12ms``.
+"""Budgets as users write them: ``24.2G``, ``0.9x``, ``90%``, ``2.4M``, ``12ms``.
 
 A budget is for the whole network, head included. A relative one refers to the seed with the same
 head. It is resolved to one exact integer in the unit of the space's costs, before any training.
@@ -51,7 +51,7 @@ class Budget:
 
 
 def beyond(budget: Budget | None, costs: SpaceCosts) -> str | None:
-    """Say so where a budget is above the dearest network of the space, and restrains nothing."""
+    """Warn if a budget exceeds the most expensive network and so has no effect."""
     if budget is None or (asked := budget.resolve(costs)) <= costs.greatest():
         return None
     return (
@@ -66,7 +66,7 @@ LEAST_SHARE = 2
 
 
 def parse_budget(text: str, of: str = "madds") -> Budget:
-    """Read a budget; UsageError says what was found and what is understood."""
+    """Read a budget; UsageError says what was found and what is accepted."""
     if of not in BUDGET_OF:
         raise UsageError(f"--budget-of {of}: wanted one of {', '.join(BUDGET_OF)}")
     match = _FORM.fullmatch(text)
@@ -106,7 +106,7 @@ def budget_costs(
 
 
 def check_lambda(budget: Budget | None, lambda_: float | None) -> None:
-    """Raise UsageError where lambda is to be steered and there is no budget to steer it to."""
+    """Raise UsageError if lambda is to be steered but there is no budget."""
     if budget is None and lambda_ is None:
         raise UsageError(
             "--budget none: there is nothing that lambda could be steered to; fix it with --lambda"
@@ -114,14 +114,14 @@ def check_lambda(budget: Budget | None, lambda_: float | None) -> None:
 
 
 def say(cost: int | float, unit: str) -> str:
-    """Write a cost for people: ``24.52G MAdds``, ``2.57M params``, ``12.3ms``."""
+    """Format a cost for people: ``24.52G MAdds``, ``2.57M params``, ``12.3ms``."""
     if unit == "ns":
         return f"{cost / 1e6:.4g}ms"
     return f"{human(cost)} {({'madds': 'MAdds', 'params': 'params'})[unit]}"
 
 
 def at_least(costs: SpaceCosts) -> str:
-    """Return the smallest budget that can be met, rounded up, as one would type it."""
+    """Return the smallest budget that can be met, rounded up, in the notation of ``--budget``."""
     least = costs.least()
     if costs.unit == "ns":
         return f"{-(-least // 10**3) / 1e3:g}ms"

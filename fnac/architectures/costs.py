@@ -1,4 +1,4 @@
-"""What every candidate of a super network costs, and so every architecture: exact integers.
+"""Exact integer costs of every candidate of a super network, and so of every architecture.
 
 The figures come from the manifest that ``expand`` wrote. A candidate's cost does not depend on its
 neighbours (widths and resolutions are fixed by the stage), so that a network costs
@@ -28,7 +28,7 @@ class LayerCosts:
     seed_choice: str | None = None
 
     def index(self, choice: str) -> int:
-        """Return the position of ``choice``; UsageError names the layer and what it offers."""
+        """Return the position of ``choice``; UsageError names the layer and its candidates."""
         try:
             return self.candidates.index(choice)
         except ValueError:
@@ -57,11 +57,11 @@ class SpaceCosts:
         return self.fixed + sum(min(layer.costs) for layer in self.layers)
 
     def greatest(self) -> int:
-        """Return the cost of the dearest network of the space."""
+        """Return the cost of the most expensive network of the space."""
         return self.fixed + sum(max(layer.costs) for layer in self.layers)
 
     def seed_arch(self) -> tuple[int, ...]:
-        """Return the seed's own candidates; UsageError where the manifest does not know them."""
+        """Return the seed's own candidates; UsageError if the manifest does not have them."""
         missing = [layer.name for layer in self.layers if layer.seed_choice is None]
         if missing:
             raise UsageError(

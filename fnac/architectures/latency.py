@@ -1,4 +1,4 @@
-"""Latency of every candidate of a super network, measured in onnxruntime: a table to choose by.
+"""Latency of every candidate of a super network, measured in onnxruntime, as a table.
 
 Each candidate is cut out and timed alone at the shapes it has in the network; what is left of the
 whole seed's latency is the fixed part. The sum over a network's layers is an estimate: timed apart,
@@ -42,7 +42,7 @@ class LatencySettings:
 
 
 def latency_table(of: str, given: Path | None, network: Path, keep: Path) -> dict[str, Any] | None:
-    """Return the latency table that a budget ``of`` something needs; None if it needs none.
+    """Return the latency table for a budget ``of`` latency; None for other budgets.
 
     It is read from the file ``given``, else from ``keep``, else measured on the super network in
     the file ``network`` and kept there.

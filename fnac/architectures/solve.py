@@ -1,4 +1,4 @@
-"""The final choice, exactly: the likeliest architecture within the budget, an integer program.
+"""The exact final choice: the most probable architecture within the budget.
 
 maximise  sum_l log softmax(alpha_l)[a_l]   subject to   floor <= cost(a) <= budget
 
@@ -27,7 +27,7 @@ _SPREAD = 1e3  # the objective is stretched to this range: HiGHS stops at an abs
 
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """An architecture, its exact cost, its log-likelihood, and what is worth saying about it."""
+    """An architecture, its exact cost, its log-likelihood, and notes on it."""
 
     arch: tuple[int, ...]
     cost: int
@@ -111,7 +111,7 @@ def choose_architecture(
     *,
     use_at_least: float = 0.95,
 ) -> Solution:
-    """Choose the likeliest architecture of ``space`` that costs at most ``budget``.
+    """Choose the most probable architecture of ``space`` that costs at most ``budget``.
 
     alphas        one row per layer, in network order
     budget        whole network, in the unit of ``space``; None: the argmax of every layer

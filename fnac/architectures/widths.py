@@ -1,4 +1,4 @@
-"""The cheapest loss within a budget: one width for every set of hidden channels, exactly.
+"""The lowest error within a budget: one width for every set of hidden channels, exactly.
 
 minimise  sum_i error_i[width_i]   subject to   fixed + sum a_i w_i + sum c_ij w_i w_j <= budget
 
@@ -25,7 +25,7 @@ def choose_widths(
     costs: WidthCosts,
     budget: int,
 ) -> tuple[int, ...] | None:
-    """Return the widths of least summed error that cost at most ``budget``; None if none do.
+    """Return the widths with the lowest summed error that cost at most ``budget``; None if none do.
 
     errors  one row a set: the error at each of its ``widths``
     """
@@ -111,7 +111,7 @@ class _Program:
         return tuple(row[k] for row, k in zip(self.widths, self.chosen, strict=True))
 
     def forbid(self, chosen: tuple[int, ...]) -> None:
-        """Leave an answer out that broke the budget within the solver's tolerance."""
+        """Exclude a solution that exceeds the budget within the solver's tolerance."""
         cut = np.zeros(self.size)
         cut[[start + k for start, k in zip(self.starts, self.chosen)]] = 1
         most = len(self.widths) - 1

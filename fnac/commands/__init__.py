@@ -1,1 +1,1 @@
-"""The commands of the command line, by what they work on. Light: click only."""
+"""The commands of the command line, by what they work on. Imports click only."""

@@ -1,4 +1,4 @@
-"""What commands share: their settings from file, ``--set`` and options, and how they answer."""
+"""What commands share: settings from file, ``--set`` and options, and printing of results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Told(Protocol):
-    """What a command may return: it can be printed for programs and for people."""
+    """What a command may return: printable for programs and for people."""
 
     def as_json(self) -> dict[str, Any]:
         """Return one JSON object."""
@@ -37,7 +37,7 @@ class Told(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """An answer in both forms; ``error`` is raised after it was printed (or in its place)."""
+    """A result in both forms; ``error`` is raised after it is printed (or instead of it)."""
 
     json: Mapping[str, Any]
     text: str
@@ -176,7 +176,7 @@ def printed(function: F) -> F:
 
 
 def pairs(values: Mapping[str, Any]) -> str:
-    """Return names and values for people: one line a value, a list one line an item."""
+    """Format names and values for people: one line per value, one line per list item."""
     lines: list[str] = []
     for key, value in values.items():
         if isinstance(value, list):

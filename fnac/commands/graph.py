@@ -73,7 +73,7 @@ def inspect(config: Config, model: Path) -> Told:
 @printed
 @configured(size="verify.size")
 def verify(config: Config, first: Path, second: Path) -> Answer:
-    """Say whether A.onnx and B.onnx compute the same function; if not, where they part.
+    """Say whether A.onnx and B.onnx compute the same function; if not, where they first differ.
 
     The tolerance is A's own float noise. Exit code 5 when they differ.
     """

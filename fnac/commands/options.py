@@ -1,4 +1,4 @@
-"""Options that several commands have, alone and in groups. Light: click only."""
+"""Options that several commands share, singly and in groups. Imports click only."""
 
 from __future__ import annotations
 

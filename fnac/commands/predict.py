@@ -1,4 +1,4 @@
-"""`predict`: what an emitted network says of images of one's own."""
+"""`predict`: run a network on your own images."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def expand(
     **in_section("search", {**TRAINING, "alpha_grad": "alpha_grad", "lambda_": "lambda_"}),
 )
 def search(config: Config, model: Path, out: Path | None, resume: bool) -> dict[str, Any]:
-    """Train weights and alphas of the super network MODEL in turn, towards a budget."""
+    """Train weights and alphas of the super network MODEL alternately, towards a budget."""
     from fnac.adaptation.single_stages import run_search
 
     return run_search(model, config, out=out, resume=resume)
@@ -336,7 +336,7 @@ def evaluate(config: Config, model: Path) -> Answer:
 
 
 def _written(path: Path, graph: Graph) -> Answer:
-    """Say what lies in the file that was written."""
+    """Summarise the file that was written."""
     from fnac.passes.cost import profile
     from fnac.text import human
 

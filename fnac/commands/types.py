@@ -1,4 +1,4 @@
-"""Types of arguments: sizes, names as people write them, paths with ``~``. Light: click only."""
+"""Argument types: sizes, names as people write them, paths with ``~``. Imports click only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic since clic
 
 
 class TaskType(click.ParamType):  # type: ignore[type-arg]
-    """A task, by whatever name it usually goes."""
+    """A task, under any of its usual names."""
 
     name = "task"
 
@@ -44,7 +44,7 @@ class TaskType(click.ParamType):  # type: ignore[type-arg]
 
 
 class PrecisionType(click.ParamType):  # type: ignore[type-arg]
-    """Arithmetic of a training, by whatever name it usually goes."""
+    """Precision of training, under any of its usual names."""
 
     name = "precision"
 
@@ -62,7 +62,7 @@ class PrecisionType(click.ParamType):  # type: ignore[type-arg]
 
 
 class UserPath(click.Path):
-    """A path in which ``~`` is the user's home, also where the shell left it."""
+    """A path in which ``~`` is the user's home, even if the shell did not expand it."""
 
     def __init__(self, **how: Any) -> None:
         super().__init__(path_type=Path, **how)

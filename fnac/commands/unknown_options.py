@@ -1,4 +1,4 @@
-"""An option that a command does not have: the setting, or the other option, that it means."""
+"""Suggest the setting or option that an unknown option probably means."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORDER = ("tune", "search", "expand", "derive", "emit", "eval", "shrink", "adapt"
 
 
 def what_is_meant(error: click.NoSuchOption) -> str | None:
-    """Say what an unknown option means here; None: nothing that is known."""
+    """Say what an unknown option probably means; None if nothing matches."""
     name = error.option_name.lstrip("-").partition("=")[0]
     command = error.ctx.command if error.ctx is not None else None
     options = {o for p in getattr(command, "params", []) for o in p.opts}

@@ -1,4 +1,4 @@
-"""What a data set holds, class by class and split by split: asked once, before anything is trained.
+"""The content of a data set by class and split, determined once before training.
 
 Files that open are not enough: a class that no mask holds, masks of 0 and 255, a validation part
 without an object end in numbers that mean nothing. The account is printed, kept with the run, and
@@ -66,13 +66,13 @@ class SplitAccount:
 
     @property
     def total(self) -> int:
-        """All that is labelled."""
+        """Everything that is labelled."""
         return sum(self.amounts)
 
 
 @dataclass(frozen=True)
 class DataAccount:
-    """What a data set holds.
+    """The content of a data set.
 
     measured  the split that the metric is of, if one is measured
     unpaired  joints that name a side and have no partner
@@ -89,7 +89,7 @@ class DataAccount:
 
     @property
     def unit(self) -> str:
-        """What is counted of each class."""
+        """What is counted for each class."""
         return UNITS[self.task]
 
     def split(self, name: str) -> SplitAccount:
@@ -97,7 +97,7 @@ class DataAccount:
         return next(split for split in self.splits if split.name == name)
 
     def refuse(self) -> None:
-        """Raise DataError where nothing can be trained on, or nothing measured."""
+        """Raise DataError if there is nothing to train on or nothing to measure."""
         for name, verb in (("train", "trained on"), (self.measured, "measured")):
             split = self.split(name) if name is not None else None
             if split is not None and split.whole and not split.total:
@@ -115,7 +115,7 @@ class DataAccount:
             )
 
     def findings(self) -> tuple[Finding, ...]:
-        """Say what is missing; () if nothing is."""
+        """Return findings on what is missing; () if nothing is."""
         findings = []
         if self.measured is None and all(split.name != "val" for split in self.splits):
             there = ", ".join(f"'{split.name}'" for split in self.splits)
@@ -186,7 +186,7 @@ class DataAccount:
         }
 
     def as_text(self) -> str:
-        """Return the table that is printed: a row a class, the share or count in each split."""
+        """Return the table to print: one row per class, its share or count in each split."""
         counts = ", ".join(f"{split.name} {split.samples:,}" for split in self.splits)
         samples = "persons" if self.task == "pose" else "images"
         heads = [KINDS.get(self.task, "class")]
@@ -250,7 +250,7 @@ class DataAccount:
 def take_account(
     source: DataSource, task: str, measured: str | None, splits: Sequence[str] | None = None
 ) -> DataAccount:
-    """Look at every file and label (of these splits; default all), and count.
+    """Check and count every file and label (of these splits; default all).
 
     Raises DataError for what is broken, and for a split that is missing or empty.
     """
@@ -272,7 +272,7 @@ def take_account(
 def checked_account(
     source: DataSource, task: str, measured: str | None, *, shown: bool = True
 ) -> DataAccount:
-    """Take the account of a data set, refuse what cannot be used, and print the rest once."""
+    """Check and count a data set, refuse what cannot be used, and print the summary once."""
     account = take_account(source, task, measured)
     account.refuse()
     if shown:
@@ -323,7 +323,7 @@ def _seen(dataset: Dataset, index: int, task: str, classes: int) -> Seen:
 
 
 def _share(part: int, whole: int) -> str:
-    """Write a share; what is there is never written as nothing."""
+    """Format a share; a share above zero is never shown as zero."""
     if not part:
         return "0"
     share = 100 * part / whole

@@ -1,4 +1,4 @@
-"""What a training batch is made of: settings that search and tune share."""
+"""Settings of training batches that search and tune share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PERSON = (256, 192)
 
 
 def size_of_data(train: Dataset, task: str) -> tuple[int, int]:
-    """Return the (H, W) for a network that says none: about the training images', and say so.
+    """Return the (H, W) for a network that states none: about the training images'; log it.
 
     It has their median shape in multiples of ``STEP``, ``LONGEST`` at most; a square for cls, whose
     images are cut to one.
@@ -52,7 +52,7 @@ def size_of_data(train: Dataset, task: str) -> tuple[int, int]:
 
 
 def size_of_shape(shape: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Return the least (H, W) in multiples of ``STEP`` that has about the shape of an image (H, W).
+    """Return the smallest (H, W) in multiples of ``STEP`` with about an image's aspect ratio.
 
     Its longer side is ``longest`` or more; where none up to twice that has it, it is the nearest.
     """
@@ -69,7 +69,7 @@ def size_of_shape(shape: tuple[int, int], longest: int) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class BatchSettings:
-    """What a training batch is made of."""
+    """How a training batch is made."""
 
     batch_size: int = 8
     """Images per step, over all processes together."""

@@ -1,4 +1,4 @@
-"""Lists of classes as tools and people write them: names alone, numbered, or with a colour each."""
+"""Class lists as tools and people write them: names only, numbered, or with colours."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_classes(path: Path, least: int = 2) -> list[str]:
 
 
 def checked_classes(names: list[str], where: str, least: int = 2) -> list[str]:
-    """Return class names; DataError where one is listed twice, or they are too few or too many."""
+    """Return class names; DataError if one is listed twice, or if there are too few or too many."""
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise DataError(f"{where}: '{twice}' is listed twice; wanted each class name once")
@@ -48,12 +48,12 @@ def checked_classes(names: list[str], where: str, least: int = 2) -> list[str]:
 
 
 def find_colours(root: Path) -> Path | None:
-    """Return the file of a data set that says its masks' colours, if there is one."""
+    """Return the file with the colours of a data set's masks, if there is one."""
     return next((root / name for name in COLOUR_FILES if (root / name).is_file()), None)
 
 
 def read_colours(path: Path) -> dict[str, Colour]:
-    """Read the colour of each class: ``R G B NAME``, ``NAME R G B`` or ``#rrggbb NAME`` a line.
+    """Read the colour of each class: lines ``R G B NAME``, ``NAME R G B`` or ``#rrggbb NAME``.
 
     Separators are blanks, commas, colons and semicolons (CVAT's ``NAME:R,G,B::``); a line of heads
     in front is passed over. Raises DataError.
@@ -97,7 +97,7 @@ def _colour_and_name(text: str) -> tuple[Colour, str] | None:
 
 
 def packed_colours(colours: Mapping[str, Colour], classes: list[str]) -> dict[int, int]:
-    """Return packed colour -> class id; colours of names that are no class become ignore."""
+    """Return packed colour -> class id; colours of unknown names become ignore."""
     places = {name: place for place, name in enumerate(classes)}
     return {
         (red << 16) + (green << 8) + blue: places.get(name, IGNORE)

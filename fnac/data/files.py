@@ -1,4 +1,4 @@
-"""Open image and text files as cameras, labelling tools and editors write them, or refuse by name.
+"""Open image and text files as cameras, labelling tools and editors write them, or refuse them.
 
 An image comes out as a viewer shows it: turned as its EXIF orientation says, grey of 16 bits scaled
 to 8, palettes and CMYK converted, alpha dropped. What has no one right reading (several frames,
@@ -53,7 +53,7 @@ _BROKEN = (
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the header of an image says.
+    """The content of an image's header.
 
     width, height  in pixels, as a viewer shows the image
     turned         whether its EXIF orientation turns or mirrors what is stored
@@ -65,7 +65,7 @@ class ImageFacts:
 
 
 def is_there(path: Path) -> bool:
-    """Say whether a file of this name exists; no name is too long or too odd to ask."""
+    """Say whether a file of this name exists, also for names that the system cannot handle."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # longer than a file system takes, or with a NUL in it
@@ -74,7 +74,7 @@ def is_there(path: Path) -> bool:
 
 @contextmanager
 def open_image(path: Path, what: str = "an image") -> Iterator[Image.Image]:
-    """Open an image of one frame, in one of ``FORMATS``; whatever breaks inside is a DataError."""
+    """Open an image of one frame, in one of ``FORMATS``; any failure is a DataError."""
     if not is_there(path):
         raise DataError(f"{_shown(path)}: no such file; wanted {what}; check the path")
     try:
@@ -105,7 +105,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def verify_image(path: Path) -> ImageFacts:
-    """Read header and container, without the pixels where they can be trusted.
+    """Read header and container, and the pixels only where the header cannot be trusted.
 
     Raises DataError where the file is missing, broken, or of a kind that is not read.
     """
@@ -128,13 +128,13 @@ def verify_image(path: Path) -> ImageFacts:
 
 
 def turned_pixels(file: Image.Image) -> Pixels:
-    """Decode an open image as it is stored, palette indices and all, turned as a viewer does."""
+    """Decode an open image as stored, including palette indices, rotated as a viewer does."""
     file.load()
     return np.array(_turned(file))
 
 
 def read_text(path: Path, what: str) -> str:
-    """Return a text file in UTF-8 or, where it begins with its mark, UTF-16; raises DataError.
+    """Read a text file in UTF-8 or, if it begins with its BOM, UTF-16; raises DataError.
 
     Line ends of every system become ``\\n``; the mark that Windows' editors put in front goes.
     """
@@ -198,7 +198,7 @@ def _frames(file: Image.Image) -> int:
 
 
 def _colour(image: Image.Image, path: Path, kind: str) -> Image.Image:
-    """Return an RGB image; DataError for values that have no agreed white."""
+    """Return an RGB image; DataError for values whose white level is not defined."""
     if image.mode in GREY_16 or (image.mode == "I" and kind in ("PNG", "PPM")):
         grey = np.asarray(image, dtype=np.int64)
         return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
@@ -236,6 +236,6 @@ def _undecodable(path: Path, error: BaseException) -> DataError:
 
 
 def _shown(path: Path) -> str:
-    """Return a path for a message; a very long one cut."""
+    """Return a path for a message, shortened if it is very long."""
     text = str(path)
     return text if len(text) <= 1000 else f"{text[:500]}...{text[-60:]}"

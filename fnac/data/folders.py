@@ -1,4 +1,4 @@
-"""Find the files of a data set in its folders; report the files that fit nothing."""
+"""Find the files of a data set in its folders; report files that match nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BESIDE_IMAGES = (
 
 
 def require_folder(folder: Path, what: str) -> None:
-    """Raise DataError unless ``folder`` is there."""
+    """Raise DataError unless ``folder`` exists."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; wanted {what}; check the path in --data")
 
@@ -51,7 +51,7 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def is_hidden(path: Path) -> bool:
-    """Say whether a path (inside a data set) is a system's own: hidden, or a resource folder."""
+    """Say whether a path inside a data set is the system's: hidden, or a resource folder."""
     return any(p.startswith(".") or p.lower() in LEFT_BY_SYSTEMS for p in path.parts)
 
 
@@ -96,7 +96,7 @@ def list_by_stem(folder: Path, what: str = "images") -> dict[str, Path]:
 
 
 def same_spelling(name: str) -> str:
-    """Return a name with its accents in one code."""
+    """Return a name in one Unicode normal form."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -1,4 +1,4 @@
-"""Annotations in JSON: reading a file, and values out of it, with errors that name the place.
+"""Annotations in JSON: read files and their values, with errors that name the place.
 
 Tools write numbers as text, whole numbers as ``1.0``, yes and no as 0, "0", false: all are read
 alike. Numbers that no float can hold, and nesting that no annotation has, are refused.
@@ -23,7 +23,7 @@ YES, NO = ("1", "true", "yes"), ("", "0", "false", "no", "none")
 
 
 def read_json(path: Path, what: str) -> Any:
-    """Return what a JSON file holds; DataError where it is missing or is no JSON."""
+    """Return the content of a JSON file; DataError if it is missing or not JSON."""
     try:
         return json.loads(read_text(path, what))
     except json.JSONDecodeError as error:
@@ -36,7 +36,7 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def as_number(value: object) -> float | None:
-    """Return a finite number, also one that was written as text; None for everything else."""
+    """Return a finite number, also one written as text; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -57,7 +57,7 @@ def as_key(value: object) -> int | str | None:
 
 
 def as_whole(value: object) -> int | None:
-    """Return a whole number below 2**63, also one that was written 1.0 or "1"; else None."""
+    """Return a whole number below 2**63, also one written as 1.0 or "1"; else None."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -69,7 +69,7 @@ def as_whole(value: object) -> int | None:
 
 
 def as_flag(value: object) -> bool | None:
-    """Return a yes or no, as number, text or truth value (absent: no); None for anything else."""
+    """Return a flag from a number, text or boolean (absent: False); None for anything else."""
     if value is None or isinstance(value, bool):
         return bool(value)
     text = str(as_whole(value)) if as_whole(value) is not None else str(value).strip().lower()
@@ -96,7 +96,7 @@ def read_numbers(
 
 
 def short(value: object) -> str:
-    """Write a value of a file for a message: as JSON, at most 40 letters."""
+    """Format a value of a file for a message: as JSON, at most 40 characters."""
     try:
         text = json.dumps(value, default=str)
     except (ValueError, RecursionError):  # a number of thousands of digits; nested too deep
@@ -105,5 +105,5 @@ def short(value: object) -> str:
 
 
 def unquoted(value: object) -> str:
-    """Write an id for a message: text without its quotes."""
+    """Format an id for a message: text without quotes."""
     return short(value).strip('"')

@@ -29,7 +29,7 @@ def stack(samples: Sequence[Sample]) -> Batch:
 
 @dataclass(frozen=True)
 class EpochLoader:
-    """Batches of a dataset; ``batch(step)`` depends on the settings and the step alone.
+    """Batches of a dataset; ``batch(step)`` depends only on the settings and the step.
 
     batch_size: of all ranks together; each rank gets an equal part of it.
     random_seed: of the order and of every sample's transform; at least 0.
@@ -140,12 +140,12 @@ class Subset:
         return self.dataset.id(self.chosen[index])
 
     def origin(self, index: int) -> tuple[Dataset, int]:
-        """Return the dataset below and the index of the sample there."""
+        """Return the underlying dataset and the index of the sample there."""
         return self.dataset, self.chosen[index]
 
 
 def split(dataset: Dataset, fraction: float, random_seed: int = 0) -> tuple[Subset, Subset]:
-    """Deal the samples into two subsets at random: ``fraction`` of them, and the rest.
+    """Split the samples into two random subsets: ``fraction`` of them, and the rest.
 
     For a search: weights get the first, alphas the second (50:50 for segmentation and detection,
     80:20 for pose). Both keep the dataset's order and have at least one sample.
@@ -166,7 +166,7 @@ def split(dataset: Dataset, fraction: float, random_seed: int = 0) -> tuple[Subs
 
 @dataclass(frozen=True)
 class Cached:
-    """Keeps decoded samples in memory, made smaller first by ``shrink`` where it is given.
+    """Keeps decoded samples in memory, first reduced by ``shrink`` if it is given.
 
     Samples are shared, so they must not be changed in place (no transform here does).
     """
@@ -195,7 +195,7 @@ class Cached:
         return self.dataset.id(index)
 
     def origin(self, index: int) -> tuple[Dataset, int]:
-        """Return the dataset below and the index of the sample there."""
+        """Return the underlying dataset and the index of the sample there."""
         return self.dataset, index
 
 

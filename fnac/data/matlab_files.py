@@ -1,4 +1,4 @@
-"""One array of numbers out of a MATLAB file (version 5 to 7), read by numpy alone.
+"""Read one array of numbers from a MATLAB file (version 5 to 7), with numpy only.
 
 Bytes from outside go through no C code that trusts them: every length is held against what is left
 of the file before it is believed. Layout: "MAT-File Format" (MathWorks), level 5. A file is a
@@ -35,7 +35,7 @@ Order = Literal["<", ">"]
 
 
 class _BrokenError(Exception):
-    """The bytes are not what the format says; the text is the reason."""
+    """The bytes do not follow the format; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class _Element:
 
 
 def read_matlab(path: Path, variable: str, what: str) -> npt.NDArray[Any] | None:
-    """Return a variable of a MATLAB file, None where it holds no such one; raises DataError."""
+    """Return a variable of a MATLAB file, None if it has no such variable; raises DataError."""
     try:
         content = path.read_bytes()
         order = _order(content)
@@ -109,7 +109,7 @@ def _inflated(element: _Element, order: Order) -> _Element:
 def _matrix(
     element: _Element, order: Order, variable: str
 ) -> tuple[str | None, npt.NDArray[Any] | None]:
-    """Return name and numbers of a matrix; None for what is another variable's."""
+    """Return name and numbers of a matrix; None for another variable."""
     if element.kind != MATRIX:
         return None, None
     parts = _elements(element.data, order, small=True)

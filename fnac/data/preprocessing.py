@@ -1,4 +1,4 @@
-"""Mean, std and colour order of images: as a network's manifest says, as a user states them."""
+"""Mean, std and colour order of images: from a network's manifest or from the user."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ ASSUMED = (
 
 
 def preprocessing(manifest: Mapping[str, Any]) -> tuple[Triple, Triple, str]:
-    """Return mean, std (on pixels / 255) and colour order; ImageNet's where the file says none."""
+    """Return mean, std (on pixels / 255) and colour order; ImageNet's if the file states none."""
     stated = Contract.read(manifest).input
     mean, std = stated.on_unit_range()
     return mean, std, stated.color
 
 
 def padding(manifest: Mapping[str, Any]) -> Triple | None:
-    """Return the colour around an image (0 to 255) where it is not simply the mean, or None."""
+    """Return the colour of the padding (0 to 255), or None if it is the mean."""
     return Contract.read(manifest).input.pad
 
 
 def manifest_size(manifest: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the (H, W) that images are fed at, or None: the manifest's, or its ``sides``."""
+    """Return the input (H, W), or None: the manifest's, or its ``sides``."""
     stated = Contract.read(manifest).input
     return stated.sides or stated.size
 
@@ -79,7 +79,7 @@ def parse_stated(mean: Stated | None, std: Stated | None) -> tuple[Triple, Tripl
 
 
 def state_preprocessing(manifest: dict[str, Any], mean: Stated | None, std: Stated | None) -> None:
-    """Write what a user stated, or else what the file states or is assumed, into a manifest."""
+    """Write preprocessing into a manifest: the user's, else the file's, else the assumed one."""
     stated = parse_stated(mean, std)
     if stated is not None:
         mean, std, color = stated
@@ -90,13 +90,13 @@ def state_preprocessing(manifest: dict[str, Any], mean: Stated | None, std: Stat
 
 
 def preprocessing_findings(manifest: Mapping[str, Any]) -> tuple[Finding, ...]:
-    """Return what a reader must know of a network's preprocessing: that it was assumed."""
+    """Return the finding that a network's preprocessing was assumed, if so."""
     assumed = Contract.read(manifest).input.assumed
     return (Finding("assumed preprocessing", ASSUMED),) if assumed else ()
 
 
 def tell_assumed(manifest: Mapping[str, Any]) -> None:
-    """Warn where a network's preprocessing is assumed; a command does so once."""
+    """Warn if a network's preprocessing is assumed; once per command."""
     for finding in preprocessing_findings(manifest):
         logger.warning("%s", finding)
 

@@ -1,4 +1,4 @@
-"""What the rest of fnac knows about a data set: its classes, its splits, its samples.
+"""The interface of a data set: its classes, its splits, its samples.
 
 A sample is an image and *one* tensor, the truth; what is in it depends on the task:
 
@@ -36,16 +36,16 @@ class Dataset(Protocol):
         ...
 
     def id(self, index: int) -> str:
-        """Name the sample (a file's stem, a scene's number): for images and messages."""
+        """Name the sample (a file's stem, a scene's number), for images and messages."""
         ...
 
 
 @runtime_checkable
 class Wrapper(Protocol):
-    """A dataset made of another one's samples."""
+    """A dataset that wraps another one's samples."""
 
     def origin(self, index: int) -> tuple[Dataset, int]:
-        """Return the dataset below, and the index there of sample ``index``."""
+        """Return the underlying dataset, and the index there of sample ``index``."""
         ...
 
 
@@ -74,13 +74,13 @@ class DataSource(Protocol):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits there are, of ``train``, ``val``, ``test``."""
+        """The existing splits among ``train``, ``val``, ``test``."""
         ...
 
     def split(self, name: str) -> Dataset:
-        """Return one split; raises DataError where the data set has no such split."""
+        """Return one split; raises DataError if the data set does not have it."""
         ...
 
     def check(self, splits: Sequence[str] | None = None) -> None:
-        """Look at every file (of these splits; default all); DataError names the first broken."""
+        """Check every file (of these splits; default all); DataError names the first broken one."""
         ...

@@ -46,7 +46,7 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a reader is asked for, besides its own options.
+    """A request to a reader, besides its own options.
 
     base: folder that relative paths of the options start from; where: the SPEC, for messages
     """
@@ -67,7 +67,7 @@ class Reader:
 
 
 def _stock(read: Callable[..., DataSource]) -> Reader:
-    """Return the reader of a stock layout of masks, without options."""
+    """Return the reader of a standard mask layout, without options."""
 
     def open_stock(root: Path, options: Options, asked: Asked) -> DataSource:
         return read(root, skip_bad=asked.skip_bad)
@@ -162,7 +162,7 @@ MEANINGS = {
 def open_data(
     spec: str | None, task: str = "seg", *, random_seed: int = 0, skip_bad: bool = False
 ) -> DataSource:
-    """Open the data set that ``--data`` names; nothing but the lists of files is read.
+    """Open the data set that ``--data`` names; only the lists of files are read.
 
     ``random_seed`` belongs to the data (which scenes, which images a fraction split keeps for
     validation), not to the run: leave it, so that all commands see the same splits. ``skip_bad``
@@ -243,7 +243,7 @@ def _readers_of(task: str) -> list[str]:
 
 
 def expanded(path: str) -> Path:
-    """Return a path with a ``~`` in front resolved: behind ``NAME:`` no shell does it."""
+    """Expand a leading ``~`` in a path: after ``NAME:`` no shell does it."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # no such user

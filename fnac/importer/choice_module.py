@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclasses.dataclass(frozen=True)
 class Mixed:
-    """All paths, weighed by softmax(alpha) (FNA++ Eq. 7)."""
+    """All paths, weighted by softmax(alpha) (FNA++ Eq. 7)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Single:
 
 @dataclasses.dataclass(frozen=True)
 class TwoPath:
-    """Two sampled paths, weighed by the softmax over their own two alphas (ProxylessNAS)."""
+    """Two sampled paths, weighted by the softmax over their own two alphas (ProxylessNAS)."""
 
     first: int
     second: int

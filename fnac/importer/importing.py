@@ -1,4 +1,4 @@
-"""From an ONNX model to a torch module, and the way of the weights back into the file."""
+"""From an ONNX model to a torch module; trained weights go back by ``write_back``."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _insert(builder: Builder, point: Point) -> None:
 
 
 def _check(model: onnx.ModelProto) -> None:
-    """Refuse at once, and all together, the operators without a converter."""
+    """Refuse all operators without a converter, in one error."""
     if not model.graph.node and not model.graph.output:
         raise UnsupportedGraphError("the model holds no graph; a network is wanted")
     if not _readable(model.graph):

@@ -1,4 +1,4 @@
-"""The module an ONNX network becomes."""
+"""The torch module of an ONNX network."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ImportedModule(fx.GraphModule):
     # ------------------------------------------------------------------ what the next step runs
 
     def mix(self) -> None:
-        """Run all paths of every choice point, weighed by softmax(alpha)."""
+        """Run all paths of every choice point, weighted by softmax(alpha)."""
         for point in self.choice_points:
             point.mix()
 
@@ -86,7 +86,7 @@ class ImportedModule(fx.GraphModule):
             point.choose(index)
 
     def two_path(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Run two paths of each choice point, weighed by their own two alphas."""
+        """Run two paths of each choice point, weighted by their own two alphas."""
         for point, pair in zip(self.choice_points, pairs, strict=True):
             point.two_path(*pair)
 

@@ -88,7 +88,7 @@ def unwrapped(module: torch.nn.Module) -> ImportedModule:
 def _copies(
     maker: onnx.NodeProto | None, weights: Mapping[str, torch.Tensor], tensor: torch.Tensor
 ) -> bool:
-    """Say whether an Identity still gives this weight (torch's exporter merges equal ones)."""
+    """Say whether an Identity still yields this weight (torch's exporter merges equal ones)."""
     if maker is None or maker.op_type != "Identity":
         return False
     original = weights.get(maker.input[0])

@@ -1,4 +1,4 @@
-"""Latency of ONNX files in onnxruntime, measured in turn: ratios survive a noisy machine."""
+"""Latency of ONNX files in onnxruntime, timed alternately so that ratios survive noise."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class BenchResult:
 
 
 def bench(paths: Sequence[Path], settings: BenchSettings) -> BenchResult:
-    """Time the files in turn: A B A B ...
+    """Time the files alternately: A B A B ...
 
     Raises UnsupportedGraphError naming a file that onnxruntime cannot run.
     """

@@ -1,4 +1,4 @@
-"""What ``expand`` would make of a network, for ``fnac inspect``. No torch."""
+"""What ``expand`` would find in a network, for ``fnac inspect``. No torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What ``expand`` would do: one row a block or new layer, and why the rest is left alone."""
+    """What ``expand`` would do: one row per block or new layer, and why the rest is left alone."""
 
     blocks: list[dict[str, Any]]
     left: list[dict[str, str]]

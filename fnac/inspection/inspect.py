@@ -1,4 +1,4 @@
-"""Look at a file: what it is, what it costs, what it would become. No torch."""
+"""Inspect a file: its kind, its costs, what ``expand`` would do with it. No torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fnac.passes.stored_layers import LAYERS, StoredLayer, read_layers
 
 @dataclasses.dataclass(frozen=True)
 class VerifySettings:
-    """What to feed: image ``size`` (H, W); default: the file's own, or smaller if it can be."""
+    """The input: image ``size`` (H, W); default: the file's own, or smaller if possible."""
 
     section: ClassVar[str] = "verify"
 
@@ -32,7 +32,7 @@ class InspectSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What a file is: its role, interface, layers (a super network) or blocks (a seed)."""
+    """A file's role, interface, and layers (a super network) or blocks (a seed)."""
 
     role: str
     interface: dict[str, Any]
@@ -86,7 +86,7 @@ class Inspection:
 
 
 def inspect_file(path: Path, settings: InspectSettings) -> Inspection:
-    """Look at a file; of a seed, say what the search space would make of it.
+    """Inspect a file; for a seed, say what the search space would offer.
 
     Refuses weights that are no numbers, as ``expand`` would (UnsupportedGraphError).
     """

@@ -34,7 +34,7 @@ def profile_file(path: Path, settings: ProfileSettings) -> tuple[Profile, Graph]
 
 
 def notes(graph: Graph) -> list[str]:
-    """Say which nodes hold products that nobody counts."""
+    """Say which nodes contain multiplications that are not counted."""
     left = [f"{node.name} ({node.op})" for node in graph.nodes if node.op in NOT_COUNTED]
     if not left:
         return []
@@ -43,7 +43,7 @@ def notes(graph: Graph) -> list[str]:
 
 
 def profile_json(counted: Profile, graph: Graph, by: str, top: int | None) -> dict[str, Any]:
-    """Return what ``fnac profile --json`` prints: a profile as ``--by`` and ``--top`` ask for it.
+    """Return what ``fnac profile --json`` prints, by ``--by`` and ``--top``.
 
     by    ``op`` or ``block`` adds ``groups``, as ``grouped`` returns them; ``node``: none
     top   only that many nodes, and groups where there are any, the dearest first; None: all
@@ -88,7 +88,7 @@ def grouped(counted: Profile, graph: Graph, by: str) -> list[dict[str, Any]]:
 
 
 def _folded(graph: Graph, size: tuple[int, int] | None) -> Graph | None:
-    """Return a copy with constants lifted and shape arithmetic folded at ``size``; None: no use."""
+    """Return a copy with constants lifted and shape arithmetic folded at ``size``, or None."""
     from fnac.passes.manager import PassManager
     from fnac.passes.registry import parse_pipeline
 

@@ -1,4 +1,4 @@
-"""What a person sees of a run: `report.html`, its images, and the tables of the command line."""
+"""The report of a run: `report.html` and its images."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def read_choice(choice: str) -> Spelled | None:
 
 
 def block_fill(choice: str) -> str:
-    """Colour of a block: by its kernel."""
+    """Colour of a block, by its kernel."""
     spelled = read_choice(choice)
     if spelled is None:
         return FIXED_FILL
@@ -146,7 +146,7 @@ def _block(
     first_row: Sequence[str],
     middle: float,
 ) -> list[Box | Line | Label]:
-    """Draw what stands in one column of one row."""
+    """Draw one column of one row."""
     centre = column.x + BLOCK_WIDTH / 2
     if column.fixed is not None:
         fixed = column.fixed
@@ -193,7 +193,7 @@ def _block(
 
 
 def _marks(centre: float, top: float, stride: int, dilation: int) -> list[Label]:
-    """S=2 and D=2 above a block, where they are not 1."""
+    """Write S=2 and D=2 above a block where they are not 1."""
     marks = [f"S={stride}"] * (stride > 1) + [f"D={dilation}"] * (dilation > 1)
     return [
         Label(centre, top - 7 - 10 * place, mark, 9) for place, mark in enumerate(reversed(marks))
@@ -215,7 +215,7 @@ def _caption(label: str) -> str:
 
 
 def _legend(middle: float, names: set[str]) -> list[Box | Line | Label]:
-    """Colours, heights and outlines in one line; ``names`` are the candidates there are."""
+    """Colours, heights and outlines in one line; ``names`` are the candidates."""
     shapes: list[Box | Line | Label] = []
     x = MARGIN
     for kernel, fill in KERNEL_FILLS.items():

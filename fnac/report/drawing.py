@@ -77,7 +77,7 @@ class Drawing:
 
 
 def to_svg(drawing: Drawing) -> str:
-    """Render as an `<svg>` element to stand inside HTML; every text is escaped."""
+    """Render as an `<svg>` element for embedding in HTML; every text is escaped."""
     parts = [
         f'<svg role="img" aria-label="{escape(drawing.title)}" '
         f'width="{drawing.width:g}" height="{drawing.height:g}" '

@@ -1,4 +1,4 @@
-"""What a reader must know before trusting a run: what its stages found, what nobody checked."""
+"""Findings to read before you trust a run: from its stages, and unverified passes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from fnac.report.run_folder import RunFolder
 
 
 def findings_of(run: RunFolder) -> tuple[Finding, ...]:
-    """List what the stages of a run found, as results.json has it, else the latest network."""
+    """List the findings of a run's stages, from results.json, else from the latest network."""
     said = read_findings(run.results if FINDINGS in run.results else run.manifest)
     return (*said, *_unverified(run))
 
 
 def _unverified(run: RunFolder) -> tuple[Finding, ...]:
-    """Name the passes that nobody held to their promise."""
+    """Name the passes whose promise was not verified."""
     ledger = run.ledger or ()
     names = [str(entry.get("pass")) for entry in ledger if entry.get("verdict") == "unverified"]
     if not names:

@@ -1,4 +1,4 @@
-"""Small HTML builders. Text becomes HTML only through `text`; `Html` marks what already is."""
+"""Small HTML builders. Text becomes HTML only through `text`; `Html` marks finished HTML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Cell = object  # an Html cell is taken as it is, anything else is escaped
 
 
 class _Markup(str):
-    """What `raw` makes; tells markup from text at run time."""
+    """The result of `raw`; distinguishes markup from text at run time."""
 
 
 def raw(markup: str) -> Html:
@@ -42,12 +42,12 @@ def element(tag: str, body: object, **attributes: str) -> Html:
 
 
 def section(title: str, *parts: object) -> Html:
-    """A heading and what stands under it."""
+    """A heading and its content."""
     return element("section", join([element("h2", title), *parts]))
 
 
 def missing(what: str) -> Html:
-    """Say that a part of the run is not there yet."""
+    """Say that a part of the run does not exist yet."""
     return element("p", f"{what}: not run yet.", cls="missing")
 
 
@@ -59,7 +59,7 @@ def details(summary: object, body: object) -> Html:
 def table(
     header: Sequence[object], rows: Sequence[Sequence[Cell]], numbers: Sequence[int] = ()
 ) -> Html:
-    """A table; the columns in `numbers` stand to the right. Wide ones scroll on their own."""
+    """A table; columns in `numbers` are right-aligned. Wide tables scroll on their own."""
 
     def line(tag: str, cells: Sequence[Cell]) -> Html:
         built = [

@@ -56,7 +56,7 @@ def _ledger_row(entry: Mapping[str, Any]) -> list[object]:
 
 
 def _declined(offers: object) -> dict[str, str]:
-    """What was offered to each node and not taken, with the reason."""
+    """Candidates that were offered to each node and declined, with the reason."""
     if not isinstance(offers, Mapping):
         return {}
     return {
@@ -67,7 +67,7 @@ def _declined(offers: object) -> dict[str, str]:
 
 
 def _named(decisions: object, what: str) -> Html:
-    """The number of decisions; each of them on a click, grouped by what was said."""
+    """The number of decisions; on a click, each of them, grouped by their text."""
     if not isinstance(decisions, Mapping) or not decisions:
         return raw("–")
     groups: dict[str, list[str]] = {}
@@ -98,7 +98,7 @@ def _seconds(value: object) -> str:
 
 
 def _accounting(entries: Sequence[Mapping[str, Any]]) -> Html | None:
-    """How many initializers were copied, cropped, ...; by pass, and each of them on a click."""
+    """How many initializers were copied, cropped, ..., by pass; on a click, each of them."""
     rows: list[list[object]] = []
     for entry in entries:
         initializers = entry.get("initializers")
@@ -122,6 +122,6 @@ def _accounting(entries: Sequence[Mapping[str, Any]]) -> Html | None:
 
 
 def _kind(said: object) -> str:
-    """The first word of what became of an initializer, if it is one of the five."""
+    """The first word of an initializer's fate, if it is one of the five."""
     words = str(said).replace(":", " ").split()
     return words[0] if words and words[0] in KINDS else "other"

@@ -1,4 +1,4 @@
-"""The super network as the report shows it: layers, their candidates and costs, what is fixed.
+"""The super network in the report: layers, their candidates and costs, fixed parts.
 
 Everything comes from one file, `super.onnx`: the manifest has the layers, their geometry, costs and
 the seed's choices; the fixed blocks are found in its graph.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cost:
-    """What an arch costs: MAdds (exact convention, at the manifest's size), parameters."""
+    """The cost of an arch: MAdds (exact convention, at the manifest's size), parameters."""
 
     madds: int
     params: int
@@ -42,7 +42,7 @@ class FixedBlock:
 
 @dataclass(frozen=True)
 class Network:
-    """A super network: layers in network order, and what stays around them."""
+    """A super network: layers in network order, and the fixed parts around them."""
 
     layers: tuple[StoredLayer, ...]
     fixed: tuple[FixedBlock, ...] = ()
@@ -53,11 +53,11 @@ class Network:
 
     @property
     def seed_choices(self) -> tuple[str, ...]:
-        """One candidate a layer: the seed's own."""
+        """The seed's own candidate of each layer."""
         return tuple(str(layer.seed_choice) for layer in self.layers)
 
     def cost(self, choices: Sequence[str], stage: int | None = None) -> Cost:
-        """Cost of an arch: the whole network's, or without what is fixed that of one stage.
+        """Cost of an arch: of the whole network, or of one stage without fixed parts.
 
         Raises ArchError if a choice is no candidate of its layer.
         """

@@ -54,7 +54,7 @@ def architecture_picture(drawing: Drawing) -> bytes:
 
 
 def stage_madds(network: Network, seed: Sequence[str], target: Sequence[str] | None) -> Picture:
-    """MAdds of each stage: the seed's beside the target's."""
+    """MAdds of each stage, seed and target side by side."""
     stages = list(dict.fromkeys(layer.stage for layer in network.layers))
 
     def draw(axes: Axes, theme: Theme) -> None:
@@ -77,7 +77,7 @@ def stage_madds(network: Network, seed: Sequence[str], target: Sequence[str] | N
 
 
 def search_pictures(curve: Curve, network: Network | None) -> list[Picture]:
-    """The search as in FNA++ Fig. 9, and what steered it."""
+    """The search as in FNA++ Fig. 9, and its steering."""
 
     def loss(axes: Axes, theme: Theme) -> None:
         for kind, colour in (("weights", TARGET_COLOUR), ("alphas", SECOND_COLOUR)):
@@ -199,7 +199,7 @@ def alphas_picture(alphas: Mapping[str, Mapping[str, float]], run: RunFolder) ->
 def trade_off(
     points: Sequence[tuple[int, float]], result: tuple[int, float] | None, unit: str
 ) -> Picture:
-    """Error by cost: predicted for several budgets, measured for the network that was made."""
+    """Error by cost: predicted for several budgets, measured for the resulting network."""
 
     def draw(axes: Axes, theme: Theme) -> None:
         ordered = sorted(points)

@@ -51,7 +51,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run left so far; None where a part is absent or not readable (see `problems`)."""
+    """The content of a run folder; None where a part is absent or not readable (see `problems`)."""
 
     path: Path
     config_text: str | None

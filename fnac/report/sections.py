@@ -1,4 +1,4 @@
-"""The parts of the report, one function each: from what a run left to HTML."""
+"""The parts of the report, one function each: from a run's files to HTML."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def architecture(run: RunFolder, drawing: Drawing | None) -> Html:
 
 
 def stages(run: RunFolder, charts: Sequence[Picture]) -> Html:
-    """MAdds of each stage: chart and table, with what is fixed and the whole."""
+    """MAdds of each stage: chart and table, with fixed parts and total."""
     title = "MAdds by stage"
     network = run.network
     if network is None:
@@ -128,7 +128,7 @@ def tuning(run: RunFolder, charts: Sequence[Picture]) -> Html:
 
 
 def predictions(run: RunFolder) -> Html:
-    """Sample predictions beside truth, as the task drew them."""
+    """Sample predictions next to the truth, as the task drew them."""
     if not run.predictions:
         return section("Predictions", missing("Predictions (pictures/prediction_*.png)"))
     shown = run.predictions[:MOST_PREDICTIONS]
@@ -200,7 +200,7 @@ def _target_madds(run: RunFolder) -> int | None:
 
 
 def _result_rows(run: RunFolder) -> dict[str, Mapping[str, Any]]:
-    """What was measured of seed and target, and whatever else the task measures of the target."""
+    """The measurements of seed and target, and further metrics of the target."""
     rows = {
         name: run.results[name]
         for name in ("seed", "target")
@@ -216,7 +216,7 @@ def _result_rows(run: RunFolder) -> dict[str, Mapping[str, Any]]:
 
 
 def verdict(run: RunFolder) -> Html:
-    """One sentence: the target against the seed's own architecture, tuned alike, and its cost."""
+    """One sentence: the target against the seed's own architecture, equally tuned, and its cost."""
     metric, baseline = run.results.get("metric"), run.results.get("baseline")
     target, seed = run.results.get("target"), run.results.get("seed")
     if not isinstance(metric, dict) or not isinstance(target, dict):

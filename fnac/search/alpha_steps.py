@@ -1,4 +1,4 @@
-"""The alpha step: loss on the alphas' half of the data, gradient to the alphas alone, cost term."""
+"""The alpha step: loss on the alphas' half of the data, gradient to alphas only, cost term."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fnac.training.weight_steps import clip
 
 @dataclasses.dataclass(frozen=True)
 class AlphaOutcome:
-    """What an alpha step did: task loss (on the device), lambda, expected cost after."""
+    """The result of an alpha step: task loss (on the device), lambda, expected cost after it."""
 
     loss: Tensor
     lambda_: float
@@ -74,7 +74,7 @@ class AlphaSteps:
         return self.space.expected([row.tolist() for row in softmax_rows(self.rows())])
 
     def agreement(self) -> float:
-        """Return how far both halves of the search moved the alphas the same way.
+        """Return how well the alpha movements of both halves of the search agree.
 
         The correlation, over all candidates, of what Adam did in the first half of the alpha steps
         with what it did in the second, each layer about its mean; the steered cost term is not in
@@ -85,7 +85,7 @@ class AlphaSteps:
         return float(first @ second) / norm if norm > 0 else 0.0
 
     def led(self) -> list[np.ndarray]:
-        """Return where the task alone led the alphas: one float64 row a layer, no cost term in it.
+        """Return the alphas as the task alone moved them, without cost: one float64 row per layer.
 
         Only of a steered search: with a fixed lambda Adam sees the cost as well.
         """

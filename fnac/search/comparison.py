@@ -1,4 +1,4 @@
-"""Is the choice better than chance: the target among random architectures of its cost."""
+"""Compare the chosen architecture with random ones of its cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNRELATED = 0.3  # correlation of ranks below which the prediction does not tell
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What is known of a choice beside random architectures of the same cost.
+    """A choice compared with random architectures of the same cost.
 
     ``architectures``  that were measured, those at random among them
     ``random``         how many were drawn at random
@@ -35,7 +35,7 @@ class Comparison:
         return dataclasses.asdict(self)
 
     def findings(self) -> tuple[Finding, ...]:
-        """Say what is wrong with the choice; () if nothing is."""
+        """Return findings on the choice; () if nothing is wrong."""
         told: list[Finding] = []
         if self.correlation is not None and self.correlation < UNRELATED:
             told.append(
@@ -61,7 +61,7 @@ class Comparison:
 def compare(
     predicted: Sequence[float], errors: Sequence[float], random: Sequence[bool], chosen: float
 ) -> Comparison:
-    """Hold a choice against architectures that were measured as it was.
+    """Compare a choice with architectures that were measured in the same way.
 
     predicted, errors  of each of them, in any units; the smaller, the better
     random             which of them were drawn at random

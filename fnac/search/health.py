@@ -1,4 +1,4 @@
-"""Is the search worth believing? What went wrong with the alphas, in plain words."""
+"""Can the search be trusted? Findings on the alphas, in plain words."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def search_findings(
     agreement: float | None = None,
     alpha_steps: int | None = None,
 ) -> tuple[Finding, ...]:
-    """Say what is wrong with the outcome of a search; () if nothing is.
+    """Return findings on the outcome of a search; () if nothing is wrong.
 
     probabilities  softmax(alpha) of every layer; budget: whole network, in the unit of ``space``
     choice         the candidate that was chosen in every layer
@@ -77,7 +77,7 @@ def search_findings(
 
 
 def learning_finding(losses: Sequence[float]) -> Finding | None:
-    """Say that the weights learnt nothing; None if they did, or there were too few steps.
+    """Return the finding that weights learnt nothing; None if they did, or after too few steps.
 
     losses  of the weight steps, in their order
     """
@@ -128,7 +128,7 @@ def skip_finding(
     budget: int | None,
     choice: Sequence[int],
 ) -> Finding | None:
-    """Say that skips took over, in the alphas or in the choice; None if they did not."""
+    """Return the finding that skips took over, in alphas or choice; None if they did not."""
     skippable = [
         (
             float(row[layer.candidates.index(SKIP)]),

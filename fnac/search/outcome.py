@@ -1,4 +1,4 @@
-"""What came out of a search, and whether it is worth believing."""
+"""The outcome of a search, and whether it can be trusted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SearchResult:
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """How a search ended: what its outcome is judged by.
+    """The state at the end of a search, from which its outcome is judged.
 
     alphas     one row a layer
     led        where the task alone led them, if the cost was steered: what the choice goes by

@@ -43,7 +43,7 @@ ALPHA_COLUMNS = ("step", "layer", "candidate", "alpha", "probability")
 
 
 class SearchRun(TrainingRun):
-    """One search: weights and alphas in turn, each on its half of the training set."""
+    """One search: weights and alphas alternately, each on its half of the training set."""
 
     stage = "search"
     streams = 2
@@ -114,7 +114,7 @@ class SearchRun(TrainingRun):
             self._steer_from(self.alphas.expected())
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take alphas' optimiser, paths and steering from a checkpoint."""
+        """Restore the alphas' optimiser, paths and steering from a checkpoint."""
         self.alphas.optimizer.load_state_dict(state["alphas"])
         self.sampler.load_state_dict(state["sampler"])
         self.alphas.halves.copy_(state["halves"])
@@ -145,7 +145,7 @@ class SearchRun(TrainingRun):
     # ------------------------------------------------------------------ steps
 
     def train(self) -> None:
-        """Take every step that is left."""
+        """Take all remaining steps."""
         done = self.plan.alpha_steps_before(self.first)
         self.alpha_batches = self.alpha_data.iterate(done, self.plan.alpha_steps)
         super().train()
@@ -225,7 +225,7 @@ class SearchRun(TrainingRun):
     # ------------------------------------------------------------------ the outcome
 
     def finish(self, output: Path) -> SearchResult:
-        """Judge the outcome, say what is wrong with it, write the trained super network."""
+        """Judge the outcome, report findings, write the trained super network."""
         led = None if self.steering is None else self.alphas.led()
         ended = Ended(
             alphas=self.alphas.rows(),

@@ -1,4 +1,4 @@
-"""Which path of every layer runs: drawn from one generator that no other draw disturbs.
+"""Sample the path of every layer from a generator of its own.
 
 The generator lives on the CPU, is seeded alike on every rank and advances alike, so that all
 ranks run the same path; its state is part of a checkpoint.
@@ -45,7 +45,7 @@ class PathSampler:
         ]
 
     def _draw(self, alpha: Tensor, count: int) -> list[int]:
-        """Draw ``count`` different candidates: in float64 on the CPU, alike on every device."""
+        """Draw ``count`` different candidates in float64 on the CPU, the same on every device."""
         share = torch.softmax(alpha.detach().to("cpu", torch.float64), dim=0)
         share = share.clamp_min(torch.finfo(torch.float64).tiny)  # so that two can always be drawn
         return torch.multinomial(share, count, generator=self._generator).tolist()

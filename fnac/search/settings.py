@@ -14,7 +14,7 @@ PAPER_ALPHA_LR = 3e-4
 
 @dataclasses.dataclass(frozen=True)
 class SearchSettings(TeacherSettings, TrainingSettings):
-    """Settings of the architecture search; those of the weights' optimiser hold for its weights."""
+    """Settings of the architecture search; the optimiser settings apply to its weights."""
 
     section: ClassVar[str] = "search"
 
@@ -91,7 +91,7 @@ class SearchSettings(TeacherSettings, TrainingSettings):
         return SearchPlan(total, warmup if self.train_alphas else total, self.alpha_every)
 
     def resolved_alpha_lr(self, alpha_steps: int) -> float:
-        """Return the alphas' learning rate: it must follow the number of their steps.
+        """Return the alphas' learning rate, which depends on the number of alpha steps.
 
         With 3e-3, 176 steps leave the alphas flat, and so does a travel of 4 in 138 (entropy 97 %
         of an even choice; measured on CamVid): there the gradient's sign is close to chance, and
@@ -104,7 +104,7 @@ class SearchSettings(TeacherSettings, TrainingSettings):
 
 @dataclasses.dataclass(frozen=True)
 class SearchPlan:
-    """Which steps there are: all counts follow from the number of weight steps done."""
+    """The schedule of steps: all counts follow from the number of weight steps done."""
 
     total: int
     warmup: int

@@ -54,7 +54,7 @@ def cost_term(alphas: Sequence[Tensor], costs: Sequence[Tensor]) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Push:
-    """One push of the cost term: what to add to the alphas, its lambda, where it lands."""
+    """One push of the cost term: the change of the alphas, its lambda, the resulting cost."""
 
     shifts: list[np.ndarray]
     lambda_: float
@@ -62,7 +62,7 @@ class Push:
 
 
 class Steering:
-    """Holds the expected cost of the whole network on a path to the budget.
+    """Keeps the expected cost of the whole network on a path to the budget.
 
     start    expected cost at the first alpha step
     steps    alpha steps of the whole search; the budget is reached after ``reach`` of them
@@ -78,12 +78,12 @@ class Steering:
         self._costs = _matrix([layer.costs for layer in space.layers], 0.0)
 
     def target(self, step: int) -> float:
-        """Return the expected cost wanted after alpha step ``step`` (from 0)."""
+        """Return the target of the expected cost after alpha step ``step`` (from 0)."""
         share = min(1.0, (step + 1) / self._ramp)
         return float(self.start * (self.budget / self.start) ** share)
 
     def push(self, alphas: Sequence[np.ndarray], step: int, lr: float) -> Push:
-        """Find the push that puts the expected cost of ``alphas`` on the path.
+        """Find the push that moves the expected cost of ``alphas`` onto the path.
 
         alphas   one (n,) array per layer, after Adam's step on the task gradient
         lr       the alphas' learning rate; no alpha is pushed by more than 10 times as much
@@ -121,7 +121,7 @@ class Steering:
 
 
 def _matrix(rows: Sequence[ArrayLike], fill: float) -> np.ndarray:
-    """Stack rows of unequal length into one float64 matrix, filled up with ``fill``."""
+    """Stack rows of unequal length into one float64 matrix, padded with ``fill``."""
     arrays = [np.asarray(row, dtype=np.float64) for row in rows]
     matrix = np.full((len(arrays), max(map(len, arrays))), fill)
     for line, array in zip(matrix, arrays):

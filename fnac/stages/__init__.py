@@ -1,1 +1,1 @@
-"""The stages: one module a stage, each on files and frozen settings (order: fnac/flow.py)."""
+"""The stages: one module per stage, each on files and frozen settings (order: fnac/flow.py)."""

@@ -55,7 +55,7 @@ class DeriveSettings:
 
 @dataclasses.dataclass(frozen=True)
 class DeriveResult:
-    """The chosen architecture, its cost (of ``unit``, whole network), what is worth saying."""
+    """The chosen architecture, its cost (in ``unit``, whole network), and notes."""
 
     output: Path
     choices: tuple[str, ...]
@@ -159,7 +159,7 @@ def _choose(
 
 
 def _led(graph: Graph, alphas: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the alphas without the push that a steered search gave them for their cost.
+    """Return the alphas without the cost pushes of a steered search.
 
     Under a budget the constraint takes the place of the cost term: with both, cost would count
     twice, and the choice would stop far below the budget and skip what it could afford.

@@ -1,4 +1,4 @@
-"""``emit``: the finished network becomes the file that is deployed.
+"""``emit``: turn the finished network into the file to deploy.
 
 Dropout goes, BN is folded, what only training or the exporter needed goes, answers come out (labels
 for segmentation, boxes for detection, keypoints for pose), and every node carries its MAdds.
@@ -99,7 +99,7 @@ class EmitSettings(DetectorAnswers):
 
 @dataclasses.dataclass(frozen=True)
 class EmitResult:
-    """The emitted file, what it costs and how it was made.
+    """The emitted file, its cost and how it was made.
 
     ``paper``   {"madds", "params"} in the paper's convention, before BN was folded
     ``ledger``  one entry a pass, as in ``ledger.json``
@@ -149,7 +149,7 @@ def emit(
     kit: bool = True,
     loaded: Graph | None = None,
 ) -> EmitResult:
-    """Emit ``model`` as ``out``, with its profile and what a deployer needs beside it.
+    """Emit ``model`` as ``out``, with its profile and deployment files.
 
     images  (N, C, H, W) float32, preprocessed: what int8 is calibrated on
     dump    folder that gets the graph after each pass

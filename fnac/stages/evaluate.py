@@ -55,7 +55,7 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is measured: a task's metric on the samples of a split, at one size of images.
+    """A measurement: a task's metric on the samples of a split, at one image size.
 
     size      (H, W) that images are fed at; manifest: of the network (its preprocessing)
     limit     only the first samples; None: all of them
@@ -178,7 +178,7 @@ def evaluate_module(
     dataset: Dataset | None = None,
     shown: bool = False,
 ) -> EvalResult:
-    """Measure a torch module as ``evaluate_onnx`` measures a file; its mode is put back after.
+    """Measure a torch module as ``evaluate_onnx`` measures a file; restores its mode afterwards.
 
     ``manifest`` gives preprocessing, and the size where it is not given; ``dataset`` stands in for
     ``source.split(split)`` (a cached one). In a distributed run each rank measures all of it.

@@ -1,4 +1,4 @@
-"""Stage 2, ``expand``: a seed becomes its super network, in the order written here.
+"""Stage 2, ``expand``: turn a seed into its super network, in the order written here.
 
 normalize, restore BN, [cut the classifier, set the output stride, attach the head], mix.
 """
@@ -88,7 +88,7 @@ OF_HEAD = (
 
 @dataclasses.dataclass(frozen=True)
 class ExpandSettings:
-    """What the super network is to be. Fields are the options of ``fnac expand``.
+    """Settings of the super network. Fields are the options of ``fnac expand``.
 
     ``task``          None: the seed keeps its own head
     ``head``          ``deeplabv3``, ``ssdlite``, ...; or ``own``: keep the network's own head and
@@ -177,7 +177,7 @@ def prepare_seed(
     manager: PassManager | None = None,
     images: Images | None = None,
 ) -> Graph:
-    """Return the seed in canonical form with the task's head: what budgets are relative to.
+    """Return the seed in canonical form with the task's head; budgets are relative to it.
 
     ``seed_madds`` and ``seed_params`` of its manifest are the whole network's, exactly.
     What an earlier adaptation wrote into the manifest is gone from it.
@@ -217,7 +217,7 @@ def prepare_seed(
 
 
 def _forget(graph: Graph, settings: ExpandSettings) -> None:
-    """Take what an earlier adaptation said out of the manifest, and a head that is not wanted."""
+    """Remove an earlier adaptation's entries from the manifest, and a head not asked for."""
     answers = graph.manifest.get("postprocess") is not None
     for key in OUTDATED:
         graph.manifest.pop(key, None)
@@ -233,7 +233,7 @@ def _forget(graph: Graph, settings: ExpandSettings) -> None:
 
 
 def _resize(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
-    """Let a network of one size follow the size that is asked for, and an output stride inside."""
+    """Make a network of fixed size follow the requested size, and an output stride inside it."""
     new_size = _is_resized(graph, settings)
     headless = (
         graph.manifest.get("task") is None
@@ -254,7 +254,7 @@ def _is_resized(graph: Graph, settings: ExpandSettings) -> bool:
 def _check_answers(
     before: Graph, after: Graph, settings: ExpandSettings, manager: PassManager
 ) -> None:
-    """Raise UnsupportedGraphError unless each image of a batch gives its own answers, one row."""
+    """Raise UnsupportedGraphError unless each image of a batch gives its own row of outputs."""
     first = after.inputs[0].shape if after.inputs else None
     if first and first[0] == 1:
         manager.run([MakeBatchSymbolic()], after)  # what folded the batch away may be gone
@@ -274,7 +274,7 @@ def _check_answers(
 
 
 def _count(graph: Graph) -> None:
-    """Write down what the seed is and costs."""
+    """Record the seed and its cost in the manifest."""
     graph.refresh_shapes()
     graph.name_batch()
     state_answers(graph)
@@ -286,7 +286,7 @@ def _count(graph: Graph) -> None:
 
 
 def _state(graph: Graph, settings: ExpandSettings) -> None:
-    """Write size and preprocessing down where the file does not say, or the user says otherwise."""
+    """Record size and preprocessing if the file does not state them or the user overrides them."""
     size = settings.size or graph.image_size()
     if size is None:
         size = DEFAULT_SIZE
@@ -355,7 +355,7 @@ def _fits(graph: Graph, images: Images | None) -> BlockFits:
 
 
 def _is_asked_for(graph: Graph, settings: ExpandSettings) -> bool:
-    """Say whether the head that fnac gave the network is the one that is wanted."""
+    """Say whether the network's fnac head is the requested one."""
     manifest = graph.manifest
     asked = (settings.task, settings.head or manifest.get("head"))
     return asked == (manifest["task"], manifest.get("head")) and (
@@ -364,7 +364,7 @@ def _is_asked_for(graph: Graph, settings: ExpandSettings) -> bool:
 
 
 def _forget_head(graph: Graph) -> None:
-    """Make the network one that was found with a head of its own, which then goes."""
+    """Treat the head as the network's own, so that it is removed."""
     for key in OF_HEAD:
         graph.manifest.pop(key, None)
     for node in graph.nodes:
@@ -373,7 +373,7 @@ def _forget_head(graph: Graph) -> None:
 
 
 def _attach(graph: Graph, settings: ExpandSettings, manager: PassManager) -> None:
-    """Give the backbone the task's head; a seed that has it already keeps it."""
+    """Attach the task's head to the backbone; a seed that already has it keeps it."""
     manifest = graph.manifest
     if manifest.get("task") is None:
         forget_task(manifest)  # of a head that went, or of a tuning for another task

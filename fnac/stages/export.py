@@ -1,4 +1,4 @@
-"""Stage 1, ``export``: a seed's name becomes a trainable ONNX file.
+"""Stage 1, ``export``: write a seed, given by name, as a trainable ONNX file.
 
 BN is kept, nodes and weights are named after the layers, the batch is symbolic, and the manifest
 says how images are to be prepared and where the weights come from. With a task, its head stands on
@@ -64,7 +64,7 @@ def export_seed(settings: ExportSettings) -> Graph:
 
 
 def _own_seed(settings: ExportSettings, kind: HeadKind | None) -> Graph:
-    """Return the classifier, or the backbone that a head of this kind is put on."""
+    """Return the classifier, or the backbone for a head of this kind."""
     from fnac.models.errors import ModelError
     from fnac.models.seeds.find import find_seed
 

@@ -1,4 +1,4 @@
-"""``heal``: a changed network learns to say what its original says. No labels, any outputs.
+"""``heal``: train a changed network towards its original's outputs. No labels, any outputs.
 
 Reads the changed network (the student) and its original (the teacher), leaves the student with the
 same nodes and names and new weights. What both say in front of any selection is compared, on the
@@ -50,7 +50,7 @@ GOOD = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class HealPoint:
-    """How far the student was from its original on the images held back, and in each output."""
+    """The student's error on the held-out images, in total and in each output."""
 
     epoch: int
     error: float
@@ -59,7 +59,7 @@ class HealPoint:
 
 @dataclasses.dataclass(frozen=True)
 class HealResult:
-    """The healed network; ``curve`` begins before the first step; which weights were kept."""
+    """The healed network, which weights were kept, and the errors from before the first step."""
 
     graph: Graph
     curve: tuple[HealPoint, ...]
@@ -95,7 +95,7 @@ def heal(
     output: Path | None = None,
     resume: bool = False,
 ) -> HealResult:
-    """Train ``student`` towards what ``teacher`` says of ``pictures``; their truths are not read.
+    """Train ``student`` towards the outputs of ``teacher`` on ``pictures``, without labels.
 
     folder  gets ``last.ckpt`` and ``metrics.csv``; with ``resume`` its checkpoint is continued
     output  where the healed network is written; None: nowhere
@@ -113,7 +113,7 @@ def heal(
 
 
 class HealRun(TrainingRun):
-    """One healing: weights follow another network's outputs, measured on images held back."""
+    """One healing: train towards another network's outputs, measured on held-out images."""
 
     stage = "heal"
     settings: HealSettings
@@ -174,14 +174,14 @@ class HealRun(TrainingRun):
         return {METRICS: COLUMNS}
 
     def open(self, *, resume: bool) -> None:
-        """Continue or begin; the statistics of BN rest after either, if they are kept."""
+        """Continue or begin; then freeze the statistics of BN, if they are kept."""
         super().open(resume=resume)
         if self.first == 0:
             self.trace.row(step=0, error=self.curve[0].error)
         self._rest()
 
     def begin(self) -> None:
-        """Measure the units and the start, and let the learning rate follow from it."""
+        """Measure the units and the initial error, which sets the learning rate."""
         count = -(-min(UNIT_PICTURES, len(self._learnt.dataset)) // self._learnt.batch_size)
         batches = list(self._learnt.iterate(0, min(count, self._learnt.batches_per_epoch)))
         self.objective.measure_units([self.on_device(batch)[0] for batch in batches])
@@ -213,7 +213,7 @@ class HealRun(TrainingRun):
         self.kept.restore(state["kept"])
 
     def _rest(self) -> None:
-        """Bring the module into training mode, the statistics of BN into evaluation if kept."""
+        """Set the module to training mode; BN statistics to evaluation mode if they are kept."""
         self.module.train()
         if keeps_statistics(self.settings, self.curve[0].error):
             for norm in self.module.modules():
@@ -243,7 +243,7 @@ class HealRun(TrainingRun):
         return self.kept.is_enough()
 
     def figures(self) -> dict[str, float | str]:
-        """Return the error on the images held back."""
+        """Return the error on the held-out images."""
         return {"error": self.curve[-1].error}
 
     @torch.no_grad()
@@ -263,7 +263,7 @@ class HealRun(TrainingRun):
     # ------------------------------------------------------------------ the outcome
 
     def finish(self, output: Path | None) -> HealResult:
-        """Put the kept weights into the network and write it."""
+        """Load the kept weights into the network and write it."""
         weights = self.kept.choose(self.done)
         same_buffers(self.fabric, self.module)
         is_best = weights["weights"] == "best"
@@ -279,7 +279,7 @@ class HealRun(TrainingRun):
 
 
 def rate_share(error: float) -> float:
-    """Return what the learning rate is multiplied by for a start that is off by ``error``.
+    """Return the factor on the learning rate for an initial error of ``error``.
 
     Its root: an error grows with the square of how far the weights are off, and Adam moves each
     of them by about the rate at every step.
@@ -288,13 +288,13 @@ def rate_share(error: float) -> float:
 
 
 def keeps_statistics(settings: HealSettings, start: float) -> bool:
-    """Say whether BN keeps its statistics for a start that is off by ``start``."""
+    """Say whether BN keeps its statistics for an initial error of ``start``."""
     return settings.bn == "keep" or (settings.bn == "auto" and start < GOOD)
 
 
 @dataclasses.dataclass(frozen=True)
 class Unlabelled:
-    """The images of a dataset, whatever its truths are; each with a mask that is void."""
+    """The images of a dataset, each with a void mask instead of its truth."""
 
     dataset: Dataset
 
@@ -317,7 +317,7 @@ class Unlabelled:
 
 
 def _any_batch(graph: Graph) -> Graph:
-    """Return a copy that takes any number of images; UsageError where it is made for one."""
+    """Return a copy that takes any number of images; UsageError if it only takes one."""
     shape = graph.inputs[0].shape
     if not shape or not isinstance(shape[0], int):
         return graph

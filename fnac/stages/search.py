@@ -1,4 +1,4 @@
-"""``search``: weights and alphas of a super network in turn (FNA++ Sec. 3.2), towards a budget.
+"""``search``: train weights and alphas alternately (FNA++ Sec. 3.2), towards a budget.
 
 Reads ``super.onnx``, leaves it with trained weights and alphas. One step is a weight step on one
 sampled path; after the warm-up an alpha step follows it. A run that was killed continues from its

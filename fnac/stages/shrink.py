@@ -1,4 +1,4 @@
-"""``shrink``: a network becomes cheaper without labels and without training, in this order.
+"""``shrink``: make a network cheaper without labels and without training, in this order.
 
 open the file, measure what each width does to the answers, choose widths for the budget, narrow the
 network in sequence with fitted weights, match its statistics, write it with its interface.
@@ -57,7 +57,7 @@ def shrink(
     only_curve: bool = False,
     journal: Journal | None = None,
 ) -> ShrinkResult:
-    """Return a cheaper network that answers like ``graph``, which is left as it is.
+    """Return a cheaper network with outputs like those of ``graph``, which is not changed.
 
     images      (N, C, H, W) float32, preprocessed for the network; every fifth (at most
                 ``held_back``) measures, the others fit
@@ -175,7 +175,7 @@ def _too_slow(budget: Budget, latency: Latency) -> Finding:
 
 
 def split_images(images: np.ndarray, settings: ShrinkSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images to fit to and those held back, which lie evenly between them.
+    """Return the images to fit to and the held-out ones, spread evenly among them.
 
     Raises DataError for fewer than two.
     """
@@ -273,7 +273,7 @@ def _rank(
     journal: Journal,
     goal: LatencyGoal | None,
 ) -> tuple[list[Choice], Latency | None]:
-    """Rank widths, the best first; anew with fewer MAdds as long as the best is too slow."""
+    """Rank widths, best first; repeat with fewer MAdds while the best is too slow."""
     for _ in range(ROUNDS):
         ranked = _search(chooser, limit, maker, settings, journal)
         if goal is None:
@@ -287,7 +287,7 @@ def _rank(
 
 
 def _draw(chooser: Chooser, limit: int, maker: Maker, count: int) -> list[Choice]:
-    """Return random choices of the budget's cost with their errors."""
+    """Return random choices at the budget's cost with their errors."""
     drawn = []
     for number in range(count):
         choice = chooser.at_random(limit, np.random.default_rng(number))
@@ -299,7 +299,7 @@ def _draw(chooser: Chooser, limit: int, maker: Maker, count: int) -> list[Choice
 def _tried(
     subject: Shrinkable, chooser: Chooser, ranked: list[Choice], drawn: list[Choice]
 ) -> tuple[Tried, ...]:
-    """Return all choices that were made whole, with what they cost."""
+    """Return all choices that were built as whole networks, with their costs."""
     names = [one.name for one in chooser.known]
     costs = {of: subject.costs(names, of) for of in ("madds", "params")}
     return tuple(

@@ -42,7 +42,7 @@ COLUMNS = ("step", "epoch", "loss", "lr", "head_lr")
 
 @dataclasses.dataclass(frozen=True)
 class TuneResult:
-    """Outcome of tuning: steps taken, last loss, which weights were written: best or last.
+    """Outcome of tuning: steps taken, last loss, and which weights were written: best or last.
 
     ``val``: validation metric of these weights in percent; None where there is no validation set.
     ``held``: the same on the part of the training set held back; None where none is.
@@ -89,7 +89,7 @@ def tune(
 
 
 class TuneRun(TrainingRun):
-    """One fine-tuning: the weights of a network, measured on the validation set now and then."""
+    """One fine-tuning of a network, measured on the validation set at intervals."""
 
     stage = "tune"
     settings: TuneSettings
@@ -143,13 +143,13 @@ class TuneRun(TrainingRun):
         return f"{part}_{self.task.metric}"
 
     def open(self, *, resume: bool) -> None:
-        """Continue or begin; BN is frozen after either, if it is to be."""
+        """Continue or begin; then freeze BN if asked for."""
         super().open(resume=resume)
         if self.settings.freeze_bn:
             freeze_bn(self.module)
 
     def begin(self) -> None:
-        """Start from the file's weights, with the statistics of BN averaged anew if wanted."""
+        """Start from the file's weights, with BN statistics recalibrated if asked for."""
         if self.settings.recalibrate_bn:
             batches = self.loader.iterate(0, self.settings.recalibrate_bn)
             recalibrate_bn(self.module, (self.on_device(batch)[0] for batch in batches))
@@ -179,7 +179,7 @@ class TuneRun(TrainingRun):
         self.trace.add(loss, step=step + 1, epoch=self.epoch(step), **rates)
 
     def after_step(self, done: int) -> None:
-        """Measure the network at the end, and after every so many epochs."""
+        """Measure the network at the end, and every few epochs."""
         if not self.is_epoch_over(done):
             return
         epoch = self.epoch(done - 1)
@@ -206,7 +206,7 @@ class TuneRun(TrainingRun):
         return {} if self.val is None else {self.task.metric: f"{self.val:.1f}"}
 
     def _measure(self, dataset: Dataset | None) -> float | None:
-        """Measure the metric in percent on the first rank, and tell the others."""
+        """Measure the metric in percent on the first rank, and send it to the others."""
         if dataset is None:
             return None
         value: float | None = None
@@ -266,14 +266,14 @@ def batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 
 def freeze_bn(module: nn.Module) -> None:
-    """Put BN into evaluation mode and its parameters out of training."""
+    """Set BN to evaluation mode and stop training its parameters."""
     for norm in batch_norms(module):
         norm.eval()
         norm.requires_grad_(False)
 
 
 def recalibrate_bn(module: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Average the BN statistics of ``module`` anew over ``batches`` of images; weights stay."""
+    """Recalibrate the BN statistics of ``module`` on ``batches`` of images; weights stay."""
     norms = batch_norms(module)
     before = [norm.momentum for norm in norms]
     for norm in norms:

@@ -1,1 +1,1 @@
-"""Studies: many adaptations by one file, their table and their plots."""
+"""Studies: many adaptations from one file, their table and their plots."""

@@ -1,4 +1,4 @@
-"""Several runs of a study at once: on this machine, or on the cluster that RAY_ADDRESS names."""
+"""Run parts of a study in parallel: on this machine, or on the cluster in RAY_ADDRESS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fnac.study.study_file import StudyRun
 
 
 def run_on_ray(runs: Sequence[StudyRun], folder: Path, processes: int) -> list[str | None]:
-    """Run them, at most ``processes`` at once; return why each failed, None where it did not.
+    """Run them, at most ``processes`` at once; return why each failed, None if it did not.
 
     Machines of a cluster must see ``folder`` and the data under the same paths.
     """

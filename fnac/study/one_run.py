@@ -1,4 +1,4 @@
-"""One run of a study in its folder: begun, continued, or left as it is done."""
+"""One run of a study in its folder: begin it, continue it, or leave it if it is done."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def run_one(run: StudyRun, folder: Path) -> str | None:
 
 
 def read_results(out: Path) -> dict[str, Any] | None:
-    """Return the results of a run folder; None where it is not done."""
+    """Return the results of a run folder; None if the run is not done."""
     path = out / "results.json"
     return json.loads(path.read_text()) if path.exists() else None

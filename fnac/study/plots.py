@@ -19,7 +19,7 @@ FRONT = "#d1495b"
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points (cost, metric) that none cheaper reaches, in the order of cost."""
+    """Return the Pareto points (cost, metric), in the order of cost."""
     front: list[tuple[float, float]] = []
     for cost, value in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or value > front[-1][1]:
@@ -28,7 +28,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def write_plots(figures: Sequence[Figures], lines: Sequence[Row], folder: Path) -> None:
-    """Write ``cost.png`` and, where the runs measured as they were tuned, ``convergence.png``."""
+    """Write ``cost.png`` and, if the runs measured during tuning, ``convergence.png``."""
     if not lines:
         return
     figure, axes = _figure(f"MAdds against {lines[0].metric}")

@@ -1,4 +1,4 @@
-"""Runs a study: one adaptation after the other, or several at once through Ray."""
+"""Run a study: one adaptation at a time, or several in parallel through Ray."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COPY = "study.yaml"
 
 @dataclasses.dataclass(frozen=True)
 class StudyResult:
-    """What a study ended with: its folder, and what failed (run -> why)."""
+    """The result of a study: its folder, and what failed (run -> why)."""
 
     folder: Path
     failed: dict[str, str]
@@ -32,7 +32,7 @@ class StudyResult:
 def run_study(
     file: Path, folder: Path, given: dict[str, dict[str, Any]], *, resume: bool
 ) -> tuple[Study, StudyResult]:
-    """Run what is not done yet of the study in ``file``, in ``folder``.
+    """Run the unfinished part of the study in ``file``, in ``folder``.
 
     given   settings of the command line, for all runs
     resume  continue in a folder that was begun; runs may have been added to the file since
@@ -55,7 +55,7 @@ def run_study(
 
 
 def waves(stages: Sequence[dict[str, str]]) -> list[list[int]]:
-    """Return which runs may go on at once: first one run of each shared stage, then the others.
+    """Return groups of parallel runs: first one run per shared stage, then the others.
 
     stages  of each run: shared file -> digest of its settings
     """
@@ -86,7 +86,7 @@ def _run_all(runs: Sequence[StudyRun], folder: Path, processes: int) -> dict[str
 
 
 def check_complete(result: StudyResult) -> None:
-    """Raise TrainingError where runs failed."""
+    """Raise TrainingError if runs failed."""
     if result.failed:
         name, why = next(iter(result.failed.items()))
         raise TrainingError(

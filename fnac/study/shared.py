@@ -1,4 +1,4 @@
-"""What runs of a study have in common is computed once, and handed on.
+"""Stages that runs of a study share are computed once and reused.
 
 Two runs share a stage where every setting that it depends on is the same. The first of them
 computes it; a later one gets the finished files in its folder ``given/`` before it begins.
@@ -21,7 +21,7 @@ SUBJECT = ("seed", "task", "data", "skip_bad", "calibrate", "no_verify")
 
 
 def shared_stages(plan: Plan) -> dict[str, str]:
-    """Return the stages of a run that others may have in common: file -> digest of its settings.
+    """Return the stages of a run that others may share: file -> digest of its settings.
 
     ``super.onnx``       the super network as expanded; ``tuned_seed.onnx`` of ``measured``
     ``baseline.onnx``    the control, tuned
@@ -42,7 +42,7 @@ def shared_stages(plan: Plan) -> dict[str, str]:
 
 
 def hand_on(folder: Path, stages: dict[str, str], store: Path) -> None:
-    """Keep the shared stages of a finished run, that nobody has kept yet."""
+    """Store the shared stages of a finished run that are not stored yet."""
     store.mkdir(parents=True, exist_ok=True)
     for name, digest in stages.items():
         source = folder / (GIVEN if name == "super.onnx" else ".") / name
@@ -54,7 +54,7 @@ def hand_on(folder: Path, stages: dict[str, str], store: Path) -> None:
 
 
 def take_over(stages: dict[str, str], store: Path) -> dict[str, Path]:
-    """Return the shared stages that were computed before: file -> where it is kept."""
+    """Return the shared stages that were computed before: file -> stored path."""
     kept = {name: store / f"{digest}.onnx" for name, digest in stages.items()}
     return {name: path for name, path in kept.items() if path.exists()}
 

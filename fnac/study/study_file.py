@@ -49,7 +49,7 @@ class StudyRun:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What a study file says: its runs in order, what they are held against, runs at once."""
+    """The content of a study file: runs in order, the reference run, parallel runs."""
 
     runs: tuple[StudyRun, ...]
     reference: str | None = None
@@ -57,12 +57,12 @@ class Study:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The settings that are compared, in the file's order."""
+        """The names that are compared, in the file's order."""
         return tuple(dict.fromkeys(run.name for run in self.runs))
 
 
 def read_study(path: Path, given: Config | None = None) -> Study:
-    """Read a study file; ``given`` are settings of the command line, which hold for all runs.
+    """Read a study file; ``given`` are settings of the command line for all runs.
 
     Raises UsageError naming the file, what was found and what is understood.
     """
@@ -133,7 +133,7 @@ def _sections(value: Any, path: Path, where: str) -> Config:
 
 
 def _grid(grid: dict[str, Any], path: Path) -> dict[str, Config]:
-    """Return every combination of the grid's values, named by them."""
+    """Return every combination of the grid's values, named after them."""
     for key, values in grid.items():
         if "." not in key or not isinstance(values, list) or not values:
             raise UsageError(

@@ -18,7 +18,7 @@ from fnac.text import human
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """What one run ended with; ``baseline`` and ``before`` where they were measured."""
+    """The figures of one run; ``baseline`` and ``before`` if they were measured."""
 
     name: str
     random_seed: int
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation of a sample; None of a single run."""
+        """The sample standard deviation; None for a single run."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
 
@@ -111,7 +111,7 @@ def rows(study: Study, figures: Sequence[Figures]) -> list[Row]:
 
 
 def as_markdown(lines: Sequence[Row], reference: str | None) -> str:
-    """Return the table for people: mean and deviation, cost, what it is held against."""
+    """Return the table for people: mean and deviation, cost, difference to the reference."""
     against = next((line.mean for line in lines if line.name == reference), None)
     head = ["run", lines[0].metric if lines else "metric", "n", "MAdds", "params", "control"]
     head += [f"against {reference}"] if against is not None else []
@@ -130,7 +130,7 @@ def as_markdown(lines: Sequence[Row], reference: str | None) -> str:
 
 
 def write_tables(study: Study, folder: Path) -> tuple[list[Figures], list[Row]]:
-    """Write ``table.md``, ``table.csv`` (a name a line) and ``runs.csv`` (a run a line)."""
+    """Write ``table.md``, ``table.csv`` (one line per name) and ``runs.csv`` (one per run)."""
     figures = collect(study, folder)
     lines = rows(study, figures)
     write_atomically(folder / "table.md", as_markdown(lines, study.reference).encode())

@@ -47,5 +47,5 @@ def make_task(
 
 
 def settings_kind(name: str) -> type[TaskSettings]:
-    """Return the settings class of a task; UsageError names the tasks there are."""
+    """Return the settings class of a task; UsageError lists the tasks."""
     return TASKS[known_name("--task", name, TASKS)][1]

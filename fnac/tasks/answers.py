@@ -1,4 +1,4 @@
-"""What a network says of one image, in the pixels of that image; no truth is known of it.
+"""Predictions for one image without labels, in the pixels of that image.
 
 Boxes are x0, y0, x1, y1 with 0, 0 at the top left corner of the image; joints are x, y with 0, 0 in
 the middle of its first pixel.
@@ -22,7 +22,7 @@ SHOWN_SCORE = 0.3
 
 
 class Answer(Protocol):
-    """What a network says of one image."""
+    """A network's prediction for one image."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer as ``fnac predict --json`` prints it, without the path."""
@@ -33,7 +33,7 @@ class Answer(Protocol):
         ...
 
     def draw(self, image: Picture) -> Image.Image:
-        """Draw the answer on the image uint8 (H, W, 3) that it is of."""
+        """Draw the answer on its image uint8 (H, W, 3)."""
         ...
 
 
@@ -45,7 +45,7 @@ class Labels:
     names: tuple[str, ...]
 
     def shares(self) -> list[tuple[int, int]]:
-        """Return (class id, pixels) of the classes that occur, the largest first."""
+        """Return (class id, pixels) of the classes that occur, largest first."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.names))
         counted = [(int(i), int(counts[i])) for i in np.argsort(-counts, kind="stable")]
         return [(i, pixels) for i, pixels in counted if pixels]
@@ -82,7 +82,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Detection: boxes float (n, 4), scores float (n,) falling, class ids int (n,)."""
+    """Detection: boxes float (n, 4), scores float (n,) in falling order, class ids int (n,)."""
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
@@ -111,7 +111,7 @@ class Boxes:
         return words + (": " + ", ".join(named) if named else "")
 
     def draw(self, image: Picture) -> Image.Image:
-        """Draw the boxes that are likely, with class and score."""
+        """Draw the likely boxes, with class and score."""
         shown = self.scores >= SHOWN_SCORE
         rows = zip(self.boxes[shown], self.scores[shown], self.labels[shown], strict=True)
         return draw_boxes(
@@ -121,7 +121,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Skeletons:
-    """Pose: of each person K joints, float (P, K, 2), and their scores, float (P, K)."""
+    """Pose: K joints of each person, float (P, K, 2), and their scores, float (P, K)."""
 
     keypoints: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float32]
@@ -149,7 +149,7 @@ class Skeletons:
         }
 
     def in_words(self) -> str:
-        """Count the persons and name the surest joint."""
+        """Count the persons and name the most certain joint."""
         best = [
             f"{self.names[int(scores.argmax())]} {scores.max():.2f} is the surest joint"
             for scores in self.scores
@@ -169,12 +169,12 @@ class Classes:
     names: tuple[str, ...]
 
     def best(self) -> list[tuple[int, float]]:
-        """Return (class id, probability) of the likeliest five."""
+        """Return (class id, probability) of the five most likely classes."""
         order = np.argsort(-self.probabilities, kind="stable")[:TOP]
         return [(int(i), float(self.probabilities[i])) for i in order]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the likeliest five."""
+        """Return the five most likely classes."""
         return {
             "classes": [
                 {"id": i, "name": self.names[i], "probability": round(p, 6)} for i, p in self.best()
@@ -182,9 +182,9 @@ class Classes:
         }
 
     def in_words(self) -> str:
-        """Name the likeliest five."""
+        """Name the five most likely classes."""
         return ", ".join(f"{self.names[i]} {p:.1%}" for i, p in self.best())
 
     def draw(self, image: Picture) -> Image.Image:
-        """Write the likeliest five below the image."""
+        """Write the five most likely classes below the image."""
         return draw_classes(image, [(self.names[i], p) for i, p in self.best()])

@@ -1,4 +1,4 @@
-"""What a task gives the stages: transforms, a loss to train with, a metric, images to look at.
+"""The interface of a task: transforms, a loss, a metric, drawings.
 
 One class a kind of problem; ``fnac.tasks.make_task`` builds it for a data set and a network.
 Stages know nothing of masks, boxes or joints: a truth is one tensor (see ``fnac.data.source``),
@@ -54,7 +54,7 @@ class Evaluation(Protocol):
         ...
 
     def compute(self) -> Scores:
-        """Return the metric of all batches so far; value nan where there was nothing to count."""
+        """Return the metric of all batches so far; value nan if there was nothing to count."""
         ...
 
 
@@ -69,7 +69,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def metric(self) -> str:
-        """What the number is, as in ``fnac eval --json``: ``mIoU``."""
+        """Name of the metric, as in ``fnac eval --json``: ``mIoU``."""
 
     @property
     @abstractmethod
@@ -78,25 +78,25 @@ class Task(ABC):
 
     @abstractmethod
     def check_network(self, manifest: Manifest) -> None:
-        """Raise UsageError when the network was made for something else than this data set."""
+        """Raise UsageError if the network was made for other classes than this data set's."""
 
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """Names of what it tells apart, by id: classes, or joints."""
+        """Names of its classes or joints, by id."""
 
     def describe(self, manifest: dict[str, Any]) -> None:
-        """Write how this task feeds a network, and the names, into the network's manifest."""
+        """Write the task's preprocessing and names into the network's manifest."""
         state_input(manifest, resize=usual_resize(self.name, manifest.get("head")))
         manifest["classes"] = list(self.names)
 
     @abstractmethod
     def train_transform(self, batches: BatchSettings, manifest: Manifest) -> Transform:
-        """Return what turns a sample into a training sample of the network's."""
+        """Return the transform from a sample to a training sample for the network."""
 
     @abstractmethod
     def eval_transform(self, size: Size, manifest: Manifest) -> Transform:
-        """Return what turns a sample into one to measure at ``size``."""
+        """Return the transform from a sample to an evaluation sample at ``size``."""
 
     @abstractmethod
     def cached(
@@ -118,7 +118,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor | tuple[Tensor, ...], truths: Tensor, size: Size) -> Tensor:
-        """Return the scalar training loss in float32; TrainingError where shapes do not fit.
+        """Return the scalar training loss in float32; TrainingError if shapes do not fit.
 
         outputs: as the module returns them; size: of the images that were fed.
         """
@@ -131,14 +131,14 @@ class Task(ABC):
         size: Size,
         temperature: float,
     ) -> Tensor:
-        """Return how far ``outputs`` are from a teacher's for the same images, 0 where equal.
+        """Return the distance of ``outputs`` from a teacher's for the same images, 0 if equal.
 
         A scalar in float32, in the loss's own scale; class scores are divided by ``temperature``
         before they are compared. TrainingError where shapes do not fit.
         """
 
     def predict(self, network: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
-        """Run ``network`` on images as this task evaluates it: once, unless the task says else."""
+        """Run ``network`` on images as this task evaluates it: once, unless overridden."""
         return network(images)
 
     @abstractmethod
@@ -164,7 +164,7 @@ class Task(ABC):
         size: Size,
         manifest: Manifest,
     ) -> list[Path]:
-        """Draw the outputs (one mapping an image, batch of 1) for the first samples.
+        """Draw the outputs (one mapping per image, batch of 1) for the first samples.
 
         Writes ``folder/prediction_NUMBER-ID.png``, input beside truth beside prediction.
         """

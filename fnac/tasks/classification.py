@@ -1,4 +1,4 @@
-"""Classification: cross entropy, top-1, images with what they show and what was said."""
+"""Classification: cross entropy, top-1, images with their true and predicted class."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Classification(Task):
         return self.classes
 
     def check_network(self, manifest: Manifest) -> None:
-        """Raise UsageError when the network was made for another number of classes."""
+        """Raise UsageError if the network was made for another number of classes."""
         check_count(manifest, self.name, self.classes)
 
     # ------------------------------------------------------------------ samples
@@ -70,7 +70,7 @@ class Classification(Task):
         return ClassTransform(whole_picture_transform(batches, manifest))
 
     def eval_transform(self, size: Size, manifest: Manifest) -> ClassTransform:
-        """Return the largest middle part, resized to ``size``."""
+        """Return the largest centre crop, resized to ``size``."""
         return ClassTransform(EvalTransform(size, *preprocessing(manifest)))
 
     def cached(
@@ -81,7 +81,7 @@ class Classification(Task):
         *,
         measured: bool = False,
     ) -> Dataset:
-        """Keep images in memory if they fit, as large as the largest scale shows them."""
+        """Keep images in memory if they fit, at the size that the largest scale needs."""
         whole = batches.whole_size(manifest)
         sides = [round(side * max(1.0, batches.scale[1])) for side in whole]
 
@@ -171,7 +171,7 @@ class Classification(Task):
 
 
 class ClassEvaluation:
-    """Counts the images whose highest logit is the right one."""
+    """Counts the images whose highest logit is the true class."""
 
     def __init__(self, task: Classification, where: str) -> None:
         self._task, self._where = task, where

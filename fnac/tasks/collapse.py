@@ -1,4 +1,4 @@
-"""What a metric hides: a network that says one thing everywhere, classes without a sample."""
+"""What a metric hides: a network that predicts one class only, classes without a sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMED = 8
 def class_findings(
     names: Sequence[str], said: Tensor, true: Tensor, what: str
 ) -> tuple[Finding, ...]:
-    """Judge what a network said and what was true: int64 (C,), counted over all that was measured.
+    """Return findings from predicted and true counts: int64 (C,), over all measured samples.
 
     what: that is counted, in the plural; () where nothing is wrong.
     """
@@ -36,7 +36,7 @@ def class_findings(
 
 
 def missing_finding(absent: Sequence[str], count: int, what: str) -> tuple[Finding, ...]:
-    """Say which of ``count`` classes the measured samples hold nothing of; () if none."""
+    """Return the finding of classes without a measured sample, of ``count``; () if none."""
     if not absent:
         return ()
     shown = ", ".join(f"'{name}'" for name in absent[:NAMED])

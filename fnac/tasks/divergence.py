@@ -1,4 +1,4 @@
-"""How far a student's class scores are from a teacher's (Hinton et al. 2015)."""
+"""The divergence of a student's class scores from a teacher's (Hinton et al. 2015)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def softened_divergence(
 
 
 def softened_binary_divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return the same of sigmoids, one number a score, float32."""
+    """Return the softened divergence of sigmoids, one number per score, float32."""
     original, student = teacher.float() / temperature, logits.float() / temperature
     chance = original.sigmoid()
     yes = functional.logsigmoid(original) - functional.logsigmoid(student)

@@ -10,7 +10,7 @@ from fnac.data.source import IGNORE
 
 
 class MeanIoU:
-    """Collects the confusion matrix; 255 in the truth is not counted.
+    """Accumulates the confusion matrix; 255 in the truth is not counted.
 
     IoU of a class = hits / (predicted + true - hits), over all pixels together. A class that
     neither occurs nor is predicted is left out of the mean.
@@ -42,7 +42,7 @@ class MeanIoU:
         self._matrix.update(predictions.long(), truths.long())
 
     def per_class(self) -> list[float | None]:
-        """Return the IoU of each class in percent; None where it is neither true nor predicted."""
+        """Return the IoU of each class in percent; None if it is neither true nor predicted."""
         matrix = self._matrix.compute().to("cpu", torch.float64)
         hits = matrix.diagonal()
         union = matrix.sum(0) + matrix.sum(1) - hits
@@ -51,12 +51,12 @@ class MeanIoU:
         ]
 
     def compute(self) -> float:
-        """Return the mean over the classes in percent; nan where nothing was counted."""
+        """Return the mean over the classes in percent; nan if nothing was counted."""
         present = [value for value in self.per_class() if value is not None]
         return sum(present) / len(present) if present else float("nan")
 
     def counts(self) -> tuple[Tensor, Tensor]:
-        """Return the pixels that were said and those that are true of each class, int64 (C,)."""
+        """Return the predicted and the true pixels of each class, int64 (C,)."""
         matrix = self._matrix.compute().to("cpu", torch.int64)
         return matrix.sum(0), matrix.sum(1)
 

@@ -1,4 +1,4 @@
-"""Whether a network was made for the data set at hand."""
+"""Check that a network was made for the data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHAPES_ONLY = ("Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Transpose")
 def check_count(
     manifest: Mapping[str, Any], task: str, names: Sequence[str], kind: str = "classes"
 ) -> None:
-    """Raise UsageError when a network for ``task`` answers for another number of ``names``.
+    """Raise UsageError if a network for ``task`` has another number of classes than ``names``.
 
     kind: what they are, in the plural. A network without a head, or of another task, passes.
     """
@@ -48,7 +48,7 @@ def check_pictures(graph: Graph) -> None:
 
 
 def check_logits(graph: Graph, task: str) -> None:
-    """Raise UnsupportedGraphError where a network puts out what its loss makes of it once more.
+    """Raise UnsupportedGraphError if a network already outputs probabilities instead of logits.
 
     The cross entropy takes logits. Behind a Softmax or Sigmoid it is one of probabilities, which
     never comes near zero and trains badly.

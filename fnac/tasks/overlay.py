@@ -1,4 +1,4 @@
-"""Draw what a network says of an image on the image itself, with names and colours explained."""
+"""Draw predictions on their image, with a legend of names and colours."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _enlarged(image: Picture) -> tuple[Image.Image, int]:
 
 
 def _with_legend(picture: Image.Image, entries: Sequence[tuple[Colour, str]]) -> Image.Image:
-    """Put coloured squares with names below an image, as many a row as fit."""
+    """Draw coloured squares with names below an image, as many per row as fit."""
     if not entries:
         return picture
     font, line = _font(picture), _line(picture)

@@ -31,7 +31,7 @@ def palette(classes: int = 256) -> npt.NDArray[np.uint8]:
 
 
 def draw_panel(image: Tensor, truth: Tensor, prediction: Tensor) -> Image.Image:
-    """Lay image uint8 (3, H, W), truth and prediction (H, W) beside one another, in this order."""
+    """Lay image uint8 (3, H, W), truth and prediction (H, W) side by side, in this order."""
     colours = palette()
     tiles = [
         image.permute(1, 2, 0).numpy(),
@@ -42,7 +42,7 @@ def draw_panel(image: Tensor, truth: Tensor, prediction: Tensor) -> Image.Image:
 
 
 def file_name(text: str) -> str:
-    """Return what a file can be called after ``text``: short, and of letters, digits, ``.-_``.
+    """Return a file name made from ``text``: short, of letters, digits, ``.-_``.
 
     Letters of every script stay, as far as they fit into ``NAME_BYTES`` bytes of UTF-8; the caller
     makes the name unique.
@@ -59,7 +59,7 @@ def write_png(path: Path, picture: Image.Image) -> None:
 
 
 def lay_beside(tiles: Sequence[npt.NDArray[np.uint8]]) -> Image.Image:
-    """Lay images uint8 (H, W, 3) of one size beside one another, with a white gap."""
+    """Lay images uint8 (H, W, 3) of one size side by side, with a white gap."""
     height, width = tiles[0].shape[:2]
     whole = Image.new("RGB", (len(tiles) * (width + GAP_PIXELS) - GAP_PIXELS, height), "white")
     for column, tile in enumerate(tiles):

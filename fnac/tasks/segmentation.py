@@ -65,7 +65,7 @@ class Segmentation(Task):
         return self.classes
 
     def check_network(self, manifest: Manifest) -> None:
-        """Raise UsageError when the network was made for another number of classes."""
+        """Raise UsageError if the network was made for another number of classes."""
         check_count(manifest, self.name, self.classes)
 
     # ------------------------------------------------------------------ samples
@@ -79,7 +79,7 @@ class Segmentation(Task):
         return EvalTransform(size, *preprocessing(manifest))
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Stack images; masks of several sizes are filled up with ``OUTSIDE``, right and below."""
+        """Stack images; pad masks of several sizes with ``OUTSIDE`` at the right and bottom."""
         masks = [mask for _, mask in samples]
         rows, columns = (max(mask.shape[axis] for mask in masks) for axis in (0, 1))
         filled = [
@@ -157,7 +157,7 @@ class Segmentation(Task):
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
     ) -> Image.Image:
-        """Lay image, truth and prediction side by side, at the size that the network saw."""
+        """Lay image, truth and prediction side by side, at the network's input size."""
         ids = class_ids(output, size, self.num_classes, "model")[0].to("cpu")
         image, truth = resize_pair(*sample, (int(ids.shape[0]), int(ids.shape[1])))
         return draw_panel(image, truth, ids.to(torch.uint8))
@@ -217,7 +217,7 @@ class SegmentationEvaluation:
         )
 
     def compute(self) -> Scores:
-        """Return mean IoU and the IoU of each class; DataError where no pixel was counted."""
+        """Return mean IoU and the IoU of each class; DataError if no pixel was counted."""
         value = self._metric.compute()
         if math.isnan(value):
             raise DataError(
@@ -231,7 +231,7 @@ class SegmentationEvaluation:
 
 
 def whole_picture_transform(batches: BatchSettings, manifest: Manifest) -> TrainTransform:
-    """Return random scale, crop, flip and colour about the size that whole images are seen at."""
+    """Return random scale, crop, flip and colour around the size of whole images."""
     mean, std, color = preprocessing(manifest)
     whole = batches.whole_size(manifest)
     return TrainTransform(
@@ -251,13 +251,13 @@ def _is_logits(output: Tensor, classes: int) -> bool:
 
 
 def _inside(mask: Tensor) -> Tensor:
-    """Return the part of a mask (H, W) that ``collate`` did not fill up: all of it, mostly."""
+    """Return the part of a mask (H, W) that ``collate`` did not pad: usually all of it."""
     rows, columns = int((mask[:, 0] != OUTSIDE).sum()), int((mask[0] != OUTSIDE).sum())
     return mask[:rows, :columns]
 
 
 def _ids_at(answers: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Return class ids (1, *size) of ids (1, h, w), taken nearest, or of logits (1, C, h, w).
+    """Return class ids (1, *size) from ids (1, h, w) by nearest, or from logits (1, C, h, w).
 
     Logits are resized a few classes at a time: a large photograph of many classes is gigabytes.
     """
@@ -279,7 +279,7 @@ def _ids_at(answers: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def fit_logits(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize logits (N, C, h, w) bilinearly to (N, C, *size); the same tensor where they fit."""
+    """Resize logits (N, C, h, w) bilinearly to (N, C, *size); the same tensor if they fit."""
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits
     return functional.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)

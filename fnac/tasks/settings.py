@@ -20,7 +20,7 @@ class SegmentationSettings:
 
 @dataclass(frozen=True)
 class DetectionSettings(DetectorAnswers):
-    """How images come to a detector, and detections from it."""
+    """How images are resized for a detector, and how its outputs are decoded."""
 
     section: ClassVar[str] = "task"
 

@@ -1,4 +1,4 @@
-"""Checkpoints of search and tune: written atomically, refused where they do not fit."""
+"""Checkpoints of search and tune: written atomically, refused if they do not fit."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def load_checkpoint(
 
 @contextlib.contextmanager
 def of_this_run(path: Path) -> Iterator[None]:
-    """Turn what a state of another network ends in into a TrainingError that names the file."""
+    """Turn errors from loading another network's state into a TrainingError that names the file."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -102,7 +102,7 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 
 
 def weights_digest(graph: Graph) -> str:
-    """Return a digest of the numbers that a network stores, by their names."""
+    """Return a digest of a network's stored values and their names."""
     digest = hashlib.sha256()
     for constant in graph.constants():
         values = np.ascontiguousarray(constant.values)

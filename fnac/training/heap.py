@@ -1,4 +1,4 @@
-"""Memory that a training step frees is kept for the next step."""
+"""Keep the memory that a training step frees for the next step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ USERS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc keep what is freed instead of giving it back to the system; True where it does.
+    """Make glibc keep freed memory instead of returning it to the system; True if it does.
 
     The activations of a step are freed and allocated again at every step. Given back, each page
     comes back zeroed through a page fault. The process then stays as large as its largest step,

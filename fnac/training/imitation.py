@@ -1,4 +1,4 @@
-"""Distillation without labels: the error against the outputs of another network, a teacher.
+"""Distillation without labels: the error against the outputs of a teacher network.
 
 An output's unit is what the original says of one image beyond what it says of all of them: for
 class scores the mean divergence of an image's distribution from the mean one at that place, for
@@ -29,7 +29,7 @@ Outputs = Tensor | tuple[Tensor, ...]
 
 
 class Imitation:
-    """The objective: the mean over the outputs of their errors, each in its own unit.
+    """The objective: the mean error over the outputs, each in its own unit.
 
     raw      the outputs, in the order in which the networks return them
     teacher  the network whose outputs are wanted
@@ -41,11 +41,11 @@ class Imitation:
         self.units: tuple[float, ...] = (1.0,) * len(self._raw)
 
     def __call__(self, outputs: Outputs, images: Tensor, truths: Tensor) -> Tensor:
-        """Return the mean error of a batch in float32; ``truths`` are not looked at."""
+        """Return the mean error of a batch in float32; ``truths`` are ignored."""
         return torch.stack(self.errors(outputs, images)).mean()
 
     def errors(self, outputs: Outputs, images: Tensor) -> list[Tensor]:
-        """Return the error of each output for ``images``: float32 scalars, 0 where it is equal."""
+        """Return the error of each output for ``images``: float32 scalars, 0 if equal."""
         answers = tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
         originals = self._teacher(images)
         shapes = [tuple(t.shape) for t in answers], [tuple(t.shape) for t in originals]
@@ -60,7 +60,7 @@ class Imitation:
         ]
 
     def measure_units(self, batches: Sequence[Tensor]) -> None:
-        """Measure the units on prepared images, some batches of them."""
+        """Measure the units on some batches of prepared images."""
         count = sum(len(images) for images in batches)
         means: list[Tensor] = []
         for images in batches:
@@ -92,7 +92,7 @@ def _error(one: RawOutput, student: Tensor, original: Tensor) -> Tensor:
 
 
 def _expectation(one: RawOutput, output: Tensor) -> Tensor:
-    """Return what is averaged over images: probabilities, classes last, or the values."""
+    """Return the quantity to average over images: probabilities, classes last, or the values."""
     logs = _log_probabilities(one, output, output)
     return output.float() if logs is None else logs.exp()
 
@@ -136,7 +136,7 @@ def _log_probabilities(one: RawOutput, output: Tensor, original: Tensor) -> Tens
 
 
 def _class_axis(probabilities: Tensor) -> int | None:
-    """Return the axis along which all numbers sum to one: the last one, or the channels'."""
+    """Return the axis along which all numbers sum to one: the last one, or the channel axis."""
     for axis in (-1, 1):
         sums = probabilities.float().sum(axis)
         if bool(((sums - 1).abs() < SUMS_TO_ONE).all()):

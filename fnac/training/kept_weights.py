@@ -1,4 +1,4 @@
-"""Which weights survive a training: the best or the last, of the network or of its average."""
+"""Which weights a training keeps: the best or the last, of the network or of its average."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fnac.training.settings import KeptSettings
 
 
 class KeptWeights:
-    """Keeps a moving average and the best weights of a module beside those that are trained.
+    """Keeps a moving average and the best weights of a module in addition to the trained ones.
 
     higher   whether a greater figure is the better one
     chooses  whether there is a figure to choose by; without one the last weights are kept
@@ -38,7 +38,7 @@ class KeptWeights:
             self._average = _copied(self._module)
 
     def update(self) -> None:
-        """Move the average towards the weights after a step; quickly while it is young."""
+        """Move the average towards the weights after a step; faster during the first steps."""
         if self._average is None or self._decay is None:
             return
         self._updates += 1
@@ -52,7 +52,7 @@ class KeptWeights:
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """Have the averaged weights in the module meanwhile, where an average is kept."""
+        """Use the averaged weights in the module within the context, if an average is kept."""
         if self._average is None:
             yield
             return
@@ -64,7 +64,7 @@ class KeptWeights:
             self._module.load_state_dict(trained)
 
     def offer(self, value: float, step: int) -> bool:
-        """Hold the weights that ``value`` was measured on against the best so far.
+        """Keep the weights with metric ``value`` if they are the best so far.
 
         Call it inside ``averaged``. Returns whether they are the best now.
         """
@@ -78,11 +78,11 @@ class KeptWeights:
         return True
 
     def is_enough(self) -> bool:
-        """Say whether the figure has not become better for longer than the patience."""
+        """Say whether the metric has not improved for longer than the patience."""
         return self._patience is not None and self._since >= self._patience
 
     def choose(self, last: int) -> dict[str, Any]:
-        """Put the weights that are kept into the module; returns what they are.
+        """Load the kept weights into the module; return which ones they are.
 
         last  the last step that was taken
         """
@@ -100,7 +100,7 @@ class KeptWeights:
         return entry
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {
             "average": self._average,
             "updates": self._updates,
@@ -111,7 +111,7 @@ class KeptWeights:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back what ``state`` returned."""
+        """Restore what ``state`` returned."""
         device = next((p.device for p in self._module.parameters()), torch.device("cpu"))
         self._average, self.best = (_moved(state[key], device) for key in ("average", "best"))
         self._updates, self.value = state["updates"], state["value"]

@@ -1,4 +1,4 @@
-"""The training loop of search and tune: begun or resumed, step by step, saved, written back.
+"""The training loop of search and tune: begin or resume, step, save, write back.
 
 A run that was killed continues from its last checkpoint, bit-identical to an unbroken one:
 whatever a step depends on is a function of the step's number or is in the checkpoint.
@@ -43,7 +43,7 @@ METRICS = "metrics"
 
 
 class TrainingRun(abc.ABC):
-    """One training of a network in its folder: what is trained, where it is, how it is saved.
+    """One training of a network in its folder.
 
     graph      the file's network, whose weights are written back at the end
     module     ``graph`` as it was imported
@@ -95,15 +95,15 @@ class TrainingRun(abc.ABC):
 
     @abc.abstractmethod
     def begin(self) -> None:
-        """Bring everything into the state that a new run starts from."""
+        """Set up the initial state of a new run."""
 
     @abc.abstractmethod
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps beside network, weights' optimiser and logs."""
+        """Return the state for a checkpoint in addition to network, optimiser and logs."""
 
     @abc.abstractmethod
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back what ``state`` returned."""
+        """Restore what ``state`` returned."""
 
     @abc.abstractmethod
     def step(self, step: int, images: Tensor, truths: Tensor) -> None:
@@ -111,10 +111,10 @@ class TrainingRun(abc.ABC):
 
     @abc.abstractmethod
     def figures(self) -> dict[str, float | str]:
-        """Return what the progress shows beside the loss."""
+        """Return the figures that the progress shows in addition to the loss."""
 
     def after_step(self, done: int) -> None:  # noqa: B027
-        """Look at the network when ``done`` steps are taken."""
+        """Called when ``done`` steps are taken, for measurements."""
 
     def is_enough(self) -> bool:
         """Say whether the run may end before its last step."""
@@ -123,7 +123,7 @@ class TrainingRun(abc.ABC):
     # ------------------------------------------------------------------ what all runs share
 
     def open(self, *, resume: bool) -> None:
-        """Continue from the checkpoint where there is one and that is wanted, else begin.
+        """Continue from the checkpoint if there is one and resuming is on, else begin.
 
         Raises TrainingError for a checkpoint that is not as this run left it.
         """
@@ -193,7 +193,7 @@ class TrainingRun(abc.ABC):
         return trained
 
     def _silent(self) -> tuple[Finding, ...]:
-        """Say so where the last loss is exactly nothing."""
+        """Return a finding if the last loss is exactly zero."""
         if self.trace.last != 0:
             return ()
         return (
@@ -218,7 +218,7 @@ class TrainingRun(abc.ABC):
         seed_step(self.settings.random_seed, number, self.fabric.global_rank)
 
     def on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Bring a batch to the device."""
+        """Move a batch to the device."""
         return to_device(self.fabric, batch, self.settings.channels_last)
 
     def _save(self, done: int) -> None:

@@ -1,4 +1,4 @@
-"""What a weight step makes smaller: the task's loss on labels, or with a teacher's part in it."""
+"""The objective of a weight step: the task's loss on labels, optionally with a teacher's."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TaskLoss:
 
 @dataclass(frozen=True)
 class Distilled:
-    """The task's loss and how far the network is from a teacher's answers, in shares.
+    """A weighted mean of the task's loss and the distance from a teacher's outputs.
 
     weight  share of the teacher's part; 1: the labels are not looked at
     """
@@ -58,7 +58,7 @@ class Distilled:
     def __call__(
         self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, truths: Tensor
     ) -> Tensor:
-        """Return the loss; UsageError where the teacher's outputs are of another form."""
+        """Return the loss; UsageError if the teacher's outputs have another form."""
         size = (int(images.shape[-2]), int(images.shape[-1]))
         answers = self.teacher(images)
         try:

@@ -13,7 +13,7 @@ from .settings import OptimizerSettings
 def make_optimizer(
     settings: OptimizerSettings, backbone: Sequence[Parameter], head: Sequence[Parameter]
 ) -> torch.optim.Optimizer:
-    """Make the optimiser; every group remembers its own starting rate as ``base_lr``.
+    """Create the optimiser; every group stores its initial learning rate as ``base_lr``.
 
     Vectors (BN parameters and biases) go into groups without decay unless ``decay_bn``.
     """

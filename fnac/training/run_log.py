@@ -1,4 +1,4 @@
-"""The log of a run: CSV files that a resumed run continues to the byte, losses that are watched."""
+"""The log of a run: CSV files that a resumed run continues bit-identically, checked losses."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class CsvLog:
         self._writer.writerow([_text(cells.get(column)) for column in self.columns])
 
     def flush(self) -> Written:
-        """Write the rows that wait; returns size and digest of the file."""
+        """Write the pending rows; return size and digest of the file."""
         if self.path is None:
             return {"bytes": 0, "sha256": ""}
         rows = self._waiting.getvalue().encode()
@@ -85,12 +85,12 @@ class LossTrace:
         self.last = math.nan
 
     def add(self, loss: Tensor, **cells: Cell) -> None:
-        """Remember a loss and the row that it belongs to; ``cells`` has ``step``."""
+        """Store a loss and its row; ``cells`` has ``step``."""
         self._losses.append(loss.detach())
         self._rows.append(cells)
 
     def read(self) -> float:
-        """Read what waits, hand the rows to the log, return the last loss."""
+        """Read the pending losses, pass the rows to the log, return the last loss."""
         if self._losses:
             values = torch.stack([loss.float() for loss in self._losses]).tolist()
             for row, value in zip(self._rows, values, strict=True):
@@ -111,13 +111,13 @@ class LossTrace:
         self._log.row(**cells)
 
     def flush(self) -> Written:
-        """Bring everything to disk; returns size and digest of the log."""
+        """Write everything to disk; return size and digest of the log."""
         self.read()
         return self._log.flush()
 
 
 def _as_left(path: Path, keep: Written) -> bytes:
-    """Return what of a log a checkpoint knows; TrainingError where that is not there any more."""
+    """Return the part of a log that a checkpoint covers; TrainingError if it is missing."""
     size = int(keep["bytes"])
     known = path.read_bytes()[:size] if path.is_file() else b""
     if hashlib.sha256(known).hexdigest() != keep["sha256"]:

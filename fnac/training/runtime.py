@@ -37,7 +37,7 @@ BARRIER_TIMEOUT = timedelta(hours=6)
 
 
 def check_device(settings: RuntimeSettings) -> bool:
-    """Say whether a run computes with CUDA; UsageError where that is wanted and is not there."""
+    """Say whether a run computes with CUDA; UsageError if CUDA is requested but missing."""
     local = _processes_here()
     cuda = torch.cuda.is_available() if settings.device == "auto" else settings.device == "cuda"
     if cuda and not torch.cuda.is_available():
@@ -86,7 +86,7 @@ def open_fabric(settings: RuntimeSettings, *, single_paths: bool = False) -> Fab
 
 
 def prepare_module(module: nn.Module, fabric: Fabric, settings: RuntimeSettings) -> nn.Module:
-    """Bring ``module`` into training mode and memory format; SyncBN on several CUDA devices."""
+    """Set the training mode and memory format of ``module``; SyncBN on several CUDA devices."""
     module.train()
     if settings.sync_bn and fabric.world_size > 1 and fabric.device.type == "cuda":
         module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
@@ -99,7 +99,7 @@ def prepare_module(module: nn.Module, fabric: Fabric, settings: RuntimeSettings)
 
 
 def _check_values(name: str, part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Refuse to take the statistics of one value per channel: their variance is nothing."""
+    """Refuse BN statistics over a single value per channel, whose variance is zero."""
     shape = inputs[0].shape
     if part.training and len(shape) > 1 and inputs[0].numel() == shape[1]:
         raise TrainingError(
@@ -110,7 +110,7 @@ def _check_values(name: str, part: nn.Module, inputs: tuple[Tensor, ...]) -> Non
 
 
 def seed_step(random_seed: int, step: int, rank: int) -> None:
-    """Seed torch's global generators for one step (dropout), so that no state has to be kept."""
+    """Seed torch's global generators for one step (dropout), so that no state must be saved."""
     sequence = np.random.SeedSequence((random_seed, 0xD0, step, rank))
     torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
@@ -123,7 +123,7 @@ def training_loader(
     fabric: Fabric,
     random_seed: int,
 ) -> EpochLoader:
-    """Return the loader of a training set, as task and manifest want its samples."""
+    """Return the loader of a training set, with the task's transforms for the manifest."""
     return EpochLoader(
         task.cached(dataset, batches, manifest) if batches.cache else dataset,
         task.train_transform(batches, manifest),

@@ -1,4 +1,4 @@
-"""Settings that search and tune share: how weights are trained, where a run computes. No torch."""
+"""Settings that search and tune share: training of weights, device and runtime. No torch."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class OptimizerSettings:
         return self.lr * (self.head_lr_multiplier or HEAD_LR_MULTIPLIER)
 
     def factor(self, step: int, total: int, steps_per_epoch: int) -> float:
-        """Return what the learning rates are multiplied by at ``step`` (from 0) of ``total``."""
+        """Return the factor on the learning rates at ``step`` (from 0) of ``total``."""
         if step < self.lr_warmup_steps:
             share = step / self.lr_warmup_steps
             return self.lr_warmup_from + (1 - self.lr_warmup_from) * share
@@ -127,7 +127,7 @@ class RuntimeSettings:
 
 @dataclasses.dataclass(frozen=True)
 class KeptSettings:
-    """Which weights survive a training; chosen on images of the training set held back."""
+    """Which weights a training keeps, chosen on held-out images of the training set."""
 
     held_out: float = 0.0
     """Share of the training set that is held back to choose weights by; 0: none."""
@@ -155,7 +155,7 @@ class KeptSettings:
 
 @dataclasses.dataclass(frozen=True)
 class TeacherSettings:
-    """Another network that the weights learn from, beside the labels."""
+    """A teacher network that the weights learn from in addition to the labels."""
 
     teacher: str | None = None
     """ONNX file of a network of the same task and classes, or ``baseline``: the tuned seed."""
@@ -173,7 +173,7 @@ class TeacherSettings:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
-    """What search and tune are both set up with."""
+    """The settings that search and tune share."""
 
     def __post_init__(self) -> None:
         OptimizerSettings.__post_init__(self)
@@ -182,7 +182,7 @@ class TrainingSettings(OptimizerSettings, BatchSettings, RuntimeSettings):
 
 
 def for_batch(settings: S, batch_size: int) -> S:
-    """Return ``settings`` for another batch than the one they are meant for (``lr_batch``).
+    """Scale ``settings`` to another batch than the one they were made for (``lr_batch``).
 
     Learning rates follow the batch size: linearly, or by its square root for Adam; whatever is
     counted in steps (``steps``, warm-ups) follows its inverse, so that as many images are seen.

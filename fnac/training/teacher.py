@@ -1,4 +1,4 @@
-"""A network that another one learns from: imported, frozen, fed as it wants to be."""
+"""A teacher: a network that another one learns from, imported, frozen, with its own input."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Teacher:
 def _between(
     student: Mapping[str, Any], teacher: Mapping[str, Any], device: torch.device
 ) -> tuple[Tensor, Tensor, bool] | None:
-    """Return what makes the teacher's images of the student's; None where they are the same."""
+    """Return the conversion from the student's images to the teacher's; None if they are equal."""
     mine, theirs = preprocessing(student), preprocessing(teacher)
     if mine == theirs:
         return None

@@ -56,21 +56,21 @@ def open_weight_steps(
     total: int,
     per_epoch: int,
 ) -> WeightSteps:
-    """Move ``module`` to the device, wrap it (DDP, precision) and give it its optimiser."""
+    """Move ``module`` to the device, wrap it (DDP, precision) and create its optimiser."""
     network = fabric.setup_module(module)
     optimizer = fabric.setup_optimizers(make_optimizer(settings, backbone, head))
     return WeightSteps(fabric, network, optimizer, settings, objective, total, per_epoch)
 
 
 def clip(fabric: Fabric, network: nn.Module, optimizer: Any, norm: float) -> None:
-    """Limit the norm of all gradients; a norm that is not finite is left to the loss to report."""
+    """Clip the norm of all gradients; a non-finite norm is left for the loss to report."""
     fabric.clip_gradients(network, optimizer, max_norm=norm, error_if_nonfinite=False)
 
 
 def to_device(
     fabric: Fabric, batch: tuple[Tensor, Tensor], channels_last: bool
 ) -> tuple[Tensor, Tensor]:
-    """Bring a batch to the device, in the memory format of the network."""
+    """Move a batch to the device, in the memory format of the network."""
     images, truths = batch
     images = images.to(fabric.device, non_blocking=True)
     if channels_last:

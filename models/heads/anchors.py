@@ -39,7 +39,7 @@ def retinanet_anchors() -> dict[str, Any]:
 
 
 def ssdlite_anchors(size: tuple[int, int]) -> dict[str, Any]:
-    """Return SSDLite's anchors for images of ``size`` (H, W): 4, 6, 6, 6, 4, 4 in a cell."""
+    """Return SSDLite's anchors for images of ``size`` (H, W): 4, 6, 6, 6, 4, 4 per cell."""
     height, width = size
     rows, columns = math.ceil(height / SSDLITE_STRIDE), math.ceil(width / SSDLITE_STRIDE)
     levels = []

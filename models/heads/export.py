@@ -1,4 +1,4 @@
-"""Write a head alone as ONNX, for the compiler to splice onto a backbone."""
+"""Write a head by itself as ONNX, for the compiler to splice onto a backbone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which heads there are: for which task, what they read, what they leave. Data only, no torch."""
+"""The heads: their tasks, inputs and outputs. Data only, no torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class HeadKind:
     dense: bool = False
 
     def outputs(self, num_classes: int) -> dict[str, Dims]:
-        """Return the outputs and their dimensions for so many classes (joints)."""
+        """Return the outputs and their dimensions for this number of classes (joints)."""
         match self.task:
             case "seg":
                 return {"logits": ["batch", num_classes, "height", "width"]}

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def named(layers: list[tuple[str, nn.Module]]) -> nn.Sequential:
-    """Return the layers in a row under these names."""
+    """Return a sequence of layers under these names."""
     result = nn.Sequential()
     for name, layer in layers:
         result.add_module(name, layer)

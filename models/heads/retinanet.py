@@ -1,4 +1,4 @@
-"""RetinaNet: a feature pyramid of five levels under two subnets that all levels share.
+"""RetinaNet: a feature pyramid of five levels and two subnets that all levels share.
 
 As in the FNA++ tables: 1x1 laterals, nearest-neighbour top-down sums, 3x3 outputs; P6 is a 3x3/2
 convolution of C5, P7 one of P6 without a ReLU before it; everything with bias, nothing normalised.

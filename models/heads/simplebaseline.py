@@ -1,4 +1,4 @@
-"""SimpleBaseline for human pose: three transposed convolutions, then one heatmap a joint."""
+"""SimpleBaseline for human pose: three transposed convolutions, then one heatmap per joint."""
 
 from __future__ import annotations
 

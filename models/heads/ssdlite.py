@@ -1,4 +1,4 @@
-"""SSDLite: six levels, the last four made by depthwise blocks, separable predictors with BN.
+"""SSDLite: six levels, the last four from depthwise blocks, separable predictors with BN.
 
 As in the FNA authors' code: it reads the expansion of the first block of stride 32 (576 channels
 in MobileNetV2) and the last convolution's features (1280); predictors end in a 1x1 convolution
@@ -21,7 +21,7 @@ CELLS = tuple(2 + 2 * len(ratios) for ratios in SSDLITE_RATIOS)
 
 
 def extra(inputs: int, inner: int, outputs: int) -> nn.Sequential:
-    """1x1 to ``inner`` channels, depthwise 3x3 of stride 2, 1x1; BN and ReLU6 behind each."""
+    """1x1 to ``inner`` channels, depthwise 3x3 of stride 2, 1x1; BN and ReLU6 after each."""
     return named(
         conv_bn("reduce", inputs, inner, activation=nn.ReLU6())
         + conv_bn("dw", inner, inner, 3, stride=2, groups=inner, activation=nn.ReLU6())

@@ -1,4 +1,4 @@
-"""Recipes: settings of a whole adaptation by name, the YAML files beside this one. No torch.
+"""Recipes: settings of a whole adaptation by name, in this folder's YAML files. No torch.
 
 A recipe has a section for each stage (``export``, ``expand``, ``search``, ``derive``, ``tune``,
 ...); the keys are those of ``--set section.key=value``. Checking them is the product's business.

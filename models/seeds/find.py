@@ -1,4 +1,4 @@
-"""The seeds there are, by name: which network, at which size, from which weights."""
+"""The seeds by name: network, size and weights."""
 
 from __future__ import annotations
 

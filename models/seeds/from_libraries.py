@@ -1,4 +1,4 @@
-"""Any classifier of torchvision or timm as trainable ONNX, by torch's own exporter.
+"""Any classifier of torchvision or timm as trainable ONNX, through torch's own exporter.
 
 So are the segmentation networks of torchvision.
 
@@ -30,7 +30,7 @@ from .weights import read_weights
 
 @dataclass(frozen=True)
 class LibraryNetwork:
-    """A network in inference form and how its images are prepared.
+    """A network in inference form, and how to prepare its images.
 
     ``size`` is (H, W) in pixels; ``mean`` and ``std`` are of RGB pixels in [0, 1]; ``licence``
     is what the library says about the weights.
@@ -123,7 +123,7 @@ def export_library_network(network: LibraryNetwork, size: tuple[int, int]) -> on
 
 
 class _OutAlone:
-    """Of a segmentation network: it leaves its scores alone, not a mapping that holds them."""
+    """Makes a segmentation network return its scores instead of a mapping that holds them."""
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         maps = super().forward(picture)  # type: ignore[misc]
@@ -199,7 +199,7 @@ def _timm(name: str, pretrained: bool, classes: int | None) -> LibraryNetwork:
 
 
 def _with_classes(network: LibraryNetwork, classes: int | None) -> LibraryNetwork:
-    """Give a torchvision network with published weights a fresh last layer, if one is wanted."""
+    """Give a torchvision network with published weights a fresh last layer, if asked for."""
     if classes is None:
         return network
     linear = [(n, m) for n, m in network.module.named_modules() if isinstance(m, nn.Linear)]

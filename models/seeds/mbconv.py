@@ -1,4 +1,4 @@
-"""MobileNetV2 and its family from one table form: a stem, stages of MBConv blocks, a classifier.
+"""MobileNetV2's family from one kind of table: a stem, stages of MBConv blocks, a classifier.
 
 A stage is one line of text: ``Stage("k3e6 x3", channels=32, stride=2)`` is three blocks with a
 3x3 depthwise convolution and expansion 6, the first of which halves the resolution. Blocks that
@@ -41,7 +41,7 @@ class BlockSpec:
 
 @dataclass(frozen=True)
 class Stage:
-    """Blocks of one width: ``blocks`` in text, output channels, stride of the first block."""
+    """Blocks of one width: ``blocks`` as text, output channels, stride of the first block."""
 
     blocks: str
     channels: int
@@ -71,7 +71,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class MBConvTable:
-    """A network of the family: everything that sets its shapes, and nothing else.
+    """A network of the family: everything that determines its shapes, and nothing else.
 
     ``stem`` and ``last`` are output channels of the first and the last convolution; ``last`` is 0
     for a network without one. ``activation`` is ``relu6`` or ``relu``; ``epsilon`` is BN's.
@@ -234,7 +234,7 @@ class MBConvNet(nn.Module):
 
 
 def initialize(module: nn.Module) -> None:
-    """Give every layer the usual random start: kaiming (fan out), BN 1 and 0, linear N(0, 0.01).
+    """Initialise every layer as usual: Kaiming (fan out), BN 1 and 0, linear N(0, 0.01).
 
     The fan of a grouped convolution is that of one group; torch's own would let the signal of a
     network of depthwise convolutions vanish before BN has seen any data.

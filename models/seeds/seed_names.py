@@ -1,4 +1,4 @@
-"""What the seeds are called. Light: no torch, so that a slip is answered at once."""
+"""Names of the seeds. No torch, so that a typo is reported at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORM = re.compile(r"([a-z0-9]+?)(?:_w(\d+(?:\.\d+)?))?")
 
 
 def parse_seed_name(name: str) -> tuple[str, float | None] | None:
-    """Return (family, width or None) of ``mobilenetv2_w0.5``; None: no seed is called so."""
+    """Return (family, width or None) of ``mobilenetv2_w0.5``; None: no seed has this name."""
     match = _FORM.fullmatch(name)
     if match is None or match[1] not in (*FAMILIES, BUNDLED):
         return None

@@ -1,4 +1,4 @@
-"""The networks of the MBConv and the ResNet family that seeds are made of, as data.
+"""The networks of the MBConv and ResNet families that seeds use, as data.
 
 Sources: MobileNetV2 (torchvision), FBNet-C (FNA++ Table IX and timm's ``fbnetc_100``), Proxyless
 (mobile) of mit-han-lab, ResNet-18 and -50 with the stride on the 3x3 (torchvision).

@@ -36,7 +36,7 @@ FBNETC_EPSILON = 1e-3  # timm's fbnetc_100 weights were trained with it
 
 
 def own_names(state: StateDict, table: Table) -> tuple[StateDict, Table]:
-    """Return the weights under our names, and the network they are of.
+    """Return the weights under this project's names, and the network that they belong to.
 
     The network is ``table`` but for timm's FBNet-C, whose blocks of expansion 1 have an expansion
     convolution and whose BN has an epsilon of 1e-3. Other layouts are returned as they are.

@@ -1,4 +1,4 @@
-"""Weights from files, and how they are put into a network."""
+"""Read weights from files and load them into a network."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def classes_in(state: StateDict) -> int | None:
 
 
 def load_weights(model: nn.Module, state: StateDict, where: str) -> list[str]:
-    """Put every weight into ``model``; returns the names of the classifier's fresh ones.
+    """Load every weight into ``model``; return the names of freshly initialised classifier weights.
 
     The classifier alone may be missing, superfluous or of another number of classes (and what
     only feeds it, the last convolution, superfluous in a backbone); a fresh one is warned of.
@@ -109,7 +109,7 @@ def load_weights(model: nn.Module, state: StateDict, where: str) -> list[str]:
 
 
 def _last_conv(model: nn.Module, names: set[str]) -> set[str]:
-    """Return those of ``names`` that belong to the convolution behind the last stage."""
+    """Return those of ``names`` that belong to the convolution after the last stage."""
     features = getattr(model, "features", None)
     if not isinstance(features, nn.Sequential):
         return set()

@@ -1,4 +1,4 @@
-"""Search spaces: which candidates a layer has and how deep each stage becomes. No torch.
+"""Search spaces: the candidates of a layer and the depth of each stage. No torch.
 
 The bundled ones are the YAML files beside this one (`mbconv-seg.yaml` explains the fields);
 users write their own in the same form.
@@ -29,7 +29,7 @@ SPACE_OF_KIND = {
 
 @dataclass(frozen=True)
 class Space:
-    """What may be chosen in each layer; see mbconv-seg.yaml and resnet.yaml for the fields.
+    """The choices of each layer; see mbconv-seg.yaml and resnet.yaml for the fields.
 
     ``candidates``  names without ``skip``: ``k5e6`` (kernel, expansion) is for MBConv blocks,
                     ``k5g2`` (kernel, groups) for residual and single convolutions, ``k5g2w1.5``

@@ -1,1 +1,1 @@
-"""Blocks, as they are found in a network."""
+"""The blocks and stages of a network, found by pattern."""

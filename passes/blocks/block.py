@@ -1,4 +1,4 @@
-"""What is found in a network: blocks, stages, and why the rest is left alone.
+"""The interface of a block: what is found in a network, grown, mixed and costed.
 
 A kind of block is a subclass of :class:`Block` with a pattern that finds it (:mod:`.find`).
 Growing, mixing, proving and choosing know blocks by this interface alone.
@@ -62,12 +62,12 @@ class Block(abc.ABC):
     @property
     @abc.abstractmethod
     def heart(self) -> str:
-        """Role of the convolution whose window is searched."""
+        """Role of the convolution whose kernel is searched."""
 
     @property
     @abc.abstractmethod
     def last(self) -> str:
-        """Role of the convolution that leaves what the residual adds; zeroed, it adds nothing."""
+        """Role of the convolution whose output the residual adds; zeroed, it adds nothing."""
 
     @property
     @abc.abstractmethod
@@ -92,12 +92,12 @@ class Block(abc.ABC):
 
     @property
     def kernel(self) -> int:
-        """Side of the searched window."""
+        """Side of the searched kernel."""
         return int(self.units[self.heart].shape()[-1])
 
     @property
     def stride(self) -> int:
-        """How much smaller the output is than the entry."""
+        """Ratio of the entry's size to the output's."""
         return max(Conv(unit.conv).strides[0] for unit in self.units.values())
 
     @property
@@ -107,12 +107,12 @@ class Block(abc.ABC):
 
     @property
     def reads(self) -> gs.Tensor:
-        """The tensor that the block as a unit of depth reads (see ``whole``)."""
+        """The tensor that the block reads as a unit of depth (see ``whole``)."""
         return self.entry
 
     @property
     def whole(self) -> Block:
-        """The block with what others share of it: what a copy of it is made from."""
+        """The block including parts that other nodes share; copies are made from it."""
         return self
 
     @property
@@ -125,41 +125,41 @@ class Block(abc.ABC):
     @property
     @abc.abstractmethod
     def opens_search(self) -> bool:
-        """Say whether its stage and those behind it are searched; a stem stage does not open."""
+        """Say whether the block lets the search begin at its stage; stem blocks do not."""
 
     @property
     @abc.abstractmethod
     def why_not_repeated(self) -> str | None:
-        """Say why no copy of the block can stand behind it; None if one can."""
+        """Say why no copy of the block can follow it; None if one can."""
 
     @property
     def why_not_silenced(self) -> str | None:
-        """Say why a copy of the block cannot be made to add nothing by its last convolution."""
+        """Say why zeroing its last convolution would not make a copy of the block add nothing."""
         return None
 
     @property
     def repeated_form(self) -> Form:
-        """The form of a copy of the block behind it, in proportion."""
+        """The form of a copy that follows the block, in proportion."""
         return self.form
 
     @property
     def copied_form(self) -> Form:
-        """The form of a copy of the block behind it that computes the same of what it reads."""
+        """The form of a copy that follows the block and computes the same function of its input."""
         return self.form
 
     @property
     def passes_on(self) -> bool:
-        """Say whether the block may be left out: what it reads agrees with what it leaves."""
+        """Say whether the block may be left out: its input and output agree."""
         same = self.stride == 1 and self.in_channels == self.out_channels
         return same and all(Conv(unit.conv).keeps_size for unit in self.units.values())
 
     @abc.abstractmethod
     def spell(self, form: Form, *, added: bool = False) -> str:
-        """Return the name of ``form`` of this block, or of a copy behind it, as a candidate."""
+        """Return the candidate name of ``form`` of this block, or of a copy that follows it."""
 
     @abc.abstractmethod
     def form_of(self, spelled: Spelled, *, added: bool) -> Form | Left | None:
-        """Return the form that a candidate's name asks for, or why the block cannot take it.
+        """Return the form that a candidate's name describes, or why the block cannot take it.
 
         None if the name is meant for blocks of another kind. ``added``: of a copy behind the block.
         """
@@ -176,7 +176,7 @@ class Block(abc.ABC):
         how: Strategy,
         rng: np.random.Generator,
     ) -> tuple[BlockArrays, dict[str, str]]:
-        """Remap the block's arrays to another form, of a copy behind it if ``added``.
+        """Remap the block's arrays to another form; ``added``: of a copy that follows the block.
 
         A role that the block lacks stands in front of it as a 1x1 convolution; a copy behind it
         needs no shortcut. Also returns part -> what became of it.
@@ -186,7 +186,7 @@ class Block(abc.ABC):
 
     @abc.abstractmethod
     def known(self, form: Form, how: Strategy) -> bool:
-        """Say whether it is known, without remapping it, what ``form`` computes."""
+        """Say whether the function of ``form`` is known without remapping the block."""
 
     @abc.abstractmethod
     def masked(self, arrays: BlockArrays, form: Form, how: Strategy) -> BlockArrays:
@@ -198,4 +198,4 @@ class Block(abc.ABC):
 
     @abc.abstractmethod
     def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
-        """Return the name of the candidate that ``region`` is, and the node that says so."""
+        """Return the candidate name that ``region`` implements, and the node that shows it."""

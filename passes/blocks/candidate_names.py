@@ -1,4 +1,4 @@
-"""How candidates are spelled.
+"""Names of candidates: reading and spelling them.
 
 ``k5e6``: kernel and expansion; ``k5g2``: kernel and groups; ``k5g1w1.5``: hidden channels as
 multiples of the seed's as well; ``k5``: the kernel alone. ``kup`` in place of ``k5`` is two more
@@ -27,7 +27,7 @@ _NAME = re.compile(rf"k(\d+|{UP})(?:e{_NUMBER}|(?:g(\d+))?(?:w{_NUMBER})?)")
 
 @dataclasses.dataclass(frozen=True)
 class Spelled:
-    """What a candidate's name says; None where it says nothing of it."""
+    """What a candidate's name says; None where it says nothing."""
 
     kernel: int
     expansion: float | None = None
@@ -53,7 +53,7 @@ def read_name(name: str, own: int = 1) -> Spelled:
 
 
 def channels_of(multiple: float, of: int) -> int:
-    """Return how many channels ``multiple`` times ``of`` channels are.
+    """Return ``multiple`` times ``of`` as a number of channels.
 
     Whole multiples are exact. A fraction is taken to the next multiple of 8 channels, except where
     that would be a large step: fewer than 32 channels are rounded to whole ones.
@@ -65,7 +65,7 @@ def channels_of(multiple: float, of: int) -> int:
 
 
 def multiple_of(channels: int, of: int) -> float:
-    """Return ``channels`` over ``of`` with as few decimals as tell it from its neighbours.
+    """Return ``channels / of`` with as few decimals as distinguish it from its neighbours.
 
     They are two at least, so that the spelling does not depend on how large the channels are where
     two will do.

@@ -1,4 +1,4 @@
-"""The edits of a block, each in one place: read its arrays, rewrite them, build a twin.
+"""Edits of a block, each defined once: read its arrays, rewrite them, build a twin.
 
 Growth passes rewrite a block where it stands; mixing builds twins beside it. Both go through
 :meth:`.Block.remap` and the attribute rules below, and know no kind of block.
@@ -78,7 +78,7 @@ def rewrite_block(
 
 @dataclasses.dataclass
 class Built:
-    """A region that was built: its nodes in order, its output, what its initializers became."""
+    """A region that was built: its nodes in order, its output, the origin of its initializers."""
 
     nodes: list[gs.Node]
     output: gs.Tensor
@@ -106,7 +106,7 @@ def build_twin(
 
 
 class TwinBuilder:
-    """Builds one twin of a block, node after node; see :func:`build_twin`."""
+    """Builds one twin of a block, node by node; see :func:`build_twin`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Channels that a network keeps to itself: made by convolutions, read by convolutions, no others.
+"""Hidden channels: channels that convolutions produce and that only convolutions read.
 
 Their number may change without anybody outside noticing. Found by following the data, not by
 kinds of blocks: the hidden channels of an MBConv (through its depthwise convolution, its
@@ -36,7 +36,7 @@ ARITHMETIC = ("Mul", "Add", "Sub", "Div", "PRelu")
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """Where a stored array holds one entry (or slice) a channel."""
+    """Where a stored array holds one entry (or slice) per channel."""
 
     node: gs.Node
     index: int  # which input of the node
@@ -79,23 +79,23 @@ class HiddenChannels:
 
     @property
     def name(self) -> str:
-        """Name of the convolution that makes them."""
+        """Name of the convolution that produces them."""
         return str(self.makers[0].name)
 
     @property
     def feedback(self) -> bool:
-        """Say whether the channels are gated by what a reader of their mean says."""
+        """Say whether the channels are gated by a layer that reads their mean."""
         return len(self.makers) > 1 and any(r.pooled is not None for r in self.readings)
 
 
 class _CoupledError(Exception):
-    """Somebody outside counts on the number of the channels; the message says who."""
+    """Something outside depends on the number of channels; the message says what."""
 
 
 def find_hidden(
     graph: Graph, *, heads: bool = False
 ) -> tuple[list[HiddenChannels], dict[str, str]]:
-    """Return all sets of hidden channels in graph order, and why other convolutions make none.
+    """Return all sets of hidden channels in graph order, and why other convolutions have none.
 
     heads  those inside a task's head (metadata ``fnac.part`` = ``head``) as well
 
@@ -124,7 +124,7 @@ def find_hidden(
 
 
 def trace_hidden(graph: Graph, maker: gs.Node) -> HiddenChannels:
-    """Return the hidden channels that a convolution makes, which are known to be some."""
+    """Return the hidden channels of a convolution that is known to have some."""
     return _Tracer(graph, maker).trace()
 
 
@@ -406,7 +406,7 @@ def keep_channels(
     kept: np.ndarray,
     initializers: dict[str, str],
 ) -> None:
-    """Let all that makes the channels make those of ``kept`` alone, in that order; in place.
+    """Reduce the channels to ``kept``, in that order, wherever they are produced; in place.
 
     Readers keep their columns until they get new weights.
     """
@@ -431,5 +431,5 @@ def keep_channels(
 
 
 def origin(name: str, initializers: dict[str, str]) -> str:
-    """Return which tensor a stored one was made from, and strike it out: it is being replaced."""
+    """Return and remove the record of which tensor a stored one was made from."""
     return initializers.pop(name, f"made from {name}").rpartition(" from ")[2]

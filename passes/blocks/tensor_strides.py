@@ -1,4 +1,4 @@
-"""How much smaller each tensor is than the network's input: down and across, step by step."""
+"""The stride of each tensor relative to the network's input, vertically and horizontally."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PATCHES = (2, 4, 8, 16, 32)  # sides of patches that a Reshape makes channels of
 
 
 def tensor_strides(graph: Graph) -> dict[int, float]:
-    """Return id of tensor -> its stride relative to the inputs, the larger of down and across."""
+    """Return id of tensor -> its stride relative to the inputs, the larger of both directions."""
     return {key: max(pair) for key, pair in stride_pairs(graph).items()}
 
 
 def stride_pairs(graph: Graph) -> dict[int, Pair]:
-    """Return id of tensor -> its strides (down, across) relative to the network's inputs.
+    """Return id of tensor -> its strides (vertical, horizontal) relative to the network's inputs.
 
     Strides of convolutions and pools multiply, those of transposed convolutions divide; so do
     slices with steps, blocks and patches that become channels, and a resize that makes smaller.
@@ -43,7 +43,7 @@ def stride_pairs(graph: Graph) -> dict[int, Pair]:
 
 
 def why_not_square(graph: Graph, tensors: Iterable[gs.Tensor]) -> str | None:
-    """Say which of ``tensors`` has other strides down than across; None if none has."""
+    """Say which of ``tensors`` has unequal vertical and horizontal strides; None if none has."""
     strides = stride_pairs(graph)
     for tensor in tensors:
         down, across = strides.get(id(tensor), (1.0, 1.0))
@@ -83,7 +83,7 @@ def _steps(node: gs.Node) -> Pair:
 
 
 def _shrinking(node: gs.Node) -> Pair:
-    """Return by how much a resize makes smaller; one that makes larger is where a decoder is."""
+    """Return the factor by which a resize shrinks; one that enlarges belongs to a decoder."""
     before, after = known(node.inputs[0].shape), known(node.outputs[0].shape)
     scales = stored(argument(node, 2 if node.op == "Resize" and len(node.inputs) > 2 else 1))
     if scales is not None and scales.size == 4 and scales.dtype.kind == "f":

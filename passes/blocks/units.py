@@ -1,4 +1,4 @@
-"""Convolution units: a Conv with the batch normalisation and the activation behind it."""
+"""Convolution units: a Conv with the batch normalisation and activation that follow it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..graph.surgery import sole_reader
 
 @dataclasses.dataclass(frozen=True)
 class ConvUnit:
-    """A convolution and what belongs to it; every inner tensor has one reader."""
+    """A convolution with its BN and activation; every inner tensor has one reader."""
 
     conv: gs.Node
     bn: gs.Node | None
@@ -33,7 +33,7 @@ class ConvUnit:
 
     @property
     def output(self) -> gs.Tensor:
-        """The tensor the last node of the unit leaves."""
+        """The output of the unit's last node."""
         return self.nodes[-1].outputs[0]
 
     @property
@@ -89,7 +89,7 @@ def unit_of(graph: Graph, conv: gs.Node) -> ConvUnit:
 
 
 def maker(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> ConvUnit | None:
-    """Return the unit whose last node leaves ``tensor``."""
+    """Return the unit whose last node computes ``tensor``."""
     node = graph.producer(tensor)
     for _ in range(4):  # Mul, gate, BatchNormalization, Conv
         if node is None:
@@ -103,7 +103,7 @@ def maker(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> Con
 
 
 def unit_behind(graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor) -> ConvUnit | None:
-    """Return the unit that alone reads ``tensor``, and convolves it."""
+    """Return the unit that is the only reader of ``tensor`` and convolves it."""
     reader = sole_reader(graph, tensor)
     unit = None if reader is None else units.get(id(reader))
     return unit if unit is not None and unit.input is tensor else None
@@ -129,7 +129,7 @@ def _is_batchnorm(node: gs.Node) -> bool:
 
 
 def find_activation(graph: Graph, tensor: gs.Tensor) -> tuple[gs.Node, ...]:
-    """Return what activates ``tensor`` and alone reads it: a node, a gate and its Mul, or none."""
+    """Return the activation that alone reads ``tensor``: a node, a gate and its Mul, or none."""
     if graph.is_output(tensor):
         return ()
     readers = graph.consumers(tensor)

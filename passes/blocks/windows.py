@@ -1,4 +1,4 @@
-"""Windows of convolutions: padding that follows a kernel, and why a window is fixed."""
+"""Kernel windows of convolutions: padding for another kernel, and why a window is fixed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .units import constant
 
 
 def widened_pads(node: gs.Node, kernel: int) -> list[int]:
-    """Return the pads of a convolution for another kernel about the same centres.
+    """Return the pads of a convolution for another kernel with the same centres.
 
     Each side grows (or shrinks) by the dilated margin, so asymmetric pads stay asymmetric.
 
@@ -52,7 +52,7 @@ def why_window_fixed(node: gs.Node, kernel: int | None = None) -> str | None:
 
 
 def set_kernel(graph: Graph, node: gs.Node, kernel: int, initializers: dict[str, str]) -> None:
-    """Crop or pad the window of a convolution about its centre, in place."""
+    """Crop or zero-pad the kernel of a convolution about its centre, in place."""
     old = constant(node.inputs[1])
     group = Conv(node).groups
     remapped = gs.Constant(
@@ -74,13 +74,13 @@ def why_not_kernel(block: Block, kernel: int) -> str | None:
 
 
 def set_pointwise(conv: gs.Node) -> None:
-    """Make a dense 1x1 convolution of ``conv``, without padding, of stride 1."""
+    """Turn ``conv`` into a dense 1x1 convolution of stride 1 without padding."""
     ones = {"kernel_shape": [1, 1], "strides": [1, 1], "dilations": [1, 1]}
     conv.attrs.update({**ones, "pads": [0, 0, 0, 0], "group": 1})
 
 
 def set_window(conv: gs.Node, kernel: int, groups: int, like: gs.Node | None = None) -> None:
-    """Give ``conv`` another kernel about the same centres, and groups.
+    """Give ``conv`` another kernel with the same centres, and groups.
 
     like  whose window and pads are the old ones; None: those of ``conv`` itself
     """

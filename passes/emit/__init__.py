@@ -1,1 +1,1 @@
-"""What makes a tuned network a deployable file."""
+"""Passes that turn a tuned network into a deployable file."""

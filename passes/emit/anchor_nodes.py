@@ -1,4 +1,4 @@
-"""Anchors computed inside a graph, from the shape of the image that is fed."""
+"""Anchors computed inside a graph, from the shape of the input image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .anchors import AnchorSpec
 
 
 def anchor_nodes(make: NodeMaker, image: gs.Variable, spec: AnchorSpec) -> gs.Variable:
-    """Return all anchors (A, 4) of whatever size the image has, as ``anchor_boxes`` does."""
+    """Return all anchors (A, 4) for any image size, as ``anchor_boxes`` does."""
     sides = make("Shape", image)
     cells = [make("Gather", sides, np.array(axis), axis=0, dtype=np.int64) for axis in (2, 3)]
     last = spec.levels[0].stride

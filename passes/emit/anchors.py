@@ -1,4 +1,4 @@
-"""Anchors of a detector: read from the manifest, laid over an image, and the boxes they stand for.
+"""Anchors of a detector: read from the manifest, placed on an image, decoded to boxes.
 
 ``manifest["anchors"]`` is written with the head and holds all that decoding needs::
 
@@ -26,7 +26,7 @@ LARGEST_LOG_SCALE = math.log(1000 / 16)
 
 @dataclasses.dataclass(frozen=True)
 class AnchorLevel:
-    """One feature map: distance of its cells in pixels (down, across), (width, height) of boxes."""
+    """One feature map: pixels between cells (vertical, horizontal), (width, height) of boxes."""
 
     stride: tuple[float, float]
     boxes: tuple[tuple[float, float], ...]
@@ -116,7 +116,7 @@ def anchor_boxes(spec: AnchorSpec | Mapping[str, Any], size: Sequence[int]) -> n
 def decode_boxes(
     deltas: np.ndarray, anchors: np.ndarray, spec: AnchorSpec, size: Sequence[int]
 ) -> np.ndarray:
-    """Return the boxes (..., A, 4) x0 y0 x1 y1 that ``deltas`` (..., A, 4) make of the anchors.
+    """Return the boxes (..., A, 4) x0 y0 x1 y1 decoded from ``deltas`` (..., A, 4) and anchors.
 
     dx, dy shift the centre by a part of the anchor's size, dw, dh are logarithms of the change of
     size (R-CNN's parametrisation); boxes are clipped to the image (H, W).

@@ -1,4 +1,4 @@
-"""Attach what stands behind a detector, so that the file answers in boxes, scores and labels."""
+"""Attach a detector's post-processing, so that the file outputs boxes, scores and labels."""
 
 from __future__ import annotations
 

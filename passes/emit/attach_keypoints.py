@@ -1,4 +1,4 @@
-"""Attach what stands behind a pose network, so that the file answers in keypoints and scores."""
+"""Attach a pose network's post-processing, so that the file outputs keypoints and scores."""
 
 from __future__ import annotations
 

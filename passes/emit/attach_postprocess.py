@@ -1,4 +1,4 @@
-"""Attach what stands behind the network, so that the file answers in labels."""
+"""Attach a segmentation network's post-processing, so that the file outputs labels."""
 
 from __future__ import annotations
 

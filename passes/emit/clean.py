@@ -1,4 +1,4 @@
-"""Clean a finished network: nothing in the file that the network does not need."""
+"""Clean a finished network: keep nothing in the file that the network does not need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPTIONAL_FROM = {"BatchNormalization": 1, "Dropout": 1, "MaxPool": 1, "LayerNorm
 
 @dataclasses.dataclass(frozen=True)
 class Clean(Pass):
-    """Remove what no output needs and what only the exporter wanted.
+    """Remove everything that no output needs, and the exporter's leftovers.
 
     Matches  1. nodes that no output depends on, 2. optional outputs that nothing reads, 3. equal
              stored numbers and small integer tensors (bounds of Clip, axes, shapes), 4. notes of

@@ -1,4 +1,4 @@
-"""Compute in half precision, with inputs and outputs as they were."""
+"""Compute in half precision; inputs and outputs stay float32."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _half(
 
 
 def _cast_ends(graph: Graph, types: Mapping[str, int], report: Report) -> None:
-    """Put the Casts behind the inputs and in front of the outputs."""
+    """Insert Casts after the inputs and before the outputs."""
     front: list[gs.Node] = []
     for tensor in graph.inputs:
         if tensor.dtype != np.float32:

@@ -1,4 +1,4 @@
-"""How a detector's raw outputs become boxes: four numbers, the same in torch and in the file."""
+"""How a detector's raw outputs become boxes: four settings, shared by torch and the file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class DetectorAnswers:
-    """Which boxes a detector answers with."""
+    """Which boxes a detector outputs."""
 
     iou: float = 0.5
     """Detection: boxes of one class that overlap more are one object."""
@@ -19,7 +19,7 @@ class DetectorAnswers:
     """Detection: most boxes of an image that come out."""
 
     def __post_init__(self) -> None:
-        """Refuse what can give no detections."""
+        """Refuse values that allow no detections."""
         if not 0 <= self.iou <= 1 or not 0 <= self.score < 1:
             raise ValueError(f"iou={self.iou:g}, score={self.score:g}; 0 to 1 is wanted")
         if self.candidates < 1 or self.detections < 1:
@@ -28,5 +28,5 @@ class DetectorAnswers:
             )
 
     def answers(self) -> DetectorAnswers:
-        """Return these four numbers alone, without the other settings they stand among."""
+        """Return these four settings without those of a subclass."""
         return DetectorAnswers(self.iou, self.score, self.candidates, self.detections)

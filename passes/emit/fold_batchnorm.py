@@ -1,4 +1,4 @@
-"""Fold BatchNormalization into the convolution or product in front of it.
+"""Fold BatchNormalization into the preceding convolution or matrix product.
 
 A normalisation of inference is an affine map of each channel c,
 
@@ -68,7 +68,7 @@ class FoldBatchNorm(Pass):
 
 
 def affine(node: gs.Node) -> tuple[np.ndarray, np.ndarray]:
-    """Return (scale, shift), float64, one of each a channel: what ``node`` does in inference."""
+    """Return (scale, shift), float64, one of each per channel: what ``node`` does in inference."""
     gamma, beta, mean, variance = (values_of(t).astype(np.float64) for t in node.inputs[1:5])
     scale = gamma / np.sqrt(variance + float(node.attrs.get("epsilon", 1e-5)))
     return scale, beta - mean * scale

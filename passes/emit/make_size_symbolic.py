@@ -18,7 +18,7 @@ MORE = (64, 32)
 
 @dataclasses.dataclass(frozen=True)
 class MakeSizeSymbolic(Pass):
-    """Let a network for images of one size take others.
+    """Let a network for images of one size take other sizes.
 
     Matches  a network with one image input (N, C, H, W) whose H and W are numbers.
     Changes  these become ``height`` and ``width``; dimensions of outputs that follow the image

@@ -1,4 +1,4 @@
-"""Find the output that holds one map a class or joint: what answers are attached to."""
+"""Find the output with one map per class or joint, to which post-processing is attached."""
 
 from __future__ import annotations
 

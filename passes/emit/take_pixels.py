@@ -1,4 +1,4 @@
-"""Put the normalisation of images inside the file: it takes pixels as decoders give them."""
+"""Put the normalisation of images inside the file, which then takes decoded pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door to ONNX graphs: load, check, look, change, save."""
+"""The only access to ONNX graphs: load, check, inspect, change, save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of a file: how it wants to be fed and what it answers, kept in its manifest.
+"""The contract of a file: how to prepare its input and what it outputs, kept in its manifest.
 
 The manifest's keys ``size``, ``preprocessing``, ``outputs``, ``task``, ``classes``, ``limbs`` and
 ``stride`` are the contract (docs/metadata.md); this module alone knows their form. What other tools
@@ -62,7 +62,7 @@ PLAIN_KEYS = ("task", "names", "imgsz", "stride", "kpt_shape", "kpt_names")
 
 @dataclasses.dataclass(frozen=True)
 class InputContract:
-    """How the one image input wants to be fed.
+    """How to prepare the image input.
 
     size     (H, W) in pixels; None: any, and none was named
     mean     with ``std`` and ``color``: value = (pixel - mean) / std, pixels scaled to ``range``,
@@ -98,7 +98,7 @@ class InputContract:
         return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
     def padding(self) -> Triple:
-        """Return the colour around an image, values of 0 to 255 in the order of ``color``."""
+        """Return the colour of the padding, values of 0 to 255 in the order of ``color``."""
         if self.pad is not None:
             return self.pad
         mean, _ = self.on_unit_range()
@@ -109,7 +109,7 @@ class InputContract:
         return {"size": None if self.size is None else list(self.size), **self.preprocessing()}
 
     def preprocessing(self) -> dict[str, Any]:
-        """Return the manifest's ``preprocessing``: all but the size, which stands beside it."""
+        """Return the manifest's ``preprocessing``, without the size, which has its own key."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         del values["size"]
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
@@ -118,7 +118,7 @@ class InputContract:
 
 @dataclasses.dataclass(frozen=True)
 class Contract:
-    """How a file is fed and what it answers.
+    """How to prepare a file's input, and what it outputs.
 
     outputs  one entry each: name, meaning, unit; for boxes box_format, for scores score_floor
     classes  names by id; for pose the names of the joints; None: not known
@@ -133,7 +133,7 @@ class Contract:
 
     @classmethod
     def read(cls, manifest: Mapping[str, Any]) -> Contract:
-        """Read a manifest that is of its form; what it does not say is assumed, or None."""
+        """Read a valid manifest; what it does not say is assumed, or None."""
         size = manifest.get("size")
         stated = manifest.get("preprocessing") or {}
         known = {f.name for f in dataclasses.fields(InputContract)}
@@ -170,7 +170,7 @@ class Contract:
 
 
 def state_input(manifest: dict[str, Any], **changes: Any) -> None:
-    """Write what changed of the input's contract into a manifest, in place; ``size`` as well."""
+    """Write changes of the input contract into a manifest, in place; ``size`` as well."""
     contract = dataclasses.replace(Contract.read(manifest).input, **changes)
     if contract.size is not None:
         manifest["size"] = list(contract.size)
@@ -184,7 +184,7 @@ def cost_size(manifest: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def forget_task(manifest: dict[str, Any]) -> None:
-    """Take what belongs to a task and not to a network out of the input's contract, in place."""
+    """Remove what belongs to a task, not to a network, from the input contract, in place."""
     for key in ("resize", "window", "sides", "pad"):
         manifest.get("preprocessing", {}).pop(key, None)
 
@@ -192,7 +192,7 @@ def forget_task(manifest: dict[str, Any]) -> None:
 def usual_resize(
     task: str | None, head: str | None
 ) -> Literal["stretch", "letterbox", "crop", "window"] | None:
-    """Return how images come to a network of this task and head, unless somebody says otherwise."""
+    """Return the default resize mode for this task and head."""
     match task:
         case "seg":
             return "stretch"
@@ -219,7 +219,7 @@ def state_outputs(
 
 
 def mirrored_pairs(joints: Sequence[str]) -> list[tuple[int, int]]:
-    """Return pairs of joints that change places in a mirror: ``left_x`` and ``right_x``."""
+    """Return pairs of joints that swap when mirrored: ``left_x`` and ``right_x``."""
     place = {name: index for index, name in enumerate(joints)}
     lefts = [name for name in joints if name.startswith("left_")]
     pairs = [(name, "right_" + name.removeprefix("left_")) for name in lefts]

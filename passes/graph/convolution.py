@@ -1,4 +1,4 @@
-"""What the attributes of a convolution say, defaults filled in."""
+"""The attributes of a convolution, with defaults filled in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Conv:
 
     @property
     def groups(self) -> int:
-        """In how many groups the channels are."""
+        """Number of groups."""
         return int(self.node.attrs.get("group", 1))
 
     @property
@@ -44,22 +44,22 @@ class Conv:
 
     @property
     def strides(self) -> tuple[int, int]:
-        """Steps down and across."""
+        """Vertical and horizontal stride."""
         return pair(self.node, "strides")
 
     @property
     def dilations(self) -> tuple[int, int]:
-        """Distances of the kernel's taps, down and across."""
+        """Vertical and horizontal dilation."""
         return pair(self.node, "dilations")
 
     @property
     def pads(self) -> list[int]:
-        """Rows and columns of zeros: top, left, bottom, right."""
+        """Zero padding: top, left, bottom, right."""
         return ints(self.node, "pads", 0, 4)
 
     @property
     def is_depthwise(self) -> bool:
-        """Say whether each output channel reads the one input channel of its own."""
+        """Say whether each output channel reads its own single input channel."""
         return self.reads_one_channel and self.groups == self.rows
 
     @property

@@ -1,4 +1,4 @@
-"""The one door between ONNX files and the compiler: load, look, change, save.
+"""The only access from the compiler to ONNX files: load, inspect, change, save.
 
 A :class:`Graph` is a GraphSurgeon graph that keeps what GraphSurgeon loses (metadata of the model
 and of its nodes, documentation strings), refuses what GraphSurgeon lets pass (two tensors of one
@@ -173,7 +173,7 @@ class Graph:
         return target
 
     def _pieces(self) -> Iterable[bytes | memoryview]:
-        """Return the bytes of the file in pieces, weights as they lie in memory."""
+        """Return the bytes of the file in pieces, without copying weights."""
         if not self.is_plain():
             return [self.to_model().SerializeToString()]
         self.check_names()
@@ -261,7 +261,7 @@ class Graph:
     # ------------------------------------------------------------------ changing
 
     def replace_uses(self, old: gs.Tensor, new: gs.Tensor) -> None:
-        """Let every reader of ``old``, the network's outputs included, read ``new`` instead.
+        """Make every reader of ``old``, the network's outputs included, read ``new`` instead.
 
         A network output keeps its name: ``new`` takes it over.
         """
@@ -276,14 +276,14 @@ class Graph:
                 self.gs.outputs[index] = new
 
     def reread(self, old: gs.Tensor, new: gs.Tensor) -> None:
-        """Let every node that reads ``old`` read ``new``; an output of the network stays."""
+        """Make every node that reads ``old`` read ``new``; an output of the network stays."""
         for node in self.consumers(old):
             for index, tensor in enumerate(node.inputs):
                 if tensor is old:
                     node.inputs[index] = new
 
     def drop_documentation(self) -> bool:
-        """Forget what the exporter wrote about the network; say whether there was anything."""
+        """Drop the exporter's documentation strings; say whether there were any."""
         had = bool(self.doc_string or self.gs.doc_string)
         self.doc_string = self.gs.doc_string = ""
         return had
@@ -296,7 +296,7 @@ class Graph:
         self.ir_version = ir_version
 
     def become(self, other: Graph) -> None:
-        """Hold the nodes, tensors and operator set of ``other``, which is used up.
+        """Take over nodes, tensors and operator set of ``other``; do not use ``other`` afterwards.
 
         Metadata and manifest stay.
         """
@@ -316,7 +316,7 @@ class Graph:
         self.gs.outputs[:] = list(tensors)
 
     def insert(self, nodes: Iterable[gs.Node], *, after: gs.Node | None = None) -> None:
-        """Add ``nodes`` behind ``after`` (None: at the front)."""
+        """Add ``nodes`` after the node ``after`` (None: at the front)."""
         place = 0
         if after is not None:
             place = next(i for i, node in enumerate(self.gs.nodes) if node is after) + 1
@@ -347,7 +347,7 @@ class Graph:
         return self.toposort()
 
     def toposort(self) -> Graph:
-        """Bring the nodes into execution order, changing the present order as little as needed.
+        """Sort the nodes into execution order, changing the present order as little as needed.
 
         Raises UnsupportedGraphError naming a node of the cycle, if there is one.
         """
@@ -469,7 +469,7 @@ class Graph:
         return inferred
 
     def name_batch(self) -> None:
-        """Let outputs have the batch of the input by name, which inference may have lost."""
+        """Give outputs the batch symbol of the input, which inference may have lost."""
         shape = self.gs.inputs[0].shape
         if not shape or isinstance(shape[0], int):
             return
@@ -590,7 +590,7 @@ def _itemsize(constant: gs.Constant) -> int:
 
 
 def lies_in_one_file(path: Path) -> bool:
-    """Say whether an ONNX file holds all its numbers itself, and none in files beside it."""
+    """Say whether an ONNX file holds all its weights itself, none in external files."""
     graph = onnx.load(path, load_external_data=False).graph
     attributes = [attribute.t for node in graph.node for attribute in node.attribute]
     tensors = [*graph.initializer, *attributes]

@@ -25,7 +25,7 @@ Shape = tuple[int | str | None, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Inferred:
-    """What is known of the tensors of a graph, by name.
+    """What is known about the tensors of a graph, by name.
 
     ``shapes``  a symbolic dimension is a str, an unknown one None
     ``types``   ONNX's element types (``onnx.TensorProto.FLOAT``, ...)
@@ -80,7 +80,7 @@ def inferred_model(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _in_words(error: BaseException) -> str:
-    """Return what ONNX's inference says, the node first; its own words where it names none."""
+    """Return ONNX's inference error with the node first; unchanged where it names none."""
     text = one_line(error)
     told = _PLACE.search(text)
     return f"{told[2]} ({told[1]}): {told[3]}" if told else text

@@ -1,4 +1,4 @@
-"""Where an image input has its height and width: the graph says it, not the place among four."""
+"""Where an image input has its height and width, read from the graph, not from the axis order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fnac knows about a network, stored as JSON in the file: read and held against its form."""
+"""What fnac knows about a network, stored as JSON in the file: read and validated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an ONNX model must be before a graph is made of it; each refusal is one sentence."""
+"""Checks of an ONNX model before it becomes a graph; each refusal is one sentence."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _label(node: onnx.NodeProto) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's words on one line, 300 characters at most.
+    """Return an error's text on one line, 300 characters at most.
 
     Codes and places in the source of onnxruntime are left out; ``--debug`` shows them.
     """

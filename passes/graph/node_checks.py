@@ -1,4 +1,4 @@
-"""Nodes against their operator's definition, and names against being text."""
+"""Checks of nodes against their operator's definition, and of names for being text."""
 
 from __future__ import annotations
 

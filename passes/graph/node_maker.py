@@ -1,4 +1,4 @@
-"""Writing a run of new nodes: each call makes one and returns what it computes."""
+"""Create new nodes: each call adds one and returns its output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .graph import Graph
 
 
 class NodeMaker:
-    """Makes nodes that belong together; ``nodes`` holds them in order, not yet in the graph.
+    """Creates nodes that belong together; ``nodes`` holds them in order, not yet in the graph.
 
     prefix  what the names of nodes and tensors begin with
     part    the nodes' ``fnac.part``, if they have one

@@ -1,4 +1,4 @@
-"""A part of a network as a model of its own, to be run alone."""
+"""A part of a network as a separate model."""
 
 from __future__ import annotations
 

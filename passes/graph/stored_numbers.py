@@ -1,4 +1,4 @@
-"""One view of stored numbers: those of Constants and Casts are initializers from the door on.
+"""One view of stored numbers: Constants and Casts of them become initializers on loading.
 
 Paddle2ONNX writes all weights as Constant nodes, torch the numbers that stood in the program; tools
 that halve files store float16 and widen it by Casts. Who counts, folds, finds or trains weights has
@@ -161,7 +161,7 @@ def is_padding(op: str, values: np.ndarray) -> bool:
 
 
 def _tensor(node: onnx.NodeProto) -> TensorProto | None:
-    """Return what a Constant node holds, named as its output; None for text and sparse values."""
+    """Return a Constant node's tensor, named as its output; None for text and sparse values."""
     if len(node.attribute) != 1 or len(node.output) != 1:
         return None
     attribute = node.attribute[0]

@@ -1,4 +1,4 @@
-"""Reading and cutting at one node: what a rewrite rule needs and GraphSurgeon does not offer."""
+"""Reading and rewiring single nodes: what rewrite rules need and GraphSurgeon lacks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def why_not_bypassed(graph: Graph, node: gs.Node) -> str | None:
 
 
 def bypass(graph: Graph, node: gs.Node) -> None:
-    """Let the readers of ``node`` read its first input; see :func:`why_not_bypassed`."""
+    """Make the readers of ``node`` read its first input; see :func:`why_not_bypassed`."""
     source, result = node.inputs[0], node.outputs[0]
     detach(node)
     if graph.is_output(result):
@@ -71,7 +71,7 @@ def become_constant(graph: Graph, tensor: gs.Tensor, values: np.ndarray) -> gs.C
 
 
 def set_input(node: gs.Node, index: int, tensor: gs.Tensor) -> None:
-    """Let ``node`` read ``tensor`` as input ``index``; as a further one just behind the last."""
+    """Make ``node`` read ``tensor`` as input ``index``; the index after the last appends it."""
     if index == len(node.inputs):
         node.inputs.append(tensor)
     else:
@@ -79,33 +79,33 @@ def set_input(node: gs.Node, index: int, tensor: gs.Tensor) -> None:
 
 
 def set_inputs(node: gs.Node, tensors: Iterable[gs.Tensor]) -> None:
-    """Let ``node`` read ``tensors`` instead of what it reads."""
+    """Replace the inputs of ``node`` by ``tensors``."""
     node.inputs = list(tensors)
 
 
 def set_output(node: gs.Node, tensor: gs.Tensor, index: int = 0) -> None:
-    """Let ``node`` compute ``tensor`` as output ``index``; no node computes the earlier one."""
+    """Make ``node`` compute ``tensor`` as output ``index``; no node computes the earlier one."""
     node.outputs[index] = tensor
 
 
 def set_outputs(node: gs.Node, tensors: Iterable[gs.Tensor]) -> None:
-    """Let ``node`` compute ``tensors`` instead of what it computes."""
+    """Replace the outputs of ``node`` by ``tensors``."""
     node.outputs = list(tensors)
 
 
 def detach(node: gs.Node) -> None:
-    """Let ``node`` read and compute nothing, so that a cleanup takes it out."""
+    """Remove all inputs and outputs of ``node``, so that a cleanup drops it."""
     node.outputs.clear()
     node.inputs.clear()
 
 
 def become_input(tensor: gs.Tensor) -> None:
-    """Let no node compute ``tensor``, so that it can be an input of a network."""
+    """Detach ``tensor`` from its producer, so that it can be an input of a network."""
     tensor.inputs.clear()
 
 
 def leave_instead(old: gs.Tensor, new: gs.Tensor) -> None:
-    """Let the node that computes ``old`` compute ``new`` in its place."""
+    """Make the node that computes ``old`` compute ``new`` instead."""
     node = old.inputs[0]
     set_output(node, new, next(i for i, tensor in enumerate(node.outputs) if tensor is old))
 
@@ -139,7 +139,7 @@ def ints(node: gs.Node, name: str, default: int, count: int) -> list[int]:
 
 
 def pools_image(node: gs.Node) -> bool:
-    """Say whether ``node`` leaves one number for each channel of an image, whatever its size."""
+    """Say whether ``node`` outputs one number per channel of an image, for any image size."""
     return node.op in GLOBAL_POOLS or averages_image(node)
 
 
@@ -168,12 +168,12 @@ def elements(shape: Shape | None) -> int | None:
 
 
 def same_shape(a: Shape | None, b: Shape | None) -> bool:
-    """Say whether two shapes are surely equal: numbers, or the same symbol, in every dimension."""
+    """Say whether two shapes are provably equal: same number or symbol in every dimension."""
     return a is not None and b is not None and a == b and None not in a
 
 
 def remove_nodes(graph: Graph, nodes: Iterable[gs.Node]) -> None:
-    """Take nodes out of the graph, in time linear in its size; their outputs must be unread."""
+    """Remove nodes from the graph in linear time; their outputs must be unread."""
     gone = {id(node): node for node in nodes}
     touched: dict[int, gs.Tensor] = {}
     for node in gone.values():

@@ -1,4 +1,4 @@
-"""Stored tensors, before anybody reads their numbers: is what they say about themselves true?"""
+"""Checks of stored tensors before their numbers are read: do type, shape and bytes agree?"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorPr
 
 
 def element_type(dtype: object) -> int:
-    """Return ONNX's number of an element type, however GraphSurgeon spells it; 0: not known."""
+    """Return ONNX's number of an element type, however GraphSurgeon spells it; 0: unknown."""
     if dtype is None or isinstance(dtype, int):
         return int(dtype or 0)
     return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))  # type: ignore[call-overload]

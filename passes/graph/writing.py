@@ -1,4 +1,4 @@
-"""The bytes of a network, weight by weight: a file is written without a second copy of them."""
+"""The bytes of a network, weight by weight, so that writing needs no second copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Piece = bytes | memoryview
 
 
 def empty_weights(graph: gs.Graph) -> dict[str, gs.Constant]:
-    """Take the numbers out of the large stored tensors of ``graph``; return full ones by name.
+    """Empty the large stored tensors of ``graph``; return the full ones by name.
 
     What :func:`gs.export_onnx` makes of the graph then has their names, types and shapes alone.
     """
@@ -36,7 +36,7 @@ def empty_weights(graph: gs.Graph) -> dict[str, gs.Constant]:
 
 
 def serialized(model: onnx.ModelProto, weights: Mapping[str, gs.Constant]) -> Iterator[Piece]:
-    """Yield the bytes of ``model`` with the numbers of ``weights`` in their places.
+    """Yield the bytes of ``model`` with the values of ``weights`` in place.
 
     Together they are what ``SerializeToString`` gives for the model with its weights: protobuf
     writes fields by their numbers.
@@ -96,7 +96,7 @@ def _fields(message: Message, is_chosen: Callable[[int], bool]) -> bytes:
 
 
 def _head(number: int, length: int) -> bytes:
-    """Return what stands in front of a field of ``length`` bytes."""
+    """Return the header of a field of ``length`` bytes."""
     return _varint(number << 3 | 2) + _varint(length)
 
 

@@ -1,4 +1,4 @@
-"""Deepen stages by copies of their last block: the depth level (FNA++ Sec. 3.1.1, Eq. 1)."""
+"""Deepen stages with copies of their last block: the depth level (FNA++ Sec. 3.1.1, Eq. 1)."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class GrowDepth(Pass):
 
 
 def silenced(block: BlockArrays, last: str) -> BlockArrays:
-    """Return the arrays of a block that adds zero; ``last``: role of the one before the Add."""
+    """Return the arrays of a block that adds zero; ``last``: role of the unit before the Add."""
     conv = block[last]
     if conv.bn is not None:
         bn = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Throw the weights away: what a network is worth without its seed's knowledge."""
+"""Replace the weights by random ones, to measure what the seed's weights are worth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BN_START = (1.0, 0.0, 0.0, 1.0)  # gamma, beta, mean, var
 
 @dataclasses.dataclass(frozen=True)
 class Randomize(Pass):
-    """Start every layer outside of heads at random.
+    """Initialise every layer outside heads at random.
 
     Matches  convolutions, linear layers and batch normalisations with stored weights.
     Changes  weights become He-normal, biases 0, batch normalisations the identity.

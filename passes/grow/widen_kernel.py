@@ -17,7 +17,7 @@ from ..graph.convolution import Conv
 
 @dataclasses.dataclass(frozen=True)
 class WidenKernel(Pass):
-    """Widen depthwise convolutions to ``kernel`` x ``kernel`` about the weights they have.
+    """Widen depthwise convolutions to ``kernel`` x ``kernel`` around their present weights.
 
     Matches  Conv whose group equals its output channels, with a smaller, odd, square kernel.
     Changes  the weight (zeros around the old centre), ``kernel_shape``, ``pads`` by the margin.

@@ -21,7 +21,7 @@ IMAGE = "image"
 
 @dataclasses.dataclass(frozen=True)
 class AttachHead(Pass):
-    """Let a head compute the network's outputs from the backbone's features.
+    """Make a head compute the network's outputs from the backbone's features.
 
     Matches  a backbone whose outputs are its features (cut-classifier leaves them), and a head
              whose inputs are called as they are: joined by name. An only output may have any name.
@@ -148,7 +148,7 @@ def _name_dimensions(head: Graph, joined: dict[int, gs.Tensor]) -> None:
 
 
 def _check_shape(theirs: gs.Tensor, ours: gs.Tensor) -> None:
-    """Raise UnsupportedGraphError unless the head can read what the backbone leaves."""
+    """Raise UnsupportedGraphError unless the head can read the backbone's features."""
     if theirs.shape is None or ours.shape is None:
         return
     read, left = list(theirs.shape), list(ours.shape)

@@ -1,4 +1,4 @@
-"""Cut the classifier off, so that what a head reads is what the network leaves."""
+"""Cut the classifier off, so that the network outputs the features that a head reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEATURES = "features"
 
 @dataclasses.dataclass(frozen=True)
 class CutClassifier(Pass):
-    """Leave the backbone's features as the outputs, each called as its tap.
+    """Make the backbone's features the outputs, each named after its tap.
 
     Matches  an image classifier, a backbone that ends in its features, or a network with a head of
              its own (segmentation, detection). ``taps`` are found from strides and depth
@@ -37,7 +37,7 @@ class CutClassifier(Pass):
     taps: tuple[str, ...] = (FEATURES,)
 
     def run(self, graph: Graph) -> Report:
-        """Cut in place. Raises UnsupportedGraphError if what stands there is no classifier."""
+        """Cut in place. Raises UnsupportedGraphError if there is no classifier at that place."""
         report = Report()
         taps = find_taps(graph, self.taps)
         outputs = list(taps.values())
@@ -68,7 +68,7 @@ class CutClassifier(Pass):
 
 
 def _check(graph: Graph, tap: gs.Tensor) -> None:
-    """Raise UnsupportedGraphError unless a classifier, or nothing, stands behind ``tap``.
+    """Raise UnsupportedGraphError unless only a classifier, or nothing, follows ``tap``.
 
     What is made of pooled or flattened features alone may be anything: it goes.
     """

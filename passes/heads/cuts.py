@@ -1,4 +1,4 @@
-"""Tensors that everything goes through, between the image and what is computed last."""
+"""Cuts: tensors that every path from the image to the last output goes through."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def find_cuts(graph: Graph, *ends: gs.Tensor) -> list[gs.Tensor]:
 
 
 def ancestors(*ends: gs.Tensor) -> set[int]:
-    """Return the ids of the nodes that compute ``ends`` and all that they are made of."""
+    """Return the ids of the nodes that ``ends`` are computed from."""
     needed: set[int] = set()
     stack = [node for end in ends for node in end.inputs]
     while stack:

@@ -79,7 +79,7 @@ def features_of_encoder(graph: Graph, cuts: list[gs.Tensor]) -> gs.Tensor:
 
 
 def _of_one_stride(graph: Graph, strides: dict[int, float]) -> list[int]:
-    """Return ids of the tensors that are neither pooled to a point nor made of several strides.
+    """Return ids of tensors that are neither globally pooled nor computed from several strides.
 
     What a pooled tensor only scales (squeeze-excitation) is not pooled; where one stands beside
     others, spread out, a head has begun.

@@ -1,4 +1,4 @@
-"""What a network says before it selects: the tensors that another network can learn to repeat.
+"""Raw outputs: the tensors before any selection, which another network can learn to reproduce.
 
 An emitted segmenter ends in an arg-max, a detector in a non-maximum suppression: small changes of
 the weights change their answers by leaps or not at all. What stands in front of the selection
@@ -30,7 +30,7 @@ Meaning = Literal["logits", "probabilities", "binary logits", "binary probabilit
 
 @dataclass(frozen=True)
 class RawOutput:
-    """A tensor in front of all selection, and what its numbers mean.
+    """A tensor before any selection, and what its numbers mean.
 
     ``logits``                class scores along ``axis``; softmax makes probabilities of them
     ``probabilities``         of classes along ``axis``; None: some axis, the numbers tell which
@@ -45,7 +45,7 @@ class RawOutput:
 
 
 def raw_outputs(graph: Graph) -> tuple[RawOutput, ...]:
-    """Return the raw outputs of ``graph``: its outputs, or what stands in front of a selection.
+    """Return the raw outputs of ``graph``: its outputs, or the tensors before a selection.
 
     Raises UnsupportedGraphError where there is none.
     """
@@ -144,7 +144,7 @@ def _only_moved(tensor: gs.Tensor, known: set[int]) -> bool:
 
 
 def _source(tensor: gs.Tensor) -> gs.Node | None:
-    """Return the node whose numbers these are, if they were only moved since."""
+    """Return the node that computed these numbers, if they were only moved since."""
     while tensor.inputs:
         node: gs.Node = tensor.inputs[0]
         if node.op not in MOVES:

@@ -1,4 +1,4 @@
-"""Let a trained network answer in other classes: its last layer starts anew, the rest stays."""
+"""Give a trained network other classes: only its last layer is re-initialised."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LAST_LAYERS = {"Conv": (1, 0), "Gemm": (1, 0)}  # index of the weight, axis of i
 
 @dataclasses.dataclass(frozen=True)
 class ReplaceClasses(Pass):
-    """Give the last layer ``classes`` outputs, which leave as ``name``.
+    """Give the last layer ``classes`` outputs, in an output called ``name``.
 
     Matches  a network whose first output is made by a Conv or Gemm with stored weights, and by
              nothing behind it but resizing, pooling, softmax, arg-max and Relu.

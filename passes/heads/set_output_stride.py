@@ -1,4 +1,4 @@
-"""Trade strides for dilation, so that a backbone's last features are larger."""
+"""Replace strides by dilation, so that a backbone's last features are larger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..graph.surgery import window as window_of
 
 @dataclasses.dataclass(frozen=True)
 class SetOutputStride(Pass):
-    """Let no tensor of the backbone be smaller than 1/``stride`` of the image.
+    """Keep every tensor of the backbone at least 1/``stride`` of the image's size.
 
     Matches  Conv and pooling that would leave features of a larger stride, outside of heads.
     Changes  strides become 1 where the limit is reached; from there on every window is dilated by
@@ -78,7 +78,7 @@ class SetOutputStride(Pass):
 
 
 def _why_not_dilated(node: gs.Node, rate: int, opset: int) -> str | None:
-    """Say why ``node`` cannot be dilated, ``rate`` being what was given up before it."""
+    """Say why ``node`` cannot be dilated; ``rate`` is the stride that was removed before it."""
     if node.op == "LpPool":
         return "it is an LpPool"
     if node.op == "AveragePool" and rate > 1 and opset < 19:

@@ -85,7 +85,7 @@ def find_taps(graph: Graph, names: Sequence[str]) -> dict[str, gs.Tensor]:
 
 
 def classifier_nodes(graph: Graph, tap: gs.Tensor) -> list[gs.Node]:
-    """Return every node that works on ``tap`` or on what is made of it, in graph order."""
+    """Return every node that depends on ``tap``, in graph order."""
     derived = {id(tap)}
     behind = []
     for node in graph.nodes:
@@ -138,7 +138,7 @@ def _last_features(
 
 
 def flattens(node: gs.Node) -> bool:
-    """Say whether rows come out: Flatten, or a Reshape that is no channel shuffle."""
+    """Say whether a node flattens to rows: Flatten, or a Reshape that is not a channel shuffle."""
     if node.op == "Flatten":
         return True
     if node.op != "Reshape":
@@ -148,7 +148,7 @@ def flattens(node: gs.Node) -> bool:
 
 
 def pools_everything(graph: Graph, node: gs.Node) -> bool:
-    """Say whether one number per channel comes out: of a global pooling, or one as large."""
+    """Say whether a node outputs one number per channel: global pooling, or one as large."""
     if pools_image(node):
         return True
     if node.op != "AveragePool":
@@ -183,7 +183,7 @@ def _before_dropout(graph: Graph, tensor: gs.Tensor) -> gs.Tensor:
 
 
 def _linear(graph: Graph, tensor: gs.Tensor) -> bool:
-    """Say whether a residual add or a dense convolution without activation made ``tensor``."""
+    """Say whether a residual add or a dense convolution without activation computed ``tensor``."""
     maker = graph.producer(tensor)
     if maker is not None and maker.op == "BatchNormalization":
         maker = graph.producer(maker.inputs[0])

@@ -26,7 +26,7 @@ _BY_SHAPE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice", "T
 
 @dataclasses.dataclass(frozen=True)
 class DropIdentity(Pass):
-    """Let the readers of a node that computes nothing read its input.
+    """Make the readers of a node that computes nothing read its input.
 
     Matches  1. Identity, 2. Dropout outside training, 3. Cast to the type it has, 4. Pad by zero,
              5. Transpose that moves nothing, 6. Concat, Sum, Min, Max, Mean of one tensor,

@@ -1,4 +1,4 @@
-"""Zero biases are no parameters in front of BatchNormalization, and never shared ones."""
+"""Remove zero biases before BatchNormalization; untie shared ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..graph.surgery import argument, set_input, set_inputs, sole_reader, stored
 
 @dataclasses.dataclass(frozen=True)
 class DropZeroBias(Pass):
-    """Remove a bias that is zero in front of a BatchNormalization; a shared zero is untied.
+    """Remove a zero bias before a BatchNormalization; untie a shared zero bias.
 
     Matches  Conv and ConvTranspose with a stored bias of zeros: 1. read by one BatchNormalization
              alone: torch's exporter computes such biases (``dynamo=True, optimize=False``);

@@ -27,7 +27,7 @@ FINDS = ("NonZero", "NonMaxSuppression", "Compress", "Unique", *CONTROL_FLOW)
 
 @dataclasses.dataclass(frozen=True)
 class FoldShapeArithmetic(Pass):
-    """Store what is known before the network runs.
+    """Store every value that is known before the network runs.
 
     Matches  1. shape arithmetic (Shape, Gather, Slice, Concat, Mul, ...) whose numbers depend
                 neither on the batch nor on the size of the images,
@@ -99,7 +99,7 @@ def _known_at_any_size(graph: Graph) -> Known:
 
 
 def _made_of_findings(graph: Graph) -> set[int]:
-    """Return ids of tensors that hold what the network finds in an image: maybe nothing."""
+    """Return ids of tensors whose length depends on what the network detects in an image."""
     derived: set[int] = set()
     for node in graph.nodes:
         if node.op in FINDS or any(id(t) in derived for t in node.inputs):

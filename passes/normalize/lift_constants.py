@@ -26,7 +26,7 @@ _SCALARS = {
 
 @dataclasses.dataclass(frozen=True)
 class LiftConstants(Pass):
-    """Store every constant as an initializer named after the tensor the node made.
+    """Store every constant as an initializer named after the node's output.
 
     Matches  1. Constant with a tensor or number(s), 2. ConstantOfShape of a stored shape,
              3. Identity of an initializer.
@@ -74,7 +74,7 @@ def _one_float(node: gs.Node) -> bool:
 
 
 def _as_scalar(values: np.ndarray, readers: list[gs.Node], tensor: gs.Tensor) -> np.ndarray:
-    """Return one number as a scalar, if every reader makes the same of it."""
+    """Return one number as a scalar, if every reader treats it alike."""
     for node in readers:
         others = [t.shape for t in node.inputs if t is not tensor]
         ranks = [len(shape) for shape in others if shape is not None]

@@ -20,7 +20,7 @@ BATCH = "batch"
 
 @dataclasses.dataclass(frozen=True)
 class MakeBatchSymbolic(Pass):
-    """Let a network for one image take any number of them.
+    """Let a network for one image take any number of images.
 
     Matches  a network all of whose inputs have a first dimension of exactly 1.
     Changes  that dimension, and the outputs', becomes ``batch``; a Reshape to [1, ...] copies its
@@ -123,7 +123,7 @@ class _Trial:
         self.rewrote[node.name] = "batch freed"
 
     def _concat(self, node: gs.Node) -> None:
-        """Pad what a constant for one image is put beside: a Pad takes any number of images."""
+        """Replace a Concat with a constant for one image by a Pad, which takes any batch."""
         fills = [self._fill(tensor) for tensor in node.inputs]
         others = [i for i, fill in enumerate(fills) if fill is None]
         if len(others) != 1 or len(fills) < 2 or self.graph.opset < 11:
@@ -171,7 +171,7 @@ class _Trial:
 def axes_without_batch(
     axes: Iterable[int] | np.ndarray | None, shape: Shape | None, *, keeps: bool
 ) -> list[int] | None:
-    """Return the axes that a reduction of one image (first size 1) goes over without the batch.
+    """Return the axes of a reduction over one image (first size 1), without the batch axis.
 
     axes     as the node says, negative ones from the end; None: all
     keeps    whether the axes stay, with size 1

@@ -1,4 +1,4 @@
-"""Merge a Pad node into the convolution or pooling behind it."""
+"""Merge a Pad node into the convolution or pooling after it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..graph.surgery import argument, ints, set_input, stored, window
 
 @dataclasses.dataclass(frozen=True)
 class MergePad(Pass):
-    """Let a convolution or pooling do the padding of the Pad in front of it.
+    """Move the padding of a Pad into the convolution or pooling after it.
 
     Matches  Conv, MaxPool, AveragePool whose input is a Pad of the image's sides by a constant:
              0 in front of Conv and of AveragePool that counts its padding; for MaxPool -inf, or 0

@@ -1,4 +1,4 @@
-"""The canonical form: what every later pass may rely on, and the rules that make it, in order.
+"""The canonical form that every later pass relies on, and the rules that produce it, in order.
 
 After ``normalize``
 

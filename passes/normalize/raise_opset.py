@@ -1,4 +1,4 @@
-"""Raise the operator set, so that later passes meet one spelling of every operator."""
+"""Raise the operator set, so that later passes see one spelling of every operator."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _give_back(graph: Graph, weights: Mapping[str, gs.Constant]) -> None:
 
 
 def _tell_shapes(model: onnx.ModelProto, known: Known) -> None:
-    """Write down all shapes that are known: the converter asks for ranks (BatchNormalization)."""
+    """Store all known shapes: the converter needs ranks (BatchNormalization)."""
     outputs = {output.name for output in model.graph.output}
     told = {
         name: onnx.helper.make_tensor_value_info(name, known.types[name], list(known.shapes[name]))
@@ -115,7 +115,7 @@ def _tell_shapes(model: onnx.ModelProto, known: Known) -> None:
 
 
 def _keep_meaning(old: Graph, new: Graph) -> None:
-    """Write down what was the only meaning of a resize before operator set 11.
+    """Make the only resize mode before operator set 11 explicit.
 
     The converter leaves the defaults of Resize, which look at other places between the pixels.
     """

@@ -1,1 +1,1 @@
-"""A found file becomes trainable: float32, channels first, BatchNorm restored."""
+"""Passes that make any file trainable: float32, channels first, BatchNorm restored."""

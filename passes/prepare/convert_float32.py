@@ -1,4 +1,4 @@
-"""Store and compute in float32: what training, remapping and proofs are made for."""
+"""Store and compute in float32, which training, remapping and proofs require."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let fixed sizes inside a network follow the image, so that it takes other sizes."""
+"""Make fixed sizes inside a network follow the image, so that it takes other sizes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESIZE_SINCE = 13
 
 @dataclasses.dataclass(frozen=True)
 class FollowSizes(Pass):
-    """Let a Resize or Reshape whose height and width are fixed read them from a tensor.
+    """Make a Resize or Reshape with fixed height and width read them from a tensor.
 
     Matches  in a network for images of one size: 1. Resize (N, C, h, w) -> (N, C, H, W) where H
              and W would stay if the image had another size (a decoder, as exporters write it);
@@ -123,7 +123,7 @@ def _follow_input(graph: Graph, node: gs.Node, shapes: dict[str, Shape]) -> Rewr
 def _maps_in_front(
     graph: Graph, tensor: gs.Tensor, target: np.ndarray, shapes: dict[str, Shape]
 ) -> gs.Tensor | None:
-    """Return the maps whose sizes ``wanted`` holds: what is read, or what its rows were made of."""
+    """Return the maps that have the sizes ``wanted``: the input, or what its rows came from."""
     if len(shapes.get(tensor.name, ())) >= 4:
         return tensor
     while (maker := graph.producer(tensor)) is not None and maker.op in ("Reshape", "Transpose"):

@@ -1,4 +1,4 @@
-"""Which layers lost their BatchNorm when a file was exported, and why others never had one."""
+"""Which layers lost their BatchNorm when a file was exported, and why others get none."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def why_not_folded(graph: Graph) -> Left | None:
 
 
 def _layer_in_front(tensor: gs.Tensor, reader: gs.Node, graph: Graph) -> gs.Node | None:
-    """Return the layer whose result, activated or not, is read by ``reader`` alone.
+    """Return the layer whose result, activated or not, only ``reader`` reads.
 
     None where it is something else (a sum, a pooling), or where others read it, too: such a
     normalisation could not be folded into the layer.
@@ -109,7 +109,7 @@ def _reads_one_channel(conv: gs.Node) -> bool:
 
 
 def _adds_plainly(node: gs.Node) -> bool:
-    """Say whether a Gemm adds its bias as it is stored, one number to each channel."""
+    """Say whether a Gemm adds its stored bias unchanged, one number per channel."""
     once = all(node.attrs.get(factor, 1.0) == 1.0 for factor in ("alpha", "beta"))
     return once and len(node.inputs[2].shape) == 1
 
@@ -124,7 +124,7 @@ def _adds_residual(node: gs.Node, graph: Graph) -> bool:
 def _why_not_restored(
     node: gs.Node, graph: Graph, inner: set[int], pooled: set[int]
 ) -> Left | None:
-    """Say why no BatchNormalization belongs behind ``node``; None if one does."""
+    """Say why no BatchNormalization belongs after ``node``; None if one does."""
     if stored(node.inputs[1]) is None:
         return Left("its weight is computed")
     readers = graph.consumers(node.outputs[0])
@@ -167,7 +167,7 @@ def _depending_on(graph: Graph, tensors: Iterable[gs.Tensor]) -> set[int]:
 
 
 def _pooled(graph: Graph) -> set[int]:
-    """Return the ids of the tensors that are made of nothing but globally pooled features."""
+    """Return the ids of the tensors that are computed only from globally pooled features."""
     pooled: set[int] = set()
     for node in graph.nodes:
         moving = [t for t in node.inputs if not isinstance(t, gs.Constant) and t.name]

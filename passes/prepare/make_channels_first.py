@@ -16,7 +16,7 @@ from ..graph.surgery import detach, read_through
 
 @dataclasses.dataclass(frozen=True)
 class MakeChannelsFirst(Pass):
-    """Remove the Transpose behind a channels-last input (tf2onnx writes one).
+    """Remove the Transpose after a channels-last input (tf2onnx writes one).
 
     Matches  an input of rank 4 that is read by Transposes to (N, C, H, W) alone.
     Changes  the input is (N, C, H, W); its Transposes go.
@@ -36,7 +36,7 @@ class MakeChannelsFirst(Pass):
         return report
 
     def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:
-        """Yield the result behind Transposes of its inputs, against the network before."""
+        """Yield the result with Transposes on its inputs, against the network before."""
         twin = after.copy()
         for index, (old, new) in enumerate(zip(before.inputs, after.inputs, strict=True)):
             if old.shape != new.shape:
@@ -45,7 +45,7 @@ class MakeChannelsFirst(Pass):
 
 
 def channels_last(graph: Graph) -> list[gs.Variable]:
-    """Return the inputs that :class:`MakeChannelsFirst` would turn."""
+    """Return the inputs that :class:`MakeChannelsFirst` would change."""
     return [tensor for tensor in graph.inputs if _is_last(tensor, graph)]
 
 

@@ -1,4 +1,4 @@
-"""Open quantized activations, so that gradients pass and blocks are seen."""
+"""Remove the quantization of activations, so that gradients pass and blocks can be matched."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..graph.surgery import argument, bypass, set_inputs, stored
 
 @dataclasses.dataclass(frozen=True)
 class OpenActivations(Pass):
-    """Remove QuantizeLinear and the DequantizeLinear behind it.
+    """Remove QuantizeLinear and the DequantizeLinear after it.
 
     Matches  QuantizeLinear of a computed tensor, per tensor, that only DequantizeLinears with the
              same scale and zero point read (onnxruntime's static quantization, QAT exports).
@@ -73,7 +73,7 @@ def _same(quantize: gs.Node, dequantize: gs.Node) -> bool:
 
 
 def _range(node: gs.Node) -> tuple[float, float] | None:
-    """Return the least and the largest number that the quantized type can stand for."""
+    """Return the smallest and the largest number that the quantized type can represent."""
     scale, zero = stored(argument(node, 1)), np.zeros((), np.uint8)
     if argument(node, 2) is not None:
         bound = stored(argument(node, 2))

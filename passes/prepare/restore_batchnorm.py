@@ -1,4 +1,4 @@
-"""Give a network whose BatchNormalization was folded its BatchNormalization back.
+"""Restore the BatchNormalization of a network in which it was folded.
 
 Behind a convolution y = z + b (z without bias), the inserted
 
@@ -34,7 +34,7 @@ VARIANCE_FLOOR = 1e-8  # of dead channels, whose outputs never change
 
 @dataclasses.dataclass(frozen=True)
 class RestoreBatchNorm(Pass):
-    """Insert BatchNormalization behind layers that lost it; eval mode computes the same.
+    """Insert BatchNormalization after layers that lost it; eval mode computes the same.
 
     Matches  Conv or Gemm with a stored weight and bias that feeds an activation, a residual Add or
              another layer. ``where=auto`` decides from the whole network whether BN was folded: it
@@ -108,7 +108,7 @@ class RestoreBatchNorm(Pass):
 def _insert(
     node: gs.Node, graph: Graph, statistics: Statistics | None, epsilon: float, report: Report
 ) -> None:
-    """Put a BatchNormalization behind ``node`` and take its bias."""
+    """Insert a BatchNormalization after ``node`` and move its bias there."""
     bias = values_of(node.inputs[2]).astype(np.float64)
     mean_y = bias if statistics is None else statistics.mean
     variance = (

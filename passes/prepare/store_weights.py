@@ -19,7 +19,7 @@ LARGEST = 1 << 28  # elements; a weight beyond this is damage
 
 @dataclasses.dataclass(frozen=True)
 class StoreWeights(Pass):
-    """Replace every weight that is computed from stored tensors by what it is.
+    """Replace every weight that is computed from stored tensors by its value.
 
     Matches  a weight or bias of Conv, ConvTranspose, Gemm or MatMul that depends on stored tensors
              alone: standardised weights (NFNet, BiT), scaled ones, re-parametrised ones.
@@ -59,7 +59,7 @@ class StoreWeights(Pass):
 
 
 def _known_beforehand(graph: Graph) -> tuple[dict[str, frozenset[str]], set[str]]:
-    """Return computed tensor -> the stored float tensors it is made of; and those of chance."""
+    """Return computed tensor -> the stored float tensors it depends on; and the random tensors."""
     fixed: dict[str, frozenset[str]] = {}
     random: set[str] = set()
     for node in graph.nodes:
@@ -78,7 +78,7 @@ def _known_beforehand(graph: Graph) -> tuple[dict[str, frozenset[str]], set[str]
 
 
 def _computed(graph: Graph, names: list[str]) -> dict[str, np.ndarray]:
-    """Run what computes the tensors, and nothing else, in onnxruntime."""
+    """Compute the tensors, and nothing else, in onnxruntime."""
     import onnxruntime as ort
 
     if not names:

@@ -1,4 +1,4 @@
-"""Let a network whose images are integers take them as floats."""
+"""Let a network with integer images take them as floats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..graph.tensor_checks import FLOATS, element_type
 
 @dataclasses.dataclass(frozen=True)
 class TakeFloats(Pass):
-    """Remove the Cast behind an integer input; the images are the same numbers as floats.
+    """Remove the Cast after an integer input; images have the same values as floats.
 
     Matches  an input of rank 4 and an integer type that is read by Casts to one floating-point
              type alone (exports that prepare pixels themselves).
@@ -39,7 +39,7 @@ class TakeFloats(Pass):
         return report
 
     def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:
-        """Yield the result behind Casts of its inputs, against the network before."""
+        """Yield the result with Casts on its inputs, against the network before."""
         twin = after.copy()
         for index, (old, new) in enumerate(zip(before.inputs, after.inputs, strict=True)):
             if old.dtype != new.dtype:

@@ -1,4 +1,4 @@
-"""Let a network that was exported in training mode compute as it does when it is used."""
+"""Make a network that was exported in training mode compute as in inference."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ class UseStoredStatistics(Pass):
 
 
 def trains(node: gs.Node) -> bool:
-    """Say whether ``node`` normalises by the batch at hand."""
+    """Say whether ``node`` normalises by the statistics of its batch."""
     return node.op == "BatchNormalization" and bool(node.attrs.get("training_mode", 0))

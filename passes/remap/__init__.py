@@ -1,1 +1,1 @@
-"""Rules that remap weights, on arrays; no graph is known here."""
+"""Rules that remap weights, on arrays; independent of graphs."""

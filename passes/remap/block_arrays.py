@@ -1,4 +1,4 @@
-"""The stored arrays of a block, by the role of each convolution; know nothing of graphs."""
+"""The stored arrays of a block, by the role of each convolution; independent of graphs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BatchNorm:
 
 @dataclasses.dataclass(frozen=True)
 class ConvArrays:
-    """A convolution with what follows it: weight (out, in / groups, k, k), bias (out,) or None."""
+    """A convolution with its BN: weight (out, in / groups, k, k), bias (out,) or None."""
 
     weight: Array
     bias: Array | None = None
@@ -92,7 +92,7 @@ def fresh_conv(
 def remap_words(
     before: BlockArrays, after: BlockArrays, *, cropped: str, grown: str, wider: str
 ) -> dict[str, str]:
-    """Say of each part of ``after`` what became of the same part of ``before``.
+    """Describe for each part of ``after`` how the same part of ``before`` changed.
 
     cropped, grown  words for lost channels and new channels
     wider           word for a window that grew

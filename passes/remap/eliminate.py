@@ -31,7 +31,7 @@ DEAD = 1e-13  # variance over mean square below which a feature counts as consta
 
 @dataclasses.dataclass(frozen=True)
 class Elimination:
-    """The order in which channels go, and what is lost with it.
+    """The order in which channels are removed, and the error after each.
 
     removed  (c,) channels, the first to go first
     error    (c + 1,): error[n] with n channels left and refitted, relative to the target's
@@ -66,7 +66,7 @@ def eliminate(
     row_weights: Floats | None = None,
     ridge: float = RIDGE,
 ) -> Elimination:
-    """Remove channels one by one, always the one whose loss costs least after a refit.
+    """Remove channels one by one, always the one whose removal costs least after a refit.
 
     gram         (n + 1, n + 1) of what the map reads, n = c * taps
     weight       (m, c, ...), trailing axes are the taps of a channel
@@ -81,7 +81,7 @@ def eliminate(
 
 
 def eliminate_together(readers: Sequence[Reader], *, ridge: float = RIDGE) -> Elimination:
-    """Do the same for channels that several maps read: the mean of their relative errors counts.
+    """Eliminate channels that several maps read, by the mean of the maps' relative errors.
 
     Their windows may differ. Raises ValueError if their numbers of channels do.
     """
@@ -129,7 +129,7 @@ def width_on_grid(channels: int, share: float, multiple: int = 8) -> int:
 
 
 class _State:
-    """H and W of one map while channels go.
+    """H and W of one map while channels are removed.
 
     Updates of H and W wait in ``rows`` and ``factors`` until LAZY_ROWS are together:
     H = inverse - rows^T rows, W = weight - factors rows. Diagonal blocks of H, and W^T W of each
@@ -145,7 +145,7 @@ class _State:
         self._settle()
 
     def costs(self) -> Floats:
-        """Return what taking each channel costs; inf for those that are gone."""
+        """Return the cost of removing each channel; inf for those already removed."""
         if self.taps == 1:
             costs = self.norms[:, 0, 0] / self.blocks[:, 0, 0]
         else:
@@ -153,7 +153,7 @@ class _State:
         return np.where(self.gone, np.inf, costs)
 
     def remove(self, place: int) -> None:
-        """Take away the channel at a place of ``channels``."""
+        """Remove the channel at a place of ``channels``."""
         taps, used = self.taps, self.used
         own = slice(place * taps, (place + 1) * taps)
         rows, factors = self.rows[:used], self.factors[:, :used]
@@ -190,7 +190,7 @@ class _State:
         self.blocks[place] = np.eye(self.taps)  # anything that can be inverted
 
     def _apply(self) -> None:
-        """Multiply the waiting updates in and leave the gone channels out."""
+        """Apply the pending updates and drop the removed channels."""
         stay = np.repeat(~self.gone, self.taps)
         rows = np.ascontiguousarray(self.rows[: self.used, stay])
         weight = self.weight[:, stay]

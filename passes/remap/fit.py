@@ -94,7 +94,7 @@ class Problem:
         return np.asarray(start + change)
 
     def _missing(self, start: Floats, columns: Indices) -> Floats:
-        """Return cov(t - W_S h_S, h_S) of the weights that were: exactly 0 if nothing is lost."""
+        """Return cov(t - W_S h_S, h_S) of the original weights: exactly 0 if nothing is lost."""
         if not self.own:
             covariance = self.covariance[np.ix_(columns, columns)]
             return np.asarray(self.cross[:, columns] - start @ covariance)

@@ -1,4 +1,4 @@
-"""A fit put into what a block stores: weight, constant, statistics of the normalisation behind."""
+"""Store a fit in a block: weight, constant, statistics of the following normalisation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def with_fit(
 def with_constant(
     conv: ConvArrays, weight: Floats, constant: Floats, *, groups: int | None = None
 ) -> ConvArrays:
-    """Do the same for a fit to a target: ``constant`` takes the place of the bias, (m,).
+    """Return a convolution fitted to a target: ``constant`` replaces the bias, (m,).
 
     The target is what the convolution gave with its bias, before the batch normalisation.
     """
@@ -65,7 +65,7 @@ def recalibrated(conv: ConvArrays, mean: Floats, variance: Floats) -> ConvArrays
 
 
 def row_weights(bn: BatchNorm | None, outputs: int, epsilon: float = 1e-5) -> Floats:
-    """Return |s| of each output, what the normalisation behind multiplies it by: (outputs,).
+    """Return |s| of each output, the scale of the following normalisation: (outputs,).
 
     epsilon  of the BatchNormalization node
     """
@@ -73,7 +73,7 @@ def row_weights(bn: BatchNorm | None, outputs: int, epsilon: float = 1e-5) -> Fl
 
 
 def normalized_mean(bn: BatchNorm | None, mean: Floats, epsilon: float = 1e-5) -> Floats:
-    """Return what the normalisation behind makes of a mean: (m,).
+    """Return a mean after the following normalisation: (m,).
 
     The constant that a skipped branch leaves behind, from :func:`.fit.mean_of` of its last
     convolution.

@@ -1,4 +1,4 @@
-"""Dense to grouped convolutions by least squares, and which channels to put together.
+"""Fit grouped convolutions to dense ones by least squares, and choose the groups.
 
 Each group of outputs is fitted on the inputs of its own group. Where the channels on a side may be
 permuted (a block's hidden channels: the caller takes the permutation into the neighbours), the
@@ -177,7 +177,7 @@ class _Choice:
             inside = now
 
     def _energy(self) -> Floats:
-        """Return what each input alone gives to each output, s^2 w_ij K_jj w_ij^T: (m, c)."""
+        """Return the energy that each input adds to each output, s^2 w_ij K_jj w_ij^T: (m, c)."""
         c, taps = self.channels, self.taps
         each = np.arange(c)
         blocks = self.this.covariance.reshape(c, taps, c, taps)[each, :, each, :]

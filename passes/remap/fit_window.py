@@ -1,4 +1,4 @@
-"""Smaller windows by least squares: central taps do what the outer ones did, as far as they can.
+"""Smaller kernels by least squares: central taps replace the outer ones as well as possible.
 
 Moments are those of the patches of the *old* window (or of any window that holds both), so that
 what the lost taps read is known. A larger window gets zeros about the old one: nothing changes.
@@ -18,7 +18,7 @@ from .gram import Floats, Indices, Target
 
 @dataclasses.dataclass(frozen=True)
 class WindowFit:
-    """A convolution of another window.
+    """A convolution with another kernel.
 
     weight      (m, channels / groups, kernel, kernel)
     bias        (m,): what its constant changes by; with a target the whole constant
@@ -41,7 +41,7 @@ def fit_depthwise(
     row_weights: Floats | None = None,
     ridge: float = RIDGE,
 ) -> WindowFit:
-    """Fit a depthwise convolution of another window, each channel on its own.
+    """Fit a depthwise convolution with another kernel, each channel separately.
 
     grams        (c, taps + 1, taps + 1) of a window of taps = w x w, :class:`.Gram` with
                  ``depthwise``; w at least the old kernel, with a target at least the new one
@@ -104,7 +104,7 @@ def fit_dense_window(
     row_weights: Floats | None = None,
     ridge: float = RIDGE,
 ) -> WindowFit:
-    """Fit a dense convolution of another window, on all of its channels or on some.
+    """Fit a dense convolution with another kernel, on all of its channels or on some.
 
     gram    (n + 1, n + 1) of patches, n = c * w * w; w at least the old kernel, with a target at
             least the new one
@@ -162,7 +162,7 @@ def _odd(weight: NDArray[np.floating], kernel: int, window: int, target: Target 
 
 
 def _framed(weight: NDArray[np.floating], kernel: int) -> Floats:
-    """Return a float64 copy with zeros about it, or itself copied if it is as large already."""
+    """Return a float64 copy, zero-padded to the kernel if it is smaller."""
     edge = (kernel - weight.shape[-1]) // 2
     return np.pad(np.asarray(weight, np.float64), [(0, 0), (0, 0), (edge, edge), (edge, edge)])
 

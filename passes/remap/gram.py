@@ -1,4 +1,4 @@
-"""Second moments of what a linear map reads, gathered over pixels of images.
+"""Second moments of the input of a linear map, gathered over pixels of images.
 
 Everything that fitted remapping needs to know of the images is
 
@@ -55,7 +55,7 @@ class Window:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a linear map should give, as far as the features can tell.
+    """The target output of a linear map, as second moments with its features.
 
     cross   C, mean of t [h; 1]^T: (m, n + 1); of a depthwise convolution (c, taps + 1)
     square  mean of t^2: (m,)
@@ -137,7 +137,7 @@ class Gram:
 
     @property
     def memory_bytes(self) -> int:
-        """Most that gathering holds at one time, in bytes, beside the batch handed in."""
+        """Peak memory of gathering in bytes, not counting the batch itself."""
         sums = 2 * (self._second.nbytes + self._cross.nbytes)
         rows = self.channels * self.window.taps + self.outputs
         return sums + 2 * 8 * rows * self._tile_pixels
@@ -159,7 +159,7 @@ class Gram:
         self.pictures += len(features)
 
     def moments(self) -> Moments:
-        """Return the means over what was added, as new arrays. Raises FitDataError if nothing."""
+        """Return the means over everything added, as new arrays. Raises FitDataError if empty."""
         if not self.pixels:
             raise FitDataError("no pixel was seen; weights are fitted to at least one image")
         n = self._second.shape[-1]
@@ -272,7 +272,7 @@ def effective_rank(gram: Floats) -> int:
 
 
 def too_few_pixels(moments: Moments) -> str:
-    """Say in words that there are fewer pixels than unknowns; the empty string if there are not.
+    """Return a sentence if there are fewer pixels than unknowns, else the empty string.
 
     With fewer, some weights are not determined by the images (the ridge keeps them near what
     they were), and an error measured on these pixels is too good to be true.

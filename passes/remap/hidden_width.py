@@ -1,4 +1,4 @@
-"""How the channels inside a block become more or fewer, the same in all that makes or reads them.
+"""Change the hidden width of a block consistently wherever channels are produced or read.
 
 A strategy says where each new hidden channel comes from (FNA++ Eq. 2, 3).
 """
@@ -54,7 +54,7 @@ def channel_sources(
 
 
 def remap_rows(conv: ConvArrays, source: Array) -> ConvArrays:
-    """Return a convolution that makes the channels of ``source``."""
+    """Return a convolution that produces the channels of ``source``."""
     return dataclasses.replace(
         conv,
         weight=gather(conv.weight, source, 0.0),
@@ -64,7 +64,7 @@ def remap_rows(conv: ConvArrays, source: Array) -> ConvArrays:
 
 
 def remap_columns(weight: Array, source: Array, new: Array, how: Strategy) -> Array:
-    """Return a weight that reads the channels of ``source``; of the ``new`` ones nothing is lost.
+    """Return a weight that reads the channels of ``source``, ``new`` ones as ``how`` says.
 
     new  (channels,) whether a channel was added
     """
@@ -88,7 +88,7 @@ def shaken(conv: ConvArrays, new: Array, rng: np.random.Generator) -> ConvArrays
 
 
 def width_words(source: Array, how: Strategy) -> dict[str, str]:
-    """Return the words of :func:`remap_words` for channels that went and that came."""
+    """Return the words of :func:`remap_words` for removed and added channels."""
     jumps = how.select != "first" and bool((np.diff(source) > 1).any())
     grown = {"zeros": "padded", "live": "padded live", "replicate": "replicated"}[how.grow]
     return {"cropped": "selected" if jumps else "cropped", "grown": grown}

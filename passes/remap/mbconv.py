@@ -1,4 +1,4 @@
-"""How the arrays of one MBConv become those of another, by strategy.
+"""Remap the arrays of one MBConv to those of another, by strategy.
 
 An MBConv is three convolutions (expansion, depthwise, projection) about one *hidden* width, and
 with squeeze-excitation two more that read and gate it. A strategy says where each new hidden
@@ -95,7 +95,7 @@ def remap_mbconv(
 
 
 def mask_mbconv(seed: BlockArrays, *, kernel: int, hidden: int, how: Strategy) -> BlockArrays:
-    """Zero what a smaller block drops: outer taps, and what reads the channels that it lacks.
+    """Zero what a smaller block drops: outer taps, and weights that read missing channels.
 
     returns  arrays of the same shapes
     """

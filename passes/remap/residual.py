@@ -1,4 +1,4 @@
-"""How a residual block's convolution becomes grouped, larger and wider (FNA++ Eq. 2-6)."""
+"""Remap a residual block's convolution to more groups, a larger kernel, more width (Eq. 2-6)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def remap_residual(
     how: Strategy,
     rng: np.random.Generator,
 ) -> tuple[BlockArrays, dict[str, str]]:
-    """Remap a basic or bottleneck block to another window, group count, hidden and input width.
+    """Remap a basic or bottleneck block to another kernel, group count, hidden and input width.
 
     seed         convolutions by role, the first one reads the block's input
     heart        role of the convolution that changes; ``groups`` is a multiple of its own
@@ -94,7 +94,7 @@ def remap_residual(
 def mask_residual(
     seed: BlockArrays, heart: str, kernel: int, groups: int, inner: Inner, how: Strategy
 ) -> BlockArrays:
-    """Zero what a block of another form lacks, or does not use.
+    """Zero what a block of another form lacks or does not use.
 
     That is: outer taps, inputs of other groups, and what reads the channels that it drops.
 

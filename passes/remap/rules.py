@@ -1,4 +1,4 @@
-"""The parameter remapping of FNA++ (Sec. 3.1, 5.3, 5.4) on arrays; knows nothing of graphs.
+"""The parameter remapping of FNA++ (Sec. 3.1, 5.3, 5.4) on arrays; independent of graphs.
 
 Convolution weights are (out, in / group, k, k). Every function returns new arrays of the dtype it
 was given and never writes into its arguments.
@@ -63,7 +63,7 @@ def remap_width(weight: Array, out_channels: int, in_channels: int | None = None
 
 
 def remap_groups(weight: Array, groups: int, old_groups: int = 1) -> Array:
-    """Keep of a weight what ``groups`` groups can hold (Eq. 4, counted from 0).
+    """Keep the part of a weight that ``groups`` groups can hold (Eq. 4, counted from 0).
 
     Output channel i of group i // (r / groups) keeps the seed's inputs (that group) * s + j.
 

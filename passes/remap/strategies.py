@@ -16,7 +16,7 @@ from .rules import dilate_kernel, remap_kernel
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-    """One way to remap: what shrinks to which channels, what new channels start as."""
+    """One way to remap: which channels are kept, and how new channels start."""
 
     name: str
     select: Literal["first", "gamma", "std", "l1"] = "first"
@@ -60,7 +60,7 @@ def strategy(name: str) -> Strategy:
 
 
 def remap_window(conv: ConvArrays, kernel: int, how: Strategy) -> ConvArrays:
-    """Return a convolution of another window; ``dilate`` spreads the taps where they fit."""
+    """Return a convolution with another kernel; ``dilate`` spreads the taps where they fit."""
     k = int(conv.weight.shape[-1])
     spread = how.kernel == "dilate" and kernel > k > 1 and (kernel - 1) % (k - 1) == 0
     remap = dilate_kernel if spread else remap_kernel

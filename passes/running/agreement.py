@@ -1,4 +1,4 @@
-"""Do images look like those that a network was trained on? Its BatchNormalizations remember them.
+"""Do images resemble the training images, by the statistics of a network's BatchNorms?
 
 A BatchNormalization keeps the variance of what it read in training. Images of another scale (no
 mean and std, 0 to 255 instead of 0 to 1) change the variance that the first ones read by a factor;

@@ -1,4 +1,4 @@
-"""A batch of two gives two answers: what is trained must compute each image on its own."""
+"""Check that a batch of two gives two independent results, which training requires."""
 
 from __future__ import annotations
 

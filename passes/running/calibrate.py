@@ -54,7 +54,7 @@ class Statistics:
         return cls(count, start + gap, np.maximum(squares - count * gap**2, 0.0))
 
     def merge(self, other: Statistics) -> None:
-        """Take the numbers of ``other`` in."""
+        """Merge the numbers of ``other``."""
         count = self.count + other.count
         gap = other.mean - self.mean
         self.mean = self.mean + gap * (other.count / count)

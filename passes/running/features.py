@@ -1,4 +1,4 @@
-"""Features of many images, kept at a cut through the network, so that nothing is run twice.
+"""Features of many images, kept at a cut through the network, so that nothing runs twice.
 
 A network is worked on from its input to its outputs. :class:`Features` holds, for all images, the
 tensors that cross the place that has been reached; what lies behind is run from them, batch by
@@ -33,7 +33,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Features:
-    """Tensors of a network for all images at the place that has been reached.
+    """Tensors of a network for all images at the current place.
 
     images  (N, C, H, W) float32, as the network's only input wants them
     batch   images a run; the file's own where it insists on one
@@ -58,7 +58,7 @@ class Features:
         self._always = graph.inputs[0].name
 
     def fork(self, graph: Graph) -> Features:
-        """Return the same features for a copy of the network that agrees up to this place."""
+        """Return the same features for a copy of the network that is equal up to this place."""
         twin = Features.__new__(Features)
         twin.__dict__.update(self.__dict__)
         twin.graph, twin._kept = graph, dict(self._kept)
@@ -91,7 +91,7 @@ class Features:
         return np.concatenate([batch[name] for batch in self.stream([name])])
 
     def advance(self, place: int) -> None:
-        """Move the cut in front of the node at ``place`` of the graph's order."""
+        """Move the cut to just before the node at ``place`` of the graph's order."""
         if place <= self.place:
             return
         crossing = self._crossing(place)
@@ -115,7 +115,7 @@ class Features:
         self.place = place
 
     def _crossing(self, place: int) -> list[str]:
-        """Return the tensors made of the images before ``place`` and read at it or behind."""
+        """Return the tensors computed from the images before ``place`` and read at it or later."""
         derived: dict[int, gs.Tensor] = {id(self.graph.inputs[0]): self.graph.inputs[0]}
         for node in self.graph.nodes[:place]:
             if any(id(t) in derived for t in node.inputs):

@@ -1,4 +1,4 @@
-"""What a network may ask of the machine when it is run to be probed: memory, and time in loops.
+"""Limits on a network that is run as a probe: memory, and time in loops.
 
 A damaged or malicious file can name a tensor of 2**60 elements or loop for ever; both are refused
 with a sentence instead of taking the machine down.
@@ -72,7 +72,7 @@ def _elements(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def limit_loops(model: onnx.ModelProto, options: onnxruntime.SessionOptions) -> None:
-    """Let a network that holds a Loop have a gigabyte and no more; onnxruntime then stops it.
+    """Limit a network with a Loop to one gigabyte; onnxruntime then stops it.
 
     What a loop makes grows as it runs: no shape says beforehand how large it becomes.
     """
@@ -93,7 +93,7 @@ def _register_arena() -> None:
 
 @contextmanager
 def loops_end(model: onnx.ModelProto) -> Iterator[onnxruntime.RunOptions | None]:
-    """Give the run options under which a network that holds a Loop is stopped after a while.
+    """Provide run options that stop a network with a Loop after a while.
 
     onnxruntime raises its own error when it is stopped.
     """

@@ -1,4 +1,4 @@
-"""Run graphs in onnxruntime, and nothing twice.
+"""Run graphs in onnxruntime, and none of them twice.
 
 A session is made of a graph without its weights, which are fed like inputs: nothing is copied, and
 graphs of one structure and other numbers (float noise, candidates made by zeroing) share one
@@ -35,7 +35,7 @@ FED = (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
 
 class Runner:
-    """Runs graphs on the CPU, unoptimised. Keep one where graphs are run one after the other."""
+    """Runs graphs on the CPU, unoptimised. Keep one instance for a series of runs."""
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[bytes, onnxruntime.InferenceSession] = OrderedDict()
@@ -147,7 +147,7 @@ def _reads_numbers(node: gs.Node) -> bool:
 def _prepare(
     model: onnx.ModelProto, feed: Mapping[str, np.ndarray], tensors: Sequence[str]
 ) -> None:
-    """Let a model take the shapes of ``feed``, and leave ``tensors`` as well."""
+    """Make a model take the shapes of ``feed`` and also output ``tensors``."""
     have = {output.name for output in model.graph.output}
     for name in tensors:
         if name not in have:

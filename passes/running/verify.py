@@ -1,4 +1,4 @@
-"""Prove that two graphs compute the same function, or name the first node where they part.
+"""Prove that two graphs compute the same function, or name the first node that differs.
 
 onnxruntime runs both on the same random input with its own optimisations off. The tolerance is
 the network's own float noise: how far its outputs move when every weight and input is changed by
@@ -28,7 +28,7 @@ NOISE_FACTOR = 16.0  # a rewrite may regroup a few operations per layer
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How far two graphs are apart.
+    """How much two graphs differ.
 
     ``first_difference`` names the first node (of the second graph) whose output leaves the
     tolerance, None if there is none.
@@ -58,7 +58,7 @@ def noise(
     runner: Runner | None = None,
     base: Arrays | None = None,
 ) -> dict[str, float]:
-    """Measure the float noise of each output: see the module's words.
+    """Measure the float noise of each output; see the module's docstring.
 
     base     what ``graph`` gives for ``feed``, if it was run already
     returns  tensor name -> largest absolute change; integer outputs included
@@ -99,7 +99,7 @@ def _shaken_run(
 def _shaken_model(
     model: onnx.ModelProto, sizes: set[str], rng: np.random.Generator
 ) -> onnx.ModelProto:
-    """Return a copy of ``model`` with what it stores itself shaken."""
+    """Return a copy of ``model`` with its stored values shaken."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for stored in copy.graph.initializer:
@@ -112,7 +112,7 @@ def _shaken_model(
 
 
 def _sizes(model: onnx.ModelProto) -> set[str]:
-    """Return the tensors that scales of a Resize are made of: sizes, no arithmetic to regroup."""
+    """Return the tensors from which scales of a Resize are computed; they must not be shaken."""
     sizes: set[str] = set()
     for node in reversed(model.graph.node):
         if node.op_type in RESIZES:
@@ -174,7 +174,7 @@ def compare(
 
 
 def first_difference(before: Graph, after: Graph, feed: Arrays, theirs: Arrays) -> str | None:
-    """Return the first node of ``after`` whose output leaves the noise of ``before``.
+    """Return the first node of ``after`` whose output differs from ``before`` by more than noise.
 
     Tensors are paired by name, or, in files that share no names, by their order among the tensors
     of one operator and shape.
@@ -255,7 +255,7 @@ def _size_of(graph: Graph, feed: Arrays) -> tuple[int, int] | None:
 
 
 def _feed_for(after: Graph, before: Graph, feed: Arrays) -> Arrays:
-    """Return what ``after`` is to be fed: the same images, in its own layout and by its names."""
+    """Return the inputs for ``after``: the same images, in its own layout and under its names."""
     names = [t.name for t in after.inputs]
     if len(names) != len(feed):
         raise UnsupportedGraphError(
@@ -273,7 +273,7 @@ def _feed_for(after: Graph, before: Graph, feed: Arrays) -> Arrays:
 def _turned(
     pictures: np.ndarray, before: tuple[int, int] | None, after: tuple[int, int] | None
 ) -> np.ndarray:
-    """Return images in another layout: expand turns channels that are last to the front."""
+    """Return images in another layout: expand moves channels that are last to the front."""
     if before is None or after is None or before == after:
         return pictures
     order = TO_FIRST if after == FIRST else [0, 2, 3, 1]
@@ -281,7 +281,7 @@ def _turned(
 
 
 def _named_node(error: BaseException, graph: Graph) -> str | None:
-    """Return the node of ``graph`` that onnxruntime's words name, the longest name that fits."""
+    """Return the node of ``graph`` that onnxruntime's message names; the longest name that fits."""
     quoted = set(re.findall(r"[\w./:@-]+", str(error)))
     named = [n.name for n in graph.nodes if n.name in quoted or n.name.rstrip("/") in quoted]
     return max(named, key=len) if named else None
@@ -304,7 +304,7 @@ def _shake(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _stepped(array: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Step from each float32 to the one next to it: as integers, their magnitudes are in order."""
+    """Step from each float32 to its neighbour: as integers, their magnitudes are in order."""
     moved = np.array(array, order="C")
     moved.view(np.int32)[...] += step
     finite = np.isfinite(array)

@@ -1,1 +1,1 @@
-"""Sizes and other integers that a graph computes, known beforehand."""
+"""Sizes and other integers of a graph that are known before it runs."""

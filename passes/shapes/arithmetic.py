@@ -1,4 +1,4 @@
-"""Operators on partially known tensors, by operator set: what shape arithmetic is made of."""
+"""Evaluate operators of shape arithmetic on partially known tensors, by operator set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Results = Sequence[Value | None]
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One node with what is known of its inputs; a left-out input is None twice."""
+    """One node with what is known of its inputs; an omitted input is None twice."""
 
     op: str
     opset: int
@@ -250,7 +250,7 @@ def _where(call: Call) -> Value:
 
 
 def _held(shape: Sequence[int]) -> Sequence[int]:
-    """Return ``shape`` unless it is longer than what is followed; raises UnknownError."""
+    """Return ``shape`` unless it is too long to be followed; raises UnknownError."""
     if (
         any(d < 0 for d in shape)
         or int(np.prod(shape, dtype=object) if len(shape) else 1) > LONGEST
@@ -266,7 +266,7 @@ def _moved(value: Value, elements: np.ndarray) -> Value:
 
 
 def _each(compute: Callable[..., Element], values: Sequence[Value], dtype: np.dtype[Any]) -> Value:
-    """Apply ``compute`` to the elements that stand beside each other."""
+    """Apply ``compute`` elementwise."""
     arrays = np.broadcast_arrays(*(v.elements for v in values))
     if arrays[0].size > LONGEST:
         raise UnknownError
@@ -350,7 +350,7 @@ def _computed(call: Call, compute: Callable[..., Any]) -> Value:
 
 
 def _with_symbols(op: str, known: Sequence[Element]) -> Element:
-    """Return what an operator makes of elements of which one is no number; None: not known."""
+    """Return an operator's result for elements of which one is not a number; None: unknown."""
     a, b = known[0], known[1] if len(known) > 1 else None
     if len(known) == 1:
         return a if op in ("Floor", "Ceil", "Round", "Abs") else None

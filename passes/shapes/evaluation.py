@@ -1,4 +1,4 @@
-"""Evaluate what a graph computes from constants alone."""
+"""Evaluate the parts of a graph that depend on constants only."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left |
 
 
 def is_size(graph: Graph, tensor: gs.Tensor, depth: int = 8) -> bool:
-    """Say whether ``tensor`` ends as the scales or sizes of a resize, and as nothing else."""
+    """Say whether ``tensor`` is used only as the scales or sizes of a resize."""
     readers = graph.consumers(tensor)
     if not readers or not depth or graph.is_output(tensor):
         return False

@@ -1,4 +1,4 @@
-"""What is known of every tensor before the network runs: its shape, and numbers that it holds.
+"""What is known of every tensor before the network runs: its shape and its values.
 
 One evaluator for all who ask: counting, emitting, following sizes, freeing the batch, the output
 stride, the importer. It works by the file's own operator set, 7 to the newest, on numbers, symbols
@@ -48,7 +48,7 @@ class Known:
 
 
 def follow(inferred: onnx.ModelProto, stored: Mapping[str, np.ndarray] | None = None) -> Known:
-    """Go through a sorted model that ONNX's inference has seen, and know more than it does.
+    """Follow a sorted model after ONNX's inference, and find out what that could not.
 
     stored  arrays that the model holds elsewhere (weights that were left out of it), by name
 
@@ -142,7 +142,7 @@ class _Walk:
                 self.better.add(name)
 
     def _by_rule(self, node: onnx.NodeProto) -> Shape | None:
-        """Return the shape that other tensors hold, also where it is known in part alone."""
+        """Return the shape that other tensors hold, even if only part of it is known."""
         source = self.known.shapes.get(node.input[0])
         match node.op_type:
             case "Reshape":
@@ -253,7 +253,7 @@ def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
 def reshaped(
     source: Shape | None, target: Sequence[int | str | None], keeps_zero: bool = False
 ) -> Shape:
-    """Return what a Reshape of ``source`` to ``target`` gives, as far as it is known.
+    """Return the result of a Reshape of ``source`` to ``target``, as far as it is known.
 
     keeps_zero  a 0 of the target is a size (``allowzero``), not a copy
     """

@@ -1,4 +1,4 @@
-"""The shapes of a network at one image size, also behind arithmetic that ONNX does not follow."""
+"""The shapes of a network at one image size, also after arithmetic that ONNX cannot follow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def shapes_at(graph: Graph, size: Sequence[int] | None) -> dict[str, Shape]:
 def known_at(
     graph: Graph, size: Sequence[int | str] | None = None, batch: int | None = None
 ) -> Known:
-    """Return all that is known of the graph's tensors, as :meth:`.Graph.infer` is asked.
+    """Return all that is known of the graph's tensors; see :meth:`.Graph.infer`.
 
     Raises UnsupportedGraphError if the shapes do not fit each other.
     """
@@ -58,7 +58,7 @@ def _shapes_of(graph: Graph, inferred: onnx.ModelProto) -> dict[str, Shape]:
 
 
 def _check_reshapes(graph: Graph, shapes: dict[str, Shape], size: Sequence[int]) -> None:
-    """Raise UnsupportedGraphError for a Reshape to a target that is of another image size."""
+    """Raise UnsupportedGraphError for a Reshape to a target of another image size."""
     for node in graph.nodes:
         if node.op != "Reshape":
             continue

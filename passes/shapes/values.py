@@ -51,7 +51,7 @@ class Value:
 
 
 def value_of(array: np.ndarray) -> Value | None:
-    """Return a tensor all of whose numbers are known; None if it is too long or no numbers."""
+    """Return a tensor whose numbers are all known; None if it is too long or not numeric."""
     if array.size > LONGEST or array.dtype.kind not in "iubf":
         return None
     elements = np.empty(array.shape, object)

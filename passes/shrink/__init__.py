@@ -1,1 +1,1 @@
-"""Make a network cheaper and put right, from features alone, what that breaks."""
+"""Make a network cheaper and repair the damage, from features alone."""

@@ -1,4 +1,4 @@
-"""How far are the answers of two networks apart, on the same images?
+"""How much do the outputs of two networks differ on the same images?
 
 What is compared stands in front of all selection (:mod:`..heads.raw_outputs`). Class scores are
 compared by the Kullback-Leibler divergence of their probabilities, at each pixel, in nats;
@@ -23,7 +23,7 @@ PLACES = 4096  # of each image that are compared, spread over it; all if there a
 
 
 class Judge:
-    """Holds the original's answers on some images and says how far others are from them.
+    """Holds the original's outputs on some images and measures how much others differ.
 
     Memory: at most PLACES answers for each image, twice, in float32. Raises UnsupportedGraphError
     if no output is a smooth function of the image.
@@ -43,7 +43,7 @@ class Judge:
 
     @property
     def single(self) -> bool:
-        """Whether an output of values has one number a channel: there is no variance of one."""
+        """Whether an output of values has a single number per channel, which has no variance."""
         values = [one.name for one in self.answers if one.meaning == "values"]
         counts = [
             sum(b[name].shape[0] * b[name].shape[1] for b in self._original) for name in values
@@ -56,7 +56,7 @@ class Judge:
         return ", ".join(f"{one.meaning} of {one.name}" for one in self.answers)
 
     def error(self, features: Features) -> float:
-        """Return the mean error over the answers of another network on the same images."""
+        """Return the mean error of another network's outputs on the same images."""
         sums = np.zeros((len(self.answers), 2))
         for original, answered in zip(self._original, self._stream(features), strict=True):
             for place, one in enumerate(self.answers):
@@ -64,7 +64,7 @@ class Judge:
         return float((sums[:, 0] / np.maximum(sums[:, 1], 1.0)).mean())
 
     def error_of(self, graph: Graph) -> float:
-        """Return the error of a network with tensors of the same names, run from the images."""
+        """Return the error of a network with the same tensor names, run on the images."""
         return self.error(Features(graph, self.images, batch=self.features.batch))
 
     def _stream(self, features: Features) -> Iterator[Mapping[str, np.ndarray]]:
@@ -73,7 +73,7 @@ class Judge:
     def _compare(
         self, one: RawOutput, original: np.ndarray, answered: np.ndarray
     ) -> tuple[float, int]:
-        """Return the sum of errors and how many there are."""
+        """Return the sum of errors and their number."""
         other = _understood(one, answered)
         if original.shape != other.shape:
             raise UnsupportedGraphError(

@@ -1,4 +1,4 @@
-"""Blocks fitted to fewer hidden channels, each alone: candidates of a super network."""
+"""Blocks fitted to fewer hidden channels, each separately: candidates of a super network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .original import Original
 
 
 class BlockFits:
-    """Fits the blocks of a seed on the features that images have in it.
+    """Fits the blocks of a seed on its own features of some images.
 
     graph   the seed; a copy of it is worked on
     images  (N, C, H, W) float32, preprocessed

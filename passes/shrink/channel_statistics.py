@@ -1,4 +1,4 @@
-"""Let every convolution behind a change leave what it left before: the same mean and variance.
+"""Restore the output mean and variance of every convolution after a change.
 
 A fit makes errors small by making features small; every convolution behind reads that. Channel by
 channel a scale and a shift bring the statistics of the original back: in the batch normalisation
@@ -87,7 +87,7 @@ def recalibrate(
     initializers: dict[str, str],
     batch: int = 8,
 ) -> None:
-    """Give each batch normalisation behind a change the statistics of what it reads, in order.
+    """Give each batch normalisation after a change the statistics of its new input, in order.
 
     That is what training does: what is normalised has mean 0 and variance 1 again. The original's
     own statistics may be those of its last few training steps; these are better. Convolutions
@@ -149,7 +149,7 @@ def _statistics(features: Features, name: str) -> Statistics | None:
 def _toward(
     now: Statistics, mean: Floats, variance: Floats, strength: float
 ) -> tuple[Floats, Floats]:
-    """Return what lies between the statistics now and those that are wanted."""
+    """Interpolate between the present statistics and the target ones."""
     if strength == 1:
         return mean, variance
     alive = (now.variance > DEAD) & (variance > DEAD)
@@ -160,7 +160,7 @@ def _toward(
 def _moved(
     linear: Linear, mean: Floats, variance: Floats, wanted_mean: Floats, wanted_variance: Floats
 ) -> ConvArrays:
-    """Return arrays under which the output has the wanted statistics in place of those it has."""
+    """Return arrays that give the output the target statistics instead of its present ones."""
     alive = (variance > DEAD) & (wanted_variance > DEAD)
     ratio = np.sqrt(np.where(alive, wanted_variance, 1.0) / np.where(alive, variance, 1.0))
     ratio = np.clip(ratio, 1 / FURTHEST, FURTHEST)

@@ -1,4 +1,4 @@
-"""How much the widths of a whole choice matter: measured where every set is narrow already.
+"""How much each width matters, measured in a network where every set is already narrow.
 
 A set measured alone, in a network that is whole otherwise, says little of what its width costs in
 one that is narrow everywhere: later fits make errors good, errors of several sets meet. So each
@@ -29,7 +29,7 @@ LEAST = 1e-9  # changes of a curve below are float noise
 
 @dataclasses.dataclass(frozen=True)
 class Slope:
-    """What the width of one set costs, the others as they are in a narrowed network.
+    """The error by width of one set, with the other sets as in a narrowed network.
 
     widths  that may be chosen, ascending
     curve   (count + 1,) relative error at the readers of every width, in sequence
@@ -45,7 +45,7 @@ class Slope:
     gain: float
 
     def error(self, width: int) -> float:
-        """Return how the error of the answers changes, below 0 where the set gets wider."""
+        """Return the change of the output error; negative where the set gets wider."""
         return self.gain * float(self.curve[width] - self.curve[self.now])
 
     def near(self, factor: float) -> Slope:
@@ -67,7 +67,7 @@ def measure_slopes(
     *,
     most: int,
 ) -> list[Slope]:
-    """Measure what a little less of each set does to the answers of a narrowed network.
+    """Measure how the outputs of a narrowed network change if each set gets slightly narrower.
 
     narrowing  the network, narrowed by ``steps`` to its end; its statistics not matched
     steps      one for each of ``known``, in the order of the network

@@ -1,4 +1,4 @@
-"""One linear layer that reads hidden channels: its window, its norm, its arrays in and out."""
+"""One linear layer that reads hidden channels: its window, its norm, its stored arrays."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Linear:
 
     @property
     def window(self) -> Window:
-        """What it reads about an output pixel."""
+        """What it reads around an output pixel."""
         if self.node.op != "Conv":
             return Window()
         conv = Conv(self.node)
@@ -59,7 +59,7 @@ class Linear:
 
     @property
     def scale(self) -> Floats:
-        """What the normalisation behind multiplies each output by, with its sign."""
+        """The following normalisation's scale of each output, with its sign."""
         arrays, outputs = self.arrays(), len(self.weight)
         if arrays.bn is None or self.bn is None:
             return np.ones(outputs)
@@ -67,14 +67,14 @@ class Linear:
         return np.asarray(np.where(arrays.bn.gamma < 0, -size, size))
 
     def arrays(self) -> ConvArrays:
-        """Return what is stored; views, not to be written to."""
+        """Return the stored arrays; views, not to be written to."""
         bn = None
         if self.bn is not None:
             bn = BatchNorm(*(values_of(t) for t in self.bn.inputs[1:5]))
         return ConvArrays(self.weight, self.bias, bn)
 
     def store(self, graph: Graph, arrays: ConvArrays, initializers: dict[str, str]) -> None:
-        """Put fitted arrays in place of what is stored, under new names."""
+        """Replace the stored arrays by fitted ones, under new names."""
         weight = arrays.weight
         if self.node.op == "Gemm":
             weight = weight[:, :, 0, 0]
@@ -113,7 +113,7 @@ def addend_of(graph: Graph, linear: Linear) -> gs.Tensor | None:
 
 
 def columns_left(total: int, offset: int, count: int, kept: np.ndarray) -> np.ndarray:
-    """Return the columns of a reader that stay: others' all, of the channels those kept."""
+    """Return the columns of a reader that stay: those of kept and of other channels."""
     return np.concatenate(
         [np.arange(offset), offset + kept, np.arange(offset + count, total)]
     ).astype(np.int64)
@@ -127,7 +127,7 @@ def leave_columns(
     kept: np.ndarray,
     initializers: dict[str, str],
 ) -> None:
-    """Leave a layer the columns of the channels that are kept, their weights as they are.
+    """Keep only a layer's columns of kept channels, with unchanged weights.
 
     offset, count  where the channels lie among all that it reads, and how many they were
     """
@@ -138,7 +138,7 @@ def leave_columns(
 
 
 def why_not_fitted(node: gs.Node) -> str | None:
-    """Say why no weights are fitted to what a linear layer reads; None if they are."""
+    """Say why a linear layer's weights cannot be fitted to its input; None if they can."""
     if node.op != "Conv":
         return None
     numbers = math.prod(int(d) for d in node.inputs[1].shape[1:])

@@ -1,4 +1,4 @@
-"""Remove hidden channels and fit what reads them, as a pass: the same share everywhere."""
+"""Remove hidden channels and fit their readers, as a pass: the same share everywhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .original import Original
 
 @dataclasses.dataclass(frozen=True)
 class NarrowHidden(Pass):
-    """Leave a share of the hidden channels, or given widths, with weights fitted in sequence.
+    """Keep a share of the hidden channels, or given widths, with weights fitted in sequence.
 
     Matches  channels that convolutions make and convolutions read, and nobody else.
     Changes  those that are missed least go; who reads them is fitted, on the features of the

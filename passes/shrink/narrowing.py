@@ -1,4 +1,4 @@
-"""Narrow a network from its input to its outputs, each step on the features that the last one left.
+"""Narrow a network from input to outputs, each step on the features after the last one.
 
 Hidden channels are taken away where their loss costs least, and who reads them is fitted, on the
 features of the network *as it has become*, towards what the original gave there:
@@ -54,7 +54,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """A set of hidden channels where the network has come to it; moments by reader's name."""
+    """A set of hidden channels in the network narrowed so far; moments by reader's name."""
 
     name: str
     channels: HiddenChannels
@@ -62,7 +62,7 @@ class Look:
 
 
 class Narrowing:
-    """The original network and the one that is made of it, features of both side by side.
+    """The original network and its narrowed copy, with the features of both.
 
     original  several may be made of one; left as it is
     result    the network that is being made; its nodes are those of the original, in their order
@@ -99,13 +99,13 @@ class Narrowing:
         return twin
 
     def restarted(self) -> Narrowing:
-        """Return an independent twin of what has become of the network, back at its input."""
+        """Return an independent twin of the network as it is now, back at its input."""
         twin = self.fork()
         twin.after = self.original.at(0).fork(twin.result)
         return twin
 
     def narrow(self, name: str, width: int | None) -> Step:
-        """Leave ``width`` of the hidden channels that a convolution makes; None: all of them.
+        """Keep ``width`` of a convolution's hidden channels; None: all of them.
 
         Must be called in the order of the network. With all of them left nothing is done as long
         as nothing has changed before.
@@ -123,7 +123,7 @@ class Narrowing:
         return self._place[name]
 
     def look(self, name: str) -> Look:
-        """Go to a set of hidden channels and gather moments of what its readers read."""
+        """Advance to a set of hidden channels and gather moments of its readers' inputs."""
         place = self._place[name]
         self.advance(place)
         channels = trace_hidden(self.result, self.result.nodes[place])
@@ -137,11 +137,11 @@ class Narrowing:
             self.after = self.original.at(place).fork(self.result)
 
     def eliminate(self, look: Look) -> Elimination:
-        """Return in which order channels go, and the error of every width."""
+        """Return the order in which channels are removed, and the error of every width."""
         return self._eliminate(look.channels, self._readings(look.channels), look.moments)
 
     def cut(self, look: Look, width: int, elimination: Elimination | None) -> Step:
-        """Leave ``width`` channels and fit who reads them; all of them without an elimination."""
+        """Keep ``width`` channels and fit their readers; all of them without an elimination."""
         channels, moments = look.channels, look.moments
         readings = self._readings(channels)
         kept, curve = np.arange(channels.count), None
@@ -168,7 +168,7 @@ class Narrowing:
 
     @contextlib.contextmanager
     def trial(self, look: Look) -> Iterator[None]:
-        """Take back afterwards what is done to one set of hidden channels."""
+        """Undo on exit everything done to one set of hidden channels."""
         nodes = [*look.channels.nodes]
         for pair in self._readings(look.channels):
             nodes += [pair.linear.node, *([pair.linear.bn] if pair.linear.bn is not None else [])]
@@ -295,14 +295,14 @@ class Narrowing:
         return fit.error
 
     def _only_columns(self, pair: _Pair, channels: HiddenChannels, kept: np.ndarray) -> None:
-        """Leave a reader the columns of what is kept, unfitted, so that the network runs."""
+        """Keep only a reader's columns of kept channels, unfitted, so that the network runs."""
         offset, count = pair.reading.offset, channels.count
         leave_columns(self.result, pair.linear, offset, count, kept, self.initializers)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Pair:
-    """A reader in the network that is made and in the original."""
+    """A reader in the narrowed network and in the original."""
 
     reading: Reading
     linear: Linear
@@ -351,7 +351,7 @@ class _Pair:
 
 
 def _applied(linear: Linear, features: np.ndarray) -> np.ndarray:
-    """Return a 1x1 map's result at each pixel of what is pooled before it."""
+    """Return a 1x1 convolution's result at each pixel of the features that are pooled before it."""
     weight = linear.weight[:, :, 0, 0].astype(np.float64)
     result = np.einsum("mc,nchw->nmhw", weight, features.astype(np.float64), optimize=True)
     bias = linear.bias

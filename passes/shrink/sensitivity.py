@@ -1,4 +1,4 @@
-"""How much each width of each set of hidden channels moves the network's answers.
+"""How much each width of each set of hidden channels changes the network's outputs.
 
 The elimination gives the error of every width at the readers; what that does to the answers is
 measured for a few widths, on images that the fit has not seen, and scales the curve. Only what
@@ -28,7 +28,7 @@ LEAST = 1e-9  # errors below are float noise
 
 @dataclasses.dataclass(frozen=True)
 class Sensitivity:
-    """What widths of one set of hidden channels cost in error.
+    """The error by width of one set of hidden channels.
 
     widths   that may be chosen, ascending; the last one is all
     curve    (count + 1,) relative error at the readers of every width
@@ -42,7 +42,7 @@ class Sensitivity:
     probed: dict[int, float]
 
     def error(self, width: int) -> float:
-        """Return the error of the answers that this width alone makes, by the scaled curve."""
+        """Return the output error that this width alone causes, by the scaled curve."""
         if width == self.count:
             return 0.0
         local = max(float(self.curve[width]), LEAST)
@@ -81,7 +81,7 @@ def measure_sensitivities(
     known: Mapping[str, Sensitivity],
     progress: Callable[[int, Sensitivity | None], None],
 ) -> tuple[list[Sensitivity], dict[str, str]]:
-    """Measure each set alone, in the order of the network; also return why others are left.
+    """Measure each set by itself, in network order; also return why others are left.
 
     most      sets whose effect on the answers is measured; those between take their neighbours'
     known     what an earlier run has measured already, by the set's name
@@ -133,7 +133,7 @@ def _measured(
 
 
 def _filled(measured: Sequence[Sensitivity]) -> list[Sensitivity]:
-    """Give sets that were not measured the mean gain of the nearest ones that were."""
+    """Give unmeasured sets the mean gain of the nearest measured ones."""
     result = []
     for place, one in enumerate(measured):
         if one.probed:

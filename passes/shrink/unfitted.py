@@ -1,4 +1,4 @@
-"""A network of fewer hidden channels, its weights as they are: what it costs, not what it says."""
+"""A network with fewer hidden channels and unfitted weights: good for its cost only."""
 
 from __future__ import annotations
 

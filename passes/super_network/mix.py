@@ -116,7 +116,7 @@ class Mix(Pass):
         return list(self._offer().layers(find_blocks(graph)))
 
     def proofs(self, before: Graph, after: Graph) -> Iterator[tuple[str, Graph, Graph]]:
-        """Yield the seed in its super network, then each candidate wherever it is offered.
+        """Yield the seed in its super network, then each candidate at every layer that offers it.
 
         Raises PassFailedError if a candidate is not the block that its name spells.
         """
@@ -146,7 +146,7 @@ class Mix(Pass):
         return Offer(names, self.depths, self.skip, self.otherwise)
 
     def _state_size(self, graph: Graph) -> None:
-        """Make sure that it is known at which size candidates are costed."""
+        """Make sure that the size at which candidates are costed is known."""
         if self.size:
             sides = self.size.split("x")
             if len(sides) != 2 or not all(side.isdecimal() for side in sides):

@@ -23,7 +23,7 @@ ALPHA_SCALE = 1e-3  # the authors' released code
 
 
 class Fits(Protocol):
-    """Who knows the features of a seed and fits its blocks to fewer hidden channels."""
+    """Fits a seed's blocks to fewer hidden channels, from the seed's features."""
 
     def narrowed(self, block: Block, hidden: int) -> tuple[BlockArrays, float] | str:
         """Return the block's arrays with so many hidden channels and the relative error of what
@@ -32,7 +32,7 @@ class Fits(Protocol):
 
 
 class Mixer:
-    """Builds choice points; the graph's node list is put together once at the end."""
+    """Builds choice points; the graph's node list is assembled once at the end."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class Mixer:
         self._entry: gs.Tensor | None = None
 
     def ordered_nodes(self) -> list[gs.Node]:
-        """Return all nodes, the new ones behind the block they belong to."""
+        """Return all nodes, the new ones after the block they belong to."""
         return [
             item for node in self.graph.nodes for item in (node, *self._behind.get(id(node), ()))
         ]
 
     def mix(self, layer: Layer) -> None:
-        """Build the choice point of ``layer``; a layer of one candidate stays as it is."""
+        """Build the choice point of ``layer``; a layer with one candidate stays as it is."""
         block = layer.block
         last_node = block.nodes[-1]
         entry = self._entry if layer.added else block.entry

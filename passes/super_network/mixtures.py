@@ -1,4 +1,4 @@
-"""What a choice point is, said once: for the compiler's graph and for a model that is imported.
+"""The definition of a choice point, for the compiler's graph and for an imported model.
 
 A mixture of n candidates is (FNA++ Eq. 7, as plain ONNX)::
 
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 
 class Wiring(NamedTuple):
-    """A node as far as the pattern looks at it: operator and names of tensors ("": none)."""
+    """A node as the pattern sees it: operator and names of tensors ("": none)."""
 
     op: str
     inputs: tuple[str, ...]
@@ -29,7 +29,7 @@ class Wiring(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Where a choice point stands: places in the list of nodes, names of tensors.
+    """Where a choice point is: places in the list of nodes, names of tensors.
 
     ``muls``, ``regions``, ``outputs``  in the order of the alphas; a region's nodes as listed
     """
@@ -45,7 +45,7 @@ class Mixture:
 
     @property
     def mixing(self) -> tuple[int, ...]:
-        """The nodes that weigh and sum up."""
+        """The nodes that weight and sum."""
         return (self.softmax, self.split, *self.muls, self.sum)
 
 
@@ -83,7 +83,7 @@ class _Finder:
             self.maker.update((name, place) for name in node.outputs if name)
 
     def mixture(self, place: int) -> Mixture | None:
-        """Return the mixture that the Sum at ``place`` sums up, if it is one."""
+        """Return the mixture that the Sum at ``place`` computes, if it is one."""
         weighed = self._weighed(place)
         if weighed is None:
             return None
@@ -100,7 +100,7 @@ class _Finder:
         return None if self._is_read_outside(mixture) else mixture
 
     def _weighed(self, place: int) -> tuple[int, list[tuple[int, str]]] | None:
-        """Return the Split of the alphas and, in its order, each Mul and what it weighs."""
+        """Return the Split of the alphas and, in its order, each Mul and the tensor it weights."""
         rows: dict[str, tuple[int, str]] = {}
         splits: set[int] = set()
         for tensor in self.nodes[place].inputs:
@@ -124,7 +124,7 @@ class _Finder:
         return split, [rows[name] for name in order]
 
     def _split_of_alphas(self, tensor: str) -> int | None:
-        """Return the Split that leaves ``tensor``, if it parts a softmax of stored numbers."""
+        """Return the Split that computes ``tensor``, if it splits a softmax of stored numbers."""
         split = self.maker.get(tensor)
         if split is None or self.nodes[split].op != "Split":
             return None
@@ -134,7 +134,7 @@ class _Finder:
         return split if self.nodes[softmax].inputs[0] in self.stored else None
 
     def _region(self, mul: int, out: str) -> tuple[int, ...]:
-        """Return the nodes that work for ``out``, which ``mul`` weighs, and for nothing else."""
+        """Return the nodes needed for ``out``, which ``mul`` weights, and for nothing else."""
         inside = {mul}
         stack = [out]
         while stack:

@@ -1,4 +1,4 @@
-"""Which layers a super network gets, and which candidates each: the plan for mixing."""
+"""Which layers a super network gets, and which candidates each has: the plan for mixing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import UnsupportedGraphError
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One choice at a layer; ``form`` is what it makes of the layer's block, None for ``skip``."""
+    """One choice at a layer; ``form`` is the block's form for it, None for ``skip``."""
 
     name: str
     form: Form | None = None
@@ -116,7 +116,7 @@ class Offer:
 def _candidates(
     block: Block, names: Sequence[str], *, added: bool
 ) -> tuple[list[Candidate], dict[str, str]]:
-    """Return the candidates of a layer that is made of ``block``, and why others are none."""
+    """Return the candidates of a layer with this ``block``, and why others are left out."""
     candidates: dict[str, Candidate] = {}
     declined: dict[str, str] = {}
     for name in names:

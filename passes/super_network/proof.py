@@ -1,4 +1,4 @@
-"""What every candidate of a super network must compute, made without the code that mixes.
+"""What every candidate of a super network must compute, built independently of the mixing code.
 
 A candidate that is larger than the seed's block computes the seed. A smaller one computes the seed
 with the dropped taps, channels and connections between groups set to zero, and one of an added
@@ -31,7 +31,7 @@ from .plan import Candidate, Layer
 
 
 def comparable(layer: Layer, candidate: Candidate, how: Strategy) -> bool:
-    """Say whether it is known, without remapping it, what ``candidate`` computes."""
+    """Say whether the function of ``candidate`` is known without remapping."""
     form = candidate.form
     if form is None or how.fresh:
         return False
@@ -45,7 +45,7 @@ def comparable(layer: Layer, candidate: Candidate, how: Strategy) -> bool:
 def references(
     before: Graph, layers: Sequence[Layer], name: str, how: Strategy
 ) -> tuple[list[str], list[Sequence[gs.Node] | None]]:
-    """Turn ``before`` into the network that candidate ``name`` everywhere must compute.
+    """Turn ``before`` into the network that choosing ``name`` everywhere must compute.
 
     layers   the plan of ``before``; its blocks are rewritten
     returns  the arch (the seed's choice where ``name`` is not comparable), and for each layer the
@@ -101,7 +101,7 @@ def references(
 def chosen_twin(
     after: Graph, arch: Sequence[str], standing: Sequence[Sequence[gs.Node] | None]
 ) -> Graph:
-    """Choose ``arch`` in a copy of ``after``; its tensors get the names of those they must equal.
+    """Choose ``arch`` in a copy of ``after``; tensors get the names of those they must equal.
 
     So the first node that differs is named, not the first block.
     """
@@ -145,7 +145,7 @@ def check_candidates(graph: Graph, layers: Sequence[Layer]) -> None:
 
 
 def _activated(graph: Graph, block: Block, conv: gs.Node) -> list[gs.Node]:
-    """Let ``conv`` read its input through the block's own BN, as the identity, and activation."""
+    """Make ``conv`` read its input through the block's BN, as the identity, and activation."""
     heart = block.units[block.heart]
     tensor = conv.inputs[0]
     twins: dict[int, gs.Tensor] = {id(heart.conv.outputs[0]): tensor}
@@ -174,7 +174,7 @@ def _repeated(
     entry: gs.Tensor,
     how: Strategy,
 ) -> tuple[list[gs.Node], gs.Tensor]:
-    """Return the seed's block once more, reading ``entry``, masked; and what it leaves."""
+    """Return a masked copy of the seed's block that reads ``entry``, and its output."""
     block = layer.block
     assert candidate.form is not None  # skip is not comparable
     arrays, account = block.remap(

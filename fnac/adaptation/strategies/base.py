@@ -1,4 +1,4 @@
-"""What a strategy is: it chooses the target's architecture, in two steps around the seed's tuning.
+"""The interface of a strategy, which chooses the target's architecture in two steps.
 
 A strategy works on the files of a run folder. What it has done already is not done again, so that
 a run that was killed continues.
@@ -35,7 +35,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """An architecture that a strategy looked at.
+    """An architecture that a strategy considered.
 
     arch     one choice for each layer, or block
     madds    of the whole network, head included
@@ -77,25 +77,25 @@ class Strategy(abc.ABC):
 
     @abc.abstractmethod
     def choose(self) -> None:
-        """Leave ``target.onnx`` and ``arch.json``; every process calls it."""
+        """Write ``target.onnx`` and ``arch.json``; every process calls it."""
 
     def tuning(self, settings: TuneSettings) -> TuneSettings:
-        """Return how target and baseline are tuned after the choice: as the plan says."""
+        """Return the tuning settings of target and baseline after the choice: the plan's."""
         return settings
 
     def tuning_of_target(self, settings: TuneSettings) -> TuneSettings:
-        """Return how the target is tuned: as the baseline, unless it reads other images."""
+        """Return the tuning settings of the target: the baseline's, unless its input differs."""
         return settings
 
     def record_health(self, comparison: Comparison) -> tuple[Finding, ...]:
-        """Write ``search/health.json``; say and return what is wrong with the choice."""
+        """Write ``search/health.json``; report and return what is wrong with the choice."""
         self.run.kept.write("search/health.json", as_json(comparison.as_json()))
         for finding in comparison.findings():
             log.warning("%s: %s", self.name, finding)
         return comparison.findings()
 
     def record(self, candidates: Sequence[Candidate]) -> None:
-        """Write every architecture that was looked at to ``search/candidates.csv``."""
+        """Write every architecture that was considered to ``search/candidates.csv``."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""``diff``: the paper's search, weights and architecture parameters in turn (FNA++ Sec. 3.3)."""
+"""``diff``: the paper's search, weights and alphas trained alternately (FNA++ Sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Differentiable(Strategy):
         return unsearched_super(self.run.folder) if how == "seed" else None
 
     def _judge(self) -> None:
-        """Record the choice, beside random architectures of its cost by the trained weights."""
+        """Record the choice and random architectures of its cost, judged by the trained weights."""
         run, count = self.run, self.run.plan.adapt.compared
         if run.path("search/candidates.csv").exists():
             return
@@ -91,7 +91,7 @@ class Differentiable(Strategy):
         self.record(rows)
 
     def _tell(self, comparison: Comparison) -> None:
-        """Write what is wrong with the choice into the target."""
+        """Write the findings on the choice into the target's manifest."""
         findings = self.record_health(comparison)
         target = Graph.load(self.run.path("target.onnx"))
         target.manifest[FINDINGS] = written(together(read_findings(target.manifest), findings))

@@ -35,12 +35,12 @@ MUTATED = 0.1
 
 
 class Evolution(Differentiable):
-    """Breed architectures of the budget's cost; take the best of a few finalists."""
+    """Evolve architectures at the budget's cost; take the best of a few finalists."""
 
     name = "evolve"
 
     def choose(self) -> None:
-        """Train the super network, breed, let the finalists decide."""
+        """Train the super network, evolve, let the finalists decide."""
         run = self.run
         if run.path("target.onnx").exists():
             return
@@ -57,7 +57,7 @@ class Evolution(Differentiable):
     # ------------------------------------------------------------------ evolution
 
     def _evolved(self) -> list[Arch]:
-        """Return the architectures that were judged, the best first."""
+        """Return the scored architectures, best first."""
         run, how = self.run, self.run.plan.adapt
         network = Graph.load(run.path("super.onnx"))
         space, limit = self._space(network)
@@ -120,7 +120,7 @@ class Evolution(Differentiable):
     # ------------------------------------------------------------------ the finalists
 
     def _write_finalists(self, ranked: Sequence[Arch]) -> None:
-        """Cut the best architectures out of the trained super network."""
+        """Derive the best architectures from the trained super network."""
         from fnac.stages.derive import derive
 
         run = self.run
@@ -161,7 +161,7 @@ class Evolution(Differentiable):
 
 
 def _mutated(arch: Arch, space: SpaceCosts, generator: np.random.Generator) -> Arch:
-    """Return an architecture of which a tenth of the layers, at least one, are drawn anew."""
+    """Return an architecture with a tenth of the layers, at least one, redrawn."""
     drawn = generator.random(len(arch)) < MUTATED
     drawn[int(generator.integers(len(arch)))] = True
     return tuple(
@@ -171,6 +171,6 @@ def _mutated(arch: Arch, space: SpaceCosts, generator: np.random.Generator) -> A
 
 
 def _mixed(a: Arch, b: Arch, generator: np.random.Generator) -> Arch:
-    """Return an architecture that has each layer of one of two."""
+    """Return an architecture that takes each layer from one of two parents."""
     first = generator.random(len(a)) < 0.5
     return tuple(x if one else y for x, y, one in zip(a, b, first, strict=True))

@@ -1,4 +1,4 @@
-"""Successive halving: finalists are tuned in rounds, the better half goes on for twice as long.
+"""Successive halving: tune finalists in rounds, the better half twice as long each time.
 
 Judged by the metric on a part of the training set that these tunings do not see; every network of a
 round is tuned equally long, and the next round continues where it stopped.
@@ -24,14 +24,14 @@ FINALISTS = "search/finalists"
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """The metric of a finalist in percent, after so many epochs in all."""
+    """The metric of a finalist in percent, after a total number of epochs."""
 
     value: float
     epochs: int
 
 
 def short_tuning(settings: TuneSettings, epochs: int) -> TuneSettings:
-    """Return the settings of a short tuning that is judged on the part held back."""
+    """Return the settings of a short tuning that is scored on the held-out part."""
     return dataclasses.replace(
         settings, epochs=epochs, steps=None, held_out=HELD_OUT, keep="best", patience=None,
         eval_every=epochs, teacher=None,
@@ -72,7 +72,7 @@ def halve(
 
 
 def _tuned(run: AdaptRun, name: str, number: int, settings: TuneSettings) -> float:
-    """Tune a finalist for a round; return its metric on the part held back."""
+    """Tune a finalist for a round; return its metric on the held-out part."""
     at = f"{FINALISTS}/{name}/round{number}"
     done = run.path(f"{at}.json")
     if done.exists():

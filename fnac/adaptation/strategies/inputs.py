@@ -1,4 +1,4 @@
-"""Sizes of input images and output strides as choices beside the architecture.
+"""Input sizes and output strides as choices in addition to the architecture.
 
 At a fixed budget a narrower network that reads larger images competes with a wider one that reads
 smaller images.
@@ -38,14 +38,14 @@ NOT_WEIGHTS = ("Resize", "Upsample", "Reshape", "Slice", "Pad", "Expand", "Tile"
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """What a network reads: (H, W) of its images; the output stride of its backbone, if any."""
+    """A network's input: (H, W) of its images; the output stride of its backbone, if any."""
 
     size: tuple[int, int]
     output_stride: int | None = None
 
     @property
     def name(self) -> str:
-        """Name it as files are: ``180x240`` or ``180x240-os16``."""
+        """The name used in files: ``180x240`` or ``180x240-os16``."""
         stride = "" if self.output_stride is None else f"-os{self.output_stride}"
         return f"{self.size[0]}x{self.size[1]}{stride}"
 
@@ -60,7 +60,7 @@ class Input:
 
 
 def input_of(graph: Graph) -> Input:
-    """Return what a network reads, as its file says."""
+    """Return the input of a network, from its file."""
     size = graph.image_size()
     assert size is not None  # expand states it
     stride = graph.manifest.get("output_stride")
@@ -68,12 +68,12 @@ def input_of(graph: Graph) -> Input:
 
 
 def are_choices(plan: Plan) -> bool:
-    """Say whether sizes or output strides are to be chosen."""
+    """Say whether sizes or output strides are searched."""
     return plan.adapt.sizes is not None or bool(plan.adapt.output_strides)
 
 
 def inputs_to_try(plan: Plan, seed: Graph) -> list[Input]:
-    """Return the inputs that architectures are chosen at; the seed's own where none are asked for.
+    """Return the inputs to choose architectures at; the seed's own if none are given.
 
     seed  with its head, at the size that the budget is counted at
     """
@@ -89,7 +89,7 @@ def inputs_to_try(plan: Plan, seed: Graph) -> list[Input]:
 
 
 def automatic_sizes(base: tuple[int, int], images: Sequence[int]) -> list[tuple[int, int]]:
-    """Return sizes of the base's shape around it, none larger than the data's images are.
+    """Return sizes around the base, of its shape, none larger than the data's images.
 
     base    (H, W) of the seed's images, which is one of them
     images  (H, W) of an image of the data set
@@ -105,13 +105,13 @@ def automatic_sizes(base: tuple[int, int], images: Sequence[int]) -> list[tuple[
 
 
 def keep_reference(base: Graph, at_input: Graph) -> None:
-    """Let costs at another input be told beside the seed's at its own, as budgets are."""
+    """Keep the seed's cost at its own input as the reference for costs at another."""
     for key in ("seed_madds", "seed_params"):
         at_input.manifest[key] = base.manifest[key]
 
 
 def carry_weights(trained: Graph, into: Graph) -> None:
-    """Give ``into``, the same seed prepared for another input, the weights of ``trained``.
+    """Copy the weights of ``trained`` to ``into``, the same seed prepared for another input.
 
     Raises UsageError where the two do not have the same weights.
     """

@@ -1,4 +1,4 @@
-"""``measured``: tune the seed, take away what its answers miss least, tune what is left.
+"""``measured``: tune the seed, remove the channels that matter least, tune the rest.
 
 The seed with its head is tuned for a share of the epochs. Widths for the budget are chosen by what
 they do to its answers on images of the training set, and weights are fitted to its features
@@ -55,12 +55,12 @@ OWN = "seed"
 
 
 class Measured(Strategy):
-    """Shrink the tuned seed to the budget; finalists decide whether that pays."""
+    """Shrink the tuned seed to the budget; finalists decide whether that is better."""
 
     name = "measured"
 
     def prepare(self) -> None:
-        """Give the seed its head at every size; refuse a budget that no widths reach."""
+        """Attach the head to the seed at every size; refuse a budget that no widths reach."""
         run = self.run
         if run.path("baseline.onnx").exists() or run.path("tuned_seed.onnx").exists():
             return
@@ -99,11 +99,11 @@ class Measured(Strategy):
         run.ranks.wait()
 
     def tuning(self, settings: TuneSettings) -> TuneSettings:
-        """Return the rest of the epochs: what the tuning of the seed has left."""
+        """Return tuning settings for the epochs that the tuning of the seed has left."""
         return self._share(first=False)
 
     def tuning_of_target(self, settings: TuneSettings) -> TuneSettings:
-        """Return the same at the target's own size."""
+        """Return the same settings at the target's own size."""
         return self._at(input_of(Graph.load(self.run.path("target.onnx"))), settings)
 
     # ------------------------------------------------------------------ before the choice
@@ -171,7 +171,7 @@ class Measured(Strategy):
         return reached
 
     def _least(self, graph: Graph, limit: int, of: str) -> int:
-        """Return the cost of the smallest widths; the whole network's where it is small enough."""
+        """Return the cost of the smallest widths; the whole network's if that fits the budget."""
         cost = profile(graph, graph.image_size())
         total = cost.madds if of == "madds" else cost.params
         if total <= limit:
@@ -239,7 +239,7 @@ class Measured(Strategy):
         self.run.kept.take(part, path.relative_to(self.run.folder).as_posix())
 
     def _accounts(self) -> dict[str, dict[str, Any]]:
-        """Return what was looked at, by the name of the input."""
+        """Return the considered choices, by the name of the input."""
         files = sorted(self.run.path(FINALISTS).glob("*.json"))
         return {path.stem: json.loads(path.read_text()) for path in files}
 
@@ -283,7 +283,7 @@ class Measured(Strategy):
         run.kept.take(graph.save(run.path("target.part.onnx")), "target.onnx")
 
     def _health(self, at: str, arch: tuple[str, ...]) -> tuple[Finding, ...]:
-        """Hold the choice at its input against widths at random, by the error before tuning."""
+        """Compare the choice with random widths at its input, by the error before tuning."""
         tried = [Tried(**one) for one in self._accounts()[at]["tried"]]
         chosen = next((one.error for one in tried if _arch(dict(one.widths)) == arch), None)
         if chosen is None:  # the seed's own, which is not one of many
@@ -309,7 +309,7 @@ class Measured(Strategy):
 
 
 def _account(names: list[str], results: Sequence[ShrinkResult]) -> dict[str, Any]:
-    """Return what is kept of a choice of widths: the finalists' names, and all that was tried."""
+    """Return the record of a choice of widths: the finalists' names, and everything tried."""
     return {
         "names": names,
         "shrink": [one.as_json() for one in results],

@@ -46,7 +46,7 @@ class PathJudge:
         self._held = held
 
     def score(self, arch: Sequence[int]) -> float:
-        """Return the metric of the path ``arch``, one candidate a layer, in percent."""
+        """Return the metric of the path ``arch``, one candidate per layer, in percent."""
         for point, index in zip(self._module.choice_points, arch, strict=True):
             point.choose(index)
         self._module.train()

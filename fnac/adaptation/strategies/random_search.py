@@ -48,12 +48,12 @@ log = logging.getLogger(__name__)
 
 
 class RandomSearch(Differentiable):
-    """Tune random architectures of the budget's cost shortly; take the best of them."""
+    """Briefly tune random architectures at the budget's cost; take the best of them."""
 
     name = "random"
 
     def prepare(self) -> None:
-        """Expand the seed at every input that is asked for; the seed is the baseline."""
+        """Expand the seed at every given input; the seed is the baseline."""
         super().prepare()
         run = self.run
         if not are_choices(run.plan) or run.path(CHOSEN_INPUTS).exists():
@@ -84,7 +84,7 @@ class RandomSearch(Differentiable):
         run.kept.write(CHOSEN_INPUTS, as_json({"inputs": left, "base": base.name}))
 
     def tuning_of_target(self, settings: TuneSettings) -> TuneSettings:
-        """Return the same at the target's own size."""
+        """Return the same settings at the target's own size."""
         return self._at(self.run.path("target.onnx"), settings)
 
     def _at(self, network: Path, settings: TuneSettings) -> TuneSettings:
@@ -99,13 +99,13 @@ class RandomSearch(Differentiable):
         return self.run.path(at)
 
     def _limit(self, network: Graph) -> int:
-        """Return the budget in its unit; what the dearest network costs where there is none."""
+        """Return the budget in its unit; without one, the most expensive network's cost."""
         run = self.run
         space = budget_costs(network.manifest, run.plan.adapt.budget_of, run.latencies())
         return space.greatest() if run.plan.budget is None else run.plan.budget.resolve(space)
 
     def choose(self) -> None:
-        """Draw, tune shortly, measure, take the best."""
+        """Draw, tune briefly, measure, take the best."""
         run, how = self.run, self.run.plan.adapt
         if run.path("target.onnx").exists():
             return
@@ -147,7 +147,7 @@ class RandomSearch(Differentiable):
         run.kept.take(part, f"{at}/target.onnx")
 
     def _score(self, folder: Path) -> float:
-        """Tune shortly; return the metric on the part of the training set held back, in percent."""
+        """Tune briefly; return the metric on the held-out part of the training set, in percent."""
         run, done = self.run, folder / "score.json"
         if done.exists():
             return float(json.loads(done.read_text())["value"])
@@ -188,7 +188,7 @@ class RandomSearch(Differentiable):
         self.run.kept.take(part, "target.onnx")
 
     def _remap(self, best: Path, target: Path) -> None:
-        """Write the best try with the weights that the target is to begin with."""
+        """Write the best architecture with the target's initial weights."""
         from fnac.stages.derive import derive
 
         how = self.run.plan.derive
@@ -202,12 +202,12 @@ class RandomSearch(Differentiable):
 
 
 class Sample(RandomSearch):
-    """Take the first random architecture of the budget's cost; nothing is selected."""
+    """Take the first random architecture at the budget's cost, without selection."""
 
     name = "sample"
 
     def choose(self) -> None:
-        """Draw one."""
+        """Draw one architecture."""
         run = self.run
         if run.ranks.first and not run.path("target.onnx").exists():
             folder = run.path("search") / "try0"

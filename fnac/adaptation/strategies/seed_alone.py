@@ -1,4 +1,4 @@
-"""``seed``: no other architecture, the seed's own is fine-tuned."""
+"""``seed``: keep the seed's own architecture and fine-tune it."""
 
 from __future__ import annotations
 

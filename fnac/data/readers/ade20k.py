@@ -1,4 +1,4 @@
-"""ADE20K scene parsing (SceneParse150) in its stock layout, 150 classes.
+"""ADE20K scene parsing (SceneParse150) in its standard layout, 150 classes.
 
 ``images/{training,validation}/NAME.jpg``, ``annotations/{training,validation}/NAME.png`` with ids
 1..150 and 0 for everything else (ignored), and ``objectInfo150.txt`` with the names.
@@ -23,7 +23,7 @@ LABELS = LabelTable({0: IGNORE, **{i: i - 1 for i in range(1, COUNT + 1)}})
 
 
 def read_ade20k(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]:
-    """List the splits there are; raises DataError where the layout is another one."""
+    """List the splits; raises DataError if the layout is a different one."""
     require_folder(root / "images", "the images folder of ADE20K (SceneParse150)")
     require_folder(root / "annotations", "the annotations folder of ADE20K (SceneParse150)")
     pairs = {split: _list_split(root, folder) for split, folder in SPLITS.items()}
@@ -49,7 +49,7 @@ def _list_split(root: Path, split: str) -> tuple[Pair, ...]:
 
 
 def _read_names(path: Path) -> list[str]:
-    """Read the first name of each class: ``Idx Ratio Train Val Name, synonym, ...`` a line."""
+    """Read the first name of each class: lines ``Idx Ratio Train Val Name, synonym, ...``."""
     what = f"the names of the {COUNT} classes, which come with ADE20K's SceneParse150"
     lines = read_text(path, what).split("\n")[1:]
     rows = [fields for line in lines if len(fields := line.split(maxsplit=4)) == 5]

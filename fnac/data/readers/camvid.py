@@ -25,7 +25,7 @@ LABELS = plain_labels(len(CLASSES), ignore=(len(CLASSES), IGNORE))
 
 
 def read_camvid(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]:
-    """List the splits there are; raises DataError where the layout is another one."""
+    """List the splits; raises DataError if the layout is a different one."""
     require_folder(root, "the CamVid folder")
     pairs = {split: _list_split(root, split) for split in ("train", "val", "test")}
     if not any(pairs.values()):

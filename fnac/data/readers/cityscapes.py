@@ -1,4 +1,4 @@
-"""Cityscapes in its stock layout, 19 training classes.
+"""Cityscapes in its standard layout, 19 training classes.
 
 ``leftImg8bit/{train,val}/CITY/NAME_leftImg8bit.png`` and
 ``gtFine/{train,val}/CITY/NAME_gtFine_labelIds.png``; a ``labelTrainIds.png`` beside it is used
@@ -34,7 +34,7 @@ _IMAGE_END = "_leftImg8bit.png"
 
 
 def read_cityscapes(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]:
-    """List ``train`` and ``val``; raises DataError where the layout is another one."""
+    """List ``train`` and ``val``; raises DataError if the layout is a different one."""
     require_folder(root / "leftImg8bit", "the leftImg8bit folder of Cityscapes")
     require_folder(root / "gtFine", "the gtFine folder of Cityscapes")
     pairs = {split: _list_split(root, split) for split in ("train", "val")}

@@ -1,4 +1,4 @@
-"""Classification: a folder a class.
+"""Classification data sets with one folder per class.
 
 ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg`` (or ``test``), as torchvision's ImageFolder reads
 each, in folders below as well; or ``CLASS/*.jpg`` without splits: then a fraction is kept for
@@ -113,7 +113,7 @@ def read_class_folders(
 
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
-    """Return the images below each class's folder, as deep as they lie; empty folders are told."""
+    """Return the images below each class's folder, at any depth; warn of empty folders."""
     by_class: dict[str, list[Path]] = {}
     empty = []
     for home in sorted(path for path in folder.iterdir() if path.is_dir()):

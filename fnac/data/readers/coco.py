@@ -145,7 +145,7 @@ def _read_split(
 
 @dataclass(frozen=True)
 class _Box:
-    """One annotation; row: x0 y0 x1 y1 class, None for a class that is not wanted."""
+    """One annotation; row: x0 y0 x1 y1 class, None for a class that is not used."""
 
     image: Key
     row: list[float] | None

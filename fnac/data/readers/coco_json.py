@@ -1,4 +1,4 @@
-"""COCO's json: loading it, and saying what makes it something else."""
+"""Load COCO's JSON, or say why a file is not one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Images = dict[Key, tuple[Path, tuple[int, int]]]
 
 
 def load_coco(path: Path) -> dict[str, Any]:
-    """Return the content of a COCO json; raises DataError where the file is not one."""
+    """Return the content of a COCO JSON file; raises DataError if the file is not one."""
     content = read_json(path, "COCO annotations")
     keys = ", ".join(sorted(content)[:8]) if isinstance(content, dict) else type(content).__name__
     for key in LISTS:
@@ -68,7 +68,7 @@ def require_names(names: Sequence[str], known: Sequence[str], path: Path, first:
 
 
 def image_records(content: dict[str, Any], path: Path, folder: Path, problems: list[str]) -> Images:
-    """Return the images of a file; a sentence for each wrong record goes to ``problems``.
+    """Return the images of a file; append a sentence for each wrong record to ``problems``.
 
     A size that is not stated is read from the image.
     """
@@ -97,7 +97,7 @@ def image_records(content: dict[str, Any], path: Path, folder: Path, problems: l
 
 
 def _size(record: dict[str, Any], image: Path) -> tuple[int, int] | str:
-    """Return (H, W) as stated or, where nothing is, of the file; or what is wrong."""
+    """Return (H, W) as stated or else from the image file; or what is wrong."""
     stated = record.get("height"), record.get("width")
     if not any(stated):
         try:

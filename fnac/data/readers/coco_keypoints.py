@@ -153,7 +153,7 @@ def _limbs(skeleton: object, count: int) -> tuple[tuple[int, int], ...]:
 
 @dataclass(frozen=True)
 class _PersonCategory:
-    """What a file says of persons: the category's id, the joints' names, the skeleton."""
+    """A file's person category: its id, the joints' names, the skeleton."""
 
     key: Key
     names: tuple[str, ...]
@@ -220,7 +220,7 @@ def _person(
     size: tuple[int, int],
     order: Sequence[int],
 ) -> Person | None:
-    """Make a person of an annotation in an image of ``size`` (H, W); None: nothing to find.
+    """Build a person from an annotation in an image of ``size`` (H, W); None: nothing to find.
 
     order: where each joint of the data set stands among the file's
     """

@@ -87,7 +87,7 @@ def _labels(
     ids: Mapping[int, str],
     palette: Path | None,
 ) -> tuple[list[str], LabelTable | ColourTable]:
-    """Return the names of the classes, and how ids or colours in the masks become theirs."""
+    """Return the class names, and the mapping from ids or colours in masks to classes."""
     listing = root / "classes.txt"
     if palette is not None:
         colours = read_colours(palette)

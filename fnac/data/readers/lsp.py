@@ -1,4 +1,4 @@
-"""Leeds Sports Pose and its extended training set: 14 joints, one person an image.
+"""Leeds Sports Pose and its extended training set: 14 joints, one person per image.
 
 Stock: ``joints.mat`` and ``images/im0001.jpg``, ... (2000 images, joints 3x14xN: the first half
 trains, the second, LSP's test half, is ``val``) or the extended set (10000 images, joints 14x3xN,
@@ -121,7 +121,7 @@ def _load(path: Path) -> npt.NDArray[np.float64]:
 def _person(
     path: Path, number: int, image: Path, columns: npt.NDArray[np.float64], extended: bool
 ) -> Person:
-    """Make a person of x, y, flag (3, 14), coordinates from 1."""
+    """Build a person from x, y, flag (3, 14), 1-based coordinates."""
     where = f"{path}: person {number} ({image.name})"
     labelled = columns[2] > 0 if extended else np.ones(len(LSP.names), dtype=bool)
     if not np.isfinite(columns).all():

@@ -1,4 +1,4 @@
-"""Pictures of any folder, without labels: enough to calibrate on, nothing to train on."""
+"""Images of any folder, without labels: for calibration, fitting and healing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEC = "pictures:"
 
 @dataclass(frozen=True)
 class PictureDataset:
-    """Pictures, each with a mask (H, W) that is void throughout."""
+    """Images, each with an all-void mask (H, W)."""
 
     files: tuple[Path, ...]
 
@@ -40,7 +40,7 @@ class PictureDataset:
 
 
 def read_pictures(root: Path, *, skip_bad: bool = False) -> ListedSource[Path]:
-    """Find the images in ``root`` and its folders, in order of their paths; hidden ones are not.
+    """Find the images in ``root`` and its sub-folders, sorted by path; skip hidden ones.
 
     skip_bad  leave out those that cannot be decoded
     """

@@ -100,7 +100,7 @@ def _home(listing: Path) -> Path:
 
 
 def _names(listing: Path, annotations: Path) -> Iterator[str]:
-    """Yield the names of a list: without folder, suffix, and the 1 or -1 of a class's own list.
+    """Yield the names of a list, without folder, suffix, and the 1 or -1 of a per-class list.
 
     A name with blanks is one where its annotations say so.
     """
@@ -173,7 +173,7 @@ def _read_picture(
 
 
 def _picture_file(folder: Path, name: str, stated: str | None) -> Path:
-    """Return the image: the one that is called as the list and the annotations are.
+    """Return the image with the name used in the list and the annotations.
 
     What the annotations say of its name is stale where files were renamed; it is taken only where
     there is no such image.

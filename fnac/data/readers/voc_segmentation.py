@@ -1,4 +1,4 @@
-"""Pascal VOC segmentation in its stock layout, background and 20 classes.
+"""Pascal VOC segmentation in its standard layout, background and 20 classes.
 
 ``ImageSets/Segmentation/{train,val,test}.txt``, ``JPEGImages/NAME.jpg`` and
 ``SegmentationClass/NAME.png`` (palette index = class, 255 = border, ignored), in the folder
@@ -27,7 +27,7 @@ MASKS = "SegmentationClass"
 
 
 def read_voc_segmentation(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]:
-    """List the splits there are; raises DataError where the layout is another one."""
+    """List the splits; raises DataError if the layout is a different one."""
     require_folder(root, "the VOC folder")
     folder = _year_folder(root)
     pairs = {split: _list_split(folder, split) for split in ("train", "val", "test")}
@@ -69,6 +69,6 @@ def _list_split(folder: Path, split: str) -> tuple[Pair, ...]:
 
 
 def _image(images: Path, name: str) -> Path:
-    """Return the image of a name in a list: a JPEG, unless another file is the one there."""
+    """Return the image of a name in a list: a JPEG, or the file that exists instead."""
     file = image_named(images, name)
     return file if is_there(file) else images / f"{name}.jpg"

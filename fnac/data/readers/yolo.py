@@ -1,4 +1,4 @@
-"""YOLO label folders: a text file an image, ``CLASS x y width height`` a line, in parts of 1.
+"""YOLO label folders: one text file per image, lines ``CLASS x y width height`` in 0..1.
 
 ``images/SPLIT/NAME.jpg`` + ``labels/SPLIT/NAME.txt``, or ``SPLIT/images`` + ``SPLIT/labels``
 (Roboflow), or ``images/`` + ``labels/`` without splits: then a fraction is kept for validation,

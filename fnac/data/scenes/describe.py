@@ -76,7 +76,7 @@ _ENDS: Points = np.array([(0.0, 0.0), (0.0, -0.8), (0.8, 0.0), (0.0, 0.8), (-0.8
 
 @dataclass(frozen=True)
 class Texture:
-    """A two-colour pattern in a turned frame; lengths in pixels, colours in 0..1."""
+    """A two-colour pattern in a rotated frame; lengths in pixels, colours in 0..1."""
 
     pattern: str
     period: float

@@ -1,4 +1,4 @@
-"""Samples that are painted when they are asked for."""
+"""Samples that are painted on demand."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ CROP_MARGIN = 1.3  # side of what is cut out for classification, in sides of the
 
 
 def seen_objects(scenes: SceneDataset, index: int) -> list[int]:
-    """Return the places in ``objects`` of those that can be made out in scene ``index``."""
+    """Return the places in ``objects`` of those that are visible in scene ``index``."""
     height, width = scenes.size
     _, _, numbers = scenes.painted(index)
     places = []
@@ -60,7 +60,7 @@ class SceneBoxes:
         return self.scenes.id(index)
 
     def info(self, index: int) -> BoxPicture:
-        """Return what the description says of the scene."""
+        """Return the metadata of the scene's description."""
         known = self._known.get(index)
         if known is None:
             height, width = self.scenes.size
@@ -89,7 +89,7 @@ class SceneBoxes:
 
 
 class _Objects:
-    """One sample an object that is seen, in the order of the scenes."""
+    """One sample per visible object, in the order of the scenes."""
 
     def __init__(self, scenes: SceneDataset) -> None:
         self.scenes = scenes
@@ -108,7 +108,7 @@ class _Objects:
 
 
 class SceneFigures(_Objects):
-    """One object with its keypoints a sample, in its whole scene: what a person is elsewhere."""
+    """One object with its keypoints per sample, in its whole scene, in place of a person."""
 
     def __getitem__(self, index: int) -> Sample:
         """Return image uint8 (3, H, W) and a raw pose truth float32 (K + 2, 3)."""
@@ -118,7 +118,7 @@ class SceneFigures(_Objects):
         return image, torch.cat([torch.from_numpy(figure.joints), rows])
 
     def info(self, index: int) -> Person:
-        """Return what the description says of the object; keypoints out of the image: 0."""
+        """Return the object's metadata; keypoints outside the image: 0."""
         scene, place = self.places[index]
         height, width = self.scenes.size
         item = self.scenes.description(scene).objects[place]
@@ -141,7 +141,7 @@ class SceneFigures(_Objects):
 
 
 class SceneCrops(_Objects):
-    """One object cut out a sample, with its class id."""
+    """One cropped object per sample, with its class id."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return image uint8 (3, h, w) and class id int64 ()."""

@@ -79,6 +79,6 @@ class SceneSource:
         return self._splits[name]
 
     def check(self, splits: Sequence[str] | None = None) -> None:
-        """Check that the splits exist; there are no files that could be broken."""
+        """Check that the splits exist; there are no files to check."""
         for name in self.splits if splits is None else splits:
             self.split(name)

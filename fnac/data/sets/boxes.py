@@ -68,7 +68,7 @@ class BoxDataset:
         return self.pictures[index].image.stem
 
     def info(self, index: int) -> BoxPicture:
-        """Return what the annotations say of the sample: sizes, areas, what is not counted."""
+        """Return the sample's annotations: sizes, areas, ignored objects."""
         return self.pictures[index]
 
 

@@ -1,4 +1,4 @@
-"""What no single sample shows: images in two splits, boxes that are there twice, mixed palettes.
+"""Problems between samples: images in two splits, duplicate boxes, mixed palettes.
 
 Each of these trains and measures without an error and ends in a number that is wrong.
 """
@@ -22,7 +22,7 @@ ENDS = 4096
 
 
 def doubts(source: ListedSource[object], measured: str | None) -> Iterator[Finding]:
-    """Say what is doubtful in the training split, and beside the split that is measured."""
+    """Return what is doubtful in the training split, alone and against the measured split."""
     if measured not in (None, "train"):
         yield from _images_in_both(source, str(measured))
     names = [name for name in ("train", measured) if name is not None]

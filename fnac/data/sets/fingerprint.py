@@ -1,4 +1,4 @@
-"""What a data set is made of, in one digest a split: a resumed run must go on with the same data.
+"""A digest of each split of a data set, so that a resumed run continues with the same data.
 
 It holds names and sizes of the images and the content of the labels. Where the folder lies does not
 matter, and images are not decoded.
@@ -36,7 +36,7 @@ def fingerprint(source: DataSource) -> Fingerprint:
 
 
 def check_same_data(source: DataSource, begun: Mapping[str, Any]) -> None:
-    """Raise DataError where ``source`` is not the data set of the fingerprint ``begun``."""
+    """Raise DataError if ``source`` is not the data set of the fingerprint ``begun``."""
     now = fingerprint(source)
     for split in (*begun, *(name for name in now if name not in begun)):
         before, after = begun.get(split), now.get(split)

@@ -1,4 +1,4 @@
-"""The joints of a body: their names, which mirror which, what connects them, how they are scored.
+"""The joints of a body: names, mirror pairs, limbs and scoring.
 
 Sources of the numbers: MPII's and LSP's order from their annotation files; COCO's order, skeleton
 and sigmas from the person category of its annotations and from pycocotools; sigmas of other joints
@@ -50,7 +50,7 @@ class JointSet:
 
     @property
     def flip_pairs(self) -> tuple[tuple[int, int], ...]:
-        """Pairs (left, right) of joints that change places in a mirror."""
+        """Pairs (left, right) of joints that swap when mirrored."""
         if self.mirror is not None:
             return self.mirror
         sided = [side_of(name) for name in self.names]
@@ -63,7 +63,7 @@ class JointSet:
 
     @property
     def unpaired(self) -> tuple[str, ...]:
-        """The joints whose names say a side, of which the other one is not there."""
+        """The left or right joints without a counterpart."""
         paired = {place for pair in self.flip_pairs for place in pair}
         return tuple(
             name
@@ -72,13 +72,13 @@ class JointSet:
         )
 
     def place(self, side: str, part: str) -> int | None:
-        """Return where a joint such as (left, shoulder) stands, however its name is written."""
+        """Return the index of a joint such as (left, shoulder), however its name is written."""
         sided = [side_of(name) for name in self.names]
         return sided.index((side, part)) if (side, part) in sided else None
 
     @property
     def mirrored(self) -> list[int]:
-        """For each joint the one that stands in its place in a mirror (itself without a pair)."""
+        """For each joint, the joint that takes its place when mirrored (itself without a pair)."""
         order = list(range(len(self.names)))
         for left, right in self.flip_pairs:
             order[left], order[right] = right, left
@@ -113,7 +113,7 @@ def side_of(name: str) -> tuple[str | None, str]:
 
 
 def _split_capital(name: str) -> str:
-    """Put a blank between a capital side and the word behind it: ``LHip`` is ``L Hip``."""
+    """Insert a space between a capital side and the word after it: ``LHip`` becomes ``L Hip``."""
     return re.sub(r"\b([LR])(?=[A-Z][a-z])", r"\1 ", name)
 
 

@@ -1,4 +1,4 @@
-"""From the ids in a mask file to class ids: which are allowed, and what each becomes."""
+"""Map the ids in a mask file to class ids, and say which ids are allowed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LabelTable:
         return np.asarray(self.table[mask], np.uint8)
 
     def wrong(self, mask: Ids) -> str | None:
-        """Say which id in the mask, the lowest, is not allowed; None where all are."""
+        """Name the lowest id in the mask that is not allowed; None if all are."""
         if mask.dtype == np.uint8:
             present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
         else:
@@ -78,7 +78,7 @@ class ColourTable:
         return np.where(self._known[places] == mask, self._becomes[places], IGNORE).astype(np.uint8)
 
     def wrong(self, mask: Ids) -> str | None:
-        """Say which colour in the mask is not in the table; None where all are."""
+        """Name a colour in the mask that is not in the table; None if all are."""
         first = next((int(c) for c in np.unique(mask) if int(c) not in self.mapping), None)
         if first is None:
             return None

@@ -1,4 +1,4 @@
-"""A data set whose splits are lists of samples; what becomes of wrong ones is decided here.
+"""A data set whose splits are lists of samples; decides what happens to wrong ones.
 
 A reader lists the samples of each split and says how one of them is looked at; refusing the data
 set for the first wrong sample, or leaving wrong ones out and counting them, is the same for all.
@@ -33,7 +33,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look at one sample found.
+    """The result of checking one sample.
 
     problem  what is wrong, in a sentence; None: nothing
     counts   int64 (C,): how much of each class is labelled in it (pixels, boxes, joints; 1 for the
@@ -50,7 +50,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Listed(Generic[Item]):
-    """What a reader found in one split: its samples, and a sentence for each one left out."""
+    """What a reader found in one split: its samples, and a sentence for each omitted one."""
 
     items: tuple[Item, ...]
     problems: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Listed(Generic[Item]):
 
 @dataclass(frozen=True)
 class ListedSource(Generic[Item]):
-    """A data set: for each split, what lists its samples (called when they are first asked for).
+    """A data set: for each split, a function that lists its samples, called on first use.
 
     problem   looks at the files of one sample
     dataset   makes the split of its samples
@@ -86,11 +86,11 @@ class ListedSource(Generic[Item]):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that there are lists of."""
+        """The splits with a list of samples."""
         return tuple(self.items)
 
     def split(self, name: str) -> Dataset:
-        """Return one split; DataError where there is none, or an annotation is wrong."""
+        """Return one split; DataError if it does not exist or an annotation is wrong."""
         if name not in self.items:
             raise self._no_split(name)
         if name not in self._splits:
@@ -109,14 +109,14 @@ class ListedSource(Generic[Item]):
         return self._splits[name]
 
     def check(self, splits: Sequence[str] | None = None) -> None:
-        """Look at every file (of these splits; default all); DataError names the first broken."""
+        """Check every file (of these splits; default all); DataError names the first broken one."""
         for name in self.splits if splits is None else splits:
             problems = [seen.problem for seen in self.seen(name) if seen.problem is not None]
             if problems:
                 raise _refused(problems)
 
     def seen(self, name: str) -> tuple[Seen, ...]:
-        """Return what a look at each sample of a split found; it is looked at once."""
+        """Return the result of checking each sample of a split; each is checked once."""
         self.split(name)
         if name not in self._seen:
             self._seen[name] = tuple(on_threads(self.problem, self._kept[name]))
@@ -145,7 +145,7 @@ class ListedSource(Generic[Item]):
 
 
 def on_threads(look: Callable[[Item], Found], items: Sequence[Item]) -> Iterator[Found]:
-    """Yield what ``look`` says of each item, in order; a few threads look ahead by 64 items.
+    """Yield ``look`` of each item, in order; a few threads work ahead by 64 items.
 
     How far they are is shown, for a whole data set takes minutes.
     """
@@ -162,7 +162,7 @@ def on_threads(look: Callable[[Item], Found], items: Sequence[Item]) -> Iterator
 def files_of(
     splits: Mapping[str, Sequence[Item]],
 ) -> dict[str, Callable[[], Listed[Item]]]:
-    """Return the lists of splits whose samples are known already; empty ones are no splits."""
+    """Return the lists of splits whose samples are already known; empty ones are dropped."""
     return {name: partial(Listed, tuple(items)) for name, items in splits.items() if items}
 
 

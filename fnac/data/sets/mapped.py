@@ -1,4 +1,4 @@
-"""A data set measured in the classes of a network that was made for another one.
+"""A data set mapped to the classes of a network that was made for another data set.
 
 Which class of the data set is which of the network says a YAML file: name in the data set: name in
 the network; null: not measured. A class that it does not name goes by its own name.
@@ -31,7 +31,7 @@ OPTION = "--classes-map"
 def read_class_map(
     given: str, data: Sequence[str], network: Sequence[str]
 ) -> tuple[int | None, ...]:
-    """Return for each class of the data set its id in the network; None: it is not measured.
+    """Return the id in the network of each class of the data set; None: it is not measured.
 
     given  path of the YAML file, or ``by-name``
 
@@ -79,13 +79,13 @@ class MappedSource:
         return self.source.splits
 
     def split(self, name: str) -> Dataset:
-        """Return one split; DataError where nothing of it is left."""
+        """Return one split; DataError if nothing of it is left."""
         if name not in self._splits:
             self._splits[name] = self._mapped(self.source.split(name), name)
         return self._splits[name]
 
     def check(self, splits: Sequence[str] | None = None) -> None:
-        """Look at every file of the data set."""
+        """Check every file of the data set."""
         self.source.check(splits)
 
     def _mapped(self, dataset: Dataset, split: str) -> Dataset:
@@ -162,7 +162,7 @@ class MappedImages:
 
 
 def same_names(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Say whether two lists name the same classes in the same order, however they are spelled."""
+    """Say whether two lists name the same classes in the same order, whatever their spelling."""
     return [_spelled(name) for name in one] == [_spelled(name) for name in other]
 
 

@@ -1,4 +1,4 @@
-"""Pictures and masks in files: decoding, and the check that names the first broken one."""
+"""Images and masks in files: decoding, and the check that names the first broken one."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read_mask(path: Path, labels: LabelTable | ColourTable | None = None) -> Ids
 
 
 def _grey_ids(pixels: Ids, mode: str, path: Path) -> Ids:
-    """Return the ids of a mask whose grey was saved with an alpha, or as three equal channels."""
+    """Return the ids of a grey mask that was saved with alpha or as three equal channels."""
     if mode in ("LA", "RGBA"):
         _require_opaque(pixels[..., -1], path)
     if mode != "LA" and not (pixels[..., :1] == pixels[..., 1:3]).all():
@@ -213,6 +213,6 @@ def list_masks(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def warn_without_picture(masks: Sequence[Path]) -> None:
-    """Tell of masks that have no image: they are not trained on."""
+    """Warn of masks without an image: they are not used."""
     if masks:
         logger.warning("%s and %d more: no image of this mask", masks[0], len(masks) - 1)

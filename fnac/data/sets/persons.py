@@ -1,4 +1,4 @@
-"""Persons with labelled joints: one sample a person, whatever file format they come from.
+"""Persons with labelled joints: one sample per person, from any file format.
 
 A sample's image is the *whole* image, not to be changed in place; its truth has the K joints
 and, below them, the two rows that tell the transform what to cut out (``window_rows``).
@@ -79,7 +79,7 @@ def window_rows(centre: tuple[float, float], window: tuple[float, float]) -> Ten
 
 @dataclass(frozen=True)
 class PersonDataset:
-    """One split, a sample a person; ``ignored``: crowds and persons without joints beside them."""
+    """One split, one sample per person; ``ignored``: crowds and persons without joints."""
 
     persons: tuple[Person, ...]
     ignored: tuple[Person, ...] = ()
@@ -110,7 +110,7 @@ class PersonDataset:
         return name if str(person.id) == name else f"{name}-{person.id}"
 
     def info(self, index: int) -> Person:
-        """Return everything that is known of a person."""
+        """Return everything that is known about a person."""
         return self.persons[index]
 
 
@@ -140,7 +140,7 @@ def person_source(
 def read_persons(
     entries: Sequence[Any], make: Callable[[int, Any], Person | None]
 ) -> Listed[Person]:
-    """Make a person of each entry (number, entry) of an annotation file.
+    """Build a person from each entry (number, entry) of an annotation file.
 
     ``make`` returns None for an entry that is none of ours and raises DataError for a wrong one.
     """
@@ -157,7 +157,7 @@ def read_persons(
 
 
 def _look(sizes: dict[Path, tuple[int, int] | str], person: Person) -> Seen:
-    """Look at a person's image (once an image) and joints; others than counted ones pass."""
+    """Check a person's image (once per image) and joints; uncounted persons pass."""
     if not person.counted:
         return Seen(ignored=1)
     if person.image not in sizes:
@@ -180,7 +180,7 @@ def _size_or_problem(path: Path) -> tuple[int, int] | str:
 
 
 def misplaced(person: Person, size: tuple[int, int]) -> str | None:
-    """Say so if an image of ``size`` (width, height) is not what the person is annotated in."""
+    """Return a sentence if an image of ``size`` (width, height) is not the annotated one's size."""
     width, height = size
     if person.picture not in (None, size):
         stated = "x".join(map(str, person.picture or ()))

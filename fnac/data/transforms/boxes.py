@@ -35,7 +35,7 @@ _CROP_TRIALS = 50
 
 @dataclass(frozen=True)
 class Fit:
-    """How a whole image comes to the network's ``size`` (H, W).
+    """How a whole image is resized to the network's ``size`` (H, W).
 
     letterbox  keeps its shape, as large as fits; the rest, below or right of it, is padded
     stretch    takes the size, whatever its shape
@@ -181,7 +181,7 @@ def pad_to(
     place: tuple[int, int] = (0, 0),
     fill: Tensor | None = None,
 ) -> Tensor:
-    """Lay (3, h, w) at ``place`` (top, left) into (H, W) of zeros, or of ``fill`` (3, 1, 1).
+    """Place (3, h, w) at ``place`` (top, left) in (H, W) of zeros, or of ``fill`` (3, 1, 1).
 
     As it is where it fits.
     """
@@ -197,7 +197,7 @@ def pad_to(
 
 
 def collate_boxes(samples: Sequence[Sample], multiple: int = 1) -> Batch:
-    """Stack images, padded right and below to the largest, and to a multiple of pixels.
+    """Stack images, padded at the right and bottom to the largest, and to a multiple of pixels.
 
     Returns images (N, 3, H, W) and boxes float32 (N, M, 5), filled up with rows of -1.
     """

@@ -1,4 +1,4 @@
-"""Pictures of one thing: cut to the network's shape in the middle, then resized."""
+"""Images for classification: centre crop to the network's aspect ratio, then resize."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .pictures import EvalTransform, TrainTransform
 
 
 def cut_to_shape(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the largest middle part of image (3, h, w) with the shape of ``size`` (H, W), a view.
+    """Return the largest centre crop of (3, h, w) with the aspect ratio of ``size`` (H, W), a view.
 
     A pixel is the least side.
     """
@@ -25,7 +25,7 @@ def cut_to_shape(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 @dataclass(frozen=True)
 class ClassTransform:
-    """What segmentation does to an image, after cutting it to shape; the class stays."""
+    """Segmentation's transform of an image, after a centre crop; the class stays."""
 
     of_picture: EvalTransform | TrainTransform
 

@@ -1,4 +1,4 @@
-"""From a whole image to a person in the middle of the network's input, and back.
+"""Map a whole image to a network input centred on one person, and back.
 
 Coordinates of joints are those of pixel centres (the middle of the first pixel is 0, 0). The
 matrices here take points of the plane, where that pixel reaches from 0 to 1: half a pixel is added
@@ -35,7 +35,7 @@ def window_matrix(
     degrees: float = 0.0,
     mirror: bool = False,
 ) -> Matrix:
-    """Return float64 (2, 3): from the plane of the image to that of an input of ``size`` (H, W).
+    """Return float64 (2, 3): the map from image to input coordinates for ``size`` (H, W).
 
     The window (width, height in pixels) about ``centre`` (x, y of a pixel centre) fills the input,
     widened on one axis where the shapes differ; ``zoom`` enlarges the person, ``degrees`` turns it
@@ -65,7 +65,7 @@ def move_points(points: npt.NDArray[np.floating], matrix: Matrix) -> Matrix:
 
 
 def split_truth(image: Tensor, truth: Tensor, joints: int) -> tuple[Tensor, Tensor]:
-    """Return (K, 3) joints and the (2, 3) rows of the window; without them: the whole image."""
+    """Return (K, 3) joints and the (2, 3) rows of the window; without rows, the whole image."""
     if len(truth) == joints + 2:
         return truth[:joints], truth[joints:]
     height, width = image.shape[1:]
@@ -75,7 +75,7 @@ def split_truth(image: Tensor, truth: Tensor, joints: int) -> tuple[Tensor, Tens
 
 @dataclass(frozen=True)
 class PersonTransform:
-    """Cut a person out of an image; with ``scale`` also at random, for training.
+    """Crop a person from an image; with ``scale`` randomly, for training.
 
     size: of the network's input, (H, W) pixels. mirrored: for each of the K joints the one that
     stands in its place in a mirror. ``mean``, ``std``, ``color`` as in ``EvalTransform``; pixels
@@ -132,12 +132,12 @@ class PersonTransform:
         return normalise(pixels, self.mean, self.std, self.color), result
 
     def _around(self) -> Triple:
-        """Return the colour (RGB, 0 to 1) of what lies outside the image."""
+        """Return the colour (RGB, 0 to 1) outside the image."""
         r, g, b = self.mean if self.pad is None else (value / 255 for value in self.pad)
         return (r, g, b) if self.color == "RGB" else (b, g, r)
 
     def _draw(self, random: np.random.Generator) -> tuple[float, float, bool, np.ndarray]:
-        """Draw zoom, degrees, mirror and the draws of the colour: always as many numbers."""
+        """Draw zoom, degrees, mirror and colour: always the same count of random numbers."""
         assert self.scale is not None
         normal, uniform = random.standard_normal(2), random.random(6)
         low, high = self.scale
@@ -184,7 +184,7 @@ def warp(image: Tensor, matrix: Matrix, size: tuple[int, int], mean: Triple) -> 
 def crop_to_window(
     image: Tensor, truth: Tensor, joints: int, size: tuple[int, int], zoom: float
 ) -> tuple[Tensor, Tensor]:
-    """Keep of an image what transforms to ``size`` (H, W) can see of its person.
+    """Keep the part of an image that transforms to ``size`` (H, W) can show of its person.
 
     zoom: the least that will be asked for; any rotation is. Returns image and truth (K + 2, 3) of
     the part, to be held in memory; both new.

@@ -22,7 +22,7 @@ from ..source import IGNORE, Sample
 
 
 class Transform(Protocol):
-    """Turns a sample of a Dataset into what the network reads."""
+    """Turns a sample of a Dataset into the network's input."""
 
     def __call__(
         self, image: Tensor, truth: Tensor, random: np.random.Generator | None = None, /
@@ -119,7 +119,7 @@ def resize_pair(image: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Ten
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize uint8 (3, h, w) bilinearly (antialias) to (3, *size); the same where it fits."""
+    """Resize uint8 (3, h, w) bilinearly (antialias) to (3, *size); unchanged if it fits."""
     if tuple(image.shape[1:]) != tuple(size):
         image = functional.resize(tv_tensors.Image(image), list(size), antialias=True)
     return image.as_subclass(Tensor)

@@ -1,4 +1,4 @@
-"""The importer's workbench: converters call it to emit torch.fx nodes and to own weights.
+"""The importer's builder: converters call it to emit torch.fx nodes and to own weights.
 
 A call whose arguments are all known is carried out at once, which folds constants and shape
 arithmetic; every other call becomes a node of the scope's graph. A scope is one GraphModule: the

@@ -1,4 +1,4 @@
-"""What is known about an ONNX model before it is imported: ranks, shapes, types, consumers."""
+"""What is known about an ONNX model before import: ranks, shapes, types, consumers."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _infos(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
 
 
 def _followed(inferred: onnx.ModelProto) -> dict[str, Shape]:
-    """Return shapes behind what ONNX does not follow, such as views before operator set 13."""
+    """Return shapes after nodes that ONNX cannot follow, such as views before operator set 13."""
     try:
         return follow(inferred).shapes
     except UnsupportedGraphError:

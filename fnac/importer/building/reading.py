@@ -17,14 +17,14 @@ from .values import Constant, Host, Node, Value
 
 
 class Reader:
-    """What a converter asks about the values of a node, in the current scope."""
+    """Answers a converter's questions about the values of a node, in the current scope."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.scope = Scope()
 
     def static(self, value: Value | None) -> torch.Tensor | None:
-        """Return the tensor of a constant, None for what is known only at run time."""
+        """Return the tensor of a constant, None for a value that is known only at run time."""
         return value.tensor if isinstance(value, Constant) else None
 
     def numbers(self, value: Value | None) -> list[Any] | fx.Node | None:
@@ -56,7 +56,7 @@ class Reader:
         return [_python(n) for n in array_of(value.tensor).reshape(-1)]
 
     def tensor(self, value: Value | torch.Tensor) -> Any:
-        """Return a value as something that stands for a tensor in a call."""
+        """Return a value as a tensor argument of a call."""
         if not isinstance(value, Host):
             return value
         items: Any = value.items[0] if value.scalar else list(value.items)
@@ -65,7 +65,7 @@ class Reader:
         )
 
     def reference(self) -> fx.Node:
-        """Return a tensor whose device new tensors go to: the scope's first input."""
+        """Return the tensor whose device new tensors use: the scope's first input."""
         if not self.scope.inputs:
             raise UnsupportedGraphError("the network has no inputs; one image input is wanted")
         return self.scope.inputs[0]

@@ -62,7 +62,7 @@ class Scope:
         return path
 
     def finish(self) -> None:
-        """Drop what nothing reads (every imported node is pure) and check the graph."""
+        """Drop unread nodes (every imported node is pure) and check the graph."""
         for node in reversed(list(self.graph.nodes)):
             if not node.users and node.op not in ("placeholder", "output"):
                 self.graph.erase_node(node)
@@ -78,12 +78,12 @@ class Scope:
         )
 
     def add(self, path: str, part: nn.Module) -> None:
-        """Hang a module under a claimed path."""
+        """Register a module under a claimed path."""
         *folders, leaf = path.split(".")
         self._folder(folders).add_module(leaf, part)
 
     def hang(self, path: str, tensor: torch.Tensor) -> None:
-        """Hang a Parameter, or a constant as a buffer that no checkpoint holds."""
+        """Register a Parameter, or a constant as a non-persistent buffer."""
         *folders, leaf = path.split(".")
         folder = self._folder(folders)
         if isinstance(tensor, nn.Parameter):

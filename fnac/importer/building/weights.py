@@ -1,4 +1,4 @@
-"""The weights of a network under import: one tensor for each, and where it hangs."""
+"""The weights of a network under import: one tensor for each, and its module path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Weights:
         self.parts: dict[str, str] = {}
 
     def tensor(self, constant: Constant, part: str, *, parameter: bool) -> torch.Tensor:
-        """Return a constant's Parameter or buffer, made at its first use by a node of ``part``."""
+        """Return a constant's Parameter or buffer, created on first use by a node of ``part``."""
         if constant.name not in self.tensors:
             tensor = constant.tensor.detach().clone()
             self.tensors[constant.name] = nn.Parameter(tensor) if parameter else tensor
@@ -34,12 +34,12 @@ class Weights:
         return self.tensors[constant.name]
 
     def place(self, name: str, path: str) -> None:
-        """Note where a weight hangs; the first place counts."""
+        """Record the module path of a weight; the first one counts."""
         self.places.setdefault(name, path)
 
 
 def initializers(graph: onnx.GraphProto) -> dict[str, Constant]:
-    """Return a graph's stored tensors; floats are weights, but for numbers of rank 0."""
+    """Return a graph's stored tensors; floats are weights, except numbers of rank 0."""
     values: dict[str, Constant] = {}
     for proto in graph.initializer:
         try:
@@ -65,7 +65,7 @@ def slot(part: nn.Module, attribute: str) -> torch.Tensor | None:
 
 
 def assign(part: nn.Module, attribute: str, tensor: torch.Tensor) -> None:
-    """Put a tensor in the place of a module's parameter or buffer."""
+    """Replace a module's parameter or buffer by a tensor."""
     if attribute in part._parameters:
         wrapped = tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, False)
         part._parameters[attribute] = wrapped

@@ -30,7 +30,7 @@ class Window:
         return self.begin if self.begin is not None and self.begin == self.end else None
 
     def pad(self, builder: Builder, x: Value, value: float = 0.0) -> Value:
-        """Pad explicitly, as the window wants it."""
+        """Pad explicitly, as the window requires."""
         if self.begin is None or self.end is None:
             padded: Value = builder.call(
                 windowed.pad_same, x, self.kernel, self.stride, self.dilation, self.upper, value

@@ -1,4 +1,4 @@
-"""Moving data about: gather, scatter, expand, tile, pad, depth to space."""
+"""Moving data: gather, scatter, expand, tile, pad, depth to space."""
 
 from __future__ import annotations
 

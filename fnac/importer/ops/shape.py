@@ -1,4 +1,4 @@
-"""Shapes: reading them, computing with them, and moving data about."""
+"""Shapes: reading them, computing with them, and moving data."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _reshape(builder: Builder, node: Node, target: Any, *, zero_copies: bool) ->
 
 
 def _any_batch(builder: Builder, node: Node, target: list[Any]) -> list[Any]:
-    """Let a batch size that the file fixed be any: Reshape [1, C] -> [batch, C].
+    """Free a batch size that the file fixed: Reshape [1, C] -> [batch, C].
 
     Only where the input's first size is that same number, so that nothing changes for it.
     """

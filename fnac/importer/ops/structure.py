@@ -1,4 +1,4 @@
-"""Control flow that is decided at import, and what stands behind a network."""
+"""Control flow that is decided at import, and operators that follow a network."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def constant_if(builder: Builder, node: Node) -> Any:
 
 @converter("NonMaxSuppression", 10)
 def non_max_suppression(builder: Builder, node: Node) -> Any:
-    """NonMaxSuppression behind a network."""
+    """NonMaxSuppression after a network."""
     limit, overlap, score = (builder.numbers(node.input(i)) for i in (2, 3, 4))
     return builder.call(
         boxes.non_max_suppression,

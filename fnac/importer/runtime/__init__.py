@@ -1,4 +1,4 @@
-"""What an imported network calls when it runs and torch has no single function for.
+"""Functions that imported networks call and torch does not have.
 
 Every function here is called from generated code, takes tensors and Python numbers, and is plain
 enough for torch.compile.

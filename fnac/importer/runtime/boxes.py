@@ -1,4 +1,4 @@
-"""Box operators that stand behind detection networks."""
+"""Box operators that follow detection networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def non_max_suppression(
     thresholds: list[float] | None,
     centred: bool,
 ) -> Tensor:
-    """Return (batch, class, box) of what stays, int64 of shape (kept, 3) (ONNX NonMaxSuppression).
+    """Return (batch, class, box) of kept boxes, int64 (kept, 3) (ONNX NonMaxSuppression).
 
     ``boxes`` (N, B, 4) as y1, x1, y2, x2 of any diagonal, or centre x, y, width, height;
     ``scores`` (N, classes, B). A box goes when its IoU with a better one is above ``overlap``.

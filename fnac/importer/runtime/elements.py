@@ -70,7 +70,7 @@ def ceil_number(x: float) -> float:
 
 
 def is_infinite(x: Tensor, negative: bool, positive: bool) -> Tensor:
-    """Say where a value is infinite, of the signs asked for."""
+    """Say where a value is infinite, with the requested signs."""
     infinite = torch.zeros_like(x, dtype=torch.bool)
     if negative:
         infinite = infinite | (x == -math.inf)
@@ -111,7 +111,7 @@ def swish(x: Tensor, alpha: float) -> Tensor:
 
 
 def identity(x: Tensor, *_: Any) -> Tensor:
-    """Return x (a Dropout whose ratio only its caller knows drops nothing)."""
+    """Return x (a Dropout whose ratio is not known at import drops nothing)."""
     return x
 
 

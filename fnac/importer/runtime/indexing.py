@@ -34,7 +34,7 @@ def _flat_index(indices: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def gather_nd(x: Tensor, indices: Tensor, batch: int) -> Tensor:
-    """Take what index tuples point at, below ``batch`` shared axes."""
+    """Take the elements at index tuples, below ``batch`` shared axes."""
     depth = indices.shape[-1]
     head = math.prod(x.shape[:batch])
     spread = x.shape[batch : batch + depth]

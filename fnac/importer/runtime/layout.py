@@ -1,4 +1,4 @@
-"""Shapes, and moving data about."""
+"""Shapes, and moving data."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def unsqueeze(x: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 def reshape_one(x: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Reshape one image to sizes without a place for the batch; two would be mixed.
+    """Reshape one image to sizes without a batch axis; two images would be mixed.
 
     Raises ValueError for a batch, unless the first size takes it up (a shuffle of channels).
     """
@@ -70,7 +70,7 @@ def reshape_one(x: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def concat(tensors: Sequence[Tensor], axis: int) -> Tensor:
-    """Concatenate; a stored tensor for one image stands beside each image of a batch."""
+    """Concatenate; a stored tensor for one image is repeated for each image of a batch."""
     batch = max(t.shape[0] for t in tensors)
     same = [t.expand(batch, *t.shape[1:]) if t.shape[0] == 1 else t for t in tensors]
     return torch.cat(same, axis)

@@ -1,4 +1,4 @@
-"""Normalizations that torch has no part for."""
+"""Normalizations that torch does not have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class BatchNorm(_BatchNorm):
-    """Normalizes by channel whatever the rank is: for a file that does not tell it."""
+    """Normalizes by channel at any rank, for a file that does not state it."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
@@ -44,7 +44,7 @@ def batch_norm_update(
 def batch_norm_by(
     x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor, epsilon: float
 ) -> Tensor:
-    """Normalize by statistics that are computed, and let gradients through to them.
+    """Normalize by computed statistics, with gradients through them.
 
     A weight that is standardized in the graph (NFNet) has such; torch's own takes stored ones only.
     """

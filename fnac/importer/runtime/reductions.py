@@ -33,7 +33,7 @@ def reduce_mean(x: Tensor, axes: Axes, keep: bool) -> Tensor:
 
 
 def reduce_max(x: Tensor, axes: Axes, keep: bool) -> Tensor:
-    """Return the maximum; -inf or the type's least value of nothing."""
+    """Return the maximum; of no elements -inf or the type's smallest value."""
     if x.numel() == 0:
         low = -math.inf if x.dtype.is_floating_point else _least(x.dtype)
         return _of_nothing(x, axes, keep, low)
@@ -41,7 +41,7 @@ def reduce_max(x: Tensor, axes: Axes, keep: bool) -> Tensor:
 
 
 def reduce_min(x: Tensor, axes: Axes, keep: bool) -> Tensor:
-    """Return the minimum; inf or the type's largest value of nothing."""
+    """Return the minimum; of no elements inf or the type's largest value."""
     if x.numel() == 0:
         high = math.inf if x.dtype.is_floating_point else torch.iinfo(x.dtype).max
         return _of_nothing(x, axes, keep, high)

@@ -61,7 +61,7 @@ def resize(
 
 
 def _source(m: int, n: int, scale: float, crop: tuple[float, float], where: str) -> Tensor:
-    """Return where each of m outputs looks, in input pixels (float64)."""
+    """Return the input position of each of m outputs, in pixels (float64)."""
     at = torch.arange(m, dtype=torch.float64)
     if where == "asymmetric":
         return at / scale

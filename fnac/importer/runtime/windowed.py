@@ -43,7 +43,7 @@ def pad_same(
 
 
 def cut_off(x: Tensor, begin: Sequence[int], end: Sequence[int]) -> Tensor:
-    """Cut so much off both sides of each spatial axis."""
+    """Cut this much off both sides of each spatial axis."""
     for axis, (b, e) in enumerate(zip(begin, end), start=2):
         x = x.narrow(axis, b, x.shape[axis] - b - e)
     return x

@@ -1,1 +1,1 @@
-"""What stands beside an emitted file, and what it says of images of one's own."""
+"""The files written beside an emitted model, and prediction on your own images."""

@@ -1,4 +1,4 @@
-"""Run a network that fnac emitted on an image: numpy, onnxruntime and Pillow, nothing else.
+"""Run a network that fnac emitted on an image; needs only numpy, onnxruntime and Pillow.
 
     python example.py image.jpg              says what is seen
     python example.py image.jpg seen.png     and draws it

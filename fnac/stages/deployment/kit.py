@@ -1,4 +1,4 @@
-"""What lies beside an emitted file for those who deploy it: contract, example, model card.
+"""The deployment files beside an emitted model: contract, example, model card.
 
 ``model.json`` is the contract, ``example.py`` runs the file on an image with numpy, onnxruntime and
 Pillow alone, ``README.md`` is the model card. Beside ``NAME.onnx`` they are ``NAME.json``,
@@ -57,14 +57,14 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """What the emitted file costs: multiply-adds of an image, parameters."""
+    """The cost of the emitted file: multiply-adds per image, parameters."""
 
     madds: int
     params: int
 
 
 def beside(model: Path, name: str) -> Path:
-    """Return where the file ``name`` that describes ``model`` lies.
+    """Return the path of the file ``name`` that describes ``model``.
 
     ``model.onnx``, which a run ends with, has it under its plain name; others add their own, so
     that none is overwritten by another's.
@@ -99,14 +99,14 @@ def write_kit(
 
 
 def has_contract(graph: Graph) -> bool:
-    """Say whether a network has a task and takes one batch of images: a kit can say what of."""
+    """Say whether a network has a task and takes one batch of images, so that a kit fits it."""
     shapes = [tensor.shape for tensor in graph.inputs]
     image = len(shapes) == 1 and shapes[0] is not None and len(shapes[0]) == 4
     return image and graph.manifest.get("task") is not None
 
 
 def contract_of(graph: Graph, model: Path, name: str) -> dict[str, Any]:
-    """Return what ``model.json`` holds: how the file is fed, what it answers, which file it is."""
+    """Return the content of ``model.json``: the file's input, its outputs, its digest."""
     contract = Contract.read(graph.manifest).as_json()
     image = graph.inputs[0]
     fed = {"name": image.name, "dtype": str(np.dtype(image.dtype)), "shape": list(image.shape)}
@@ -192,7 +192,7 @@ def latency_ms(model: Path, described: Mapping[str, Any]) -> float | None:
 
 
 def _free(path: Path, model: Path) -> Path:
-    """Return ``path``, or another name where somebody else's file lies there."""
+    """Return ``path``, or another name if a file that fnac did not write is there."""
     if not path.exists() or MADE_BY in path.read_text(encoding="utf-8", errors="replace"):
         return path
     other = "contract.json" if path.suffix == ".json" else path.name
@@ -274,7 +274,7 @@ def _origin(manifest: Mapping[str, Any], described: Mapping[str, Any]) -> str:
 
 
 def this_machine() -> str:
-    """Return the processor's name and how many cores it has here."""
+    """Return the processor's name and its number of available cores."""
     name = platform.processor() or platform.machine()
     facts = Path("/proc/cpuinfo")
     if facts.is_file():

@@ -1,4 +1,4 @@
-"""``predict``: what a network says of images of one's own; nothing but the file is needed.
+"""``predict``: run a network on your own images; only the file is needed.
 
 An image is prepared and the outputs are read by the task, as in ``eval``, under the contract that
 the file states, so that both come to the same answers.
@@ -46,7 +46,7 @@ Box = Sequence[float]
 
 @dataclass(frozen=True)
 class _Named:
-    """In place of a data set: the names of what a network tells apart."""
+    """A stand-in for a data set: the names of a network's classes or joints."""
 
     classes: list[str]
     joints: JointSet
@@ -61,7 +61,7 @@ class _Named:
 
 
 class Predictor:
-    """A network that answers about images, fed as its file says."""
+    """A network that predicts on images, with input as its file says."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Predictor:
         std: Stated | None = None,
         device: str = "auto",
     ) -> None:
-        """Open a file; ``task``, ``size``, ``mean`` and ``std`` where it does not say them.
+        """Open a file; give ``task``, ``size``, ``mean`` and ``std`` if it does not state them.
 
         Raises UsageError where neither says the task, UnsupportedGraphError for a super network or
         a file that onnxruntime does not take.
@@ -98,7 +98,7 @@ class Predictor:
         self.task = make_task(name, _Named(list(names), joints), self.manifest)
 
     def __call__(self, image: Picture, boxes: Sequence[Box] | None = None) -> Answer:
-        """Say what the network sees in image uint8 (H, W, 3), RGB.
+        """Predict on image uint8 (H, W, 3), RGB.
 
         boxes  pose: one for each person; without them the whole image is one person
         """
@@ -153,7 +153,7 @@ class Predictor:
         )
 
     def _numbered(self, task: str) -> tuple[str, ...]:
-        """Return names of classes that the file does not name; raises UsageError."""
+        """Return numbers as names of classes that the file does not name; raises UsageError."""
         count = self.manifest.get("num_classes")
         shape = self.network.output_shapes[0]
         if count is None and task in ("seg", "pose", "cls") and len(shape) in (2, 4):

@@ -1,4 +1,4 @@
-"""int8 by onnxruntime's static quantization: QDQ form, one scale a channel."""
+"""int8 by onnxruntime's static quantization: QDQ format, one scale per channel."""
 
 from __future__ import annotations
 
@@ -79,5 +79,5 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
 
 
 def _is_postprocess(metadata: dict[str, str]) -> bool:
-    """Say whether a node decodes answers: corners of boxes are no activations."""
+    """Say whether a node belongs to post-processing, which must not be quantized."""
     return metadata.get("fnac.part") == "postprocess"

@@ -1,1 +1,1 @@
-"""How `fnac export` makes a seed: settings, and networks of libraries."""
+"""How `fnac export` creates a seed: settings, and networks of libraries."""

@@ -87,7 +87,7 @@ def check_against_torch(graph: Graph, network: LibraryNetwork, size: tuple[int, 
 
 
 def _normalize(graph: Graph, weights: set[str]) -> None:
-    """Bring the graph into canonical form; of zero biases only those made by the exporter go."""
+    """Bring the graph into canonical form; remove only zero biases that the exporter added."""
     passes = [p for p in parse_pipeline("normalize") if not isinstance(p, DropZeroBias)]
     PassManager(verify=False).run(passes, graph)
     for node in graph.nodes:

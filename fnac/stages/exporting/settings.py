@@ -59,7 +59,7 @@ class ExportSettings:
 
 
 def _check_seed(seed: str) -> None:
-    """Refuse what is neither a seed's name, nor a library's, nor an ONNX file."""
+    """Refuse anything that is not a seed's name, a library's network or an ONNX file."""
     if ":" in seed or parse_seed_name(seed) is not None or is_model_file(seed):
         return
     others = " (widths as in mobilenetv2_w0.5), timm:NAME, torchvision:NAME, or an ONNX file"
@@ -67,7 +67,7 @@ def _check_seed(seed: str) -> None:
 
 
 def is_model_file(seed: str) -> bool:
-    """Say whether a seed is a file (or the folder of one), and not a name."""
+    """Say whether a seed is a file (or the folder of one) instead of a name."""
     if ":" in seed or parse_seed_name(seed) is not None:
         return False
     return Path(seed).suffix == ".onnx" or Path(seed).exists()

@@ -1,1 +1,1 @@
-"""What a stage does to a found file before its own work: open, normalize, find its head."""
+"""Prepare a file that fnac did not write: open, normalize, find its head."""

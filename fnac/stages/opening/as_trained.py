@@ -1,4 +1,4 @@
-"""What a network is about to be trained with is written into it: what was trained is emitted."""
+"""Record in a network how it is trained, so that the emitted file states it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def state_training(
     mean: Stated | None = None,
     std: Stated | None = None,
 ) -> None:
-    """Write size, preprocessing, how images come to the size, and names into ``graph``, in place.
+    """Write size, preprocessing, resize mode and names into the manifest of ``graph``, in place.
 
     size  (H, W) that whole images are trained at; None: the network's own
     mean, std  as a user states them; None: as the file says, or assumed
@@ -52,7 +52,7 @@ def state_task(graph: Graph, task: Task) -> None:
 
 
 def set_image_size(graph: Graph, size: Size) -> None:
-    """Let the image input, where its height and width are numbers, be of ``size`` (H, W)."""
+    """Set the height and width of the image input to ``size`` (H, W) if they are numbers."""
     images = [(t, axes) for t in graph.inputs if (axes := image_axes(t)) is not None]
     fixed = [(t, a) for t, a in images if all(isinstance(d, int) for d in sides(t.shape, a))]
     if all(sides(tensor.shape, axes) == size for tensor, axes in fixed):

@@ -42,7 +42,7 @@ def calibration_images(
 
 
 def unlike_training(graph: Graph, images: np.ndarray) -> Finding | None:
-    """Say that images are prepared otherwise than those that the network was trained on.
+    """Return a finding if images are preprocessed differently than in training.
 
     images  (N, C, H, W) float32, prepared for the network
 

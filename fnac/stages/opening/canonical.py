@@ -1,4 +1,4 @@
-"""What a seed is brought into before anything is looked for in it: ``expand`` and ``inspect``."""
+"""Bring a seed into canonical form, for ``expand`` and ``inspect``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_control_flow(graph: Graph) -> None:
-    """Raise UnsupportedGraphError for a node whose branch is chosen as the network runs."""
+    """Raise UnsupportedGraphError for a node whose branch depends on run-time values."""
     for node in graph.nodes:
         if node.op in ("Loop", "Scan") or (node.op == "If" and stored(node.inputs[0]) is None):
             raise UnsupportedGraphError(
@@ -55,7 +55,7 @@ def take_pictures(graph: Graph, manager: PassManager) -> None:
 
 
 def normalize(graph: Graph, manager: PassManager) -> None:
-    """Bring ``graph`` into canonical form, in place; activations that are quantized are opened."""
+    """Bring ``graph`` into canonical form, in place; dequantize its activations."""
     from fnac.passes.registry import parse_pipeline
 
     if any(node.op == "QuantizeLinear" for node in graph.nodes):

@@ -1,4 +1,4 @@
-"""An ONNX file as something that can be called on tensors: onnxruntime behind one class."""
+"""An ONNX file as a callable on tensors, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class OnnxNetwork:
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch the file insists on, or None."""
+        """The fixed batch size of the file, or None."""
         first = self._input.shape[0]
         return first if isinstance(first, int) and first > 0 else None
 
@@ -88,7 +88,7 @@ class OnnxNetwork:
         return [list(output.shape) for output in self.session.get_outputs()]
 
     def evaluation_size(self, asked: tuple[int, int] | None) -> tuple[int, int]:
-        """Return (H, W): what was asked, else the fixed input size, else the manifest's.
+        """Return (H, W): the requested one, else the fixed input size, else the manifest's.
 
         Raises UsageError where the file has a fixed size and another was asked, or none is known.
         """
@@ -177,7 +177,7 @@ def open_session(path: Path, device: str, threads: int) -> onnxruntime.Inference
 def _session_with_scores(
     path: Path, device: str, threads: int
 ) -> onnxruntime.InferenceSession | None:
-    """Return a session of the file with one output more; None where no arg-max makes the first."""
+    """Return a session with the scores as an extra output; None if no arg-max makes the first."""
     try:
         graph = Graph.load(path)
     except UnsupportedGraphError as error:

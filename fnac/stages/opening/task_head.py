@@ -91,7 +91,7 @@ def attach_head(
     random_seed: int,
     manager: PassManager,
 ) -> None:
-    """Put a freshly initialized head for ``classes`` classes on ``graph``, in place.
+    """Attach a freshly initialized head for ``classes`` classes to ``graph``, in place.
 
     The manifest says ``task``, ``head``, ``num_classes``, ``taps`` (name, stride and channels),
     ``output_stride`` for a dense head and ``anchors`` for a detector. Its ``size`` must be known.
@@ -123,7 +123,7 @@ def attach_head(
 
 
 def _dilate(graph: Graph, stride: int, manager: PassManager, *, asked_for: bool) -> int:
-    """Set the output stride; one that nobody asked for doubles where the graph does not allow it.
+    """Set the output stride; a default one is doubled if the graph does not allow it.
 
     Returns the stride that was set.
     """
@@ -140,7 +140,7 @@ def _dilate(graph: Graph, stride: int, manager: PassManager, *, asked_for: bool)
 def keep_own_head(
     graph: Graph, task: str, classes: int, *, random_seed: int, manager: PassManager
 ) -> None:
-    """Let the head that ``graph`` has answer in ``classes`` classes, in place.
+    """Give the head that ``graph`` has ``classes`` classes, in place.
 
     The manifest says ``task``, ``head`` (own) and ``num_classes``. Raises UnsupportedGraphError
     when no layer that could be replaced ends the network, or it leaves no maps (no rows for cls).
@@ -158,7 +158,7 @@ def keep_own_head(
 
 
 def state_answers(graph: Graph) -> None:
-    """Write down how images come to a network of this task, and what its outputs mean."""
+    """Record the resize mode for this task, and the meaning of the outputs."""
     manifest = graph.manifest
     task = manifest.get("task")
     if task is not None:

@@ -1,1 +1,1 @@
-"""The parts of ``shrink``: settings, the file as it is worked on, the choice of widths."""
+"""The parts of ``shrink``: settings, the working copy, the choice of widths."""

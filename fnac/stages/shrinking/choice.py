@@ -1,4 +1,4 @@
-"""Choose widths: an integer program on what was measured, then a search over whole networks.
+"""Choose widths: an integer program on measured errors, then a search over whole networks.
 
 Errors of single blocks do not add up. So several choices are made whole, fitted in sequence, and
 measured on images held back: the program's, and the same share everywhere. Around the best one what
@@ -29,7 +29,7 @@ Widths = tuple[int, ...]
 
 
 class Known(Protocol):
-    """What is known of one set of hidden channels: its widths, ascending, and their errors."""
+    """Measurements of one set of hidden channels: its widths, ascending, and their errors."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -43,7 +43,7 @@ class Known(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Widths of all sets, what they cost, their error: predicted, or measured whole."""
+    """Widths of all sets, their cost, and their error: predicted, or measured on the network."""
 
     widths: Widths
     cost: int
@@ -52,19 +52,19 @@ class Choice:
 
     @property
     def error(self) -> float:
-        """Return the error as measured, else as predicted."""
+        """Return the measured error, else the predicted one."""
         return self.predicted if self.measured is None else self.measured
 
 
 class Chooser:
-    """Chooses widths by what is known of each set."""
+    """Chooses widths from the measurements of each set."""
 
     def __init__(self, known: Sequence[Known], costs: WidthCosts) -> None:
         self.known = list(known)
         self.costs = costs
 
     def predicted(self, widths: Widths) -> float:
-        """Return the sum of what each set's width costs by itself."""
+        """Return the sum of the errors of each set's width by itself."""
         return sum(one.error(width) for one, width in zip(self.known, widths, strict=True))
 
     def choice(self, widths: Widths) -> Choice:
@@ -72,13 +72,13 @@ class Chooser:
         return Choice(widths, self.costs.of(widths), self.predicted(widths))
 
     def by_program(self, budget: int) -> Choice | None:
-        """Return the least sum of errors within the budget."""
+        """Return the choice with the lowest sum of errors within the budget."""
         errors = [[one.error(w) for w in one.widths] for one in self.known]
         widths = choose_widths(errors, [one.widths for one in self.known], self.costs, budget)
         return None if widths is None else self.choice(widths)
 
     def at_random(self, budget: int, generator: np.random.Generator) -> Choice | None:
-        """Return widths that fill the budget and follow nothing that was measured.
+        """Return random widths that fill the budget, independent of measurements.
 
         Each set's channels are given a random worth; the program keeps what is worth most.
         """
@@ -91,7 +91,7 @@ class Chooser:
         return None if widths is None else self.choice(widths)
 
     def same_share(self, budget: int) -> Choice | None:
-        """Return the largest share for all sets alike that is within the budget.
+        """Return the widths of the largest equal share within the budget.
 
         What it leaves of the budget goes, a step at a time, where it saves most error for its cost.
         """
@@ -152,7 +152,7 @@ def search_widths(
     measure: Callable[[Widths], float],
     slopes: Callable[[Widths], Sequence[Slope]],
 ) -> list[Choice]:
-    """Return the choices within the budget that were made whole, the best first; at least one.
+    """Return the choices within the budget that were built and measured, best first; at least one.
 
     effort   networks that are made and measured; 0: the program's choice as it is
     measure  error of a whole network with these widths, fitted in sequence
@@ -174,7 +174,7 @@ def search_widths(
 
 
 def distinct(choices: Sequence[Choice], count: int) -> list[Choice]:
-    """Return the first choices that differ in more than one move from all before them."""
+    """Return the first choices that differ by more than one move from all before them."""
     taken: list[Choice] = []
     for one in choices:
         far = all(
@@ -187,7 +187,7 @@ def distinct(choices: Sequence[Choice], count: int) -> list[Choice]:
 
 
 def _near(slopes: Sequence[Slope], search: _Search) -> Iterator[Widths]:
-    """Yield what the program chooses among widths near by, then single moves."""
+    """Yield the program's choice among nearby widths, then single moves."""
     for factor in NEAR:
         near = Chooser([slope.near(factor) for slope in slopes], search.chooser.costs)
         choice = near.by_program(search.budget)
@@ -197,7 +197,7 @@ def _near(slopes: Sequence[Slope], search: _Search) -> Iterator[Widths]:
 
 
 class _Search:
-    """Keeps the best of what was made and measured."""
+    """Keeps the best of all measured choices."""
 
     def __init__(
         self, chooser: Chooser, budget: int, effort: int, measure: Callable[[Widths], float]
@@ -207,11 +207,11 @@ class _Search:
 
     @property
     def best(self) -> Choice:
-        """The choice of least measured error; of equals the first."""
+        """The choice with the lowest measured error; of equals the first."""
         return min(self.tried.values(), key=lambda choice: choice.measured or 0.0)
 
     def attempt(self, widths: Widths) -> bool:
-        """Make and measure a network of these widths; say whether it is the best so far.
+        """Build and measure a network of these widths; say whether it is the best so far.
 
         Nothing is done for widths that were tried, or once the effort is spent.
         """

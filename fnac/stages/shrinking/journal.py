@@ -1,4 +1,4 @@
-"""What a shrink has measured so far, in a file: one that was stopped goes on from there.
+"""The measurements of a shrink so far, in a file from which a stopped one continues.
 
 Each block's sensitivity and the error of each network that was made are kept as they are known, in
 full precision: a resumed shrink ends with the same file, to the bit, as one that ran through.
@@ -44,12 +44,12 @@ class Journal:
         self._read(path)
 
     def note_block(self, one: Sensitivity) -> None:
-        """Keep what was measured of one block."""
+        """Store the measurements of one block."""
         self.known[one.name] = one
         self._write()
 
     def note_network(self, widths: Widths, error: float) -> None:
-        """Keep the error of one network."""
+        """Store the error of one network."""
         self.errors[widths] = error
         self._write()
 
@@ -104,7 +104,7 @@ class Journal:
 
 
 def digest(graph: Graph, images: np.ndarray, budget: str, settings: ShrinkSettings) -> str:
-    """Return what identifies a shrink: the network, the images, the budget and the settings."""
+    """Return a digest that identifies a shrink: network, images, budget and settings."""
     total = hashlib.sha256(graph.to_model().SerializeToString(deterministic=True))
     total.update(np.ascontiguousarray(images).tobytes())
     total.update(json.dumps([budget, as_plain(settings)], sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""Whole networks of given widths: fitted in sequence, measured, their statistics settled."""
+"""Build whole networks of given widths: fitted in sequence, measured, statistics settled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRENGTHS = (0.5, 1.0)  # how far the original's statistics are brought back, wh
 
 @dataclasses.dataclass(frozen=True)
 class Small:
-    """A narrowed network, its error on the images held back, what became of its statistics."""
+    """A narrowed network, its error on the held-out images, how its statistics were set."""
 
     graph: Graph
     error: float
@@ -35,7 +35,7 @@ class _Made:
 
 
 class Maker:
-    """Makes whole networks of given widths; the best of them stays in memory.
+    """Builds whole networks of given widths; keeps the best of them in memory.
 
     All images of the original are fitted to for every one: from fewer, a wide layer gets more
     unknowns than the pixels of a late layer can settle, and narrow ones look better than they are.
@@ -52,21 +52,21 @@ class Maker:
         self._best: _Made | None = None
 
     def error(self, widths: tuple[int, ...]) -> float:
-        """Return the error of a network of these widths as it is fitted, to rank it by."""
+        """Return the error of a network of these widths as fitted, for ranking."""
         network = self._make(widths)
         if self._best is None or network.error < self._best.error:
             self._best = network
         return network.error
 
     def slopes(self, widths: tuple[int, ...]) -> list[Slope]:
-        """Return what each set's width matters in a network; quicker for the best one made."""
+        """Return how much each set's width matters in a network; faster for the best one."""
         network = self._kept(widths)
         return measure_slopes(
             network.narrowing, network.steps, self.known, self.judge, most=MOST_MEASURED
         )
 
     def network(self, widths: tuple[int, ...]) -> Small:
-        """Return the network of these widths with those statistics with which it errs least."""
+        """Return the network of these widths with the statistics that give the lowest error."""
         network = self._kept(widths)
         return min(self._settled(network), key=lambda small: small.error)
 

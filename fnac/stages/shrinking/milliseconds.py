@@ -1,4 +1,4 @@
-"""A budget of latency becomes one of MAdds: networks of fewer channels are made and timed.
+"""Turn a latency budget into one of MAdds, by timing networks with fewer channels.
 
 Latency is no sum over layers, and no polynomial in widths: so it is measured, on this machine, for
 the widths that the program chooses at one budget of MAdds after another, until the largest is found
@@ -25,7 +25,7 @@ Timer = Callable[[Graph], float]
 
 @dataclasses.dataclass(frozen=True)
 class LatencyGoal:
-    """At most so many milliseconds an image; ``timer`` returns those of a network."""
+    """A limit in milliseconds per image; ``timer`` returns the latency of a network."""
 
     text: str
     limit: float
@@ -34,14 +34,14 @@ class LatencyGoal:
 
     @classmethod
     def of(cls, budget: Budget, graph: Graph, timer: Timer) -> LatencyGoal:
-        """Read a budget of latency: a share of what ``graph`` takes, or nanoseconds."""
+        """Read a latency budget: a share of the latency of ``graph``, or nanoseconds."""
         before = timer(graph)
         amount = float(budget.amount)
         limit = amount * before if budget.relative else amount / 1e6
         return cls(budget.text, limit, before, timer)
 
     def madds(self, chooser: Chooser, graph: Graph, total: int) -> int:
-        """Return the largest budget of MAdds that was found to meet it.
+        """Return the largest MAdds budget that was found to meet it.
 
         graph  the network, in canonical form, of ``total`` MAdds
 
@@ -72,5 +72,5 @@ class LatencyGoal:
         return quick
 
     def tighter(self, madds: int, took: float) -> int:
-        """Return the next budget of MAdds to try for a network that took too long."""
+        """Return the next MAdds budget to try after a network that took too long."""
         return int(madds * TIGHTER * self.limit / took)

@@ -1,4 +1,4 @@
-"""What ``shrink`` gives back: the smaller network and all that is known of it."""
+"""The result of ``shrink``: the smaller network and its measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fnac.passes.graph import Graph
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What became of one set of hidden channels.
+    """The result for one set of hidden channels.
 
     ``madds_saved``  by its width alone, the others as chosen
     ``error``        of the answers that its width alone makes, predicted
@@ -27,7 +27,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Milliseconds an image on this machine: the original's, the new network's, the budget."""
+    """Milliseconds per image on this machine: original, new network, budget."""
 
     before: float
     after: float
@@ -36,7 +36,7 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class Tried:
-    """Widths that were made whole.
+    """Widths that were built as a whole network.
 
     ``widths``     set of hidden channels -> its width
     ``predicted``  error of the answers as the sum of what each width does alone
@@ -54,7 +54,7 @@ class Tried:
 
 @dataclasses.dataclass(frozen=True)
 class ShrinkResult:
-    """The smaller network and what is known of it.
+    """The smaller network and its measurements.
 
     ``budget``, ``unit``  MAdds or parameters; of a budget of latency, the MAdds that met it
     ``error``  of the answers on images held back: KL in nats of class scores, else relative

@@ -11,7 +11,7 @@ from fnac.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class ShrinkSettings:
-    """How a network is made cheaper. Fields are settings of ``fnac shrink``.
+    """Settings of ``fnac shrink``.
 
     ``images``      images that weights are fitted to
     ``held_back``   further images, on which errors are measured
@@ -46,7 +46,7 @@ class ShrinkSettings:
     no_verify: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Refuse impossible values."""
         parse_stated(self.mean, self.std)
         for name in ("images", "held_back", "multiple", "batch", "pixels"):
             if getattr(self, name) < 1:

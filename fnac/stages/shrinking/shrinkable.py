@@ -1,4 +1,4 @@
-"""The network as it is worked on, in canonical form, and its way back to the file's interface."""
+"""The working copy of a network in canonical form, and the way back to its interface."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Shrinkable:
 def open_shrinkable(
     graph: Graph, *, heads: bool, between: bool = False, manager: PassManager
 ) -> Shrinkable:
-    """Return a copy of the network in canonical form with what may be taken from it.
+    """Return a copy of the network in canonical form with its sets of hidden channels.
 
     Raises UnsupportedGraphError if nothing may, or if the file's interface cannot be given back.
     """
@@ -84,7 +84,7 @@ def open_shrinkable(
 
 
 def _inside_blocks(graph: Graph, sets: Sequence[HiddenChannels]) -> list[HiddenChannels]:
-    """Return those that a single block makes and reads."""
+    """Return the sets that a single block produces and reads."""
     blocks = [
         {id(unit.conv) for unit in block.units.values()} for block in find_blocks(graph).blocks
     ]
@@ -101,7 +101,7 @@ def _inside_blocks(graph: Graph, sets: Sequence[HiddenChannels]) -> list[HiddenC
 
 
 def with_interface_of(graph: Graph, file: Graph) -> Graph:
-    """Let ``graph`` declare inputs and outputs as ``file`` does; it must compute as many.
+    """Give ``graph`` the declared inputs and outputs of ``file``; their number must agree.
 
     Raises UnsupportedGraphError where canonical form has changed more than how they are declared.
     """
@@ -122,7 +122,7 @@ def with_interface_of(graph: Graph, file: Graph) -> Graph:
 
 
 def check_images(images: np.ndarray) -> None:
-    """Raise DataError for images that nothing can be fitted to."""
+    """Raise DataError for images that cannot be used for fitting."""
     if not np.isfinite(images).all():
         raise DataError("--data: an image holds NaN or infinity after preprocessing")
     flat = images.reshape(len(images), -1)

@@ -101,7 +101,7 @@ def coco_results(answers: Sequence[Found]) -> list[dict[str, Any]]:
 
 
 def _precision(truth: dict[str, Any], results: list[dict[str, Any]]) -> Array:
-    """Return precision (10 overlaps, 101 recalls, classes, 4 areas); -1: nothing to find."""
+    """Return precision (10 overlaps, 101 recalls, classes, 4 areas); -1: no objects."""
     annotated = COCO(truth)
     evaluator = COCOeval_faster(annotated, annotated.loadRes(results), iouType="bbox")
     evaluator.params.maxDets = [1, 10, DETECTIONS]

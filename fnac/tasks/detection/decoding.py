@@ -1,4 +1,4 @@
-"""From a detector's raw outputs to boxes, scores and labels, in torch: what an emitted file does.
+"""Decode a detector's raw outputs to boxes, scores and labels in torch, as an emitted file does.
 
 The same steps as ``passes/emit/attach_detections.py`` in the same order, so that both give the same
 metric.
@@ -18,7 +18,7 @@ from fnac.passes.emit.detector_answers import DetectorAnswers
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image, best first, n rows.
+    """The detections in one image, best first, n rows.
 
     boxes   float32 (n, 4), x0 y0 x1 y1
     scores  float32 (n,)

@@ -47,7 +47,7 @@ class DetectionEvaluation:
         self._detections += unstacked(outputs, self._fit, sizes)
 
     def compute(self) -> Scores:
-        """Return AP with AP50, AP75 and AP by size; DataError where no image has an object."""
+        """Return AP with AP50, AP75 and AP by size; DataError if no image has an object."""
         scores = coco_scores(self._truths, self._detections, self._classes)
         if scores is None:
             raise DataError(
@@ -77,7 +77,7 @@ def _truth(dataset: Dataset, index: int) -> tuple[Truth, tuple[int, int]]:
 
 
 def stacked(detections: Sequence[Detections]) -> Outputs:
-    """Return boxes (N, D, 4), scores (N, D), labels (N, D), filled up with 0, 0, -1."""
+    """Return boxes (N, D, 4), scores (N, D), labels (N, D), padded with 0, 0, -1."""
     rows = max([1, *(len(one.scores) for one in detections)])
     first = detections[0].boxes
     boxes = first.new_zeros((len(detections), rows, 4))

@@ -1,4 +1,4 @@
-"""Losses of anchor detectors: which anchor answers for which box, and what a wrong answer costs.
+"""Losses of anchor detectors: matching of anchors to boxes, and the loss of each.
 
 RetinaNet (Lin et al. 2017): focal loss on every anchor that is surely object or surely not,
 smooth L1 on the objects, both divided by the number of object anchors of the batch. SSD (Liu et
@@ -28,7 +28,7 @@ BACKGROUND, NEITHER = -1, -2  # as torchvision's Matcher has them
 
 
 def match_anchors(truths: Tensor, anchors: Tensor, scores: str) -> Tensor:
-    """Return int64 (N, A): the row of ``truths`` an anchor answers for, -1 background, -2 neither.
+    """Return int64 (N, A): the row of ``truths`` matched to an anchor, -1 background, -2 neither.
 
     truths: float32 (N, M, 5), rows with class -1 are no boxes; anchors: float32 (A, 4).
     sigmoid: object from an overlap of 0.5, background below 0.4, and the best anchors of each box
@@ -102,7 +102,7 @@ def distilled_losses(
     spec: AnchorSpec,
     temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return how far a student is from its teacher on the same anchors: classes, boxes (scalars).
+    """Return a student's distance from its teacher on the same anchors: classes, boxes (scalars).
 
     student, original: class logits (N, A, C or 1 + C) and deltas (N, A, 4) of both networks.
     Scores are compared at every anchor; boxes as much as the teacher sees an object there. Both

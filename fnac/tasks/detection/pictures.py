@@ -1,4 +1,4 @@
-"""Pictures with boxes: the truth on the left, what was found on the right."""
+"""Images with boxes: the truth on the left, the detections on the right."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN_PIXELS = 480
 def draw_boxes(
     image: Tensor, truth: Tensor, detections: Found, classes: Sequence[str]
 ) -> Image.Image:
-    """Lay uint8 (3, H, W) beside itself: with its boxes (n, 5), and with the detections."""
+    """Return uint8 (3, H, W) twice, side by side: with its boxes (n, 5), and with detections."""
     size = Fit((SHOWN_PIXELS, SHOWN_PIXELS)).scaled(*image.shape[1:])
     shown = detections.scores >= SHOWN_SCORE
     rows = torch.cat(

@@ -47,7 +47,7 @@ def open_task(
 
 
 def _as_trained(settings: DetectionSettings, manifest: Mapping[str, Any]) -> DetectionSettings:
-    """Let images come to the network as it was trained, unless the settings say otherwise."""
+    """Use the network's own resize mode, unless the settings say otherwise."""
     stated = Contract.read(manifest).input.resize
     mode: Resize | None = next((mode for mode in get_args(Resize) if mode == stated), None)
     return settings if settings.resize else replace(settings, resize=mode)
@@ -73,7 +73,7 @@ class Detection(Task):
         return self.classes
 
     def check_network(self, manifest: Manifest) -> None:
-        """Raise UsageError when the network was made for another number of classes."""
+        """Raise UsageError if the network was made for another number of classes."""
         check_count(manifest, self.name, self.classes)
 
     def describe(self, manifest: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ class Detection(Task):
     # ------------------------------------------------------------------ samples
 
     def fit(self, size: Size, manifest: Manifest) -> Fit:
-        """Return how whole images come to ``size``."""
+        """Return how whole images are resized to ``size``."""
         usual: Resize = "stretch" if manifest.get("head") == "ssdlite" else "letterbox"
         return Fit(size, self.settings.resize or usual)
 
@@ -117,7 +117,7 @@ class Detection(Task):
         *,
         measured: bool = False,
     ) -> Dataset:
-        """Keep images in memory, at the network's size if nothing needs more of them."""
+        """Keep images in memory, at the network's size if no transform needs more."""
         if len(dataset) == 0:
             return dataset
         transform = self.train_transform(batches, manifest)
@@ -159,7 +159,7 @@ class Detection(Task):
         size: Size,
         temperature: float,
     ) -> Tensor:
-        """Return how far classes and boxes are from the teacher's on the same anchors."""
+        """Return the distance of classes and boxes from the teacher's on the same anchors."""
         spec = self._spec()
         student, original = (self._checked(each, spec, size) for each in (outputs, teacher))
         with torch.autocast(student[0].device.type, enabled=False):
@@ -194,7 +194,7 @@ class Detection(Task):
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
     ) -> Image.Image:
-        """Draw the truth beside what was found, in the pixels of the original image."""
+        """Draw truth and detections side by side, in the pixels of the original image."""
         image, boxes = sample
         shape = (int(image.shape[1]), int(image.shape[2]))
         detections = unstacked(output, self.fit(size, manifest), [shape])[0]

@@ -1,4 +1,4 @@
-"""The share of joints found: PCK and PCKh."""
+"""The share of correctly located joints: PCK and PCKh."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class CorrectJoints:
             self._errors.append(np.where(counted, distance / unit[:, None], np.nan))
 
     def compute(self) -> Scores:
-        """Return the share in percent, of each joint and of all; nan where none was counted."""
+        """Return the share in percent, of each joint and of all; nan if none was counted."""
         errors = np.concatenate(self._errors) if self._errors else np.empty((0, len(self._names)))
         counted = ~np.isnan(errors)
         per_joint = {

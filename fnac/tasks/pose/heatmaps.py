@@ -23,7 +23,7 @@ QUARTER = 0.25
 def gaussian_heatmaps(
     joints: Tensor, cells: tuple[int, int], size: tuple[int, int], sigma: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the wanted heatmaps, float32 (N, K, h, w) and weights float32 (N, K), 0 or 1.
+    """Return the target heatmaps, float32 (N, K, h, w), and weights float32 (N, K), 0 or 1.
 
     joints: float32 (N, K, 3), x, y, visibility; cells: (h, w) of a heatmap; size: (H, W) of the
     input; sigma: in cells of a heatmap of 64 cells, here at least one cell (a narrower gaussian is

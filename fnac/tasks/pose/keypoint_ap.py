@@ -24,7 +24,7 @@ STATS = {1: "AP50", 2: "AP75", 3: "AP medium", 4: "AP large", 5: "AR"}
 
 
 class KeypointAP:
-    """Collects one prediction a person.
+    """Collects one prediction per person.
 
     ignored: crowds and persons without joints; what matches one of them is not counted.
     """

@@ -1,4 +1,4 @@
-"""Draw persons: limbs as lines, joints as dots, truth beside prediction."""
+"""Draw persons: limbs as lines, joints as dots, truth and prediction side by side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEFT, RIGHT, MIDDLE = (80, 160, 255), (255, 120, 60), (250, 220, 80)
 
 
 def draw_persons(image: Tensor, truth: Tensor, predicted: Tensor, joints: JointSet) -> Image.Image:
-    """Lay image uint8 (3, H, W), its true and its found skeleton beside one another.
+    """Lay image uint8 (3, H, W), its true and its predicted skeleton side by side.
 
     truth: (K, 3), x, y, visibility; predicted: (K, 2), all joints drawn. Small images are enlarged.
     Limbs of the left side are blue, those of the right orange, the others yellow.

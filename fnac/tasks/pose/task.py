@@ -1,4 +1,4 @@
-"""Human pose, top-down: heatmaps about one person, PCKh, PCK or AP of OKS, skeletons drawn."""
+"""Human pose, top-down: heatmaps of one person, PCKh, PCK or AP of OKS, skeletons drawn."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HEATMAPS, KEYPOINTS, SCORES = "heatmaps", "keypoints", "scores"
 
 
 def open_task(settings: PoseSettings, source: DataSource, manifest: Mapping[str, Any]) -> Pose:
-    """Return the task on the joints of ``source``; UsageError where it has none."""
+    """Return the task on the joints of ``source``; UsageError if it has none."""
     joints = getattr(source, "joints", None)
     if not isinstance(joints, JointSet):
         raise UsageError(f"--task pose: {source.name} has no joints; wanted a data set of persons")
@@ -81,13 +81,13 @@ class Pose(Task):
         manifest["limbs"] = [list(pair) for pair in self.joints.limbs]
 
     def check_network(self, manifest: Manifest) -> None:
-        """Raise UsageError when the network was made for another number of joints."""
+        """Raise UsageError if the network was made for another number of joints."""
         check_count(manifest, self.name, self.joints.names, "joints")
 
     # ------------------------------------------------------------------ samples
 
     def train_transform(self, batches: BatchSettings, manifest: Manifest) -> PersonTransform:
-        """Return the cut around the person with random zoom, rotation, mirror and colour."""
+        """Return the crop around the person with random zoom, rotation, mirror and colour."""
         mean, std, color = preprocessing(manifest)
         return PersonTransform(
             batches.crop or batches.whole_size(manifest),
@@ -102,7 +102,7 @@ class Pose(Task):
         )
 
     def eval_transform(self, size: Size, manifest: Manifest) -> PersonTransform:
-        """Return the cut around the person."""
+        """Return the crop around the person."""
         mirrored, pad = tuple(self.joints.mirrored), padding(manifest)
         return PersonTransform(size, mirrored, *preprocessing(manifest), pad=pad)
 
@@ -114,7 +114,7 @@ class Pose(Task):
         *,
         measured: bool = False,
     ) -> Dataset:
-        """Keep what transforms can see of each person in memory, if all of it fits."""
+        """Keep the part of each image that transforms can show in memory, if all of it fits."""
         size = batches.crop or batches.whole_size(manifest)
         zoom = batches.scale[0]
 
@@ -132,7 +132,7 @@ class Pose(Task):
     # ------------------------------------------------------------------ training
 
     def loss(self, outputs: Tensor | tuple[Tensor, ...], truths: Tensor, size: Size) -> Tensor:
-        """Return half the mean squared error of the heatmaps; joints that weigh 0 add nothing.
+        """Return half the mean squared error of the heatmaps; joints of weight 0 add nothing.
 
         outputs: heatmaps (N, K, h, w), any float type; truths: float32 (N, K, 3) in pixels of
         images of ``size`` (H, W). As SimpleBaseline's loss: the mean is over all joints, labelled
@@ -225,7 +225,7 @@ class Pose(Task):
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
     ) -> Image.Image:
-        """Lay what the network saw, the true skeleton and the found one side by side."""
+        """Lay the network's input, the true skeleton and the predicted one side by side."""
         plain = PersonTransform(
             size, tuple(self.joints.mirrored), preprocessing(manifest)[0], (1 / 255,) * 3
         )
@@ -237,7 +237,7 @@ class Pose(Task):
 
 
 class PoseEvaluation:
-    """Compares joints found with labelled ones, person by person."""
+    """Compares predicted joints with labelled ones, person by person."""
 
     def __init__(self, task: Pose, dataset: Dataset, size: Size, where: str) -> None:
         self._task, self._dataset, self._size, self._where = task, dataset, size, where
@@ -261,7 +261,7 @@ class PoseEvaluation:
             self._correct.add(places, truth, self._units(indices, truth))
 
     def compute(self) -> Scores:
-        """Return the metric; DataError where no joint of any person was counted."""
+        """Return the metric; DataError if no joint of any person was counted."""
         scores = self._ap.compute() if self._task.metric == OKS_AP else self._correct.compute()
         if np.isnan(scores.value):
             raise DataError(
@@ -278,7 +278,7 @@ class PoseEvaluation:
         return dataclasses.replace(scores, findings=missing)
 
     def _units(self, indices: Sequence[int], truth: np.ndarray) -> np.ndarray:
-        """Return the unit of each person in pixels of the input; nan where there is none."""
+        """Return the unit of each person in pixels of the input; nan if there is none."""
         joints = self._task.joints
         if joints.metric == PCKH:
             persons = [self._known(index) for index in indices]
@@ -301,7 +301,7 @@ class PoseEvaluation:
 
 
 def _person(dataset: Dataset, index: int) -> Person | None:
-    """Return what is known of a sample's person; None where the data set has no windows."""
+    """Return what is known about a sample's person; None if the data set has no windows."""
     innermost, place = source_sample(dataset, index)
     info = getattr(innermost, "info", None)
     person = info(place) if info is not None else None
@@ -315,7 +315,7 @@ def _beside(dataset: Dataset) -> tuple[Person, ...]:
 
 
 def _head_pixels(person: Person, size: Size) -> float:
-    """Return the head's size in pixels of an input of ``size``; nan where it is not known."""
+    """Return the head's size in pixels of an input of ``size``; nan if it is not known."""
     if person.head_size is None:
         return float("nan")
     factor = np.linalg.norm(window_matrix(person.centre, person.window, size)[:, 0])

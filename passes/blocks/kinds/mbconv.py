@@ -45,7 +45,7 @@ class MBConvBlock(Block):
 
     @property
     def expand(self) -> ConvUnit | None:
-        """The expansion, if it belongs to the block alone."""
+        """The expansion, if it belongs to this block only."""
         return self.units.get("expand")
 
     @property
@@ -70,7 +70,7 @@ class MBConvBlock(Block):
 
     @property
     def reads(self) -> gs.Tensor:
-        """The entry, or what the shared expansion reads."""
+        """The entry, or the input of a shared expansion."""
         return self.entry if self.tapped is None else self.tapped.input
 
     @property
@@ -80,7 +80,7 @@ class MBConvBlock(Block):
 
     @property
     def width(self) -> int:
-        """Channels that the expansion is counted from."""
+        """Number of channels that the expansion is relative to."""
         return self.in_channels if self.tapped is None else self.tapped.shape()[1]
 
     @property
@@ -95,12 +95,12 @@ class MBConvBlock(Block):
 
     @property
     def why_not_repeated(self) -> str | None:
-        """A copy of an MBConv can always stand behind it, with a residual add."""
+        """A copy of an MBConv can always follow it, with a residual add."""
         return None
 
     @property
     def repeated_form(self) -> Form:
-        """The same expansion of what the block leaves."""
+        """The same expansion, relative to the block's output."""
         if self.in_channels == self.out_channels:
             return self.form
         hidden = round(self.expansion * self.out_channels)
@@ -108,7 +108,7 @@ class MBConvBlock(Block):
 
     @property
     def copied_form(self) -> Form:
-        """The same hidden channels; without an expansion they are those that the copy reads."""
+        """The same hidden channels; without an expansion, the channels that the copy reads."""
         if self.expand is not None:
             return self.form
         return Form(self.kernel, self.out_channels, self.out_channels)
@@ -159,7 +159,7 @@ class MBConvBlock(Block):
         )
 
     def known(self, form: Form, how: Strategy) -> bool:
-        """Wider is known where the strategy keeps the function."""
+        """A wider form is known where the strategy keeps the function."""
         return form.hidden <= self.hidden or how.keeps_wider
 
     def masked(self, arrays: BlockArrays, form: Form, how: Strategy) -> BlockArrays:
@@ -167,7 +167,7 @@ class MBConvBlock(Block):
         return mask_mbconv(arrays, kernel=form.kernel, hidden=form.hidden, how=how)
 
     def activates_entry(self, form: Form, *, added: bool) -> bool:
-        """Say whether the block gets an expansion that it lacks: the identity, activated."""
+        """Say whether ``form`` adds an expansion (the identity, activated) that the block lacks."""
         entry = self.out_channels if added else self.in_channels
         return self.expand is None and form.hidden != entry
 

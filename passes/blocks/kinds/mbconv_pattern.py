@@ -18,7 +18,7 @@ from .squeeze_excitation import SqueezeExcitation, match_squeeze_excitation
 
 @dataclasses.dataclass(frozen=True)
 class _Parts:
-    """What stands about a depthwise convolution; ``start`` only with its ``residual``."""
+    """The parts around a depthwise convolution; ``start`` only with its ``residual``."""
 
     expand: ConvUnit | None
     depthwise: ConvUnit
@@ -39,12 +39,12 @@ class _Parts:
 
     @property
     def before(self) -> dict[str, ConvUnit]:
-        """The convolutions in front of the depthwise one, by role."""
+        """The convolutions before the depthwise one, by role."""
         return _there({"start": self.start, "expand": self.expand})
 
     @property
     def behind(self) -> dict[str, ConvUnit]:
-        """The depthwise convolution and those behind it, by role."""
+        """The depthwise convolution and those after it, by role."""
         gated = self.gated
         between = {} if gated is None else {"squeeze": gated.squeeze, "excite": gated.excite}
         return {"depthwise": self.depthwise, **between, "project": self.project}
@@ -60,7 +60,7 @@ class _Parts:
 def match_mbconv(
     graph: Graph, units: Mapping[int, ConvUnit], node: gs.Node
 ) -> MBConvBlock | Left | None:
-    """Return the MBConv about the depthwise Conv ``node``.
+    """Return the MBConv around the depthwise Conv ``node``.
 
     1. its weight is (C, 1, k, k) in C groups, k odd, padding explicit, steps equal both ways
     2. before it may stand a 1x1 convolution with an activation; if others read it as well (a head
@@ -95,7 +95,7 @@ def match_mbconv(
 
 
 def _parts(graph: Graph, units: Mapping[int, ConvUnit], depthwise: ConvUnit) -> _Parts | Left:
-    """Return what stands before and behind the depthwise convolution."""
+    """Return the parts before and after the depthwise convolution."""
     expand = _expansion(graph, units, depthwise.conv)
     gated = match_squeeze_excitation(graph, units, depthwise.output)
     hidden = depthwise.output if gated is None else gated.output
@@ -145,7 +145,7 @@ def _block(parts: _Parts) -> MBConvBlock:
 def _tapped(
     graph: Graph, whole: MBConvBlock, parts: _Parts, expand: ConvUnit
 ) -> MBConvBlock | Left:
-    """Return the block behind an expansion that others read as well."""
+    """Return the block after an expansion that other nodes read as well."""
     if parts.residual is not None:
         node = parts.depthwise.conv
         others = [n.name for n in graph.consumers(expand.output) if n is not node]

@@ -1,4 +1,4 @@
-"""A convolution by itself as a block: what is searched where no larger block is found."""
+"""A single convolution as a block, searched where no larger block is found."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONV = "conv"
 
 @dataclasses.dataclass(frozen=True)
 class PlainBlock(Block):
-    """A convolution with its BN and activation; its window, and groups if it is dense, vary.
+    """A convolution with its BN and activation; kernel, and groups if it is dense, are searched.
 
     Its channels stay, whoever else they are coupled with: residual adds, concatenations, shuffles.
     """
@@ -85,7 +85,7 @@ class PlainBlock(Block):
         how: Strategy,
         rng: np.random.Generator,
     ) -> tuple[BlockArrays, dict[str, str]]:
-        """Remap window and groups of the searched convolution."""
+        """Remap kernel and groups of the searched convolution."""
         first = next(iter(arrays.values()))
         return remap_residual(
             arrays,
@@ -99,7 +99,7 @@ class PlainBlock(Block):
         )
 
     def known(self, form: Form, how: Strategy) -> bool:
-        """What groups lose is known under every strategy that remaps."""
+        """What grouping drops is known under every strategy that remaps."""
         return True
 
     def masked(self, arrays: BlockArrays, form: Form, how: Strategy) -> BlockArrays:

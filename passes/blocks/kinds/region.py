@@ -1,4 +1,4 @@
-"""Any residual region as a block: what stands between a tensor and the Add that takes it again."""
+"""Any residual region as a block: the nodes between a tensor and the Add that adds it back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGEST = 200  # nodes that a block may have
 
 @dataclasses.dataclass(frozen=True)
 class RegionBlock(PlainBlock):
-    """What an Add adds to its other input, and the Add: ConvNeXt's blocks, Darknet's, ResNet v2's.
+    """A residual branch and its Add: blocks of ConvNeXt, Darknet, ResNet v2.
 
     Role ``conv`` is its first convolution with a window, whose window is searched (and its groups,
     if it is dense); the others are ``conv1``, ... in execution order. The block may be left out,
@@ -30,17 +30,17 @@ class RegionBlock(PlainBlock):
 
     @property
     def last(self) -> str:
-        """The last convolution; what stands behind it in the block must give zero for zero."""
+        """The last convolution; the nodes after it in the block must map zero to zero."""
         return list(self.units)[-1]
 
     @property
     def why_not_repeated(self) -> str | None:
-        """A copy of it can always stand behind it."""
+        """A copy of it can always follow it."""
         return None
 
     @property
     def why_not_silenced(self) -> str | None:
-        """Say so where something stands between its last convolution and the Add."""
+        """Refuse where a node between its last convolution and the Add prevents it."""
         assert self.residual is not None  # that is what makes it a block
         unit = self.units[self.last]
         if not unit.act and any(t is unit.output for t in self.residual.inputs):
@@ -49,7 +49,7 @@ class RegionBlock(PlainBlock):
 
     @property
     def passes_on(self) -> bool:
-        """What it reads agrees with what it leaves."""
+        """Its input and output agree."""
         return True
 
     def read_off(self, region: Sequence[gs.Node]) -> tuple[str, gs.Node] | None:
@@ -114,7 +114,7 @@ def match_region(
 
 
 def _meeting(graph: Graph, start: gs.Node) -> tuple[gs.Node, gs.Tensor, gs.Tensor] | None:
-    """Return the first Add that all made of ``start`` meets in, its other input, and its own."""
+    """Return the first Add where all results of ``start`` meet, its other input, and its own."""
     unread: dict[int, int] = {}  # tensor made of ``start`` -> readers that are still to come
     derived: dict[int, gs.Tensor] = {}
     count = 0
@@ -145,7 +145,7 @@ def _meeting(graph: Graph, start: gs.Node) -> tuple[gs.Node, gs.Tensor, gs.Tenso
 
 
 def _between(graph: Graph, entry: gs.Tensor, leaves: gs.Tensor) -> list[gs.Node] | None:
-    """Return the nodes that make ``leaves`` of ``entry`` and stored tensors, in graph order."""
+    """Return the nodes that compute ``leaves`` from ``entry`` and constants, in graph order."""
     inside: set[int] = set()
     stack, read = [leaves], False
     while stack:
@@ -167,7 +167,7 @@ def _between(graph: Graph, entry: gs.Tensor, leaves: gs.Tensor) -> list[gs.Node]
 def _channels(
     graph: Graph, units: Mapping[int, ConvUnit], entry: gs.Tensor, leaves: gs.Tensor
 ) -> int | None:
-    """Return the channels of a region: of what it leaves, or as the entry's shape says."""
+    """Return the channels of a region: those of its output, or as the entry's shape says."""
     unit = maker(graph, units, leaves)
     if unit is not None:
         return unit.shape()[0]

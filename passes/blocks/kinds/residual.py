@@ -110,7 +110,7 @@ class ResidualBlock(Block):
         how: Strategy,
         rng: np.random.Generator,
     ) -> tuple[BlockArrays, dict[str, str]]:
-        """Remap window and groups; a copy behind the block has the identity as its shortcut."""
+        """Remap kernel and groups; a copy that follows the block has an identity shortcut."""
         kept = {role: conv for role, conv in arrays.items() if not (added and role == SHORTCUT)}
         return remap_residual(
             kept,
@@ -124,7 +124,7 @@ class ResidualBlock(Block):
         )
 
     def known(self, form: Form, how: Strategy) -> bool:
-        """What groups lose is known; but channels that share their work may part into groups."""
+        """What grouping drops is known, unless it separates channels that share their work."""
         if form.hidden <= self.form.hidden:
             return True
         return how.keeps_wider and (form.groups == 1 or how.grow != "replicate")
@@ -135,7 +135,7 @@ class ResidualBlock(Block):
         return mask_residual(arrays, self.heart, form.kernel, form.groups, inner, how)
 
     def _inner(self, hidden: int) -> Inner:
-        """Say which convolutions make and which read the hidden channels."""
+        """Say which convolutions produce and which read the hidden channels."""
         roles = ROLES[self.kind]
         makes, reads = roles[:-1], roles[1:]
         squeeze = self.units.get("squeeze")

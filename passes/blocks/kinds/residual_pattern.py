@@ -78,7 +78,7 @@ def _joined(
     leaves: gs.Tensor,
     add: gs.Node,
 ) -> ResidualBlock | Left:
-    """Return the block of the main path, which ``leaves`` a tensor, and the shortcut of ``add``."""
+    """Return the block of the main path, which outputs ``leaves``, and the shortcut of ``add``."""
     entry = main[0].input
     other = add.inputs[1] if add.inputs[0] is leaves else add.inputs[0]
     in_channels = Conv(main[0].conv).channels
@@ -129,7 +129,7 @@ def _joined(
 def _shortcut(
     graph: Graph, units: Mapping[int, ConvUnit], tensor: gs.Tensor, entry: gs.Tensor
 ) -> tuple[ConvUnit | None, list[gs.Node]] | None:
-    """Return the projection that leaves ``tensor``, if any, and the nodes from ``entry`` to it."""
+    """Return the projection that computes ``tensor``, if any, and the nodes up to it."""
     path: list[gs.Node] = []
     unit = maker(graph, units, tensor)
     if unit is not None:

@@ -1,4 +1,4 @@
-"""Squeeze-excitation behind a convolution: t * gate(conv(act(conv(mean(t))))), [activation]."""
+"""Squeeze-excitation after a convolution: t * gate(conv(act(conv(mean(t))))), [activation]."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SqueezeExcitation:
 
     @property
     def output(self) -> gs.Tensor:
-        """The gated tensor, behind its activation if there is one (ReXNet)."""
+        """The gated tensor, after its activation if there is one (ReXNet)."""
         return self.nodes[-1].outputs[0]
 
 
