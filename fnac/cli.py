@@ -86,9 +86,18 @@ class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record on one line, unless it is a table (``extra={"lines": True}``)."""
+        """Return a record on one line, unless it is a table (``extra={"lines": True}``).
+
+        A warning says that it is one, on a terminal in colour.
+        """
         several = bool(record.exc_info) or getattr(record, "lines", False)
-        return printable(super().format(record), lines=several)
+        text = printable(super().format(record), lines=several)
+        if record.levelno < logging.WARNING:
+            return text
+        mark = "warning:"
+        if self.stream.isatty():
+            mark = click.style(mark, fg="yellow", bold=True)
+        return f"{mark} {text}"
 
 
 @click.group(
@@ -116,11 +125,11 @@ def cli(context: click.Context, version: bool, as_json: bool, debug: bool, quiet
     if context.invoked_subcommand is None:
         context.fail("Missing command.")
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
-    handler = _ToStderr()
+    handler = _ToStderr(level)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("fnac")
     log.handlers[:] = [handler]
-    log.setLevel(level)
+    log.setLevel(min(level, logging.INFO))  # run.log has it all, however quiet the terminal is
     log.propagate = False
 
 
@@ -152,12 +161,14 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit code (docs/design.md) and prints the error."""
+    from fnac.adaptation.history import working_on
     from fnac.passes.errors import FnacError
 
     arguments = in_front(arguments)
     debug = "--debug" in arguments
     try:
-        code = cli.main(args=arguments, prog_name="fnac", standalone_mode=False)
+        with working_on(arguments):
+            code = cli.main(args=arguments, prog_name="fnac", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.NoSuchOption as error:
         from fnac.commands.unknown_options import what_is_meant

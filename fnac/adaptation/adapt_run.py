@@ -40,6 +40,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PARTS = {
+    "prepare": "the seed and its head, expanded and proven",
+    "choose": "the target's architecture, by strategy {strategy}",
+    "baseline": "the seed's own architecture, tuned to compare with",
+    "tune": "the target is fine-tuned",
+    "emit": "the file to deploy",
+    "eval": "its metric in onnxruntime",
+}
+"""Part of a run -> what is done in it."""
 PICTURES = 6
 GIVEN = "given"
 """Folder of finished stages that another run of a study had in common with this one."""
@@ -315,6 +324,7 @@ class AdaptRun:
             target=results["target"],
             findings=findings,
             seconds=self._seconds(),
+            per_class=measured.per_class,
         )
 
     def _chosen_input(self) -> dict[str, Any]:
@@ -351,7 +361,10 @@ class AdaptRun:
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds that a stage takes to ``times.json``."""
+        """Name a part of the run (``PARTS``), add the seconds that it takes to ``times.json``."""
+        if self.ranks.first and (stage != "baseline" or self.plan.adapt.baseline):
+            what = PARTS[stage].format(strategy=self.plan.adapt.strategy)
+            log.info("%d of %d   %s: %s", list(PARTS).index(stage) + 1, len(PARTS), stage, what)
         began = time.perf_counter()
         try:
             yield

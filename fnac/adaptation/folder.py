@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,8 +15,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fnac.adaptation.history import command, tell_continue
 from fnac.adaptation.kept_files import KeptFiles
-from fnac.adaptation.resuming import CONFIG, FINGERPRINT, check_as_left, latest
+from fnac.adaptation.resuming import (
+    CONFIG,
+    FINGERPRINT,
+    check_as_left,
+    is_adaptation,
+    latest,
+)
 from fnac.config import VERSION, as_json, as_plain, as_yaml, write_json
 from fnac.errors import FnacError, UsageError
 from fnac.findings import Finding, read_findings
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
     from fnac.data.source import DataSource
 
 LOCK = ".lock"
+RUN_LOG = "run.log"
+"""Everything that a run said, with the time; a resumed one goes on in it."""
 DATA = "data.json"
 """The account of a run's data (fnac.data.account)."""
 PACKAGES = (
@@ -73,7 +84,7 @@ def begun(out: Path | None, name: str, device: str) -> Iterator[tuple[Path, Rank
     folder, ranks = _for_all(claim, out, name, device)
     is_new = not (before and out is not None and folder.samefile(out))
     try:
-        with _held(folder, ranks):
+        with _held(folder, ranks), _logged(folder, ranks):
             yield folder, ranks
     except FnacError:
         if ranks.first and not any(folder.rglob("last.ckpt")):
@@ -85,7 +96,7 @@ def begun(out: Path | None, name: str, device: str) -> Iterator[tuple[Path, Rank
 def continued(folder: Path, device: str) -> Iterator[Ranks]:
     """Hold the folder of a run that is continued."""
     _, ranks = _for_all(latest, folder, "", device)
-    with _held(folder, ranks):
+    with _held(folder, ranks), _logged(folder, ranks):
         yield ranks
 
 
@@ -145,6 +156,33 @@ def _held(folder: Path, ranks: Ranks) -> Iterator[None]:
                 "another folder with -o"
             ) from error
         yield
+
+
+@contextlib.contextmanager
+def _logged(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Write what fnac says meanwhile to ``run.log``; say how to go on after Ctrl-C."""
+    if not ranks.first:
+        yield
+        return
+    log = logging.getLogger("fnac")
+    handler = logging.FileHandler(folder / RUN_LOG, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(levelname)-7s  %(message)s"))
+    version, words = metadata.version("fnac"), shlex.join(["fnac", *command()])
+    log.addHandler(handler)
+    handler.handle(log.makeRecord(log.name, logging.INFO, "", 0, f"{version}: {words}", (), None))
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / CONFIG).is_file():
+            tell_continue(folder, is_adaptation(folder))
+        raise
+    except FnacError as error:
+        text = f"stopped: {error}"
+        handler.handle(log.makeRecord(log.name, logging.ERROR, "", 0, text, (), None))
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 def _empty(folder: Path, is_new: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _HINTS = ContextVar("hints", default=True)
+_COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
+"""The command line that is being worked on; (): fnac is used from Python."""
 
 
 def tell_unsearched(model: Path, manifest: Mapping[str, Any]) -> None:
@@ -41,6 +43,38 @@ def tell_next(*words: object) -> None:
     if not _HINTS.get():
         return
     log.info("next: fnac %s", " ".join(shlex.quote(str(word)) for word in words))
+
+
+def tell_continue(folder: Path, adaptation: bool) -> None:
+    """Say how a run that was interrupted is continued.
+
+    adaptation  it is one of ``fnac adapt``, whose folder knows all that it was told
+    """
+    words = list(_COMMAND.get())
+    if adaptation or not words:
+        words = ["adapt"]
+    for option in ("-o", "--out"):
+        if option in words[:-1]:
+            at = words.index(option)
+            del words[at : at + 2]
+    words = [word for word in words if word != "--resume"]
+    command = shlex.join([*words, "--resume", "-o", str(folder)])
+    log.warning("interrupted; it goes on from here with: fnac %s", command)
+
+
+@contextlib.contextmanager
+def working_on(words: Sequence[str]) -> Iterator[None]:
+    """Remember the command line that is being worked on."""
+    before = _COMMAND.set(tuple(words))
+    try:
+        yield
+    finally:
+        _COMMAND.reset(before)
+
+
+def command() -> tuple[str, ...]:
+    """Return the words of the command line behind ``fnac``; () where there is none."""
+    return _COMMAND.get()
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ FREE = ("adapt.data", "adapt.no_verify", "derive.verify", "emit.no_verify")
 def latest(out: Path | None, name: str) -> Path:
     """Return the folder that ``--resume`` continues: ``out``, or the newest ``runs/name*``.
 
+    Where no name is given, it is the newest run of ``fnac adapt``.
+
     Raises UsageError if there is none.
     """
     if out is not None:
@@ -32,9 +34,17 @@ def latest(out: Path | None, name: str) -> Path:
             raise UsageError(f"--resume: {out} holds no config.yaml; name the folder of a run")
         return out
     runs = [p.parent for p in Path("runs").glob(f"{name}*/{CONFIG}")]
+    if not name:
+        runs = [folder for folder in runs if is_adaptation(folder)]
     if not runs:
         raise UsageError(f"--resume: there is no runs/{name}*; name the run folder with -o")
     return max(runs, key=lambda folder: (folder / CONFIG).stat().st_mtime_ns)
+
+
+def is_adaptation(folder: Path) -> bool:
+    """Say whether a run folder is one of ``fnac adapt``, and not of a single stage."""
+    lines = (folder / CONFIG).read_text(encoding="utf-8").splitlines()
+    return {"export:", "derive:", "eval:"} <= set(lines)
 
 
 def read_plan(folder: Path) -> Plan:

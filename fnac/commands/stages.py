@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -39,7 +39,7 @@ from fnac.commands.options import (
     train_options,
 )
 from fnac.commands.types import SeedType, TaskType
-from fnac.text import printable
+from fnac.text import human, printable
 
 if TYPE_CHECKING:
     from fnac.config import Config
@@ -164,11 +164,21 @@ def expand(
     **BUDGET,
     **in_section("search", {**TRAINING, "alpha_grad": "alpha_grad", "lambda_": "lambda_"}),
 )
-def search(config: Config, model: Path, out: Path | None, resume: bool) -> dict[str, Any]:
+def search(config: Config, model: Path, out: Path | None, resume: bool) -> Answer:
     """Train weights and alphas of the super network MODEL alternately, towards a budget."""
     from fnac.adaptation.single_stages import run_search
+    from fnac.architectures.budget import say
 
-    return run_search(model, config, out=out, resume=resume)
+    told = run_search(model, config, out=out, resume=resume)
+    unit = told["unit"]
+    limit = "" if told["budget"] is None else f" of {say(told['budget'], unit)}"
+    lines = [
+        f"expected {say(told['expected'], unit)}{limit}, after {told['steps']:,} steps",
+        f"alphas   entropy {told['entropy']:.0%} of an even choice's, lambda {told['lambda']:.3g}",
+        *(f"note     {finding}" for finding in told["findings"]),
+        f"file     {told['output']}",
+    ]
+    return Answer(told, "\n".join(lines))
 
 
 @click.command()
@@ -186,7 +196,7 @@ def search(config: Config, model: Path, out: Path | None, resume: bool) -> dict[
 @configured("derive", **BUDGET)
 def derive(
     config: Config, model: Path, out: Path | None, arch: str | None, weights_from: str | None
-) -> dict[str, Any]:
+) -> Answer:
     """Choose one candidate per layer of the super network MODEL, within a budget.
 
     Writes the target and arch.json beside it. The choice is solved exactly; the target never
@@ -196,7 +206,14 @@ def derive(
 
     out = out or Path("target.onnx")
     keep_original(out, model)
-    return run_derive(model, config, out=out, arch=arch, weights_from=weights_from)
+    told = run_derive(model, config, out=out, arch=arch, weights_from=weights_from)
+    lines = [
+        f"target  {human(told['madds'])} MAdds, {human(told['params'])} params",
+        f"arch    {' '.join(told['choices'])}",
+        *(f"note    {finding}" for finding in told["findings"]),
+        f"file    {told['output']}",
+    ]
+    return Answer(told, "\n".join(lines))
 
 
 @click.command(
@@ -230,7 +247,7 @@ def derive(
 )
 def tune(
     config: Config, model: Path | str, recipe: str | None, out: Path | None, resume: bool
-) -> dict[str, Any]:
+) -> Answer:
     """Fine-tune any ONNX network on a data set; the tuned file is RUN/target.onnx.
 
     A seed that has no output for the data set's classes gets a head for them first: give --task.
@@ -244,7 +261,20 @@ def tune(
     if recipe is not None:
         seed = {**config.get("adapt", {}), "seed": str(model)}
         config = with_recipe({**config, "adapt": seed}, recipe)
-    return run_tune(model, config, out=out, resume=resume)
+    told = run_tune(model, config, out=out, resume=resume)
+    if "curve" in told:  # without labels
+        curve = " ".join(f"{error:.4f}" for error in told["curve"])
+        line = f"error   {told['error']:.4f} of the answers' variance; was {told['start']:.4f}"
+        text = f"{line}\nepochs  {curve}\nfile    {told['output']}"
+        return Answer(told, text)
+    val, kept = told["val"], told["weights"]
+    measured = "not measured: no split val" if val is None else f"{val:.2f} on the split val"
+    lines = [
+        f"{told['metric']}  {measured}, with the {kept} weights of {told['steps']:,} steps",
+        f"loss    {told['loss']:.4g}",
+        f"file    {told['output']}",
+    ]
+    return Answer(told, "\n".join(lines))
 
 
 EMIT = ("no_postprocess", "fp16", "int8", "preprocess", "opset", "size", "no_verify")
@@ -283,7 +313,7 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
     **DATA,
     **in_section("emit", {key: key for key in EMIT}),
 )
-def emit(config: Config, model: Path, out: Path | None) -> dict[str, Any]:
+def emit(config: Config, model: Path, out: Path | None) -> Answer:
     """Make MODEL ready for onnxruntime: fold BN, clean, arg-max inside, MAdds on every node.
 
     Writes the file, and its profile (JSON, CSV) beside it.
@@ -292,7 +322,15 @@ def emit(config: Config, model: Path, out: Path | None) -> dict[str, Any]:
 
     out = out or Path("model.onnx")
     keep_original(out, model)
-    return run_emit(model, config, out=out)
+    before = model.stat().st_size if model.is_file() else 0
+    told = run_emit(model, config, out=out)
+    size = f"{told['size_bytes'] / 1e6:.2f} MB"
+    lines = [
+        f"file    {told['output']}, {size} ({Path(model).name}: {before / 1e6:.2f} MB)",
+        f"costs   {human(told['madds'])} MAdds, {human(told['params'])} params, "
+        f"{told['nodes']:,} nodes",
+    ]
+    return Answer(told, "\n".join(lines))
 
 
 @click.command(
@@ -338,7 +376,6 @@ def evaluate(config: Config, model: Path) -> Answer:
 def _written(path: Path, graph: Graph) -> Answer:
     """Summarise the file that was written."""
     from fnac.passes.cost import profile
-    from fnac.text import human
 
     size = graph.image_size()
     counted = profile(graph, size) if size else None

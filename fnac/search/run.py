@@ -171,9 +171,20 @@ class SearchRun(TrainingRun):
         if self.plan.has_alpha_step(step):
             self._alpha_step(step)
 
+    def phase(self, step: int) -> str:
+        """Return the part of the search: alphas rest in its warm-up."""
+        part = "warm-up" if step < self.plan.warmup else "alphas"
+        return f"{super().phase(step)}, {part}"
+
+    def kind(self, step: int) -> str:
+        """Return whether an alpha step follows the weight step."""
+        return "with an alpha step" if self.plan.has_alpha_step(step) else ""
+
     def figures(self) -> dict[str, float | str]:
-        """Return the expected cost."""
-        return {"expected": say(self.alphas.expected(), self.space.unit)}
+        """Return the expected cost, and the budget that it is steered to."""
+        unit = self.space.unit
+        limit = "" if self.budget is None else f" of {say(self.budget, unit)}"
+        return {"expected": f"{say(self.alphas.expected(), unit)}{limit}"}
 
     def _alpha_step(self, step: int) -> None:
         number = self.plan.alpha_steps_before(step)

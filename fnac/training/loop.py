@@ -116,6 +116,15 @@ class TrainingRun(abc.ABC):
     def after_step(self, done: int) -> None:  # noqa: B027
         """Called when ``done`` steps are taken, for measurements."""
 
+    def phase(self, step: int) -> str:
+        """Return what the progress calls the part of the run that ``step`` (from 0) is of."""
+        epochs = -(-self.total // self.loader.batches_per_epoch)
+        return f"{self.stage}, epoch {self.epoch(step) + 1}/{epochs}"
+
+    def kind(self, step: int) -> str:
+        """Return the kind of a step (from 0), by what it takes: one that ends an epoch is dear."""
+        return "end of an epoch" if self.is_epoch_over(step + 1) else ""
+
     def is_enough(self) -> bool:
         """Say whether the run may end before its last step."""
         return False
@@ -159,10 +168,18 @@ class TrainingRun(abc.ABC):
         """Take every step that is left."""
         settings, shown = self.settings, self.fabric.is_global_zero
         batches = self.loader.iterate(self.first, self.total)
-        with StepProgress(self.stage, self.total, start=self.first, shown=shown) as progress:
+        with StepProgress(
+            self.stage,
+            self.total,
+            start=self.first,
+            shown=shown,
+            images=settings.batch_size,
+            kind=self.kind,
+        ) as progress:
             for step in range(self.first, self.total):
                 if self.is_enough():
                     break
+                progress.phase(self.phase(step))
                 images, truths = self.on_device(next(batches))
                 self.reseed(step)
                 self.step(step, images, truths)
@@ -170,7 +187,8 @@ class TrainingRun(abc.ABC):
                 over = self.is_epoch_over(done)
                 self.after_step(done)
                 if over or done % settings.log_every == 0:
-                    progress.figures(loss=self.trace.read(), **self.figures())
+                    self.trace.read()
+                    progress.figures(loss=self.trace.smooth, **self.figures())
                 progress.advance(done)
                 if over or done % settings.checkpoint_every == 0:
                     self._save(done)

@@ -7,6 +7,8 @@ import hashlib
 import io
 import math
 import os
+import statistics
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from torch import Tensor
 from fnac.errors import TrainingError
 from fnac.passes.files import write_atomically, writing
 
+SMOOTHED = 50
+"""Losses that the mean of the progress is over."""
 Cell = int | float | str | None
 Written = Mapping[str, Any]
 """What a checkpoint remembers of a log: its size in ``bytes``, and its ``sha256`` up to there."""
@@ -83,6 +87,12 @@ class LossTrace:
         self._losses: list[Tensor] = []
         self._rows: list[dict[str, Cell]] = []
         self.last = math.nan
+        self._recent: deque[float] = deque(maxlen=SMOOTHED)
+
+    @property
+    def smooth(self) -> float:
+        """The mean of the last losses that were read; nan before there are any."""
+        return statistics.fmean(self._recent) if self._recent else self.last
 
     def add(self, loss: Tensor, **cells: Cell) -> None:
         """Store a loss and its row; ``cells`` has ``step``."""
@@ -101,6 +111,7 @@ class LossTrace:
                     )
                 self._log.row(**row, loss=value)
             self.last = values[-1]
+            self._recent.extend(values)
             self._losses.clear()
             self._rows.clear()
         return self.last

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fnac.adaptation import history
 from fnac.adaptation.history import tell_next, tell_unsearched, tell_untuned
 from fnac.cli import run
 
@@ -82,3 +83,23 @@ def test_settings_that_a_command_does_not_read_are_refused(
     file.write_text("expand: {space: auto}\n")  # a file may be of several commands
     run([*words, "--config", str(file)])
     assert "does not read" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "adaptation", "command"),
+    [
+        (["adapt", "--task", "seg"], True, "fnac adapt --resume -o 'a run'"),
+        ([], True, "fnac adapt --resume -o 'a run'"),
+        (
+            ["tune", "m.onnx", "-o", "other", "--data", "folder:x"],
+            False,
+            "fnac tune m.onnx --data folder:x --resume -o 'a run'",
+        ),
+    ],
+)
+def test_an_interrupted_run_says_how_it_goes_on(
+    words: list[str], adaptation: bool, command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with history.working_on(words):
+        history.tell_continue(Path("a run"), adaptation)
+    assert caplog.text.rstrip().endswith(command)

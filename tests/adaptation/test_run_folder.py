@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from PIL import Image
 from fnac.adaptation.folder import begun, continued, describe
 from fnac.adaptation.kept_files import DIGESTS, KeptFiles
 from fnac.adaptation.plan import Plan
-from fnac.adaptation.resuming import check_as_left, plan_to_resume
+from fnac.adaptation.resuming import check_as_left, latest, plan_to_resume
 from fnac.data import open_data
 from fnac.data.sets.fingerprint import check_same_data, fingerprint
 from fnac.errors import DataError, TrainingError, UsageError
@@ -220,3 +221,51 @@ def test_other_data_are_refused_wherever_they_lie(tmp_path: Path) -> None:
     asked = plan_to_resume(tmp_path, {"adapt": {"data": "scenes:train=5,val=2,size=32"}})
     with pytest.raises(DataError, match="'train' had 4 samples, and has 5 now"):
         check_as_left(tmp_path, asked.source)
+
+
+# ------------------------------------------------------------------ what a run said
+
+
+def test_a_run_writes_down_what_it_said(tmp_path: Path) -> None:
+    log = logging.getLogger("fnac")
+    log.setLevel(logging.INFO)
+    with begun(tmp_path / "run", "seg", "cpu") as (folder, _):
+        log.info("one line")
+        (folder / "config.yaml").write_text("tune:\n")
+    log.info("of something else")
+    with continued(folder, "cpu"):
+        log.warning("another line")
+    text = (folder / "run.log").read_text()
+    assert [line.split("  ")[-1].strip() for line in text.splitlines() if "line" in line] == [
+        "one line",
+        "another line",
+    ]
+    assert "WARNING" in text
+    assert "something else" not in text
+
+
+def test_an_interrupted_run_stays_and_says_how_it_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted() -> None:
+        with begun(tmp_path / "run", "seg", "cpu") as (folder, _):
+            (folder / "config.yaml").write_text("export:\n  a: 1\nderive:\n  b: 2\neval:\n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert f"fnac adapt --resume -o {tmp_path / 'run'}" in caplog.text
+
+
+def test_resuming_without_a_name_takes_the_newest_adaptation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = "export:\nderive:\neval:\n"
+    for number, (name, text) in enumerate((("seg", whole), ("det", whole), ("tune", "tune:\n"))):
+        path = Path("runs") / name / "config.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        os.utime(path, ns=(number, number))
+    assert latest(None, "") == Path("runs/det")
+    assert latest(None, "tune") == Path("runs/tune")
