@@ -14,8 +14,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import optimize, sparse
 
 from fnac.architectures.budget import say
 from fnac.architectures.costs import SpaceCosts
@@ -73,19 +73,21 @@ def maximise(
     cost_row = np.array([cost // divisor for cost in flat], dtype=np.float64) / scale
     value = np.concatenate([row - row.max() for row in rows])
     value *= _SPREAD / (float(-value.min()) or 1.0)
-    one_each = sparse.csr_array(
+    one_each = scipy.sparse.csr_array(
         (np.ones(len(flat)), (np.repeat(np.arange(len(sizes)), sizes), np.arange(len(flat))))
     )
     constraints = [
-        optimize.LinearConstraint(one_each, 1, 1),
-        optimize.LinearConstraint(sparse.csr_array(cost_row[None]), low / scale, high / scale),
+        scipy.optimize.LinearConstraint(one_each, 1, 1),
+        scipy.optimize.LinearConstraint(
+            scipy.sparse.csr_array(cost_row[None]), low / scale, high / scale
+        ),
     ]
     while True:
-        result = optimize.milp(
+        result = scipy.optimize.milp(
             -value,
             constraints=constraints,
             integrality=np.ones(len(flat)),
-            bounds=optimize.Bounds(0, 1),
+            bounds=scipy.optimize.Bounds(0, 1),
             options={"mip_rel_gap": 0.0},
         )
         if result.x is None:
@@ -100,7 +102,7 @@ def maximise(
         cut = np.zeros(len(flat))
         cut[starts[:-1] + np.array(arch)] = 1
         constraints.append(
-            optimize.LinearConstraint(sparse.csr_array(cut[None]), 0, len(sizes) - 1)
+            scipy.optimize.LinearConstraint(scipy.sparse.csr_array(cut[None]), 0, len(sizes) - 1)
         )
 
 

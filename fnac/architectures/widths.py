@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize, sparse
+import scipy
 
 from fnac.passes.shrink.width_costs import WidthCosts
 
@@ -81,25 +81,25 @@ class _Program:
         price = np.concatenate([price, *extra])
         room = float(budget - costs.fixed)
         scale = max(abs(room), 1.0) / _SPREAD
-        matrix = sparse.csr_array(
+        matrix = scipy.sparse.csr_array(
             (np.concatenate(numbers), (np.concatenate(rows), np.concatenate(columns))),
             shape=(height, place),
         )
         self.value = np.concatenate([value, np.zeros(place - self.count)])
         self.constraints = [
-            optimize.LinearConstraint(matrix, right, right),
-            optimize.LinearConstraint(
-                sparse.csr_array(price[None] / scale), -np.inf, (room + 0.5) / scale
+            scipy.optimize.LinearConstraint(matrix, right, right),
+            scipy.optimize.LinearConstraint(
+                scipy.sparse.csr_array(price[None] / scale), -np.inf, (room + 0.5) / scale
             ),
         ]
 
     def solve(self) -> tuple[int, ...] | None:
         whole = np.concatenate([np.ones(self.count), np.zeros(self.size - self.count)])
-        result = optimize.milp(
+        result = scipy.optimize.milp(
             self.value,
             constraints=self.constraints,
             integrality=whole,
-            bounds=optimize.Bounds(0, 1),
+            bounds=scipy.optimize.Bounds(0, 1),
             options={"mip_rel_gap": 1e-4, "time_limit": 60.0},
         )
         if result.x is None:
@@ -116,5 +116,5 @@ class _Program:
         cut[[start + k for start, k in zip(self.starts, self.chosen)]] = 1
         most = len(self.widths) - 1
         self.constraints.append(
-            optimize.LinearConstraint(sparse.csr_array(cut[None]), -np.inf, most)
+            scipy.optimize.LinearConstraint(scipy.sparse.csr_array(cut[None]), -np.inf, most)
         )
