@@ -28,15 +28,14 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.remap.eliminate import width_on_grid
 from fnac.passes.shrink.answers import Judge
-from fnac.passes.shrink.linear import linear_of
 from fnac.passes.shrink.original import Original
 from fnac.passes.shrink.sensitivity import Sensitivity
-from fnac.passes.shrink.unfitted import some_channels
+from fnac.passes.shrink.unfitted import first_channels, largest_channels
 from fnac.stages.evaluate import evaluate_onnx
 from fnac.stages.shrink import shrink, split_images
 from fnac.stages.shrinking.maker import Maker
 from fnac.stages.shrinking.settings import ShrinkSettings
-from fnac.stages.shrinking.shrinkable import Shrinkable, open_shrinkable
+from fnac.stages.shrinking.shrinkable import open_shrinkable
 from fnac.tasks import make_task
 
 
@@ -100,21 +99,11 @@ def same_share(study: Study, share: float, fit: int, images: np.ndarray) -> None
     if fit > 0:  # the others look at no image
         return
     if not study.known(f"fna {share:g}", fit):
-        first = {name: np.arange(width) for name, width in zip(names, widths, strict=True)}
-        study.note(f"fna {share:g}", fit, some_channels(subject.graph, first), None)
+        first = first_channels(subject.graph, dict(zip(names, widths, strict=True)))
+        study.note(f"fna {share:g}", fit, first, None)
     if not study.known(f"l1 {share:g}", fit):
-        largest = dict(zip(names, map(_largest, [subject] * len(names), names, widths)))
-        study.note(f"l1 {share:g}", fit, some_channels(subject.graph, largest), None)
-
-
-def _largest(subject: Shrinkable, name: str, width: int) -> np.ndarray:
-    channels = next(one for one in subject.sets if one.name == name)
-    size = np.zeros(channels.count)
-    for reading in channels.readings:
-        linear = linear_of(subject.graph, reading.node)
-        weight = np.abs(linear.weight * linear.scale[:, None, None, None]).sum(axis=(0, 2, 3))
-        size += weight[reading.offset : reading.offset + channels.count]
-    return np.sort(np.argsort(-size, kind="stable")[:width])
+        largest = largest_channels(subject.graph, dict(zip(names, widths, strict=True)))
+        study.note(f"l1 {share:g}", fit, largest, None)
 
 
 def _tidy(graph: Graph) -> Graph:

@@ -14,7 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnac.adaptation.settings import AdaptSettings, EvalSettings, open_source
+from fnac.adaptation.settings import (
+    NARROWS_TUNED_SEED,
+    AdaptSettings,
+    EvalSettings,
+    open_source,
+)
 from fnac.architectures.budget import check_lambda
 from fnac.config import VERSION, Config, as_plain, read
 from fnac.errors import UsageError
@@ -133,10 +138,11 @@ class Plan(Subject):
                 "fnac eval"
             )
         plan._check_sizes()
-        if plan.adapt.strategy == "measured" and plan.derive.weights != "super":
+        if plan.adapt.strategy in NARROWS_TUNED_SEED and plan.derive.weights != "super":
             raise UsageError(
-                "--remap-target: --strategy measured has no super network, its target keeps fitted "
-                "weights; take --strategy diff, random, evolve or seed"
+                f"--remap-target: --strategy {plan.adapt.strategy} has no super network, and its "
+                "target keeps the tuned seed's weights; take --strategy diff, random, evolve or "
+                "seed"
             )
         return (plan if plan.expand.classes else plan.with_classes_of_data())._sized()
 

@@ -26,6 +26,8 @@ LEAST = {
     **{"population": 2, "compared": 0},
 }
 """Numbers of section ``adapt``, and the least that each may be."""
+NARROWS_TUNED_SEED = ("measured", "uniform")
+"""Strategies without a super network: the seed is tuned, and what is tuned is narrowed."""
 NO_RECIPE = "none"
 """The recipe of who wants none."""
 
@@ -47,7 +49,8 @@ class AdaptSettings:
     no_verify  skip the proof after every pass
     strategy   how the target's architecture is chosen: measured (the tuned seed is shrunk), diff
                (the paper's search), random (the best of ``tries`` random ones), sample (one random
-               one), evolve (evolution on the trained super network), seed (the seed's own)
+               one), evolve (evolution on the trained super network), uniform (the tuned seed,
+               every block at the same share: a control), seed (the seed's own)
     seed_share  share of the tuning epochs that ``measured`` spends on the seed before it shrinks it
     baseline   tune the seed's own architecture alike and measure it beside the target
     tries      architectures that ``random`` tunes shortly
@@ -76,7 +79,7 @@ class AdaptSettings:
     recipe: str | None = None
     calibrate: int = 200
     no_verify: bool = False
-    strategy: Literal["measured", "diff", "random", "sample", "evolve", "seed"] = "diff"
+    strategy: Literal["measured", "diff", "random", "sample", "evolve", "uniform", "seed"] = "diff"
     baseline: bool = True
     seed_share: float = 0.5
     tries: int = 8
@@ -103,7 +106,7 @@ class AdaptSettings:
         if self.sizes is None and not self.output_strides:
             return
         option = "--output-strides" if self.sizes is None else "--sizes"
-        if self.strategy not in ("measured", "random"):
+        if self.strategy not in (*NARROWS_TUNED_SEED, "random"):
             raise UsageError(
                 f"{option}: --strategy {self.strategy} chooses at one size; take --strategy "
                 "measured or random, or one --size"

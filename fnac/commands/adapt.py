@@ -76,7 +76,8 @@ USES = ("task", "derive", "emit", "eval", "shrink")
 @out_run
 @budget_options
 @click.option(
-    "--strategy", help="How the target is chosen: measured, diff, random, sample, evolve, seed."
+    "--strategy",
+    help="How the target is chosen: measured, diff, random, sample, evolve, uniform, seed.",
 )
 @click.option(
     "--no-baseline",

@@ -14,6 +14,7 @@ from typing import Any
 
 from fnac.adaptation.adapt_run import GIVEN
 from fnac.adaptation.plan import Plan
+from fnac.adaptation.settings import NARROWS_TUNED_SEED
 from fnac.config import as_plain
 
 SUBJECT = ("seed", "task", "data", "skip_bad", "calibrate", "no_verify")
@@ -23,7 +24,8 @@ SUBJECT = ("seed", "task", "data", "skip_bad", "calibrate", "no_verify")
 def shared_stages(plan: Plan) -> dict[str, str]:
     """Return the stages of a run that others may share: file -> digest of its settings.
 
-    ``super.onnx``       the super network as expanded; ``tuned_seed.onnx`` of ``measured``
+    ``super.onnx``       the super network as expanded
+    ``tuned_seed.onnx``  of ``measured`` and ``uniform``, in its place
     ``baseline.onnx``    the control, tuned
     """
     subject = {key: getattr(plan.adapt, key) for key in SUBJECT}
@@ -31,7 +33,7 @@ def shared_stages(plan: Plan) -> dict[str, str]:
     for section in ("task", "export", "expand"):
         parts[section] = as_plain(getattr(plan, section))
     tuning = {**parts, "tune": as_plain(plan.tune)}
-    if plan.adapt.strategy == "measured":
+    if plan.adapt.strategy in NARROWS_TUNED_SEED:
         tuning["seed_share"] = plan.adapt.seed_share
         stages = {"tuned_seed.onnx": tuning}
     else:

@@ -19,6 +19,26 @@ def first_channels(graph: Graph, widths: Mapping[str, int]) -> Graph:
     return some_channels(graph, {name: np.arange(width) for name, width in widths.items()})
 
 
+def largest_channels(graph: Graph, widths: Mapping[str, int]) -> Graph:
+    """Return a copy that keeps the channels of largest weight, as magnitude pruning does.
+
+    widths  convolution that makes hidden channels -> how many of them stay
+
+    A channel is as large as the sum of the absolute weights that read it (BatchNorm's scale in it).
+    """
+    by_name = {node.name: node for node in graph.nodes}
+    kept = {}
+    for name, width in widths.items():
+        channels = trace_hidden(graph, by_name[name])
+        size = np.zeros(channels.count)
+        for reading in channels.readings:
+            linear = linear_of(graph, reading.node)
+            weight = np.abs(linear.weight * linear.scale[:, None, None, None]).sum(axis=(0, 2, 3))
+            size += weight[reading.offset : reading.offset + channels.count]
+        kept[name] = np.sort(np.argsort(-size, kind="stable")[:width])
+    return some_channels(graph, kept)
+
+
 def some_channels(graph: Graph, kept: Mapping[str, np.ndarray]) -> Graph:
     """Return a copy that keeps some channels of the convolutions that are named.
 

@@ -14,6 +14,8 @@ from fnac.adaptation.strategies.inputs import automatic_sizes
 from fnac.cli import run
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
+from fnac.passes.manager import PassManager
+from fnac.stages.shrinking.shrinkable import open_shrinkable
 
 SHORT = [
     *("--set", "adapt.data=scenes:train=32,val=8,size=64", "--set", "adapt.calibrate=8"),
@@ -87,7 +89,7 @@ def test_a_strategy_that_is_none_is_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["adapt", "--task", "seg", "--strategy", "magic", "-o", str(tmp_path / "r")]) == 2
-    assert "one of measured, diff, random, sample, evolve, seed" in capsys.readouterr().err
+    assert "one of measured, diff, random, sample, evolve, uniform, seed" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
 
@@ -112,6 +114,28 @@ def test_measured_shrinks_the_tuned_seed_to_the_budget(tmp_path: Path) -> None:
         shutil.rmtree(folder / name)
     assert run(["adapt", "--resume", "-o", str(folder)]) == 0
     assert (folder / "model.onnx").read_bytes() == model
+
+
+@pytest.mark.slow
+def test_uniform_leaves_every_block_the_same_share(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    more = ["--budget", "0.7x", "--set", "tune.epochs=2", "--set", "tune.held_out=0"]
+    results = adapted(folder, "uniform", *more)
+    seed, target = results["seed"], results["target"]
+    assert isinstance(seed, dict)
+    assert isinstance(target, dict)
+    assert 0.6 * seed["madds"] < target["madds"] <= 0.7 * seed["madds"]
+    subject = open_shrinkable(
+        Graph.load(folder / "tuned_seed.onnx"), heads=False, manager=PassManager(verify=False)
+    )
+    widths = Graph.load(folder / "target.onnx").manifest["shrink"]["widths"]
+    assert list(widths) == [one.name for one in subject.sets]
+    shares = [widths[one.name] / one.count for one in subject.sets if one.count >= 64]
+    assert max(shares) - min(shares) <= 8 / 64  # but for the grid
+    larger = {one.name: min(one.count, widths[one.name] + 8) for one in subject.sets}
+    costs = subject.costs(list(widths), "madds")
+    assert costs.of(list(widths.values())) == target["madds"] < costs.of(list(larger.values()))
+    assert len(rows(folder)) == 1
 
 
 def test_measured_leaves_a_seed_that_is_cheap_enough_as_it_is(tmp_path: Path) -> None:

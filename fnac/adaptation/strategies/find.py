@@ -16,6 +16,7 @@ STRATEGIES = {
     "random": "random_search:RandomSearch",
     "sample": "random_search:Sample",
     "evolve": "evolution:Evolution",
+    "uniform": "uniform:Uniform",
     "seed": "seed_alone:SeedAlone",
 }
 """Name -> module and class; a module is imported when its strategy is asked for."""
@@ -25,6 +26,7 @@ MEANINGS = {
     "random": "tune some random architectures of the budget's cost shortly, take the best",
     "sample": "take one random architecture of the budget's cost",
     "evolve": "train the super network on uniform paths, then breed architectures that it judges",
+    "uniform": "tune the seed, leave every block the same share of channels: a control",
     "seed": "take the seed's own architecture: plain fine-tuning, head included",
 }
 

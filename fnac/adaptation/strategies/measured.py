@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.remap.eliminate import width_on_grid
 from fnac.search.comparison import compare
 from fnac.stages.shrink import shrink_to_several
-from fnac.stages.shrinking.result import ShrinkResult, Tried
+from fnac.stages.shrinking.result import Tried
 from fnac.stages.shrinking.shrinkable import open_shrinkable
 
 from .base import Candidate, Strategy
@@ -160,8 +159,8 @@ class Measured(Strategy):
         if not reached:
             raise UsageError(
                 f"--budget: that is {say(limit, of)} for the whole network, head included; the "
-                f"least that --strategy measured can reach is {say(min(least.values()), of)}; ask "
-                "for more, or take --strategy diff"
+                f"least that --strategy {self.name} can reach is {say(min(least.values()), of)}; "
+                "ask for more, or take --strategy diff"
             )
         for name in sorted(set(least) - set(reached)):
             log.warning(
@@ -214,6 +213,16 @@ class Measured(Strategy):
         self.run.kept.write(f"{FINALISTS}/{at.name}.json", as_json({"names": [name], "tried": []}))
 
     def _write_shrunk(self, graph: Graph, at: str, limit: int, of: str, count: int) -> None:
+        networks, account = self.shrunk(graph, limit, of, count)
+        names = [f"{at}-{number}" for number in range(len(networks))]
+        for name, network in zip(names, networks, strict=True):
+            self._write(network, self.run.path(f"{FINALISTS}/{name}.onnx"))
+        self.run.kept.write(f"{FINALISTS}/{at}.json", as_json({"names": names, **account}))
+
+    def shrunk(
+        self, graph: Graph, limit: int, of: str, count: int
+    ) -> tuple[list[Graph], dict[str, Any]]:
+        """Return up to ``count`` networks within ``limit``, and an account of what was tried."""
         from fnac.stages.opening.calibration import calibration_images
 
         plan, size = self.run.plan, graph.image_size()
@@ -227,10 +236,11 @@ class Measured(Strategy):
         results = shrink_to_several(
             graph, images, budget, how, count=count, compared=plan.adapt.compared
         )
-        names = [f"{at}-{number}" for number in range(len(results))]
-        for name, one in zip(names, results, strict=True):
-            self._write(one.graph, self.run.path(f"{FINALISTS}/{name}.onnx"))
-        self.run.kept.write(f"{FINALISTS}/{at}.json", as_json(_account(names, results)))
+        account = {
+            "shrink": [one.as_json() for one in results],
+            "tried": [dataclasses.asdict(one) for one in results[0].tried],
+        }
+        return [one.graph for one in results], account
 
     def _write(self, graph: Graph, path: Path) -> None:
         finalist = graph.copy()
@@ -306,15 +316,6 @@ class Measured(Strategy):
             score=score.value if name in scores else None, epochs=score.epochs,
             chosen=name == best, input=at,
         )  # fmt: skip
-
-
-def _account(names: list[str], results: Sequence[ShrinkResult]) -> dict[str, Any]:
-    """Return the record of a choice of widths: the finalists' names, and everything tried."""
-    return {
-        "names": names,
-        "shrink": [one.as_json() for one in results],
-        "tried": [dataclasses.asdict(one) for one in results[0].tried],
-    }
 
 
 def _arch(widths: dict[str, int]) -> tuple[str, ...]:
