@@ -11,6 +11,8 @@ FnacError                    1
 ├── FitDataError             6  (passes) images, or features of them, that nothing can be fitted to
 ├── DataError                6  a file of the data set is missing, broken or out of range
 └── TrainingError            6  training could not go on (loss not finite, checkpoint unusable)
+
+ModelError                   2  (models) a ValueError that a stage turns into a UsageError
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, fx, nn
 
-from .errors import ModelError
+from .errors import ExportError
 from .onnx_version import IR_VERSION, OPSET
 
 Dims = Sequence[int | str]
@@ -61,10 +61,6 @@ class RowPerAnchor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, H * W * A, width)."""
         return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.width)
-
-
-class ExportError(ModelError):
-    """The module contains something that this exporter cannot write."""
 
 
 @dataclass

@@ -93,6 +93,47 @@ FLOORS = {
         "edit kinds",
         "find",
     ],
+    "passes/graph": [
+        "contract copying node_checks operators stored_numbers tensor_checks writing",
+        "layout manifest model_checks",
+        "inference inlining",
+        "graph",
+        "node_maker parts",
+        "surgery",
+        "convolution",
+    ],
+    "passes/remap": [
+        "gram rules",
+        "block_arrays fit",
+        "eliminate fit_arrays fit_groups fit_window strategies",
+        "hidden_width",
+        "mbconv",
+        "residual",
+    ],
+    "passes/emit": [
+        "anchors clean convert_float16 detector_answers fold_batchnorm make_size_symbolic "
+        "output_maps state_opset take_pixels",
+        "anchor_nodes attach_keypoints attach_postprocess",
+        "attach_detections",
+    ],
+    "fnac/training": [
+        "heap run_log settings teacher",
+        "checkpoints imitation kept_weights objectives optimizers runtime",
+        "weight_steps",
+        "loop",
+    ],
+    "fnac/search": [
+        "comparison health sampler settings steering",
+        "alpha_steps outcome",
+        "run",
+    ],
+    "fnac/report": [
+        "drawing html network",
+        "architecture run_folder",
+        "findings ledger plots",
+        "sections",
+        "page",
+    ],
 }
 MOST_FILES = 12
 PACKAGES = {"fnac": "fnac", "passes": "fnac.passes", "models": "fnac.models"}
@@ -446,6 +487,38 @@ def test_every_package_is_installed() -> None:
             inner = path.parent.relative_to(ROOT / top).parts
             found.add(".".join([package, *inner]))
     assert set(settings["packages"]) == found
+
+
+def error_classes(path: Path) -> list[str]:
+    """Return the public exception classes that a file defines."""
+    return [
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and not node.name.startswith("_")
+        and any(ast.unparse(base).endswith(("Error", "Exception")) for base in node.bases)
+    ]
+
+
+@pytest.mark.parametrize("tree", PACKAGES)
+def test_the_error_tree_is_the_tree(tree: str) -> None:
+    """Errors are defined in one file a tree, whose docstring shows each."""
+    inside = {"passes/shapes/arithmetic.py": ["UnknownError"]}  # never leaves its module
+    home = ROOT / tree / "errors.py"
+    shown = ast.get_docstring(ast.parse(home.read_text())) or ""
+    assert [name for name in error_classes(home) if name not in shown] == []
+    strays = {
+        path.relative_to(ROOT).as_posix(): error_classes(path)
+        for path in files(tree)
+        if path != home and error_classes(path)
+    }
+    assert strays == {path: names for path, names in inside.items() if path.startswith(tree)}
+
+
+def test_a_stray_error_is_seen(tmp_path: Path) -> None:
+    source = tmp_path / "one.py"
+    source.write_text("class A(FnacError): ...\nclass _B(Exception): ...\nclass C(Base): ...\n")
+    assert error_classes(source) == ["A"]
 
 
 REFERENCE = re.compile(r":(mod|class|func|meth|attr|data):`~?([\w.]+)`")

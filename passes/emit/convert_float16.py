@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Pass, Report
 from ..graph import Graph
 from ..graph.node_maker import new_node
+from ..graph.operators import FLOAT32_UNSTATED, STATES_TYPE
 from ..graph.surgery import leave_instead, set_input
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -22,7 +23,6 @@ NO_HALF = ("NonMaxSuppression", "Range", "CumSum")  # ONNX or onnxruntime has th
 LARGEST = float(np.finfo(np.float16).max)
 # inputs that ONNX wants in float32 whatever the data's type is
 FULL_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}
-TYPED = {"Cast": "to", "RandomNormal": "dtype", "RandomUniform": "dtype"}
 UNTOUCHED = ("QuantizeLinear", "DequantizeLinear", "Loop", "If", "Scan")
 
 
@@ -47,6 +47,7 @@ class ConvertFloat16(Pass):
             report.left["graph"] = why_not
             return report
         halves: dict[int, gs.Constant] = {}
+        full_nodes: list[gs.Node] = []
         types = graph.refresh_shapes().types
         for node in graph.nodes:
             full = FULL_INPUTS.get(node.op, ())
@@ -55,9 +56,11 @@ class ConvertFloat16(Pass):
                     continue
                 if tensor.dtype == np.float32:
                     set_input(node, index, _half(tensor, halves, graph, report))
-            attribute = TYPED.get(node.op)
-            if attribute and node.attrs.get(attribute) == FLOAT:
-                node.attrs[attribute] = HALF
+            if node.op == "Cast" and node.attrs["to"] == FLOAT:
+                node.attrs["to"] = HALF
+            elif _states_float32(node):
+                full_nodes.append(node)  # runtimes have few of these in float16: cast behind it
+                continue
             fill = node.attrs.get("value")
             if node.op == "ConstantOfShape" and (fill is None or fill.dtype == np.float32):
                 number = np.zeros(1) if fill is None else fill.values
@@ -66,7 +69,17 @@ class ConvertFloat16(Pass):
                 if tensor.dtype == np.float32 and not graph.is_output(tensor):
                     tensor.dtype = np.dtype(np.float16)
         _cast_ends(graph, types, report)
+        for node in full_nodes:
+            _cast_behind(graph, node, report)
         return report
+
+
+def _states_float32(node: gs.Node) -> bool:
+    """Say whether ``node`` has a float32 output by its own statement, whatever it reads."""
+    if node.op == "Cast" or node.op not in STATES_TYPE:
+        return False
+    unstated = FLOAT if node.op in FLOAT32_UNSTATED else None
+    return bool(node.attrs.get(STATES_TYPE[node.op], unstated) == FLOAT)
 
 
 def _why_not_converted(graph: Graph) -> str | None:
@@ -137,7 +150,8 @@ def _cast_ends(graph: Graph, types: Mapping[str, int], report: Report) -> None:
         front.append(_cast(graph, f"{tensor.name}.to_fp16", tensor, inner, HALF))
     back: list[gs.Node] = []
     for result in graph.outputs:
-        if types.get(result.name) != FLOAT or graph.producer(result) is None:
+        producer = graph.producer(result)
+        if types.get(result.name) != FLOAT or producer is None or _states_float32(producer):
             continue
         inner = gs.Variable(graph.new_name(f"{result.name}.fp16"), np.float16, result.shape)
         leave_instead(result, inner)
@@ -148,6 +162,18 @@ def _cast_ends(graph: Graph, types: Mapping[str, int], report: Report) -> None:
     graph.insert(front)
     for node in [*front, *back]:
         report.rewrote[node.name] = "cast"
+
+
+def _cast_behind(graph: Graph, node: gs.Node, report: Report) -> None:
+    """Let the nodes that read a float32 output read it in float16."""
+    result = node.outputs[0]
+    if not graph.consumers(result):
+        return
+    inner = gs.Variable(graph.new_name(f"{result.name}.fp16"), np.float16, result.shape)
+    graph.reread(result, inner)
+    cast = _cast(graph, f"{result.name}.to_fp16", result, inner, HALF)
+    graph.insert([cast], after=node)
+    report.rewrote[cast.name] = "cast"
 
 
 def _cast(graph: Graph, name: str, source: gs.Tensor, result: gs.Tensor, to: int) -> gs.Node:

@@ -33,6 +33,11 @@ DRAWS = (  # come out another time as other numbers
     "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
     "Multinomial",
 )  # fmt: skip
+STATES_TYPE = {  # attribute that states the element type of the output
+    "Cast": "to", "EyeLike": "dtype", "RandomNormal": "dtype", "RandomUniform": "dtype",
+    "RandomNormalLike": "dtype", "RandomUniformLike": "dtype", "Bernoulli": "dtype",
+}  # fmt: skip
+FLOAT32_UNSTATED = ("RandomNormal", "RandomUniform")  # float32 if they state none; others: input's
 LOOPS = ("Loop", "Scan")  # may run for ever
 CONTROL_FLOW = (*LOOPS, "If")  # hold graphs of their own
 READS_SIZE = ("Shape", "Size")  # do not read numbers, only how many there are

@@ -12,6 +12,7 @@ from onnx import TensorProto
 from ..base import Keeps, Pass, Report
 from ..errors import PassFailedError, UnsupportedGraphError
 from ..graph import Graph
+from ..graph.operators import STATES_TYPE
 from ..graph.tensor_checks import element_type
 
 OTHERS: dict[int, str] = {
@@ -20,7 +21,6 @@ OTHERS: dict[int, str] = {
     TensorProto.DOUBLE: "double",
 }
 WHOLE = "graph"
-TYPED = {"Cast": "to", "RandomNormal": "dtype", "RandomUniform": "dtype", "EyeLike": "dtype"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ConvertFloat32(Pass):
             constant._export_dtype = None
             report.initializers[constant.name] = f"copied from {was}"
         for node in graph.nodes:
-            attribute = TYPED.get(node.op)
+            attribute = STATES_TYPE.get(node.op)
             if attribute is not None and node.attrs.get(attribute) in OTHERS:
                 node.attrs[attribute] = TensorProto.FLOAT
             fill = node.attrs.get("value")

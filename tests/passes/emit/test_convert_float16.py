@@ -50,3 +50,33 @@ def test_leaves_alone_and_says_why(body: str, values: dict[str, object], why: st
     assert report.left == {"graph": why}
     assert text(after) == text(before)
     assert np.dtype(after.outputs[0].dtype) == np.float32
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        "EyeLike<dtype=1>(x)",
+        "RandomUniformLike<dtype=1, seed=1.0, low=3.0, high=3.0>(x)",
+        "RandomUniform<shape=[4,4], seed=1.0, low=3.0, high=3.0>()",
+    ],
+)
+def test_nodes_that_state_float32_keep_it_and_are_cast(drawn: str) -> None:
+    """By an attribute, or by leaving it out; what they compute is read and handed out."""
+    before = graph(
+        f"""(float[4,4] x) => (float[4,4] y, float[4,4] e) <float[4,4] w>
+           {{ e = {drawn} a = Add(x, e) y = MatMul(a, w) }}"""
+    )
+    after, report = applied(ConvertFloat16(), before)
+    assert report.rewrote["e.to_fp16"] == "cast"
+    assert {str(t.dtype) for t in after.outputs} == {"float32"}
+    assert_same_outputs(before, after)
+
+
+def test_a_float32_output_that_no_node_reads_is_left_alone() -> None:
+    before = graph(
+        """(float[4,4] x) => (float[4,4] y, float[4,4] e) <float[4,4] w>
+           { e = EyeLike<dtype=1>(x) y = MatMul(x, w) }"""
+    )
+    after, report = applied(ConvertFloat16(), before)
+    assert set(report.rewrote) == {"x.to_fp16", "y.to_fp32"}
+    assert_same_outputs(before, after)

@@ -89,3 +89,15 @@ def test_bfloat16_is_looked_at_without_being_run(tmp_path: Path) -> None:
     assert profile(Graph.load(path)).params == 4 * 3 * 9 + 4
     assert fnac(["inspect", str(path)]) == 0
     assert fnac(["verify", str(path), str(path)]) == 3
+
+
+@pytest.mark.parametrize("op", ["EyeLike", "RandomNormalLike", "RandomUniformLike", "Bernoulli"])
+def test_stated_types_of_outputs_become_float32(op: str) -> None:
+    """Every operator of the one table, whichever conversion looks it up."""
+    after = graph(
+        f"""(float16[4,4] x) => (float16[4,4] y) <float16[4,4] w>
+           {{ e = {op}<dtype=10>(x) a = Add(x, e) y = MatMul(a, w) }}"""
+    )
+    ConvertFloat32().run(after)
+    after.check()
+    assert next(n for n in after.nodes if n.op == op).attrs["dtype"] == 1
