@@ -31,7 +31,7 @@ from fnac.passes.shrink.answers import Judge
 from fnac.passes.shrink.original import Original
 from fnac.passes.shrink.sensitivity import Sensitivity
 from fnac.passes.shrink.unfitted import first_channels, largest_channels
-from fnac.stages.evaluate import evaluate_onnx
+from fnac.stages.evaluate import Feeding, evaluate_onnx
 from fnac.stages.shrink import shrink, split_images
 from fnac.stages.shrinking.maker import Maker
 from fnac.stages.shrinking.settings import ShrinkSettings
@@ -71,7 +71,7 @@ class Study:
     def note(self, how: str, fit: int, graph: Graph, error: float | None) -> None:
         """Measure a network and keep a row."""
         path = graph.save(self.out / f"{how.replace(' ', '_')}.{fit}.onnx")
-        value = evaluate_onnx(path, self.source, self.task, shown=False).value
+        value = evaluate_onnx(path, self.source, self.task, feeding=Feeding(shown=False)).value
         madds = profile(graph, self.graph.image_size()).madds
         row = {"how": how, "fit": fit, "metric": value, "madds": madds, "error": error}
         self.rows.append(row)

@@ -53,7 +53,7 @@ PICTURES = 6
 GIVEN = "given"
 """Folder of finished stages that another run of a study had in common with this one."""
 SHRUNK = 1.25
-"""Times the seed's size from which on it is told that images are shrunk to it."""
+"""Times the seed's size from which on fnac warns that images are shrunk to it."""
 
 
 class AdaptRun:
@@ -189,6 +189,7 @@ class AdaptRun:
 
         settings  None: as the plan says
         """
+        from fnac.architectures.budget import CostLimit
         from fnac.stages.search import search
 
         if "search" in Graph.load(self.path("super.onnx")).manifest:
@@ -201,8 +202,7 @@ class AdaptRun:
             part,
             self.path("search"),
             settings or self.plan.search,
-            budget=self.plan.budget,
-            latency_table=self.latencies(),
+            limit=CostLimit(self.plan.budget, self.latencies()),
             baseline=self._baseline(),
             resume=True,
         )
@@ -211,6 +211,7 @@ class AdaptRun:
 
     def derive(self, arch: Literal["seed"] | None = None) -> None:
         """super.onnx -> target.onnx and arch.json, within the budget; or the seed's own arch."""
+        from fnac.architectures.budget import CostLimit
         from fnac.stages.derive import derive
 
         if self.path("target.onnx").exists():
@@ -220,10 +221,9 @@ class AdaptRun:
             self.path("super.onnx"),
             self.path("target.part.onnx"),
             settings,
-            budget=self.plan.budget if arch is None else None,
+            limit=CostLimit(self.plan.budget if arch is None else None, self.latencies()),
             arch=arch,
             arch_output=self.path("arch.json"),
-            latency_table=self.latencies(),
             unsearched=unsearched_super(self.folder, self.plan)
             if settings.weights == "seed"
             else None,
@@ -338,7 +338,7 @@ class AdaptRun:
         return {} if before is None else {"before_tuning": before}
 
     def _measure(self, network: str) -> EvalResult:
-        from fnac.stages.evaluate import evaluate_onnx
+        from fnac.stages.evaluate import Feeding, evaluate_onnx
 
         settings = self.plan.eval
         return evaluate_onnx(
@@ -347,8 +347,7 @@ class AdaptRun:
             self.task(network),
             settings.split,
             settings.size,
-            batch_size=settings.batch_size,
-            limit=settings.limit,
+            feeding=Feeding(settings.batch_size, settings.limit),
         )
 
     def _costs(self, network: str) -> dict[str, int]:

@@ -207,6 +207,7 @@ def _try_steps(run: AdaptRun, notes: list[str]) -> dict[str, Any]:
     """Take one search step and one tuning step; return their time and image size."""
     import torch
 
+    from fnac.architectures.budget import CostLimit
     from fnac.stages.derive import DeriveSettings, derive
     from fnac.stages.search import search
     from fnac.stages.tune import tune
@@ -223,8 +224,7 @@ def _try_steps(run: AdaptRun, notes: list[str]) -> dict[str, Any]:
         trained,
         run.path("search"),
         dataclasses.replace(_small(plan.search, size), steps=1, warmup_steps=0, split=0.5),
-        budget=plan.budget,
-        latency_table=run.latencies(),
+        limit=CostLimit(plan.budget, run.latencies()),
     )
     searched = time.perf_counter()
     derive(trained, target, DeriveSettings(verify=False), arch="seed")

@@ -133,7 +133,7 @@ class Plan(Subject):
         check_lambda(plan.budget, plan.search.lambda_)
         if getattr(task, "flip_test", False) and not plan.emit.no_postprocess:
             raise UsageError(
-                "task.flip_test: it averages heatmaps, and the emitted file would put out "
+                "task.flip_test: it averages heatmaps, and the emitted file would output "
                 "keypoints; add --set emit.no_postprocess=true, or leave flip_test to a later "
                 "fnac eval"
             )

@@ -108,6 +108,7 @@ def to_calibrate_on(on: Subject, network: Graph) -> tuple[DataSource, Task]:
 
 def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
     """Search the super network ``model`` in a run folder of its own."""
+    from fnac.architectures.budget import CostLimit
     from fnac.architectures.latency import latency_table
     from fnac.search.settings import SearchSettings
     from fnac.stages.search import search
@@ -125,8 +126,9 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
             folder / "super.onnx",
             folder / "search",
             settings,
-            budget=on.budget,
-            latency_table=latency_table(how.budget_of, how.latency_table, model, kept),
+            limit=CostLimit(
+                on.budget, latency_table(how.budget_of, how.latency_table, model, kept)
+            ),
             resume=resume,
         )
     budget = ("--budget", how.budget) if how.budget else ()
@@ -186,7 +188,7 @@ def open_seed(model: Path | str) -> Graph:
 
 
 def _check_task_said(graph: Graph, config: Config) -> None:
-    """Raise UsageError where neither file nor settings say the task, and no maps are put out."""
+    """Raise UsageError if neither file nor settings say the task, and no output is a map."""
     if graph.manifest.get("task") is not None or config.get("adapt", {}).get("task") is not None:
         return
     shape = graph.outputs[0].shape if graph.outputs else None
@@ -315,6 +317,7 @@ def run_derive(
     weights_from  None: the trained super network; ``seed``: remapped from the seed, for which the
                   super network of ``model``'s run is expanded again; or an untrained super network
     """
+    from fnac.architectures.budget import CostLimit
     from fnac.architectures.latency import latency_table
     from fnac.stages.derive import DeriveSettings, derive
 
@@ -330,15 +333,15 @@ def run_derive(
         tell_unsearched(model, graph.manifest)
     how, kept = on.adapt, out.parent / "latency.json"
     asked = how.budget is not None or how.budget_of != "madds"
+    latencies = latency_table(how.budget_of, how.latency_table, model, kept)
     derived = derive(
         graph,
         out,
         settings,
-        budget=on.budget if asked else None,
+        limit=CostLimit(on.budget if asked else None, latencies),
         arch=None if arch is None else "seed" if arch == "seed" else Path(arch),
         unsearched=unsearched,
         arch_output=out.parent / "arch.json",
-        latency_table=latency_table(how.budget_of, how.latency_table, model, kept),
     )
     tell_next("tune", out, "--data", how.data or "SPEC")
     return _plain(derived, ("output", "choices", "madds", "params", "budget", "findings"))
@@ -403,7 +406,7 @@ def emit_images(
 
 def run_eval(model: Path, config: Config) -> EvalResult:
     """Measure the metric of ``model`` in onnxruntime, with inputs as its file says."""
-    from fnac.stages.evaluate import evaluate_onnx
+    from fnac.stages.evaluate import Feeding, evaluate_onnx
 
     settings, manifest = read(EvalSettings, config), Graph.load(model).manifest
     on = _subject_of(model, manifest, config)
@@ -422,9 +425,8 @@ def run_eval(model: Path, config: Config) -> EvalResult:
         task,
         settings.split,
         settings.size,
-        batch_size=settings.batch_size,
-        limit=settings.limit,
         manifest=manifest,
+        feeding=Feeding(settings.batch_size, settings.limit),
     )
 
 

@@ -105,6 +105,30 @@ def budget_costs(
     return latency_costs(manifest, latency_table)
 
 
+@dataclasses.dataclass(frozen=True)
+class CostLimit:
+    """What an architecture may cost.
+
+    budget     of the whole network; None: there is none
+    latencies  of every candidate, by which a budget of latency counts
+    """
+
+    budget: Budget | None = None
+    latencies: Mapping[str, Any] | None = None
+
+    def costs(self, manifest: Mapping[str, Any]) -> SpaceCosts:
+        """Return the costs of a super network in the unit of the budget; in MAdds without one."""
+        of = "madds" if self.budget is None else self.budget.of
+        return budget_costs(manifest, of, self.latencies)
+
+    def within(self, space: SpaceCosts) -> int | None:
+        """Return the budget in the unit of ``space``, after checking that it can be met."""
+        return None if self.budget is None else self.budget.resolve(space)
+
+
+UNLIMITED = CostLimit()
+
+
 def check_lambda(budget: Budget | None, lambda_: float | None) -> None:
     """Raise UsageError if lambda is to be steered but there is no budget."""
     if budget is None and lambda_ is None:

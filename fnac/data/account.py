@@ -30,7 +30,7 @@ UNITS = {"seg": "pixels", "det": "boxes", "pose": "joints", "cls": "images"}
 KINDS = {"pose": "joint"}
 """Task -> what a class is called, where it is not a class."""
 IGNORED_SHARE = 0.2
-"""Share of ignored pixels above which it is told."""
+"""Share of ignored pixels above which fnac warns."""
 MADE_UP = 64
 """Samples of a split that are counted where they are no files, but painted on demand."""
 ROWS = 24

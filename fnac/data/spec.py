@@ -32,7 +32,7 @@ from .readers.cityscapes import read_cityscapes
 from .readers.class_folders import read_class_folders
 from .readers.coco import read_coco
 from .readers.coco_keypoints import read_coco_keypoints
-from .readers.folder import read_folder
+from .readers.folder import FolderOptions, read_folder
 from .readers.lsp import read_lsp
 from .readers.mpii import read_mpii
 from .readers.voc import read_voc
@@ -77,7 +77,8 @@ def _stock(read: Callable[..., DataSource]) -> Reader:
 
 def _folder(root: Path, options: Options, asked: Asked) -> DataSource:
     options = _folder_options(options, asked.base, asked.where)
-    return read_folder(root, random_seed=asked.random_seed, skip_bad=asked.skip_bad, **options)
+    known = FolderOptions(**options)
+    return read_folder(root, known, random_seed=asked.random_seed, skip_bad=asked.skip_bad)
 
 
 def _class_folders(root: Path, options: Options, asked: Asked) -> DataSource:

@@ -46,7 +46,7 @@ def profile_json(counted: Profile, graph: Graph, by: str, top: int | None) -> di
     """Return what ``fnac profile --json`` prints, by ``--by`` and ``--top``.
 
     by    ``op`` or ``block`` adds ``groups``, as ``grouped`` returns them; ``node``: none
-    top   only that many nodes, and groups where there are any, the dearest first; None: all
+    top   only that many nodes, and groups where there are any, the most expensive first; None: all
 
     ``madds`` and ``params`` are always those of the whole network.
     """

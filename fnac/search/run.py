@@ -28,7 +28,7 @@ from fnac.search.sampler import PathSampler
 from fnac.search.settings import SearchSettings
 from fnac.search.steering import Steering
 from fnac.tasks.base import Task
-from fnac.training.loop import METRICS, TrainingRun
+from fnac.training.loop import METRICS, Setup, TrainingRun
 from fnac.training.objectives import open_objective
 from fnac.training.runtime import open_fabric, training_loader
 
@@ -74,15 +74,17 @@ class SearchRun(TrainingRun):
         self.plan = settings.plan(weight_data.batches_per_epoch)
         identity = {**as_plain(settings), "budget": budget, "unit": space.unit}
         super().__init__(
-            graph,
-            module,
-            open_objective(task, settings, graph.manifest, fabric.device, baseline),
-            folder,
-            settings,
-            fabric,
-            weight_data,
-            self.plan.total,
-            identity,
+            Setup(
+                graph=graph,
+                module=module,
+                objective=open_objective(task, settings, graph.manifest, fabric.device, baseline),
+                folder=folder,
+                settings=settings,
+                fabric=fabric,
+                loader=weight_data,
+                total=self.plan.total,
+                identity=identity,
+            )
         )
         self.sampler = PathSampler(settings.random_seed)
         self.alphas = AlphaSteps(

@@ -73,7 +73,7 @@ class Steering:
     ) -> None:
         self.space, self.budget, self.start = space, budget, start
         self._ramp = max(1, round(reach * steps))
-        # The dearest network needs no push: there is nothing to hold back.
+        # The most expensive network needs no push: there is nothing to hold back.
         self.active = budget < space.greatest()
         self._costs = _matrix([layer.costs for layer in space.layers], 0.0)
 
@@ -105,7 +105,7 @@ class Steering:
         # lr * |lambda| * steepest <= 10 lr
         limit = 10.0 / max(float(np.abs(slopes).max()), 1e-30)
         target = self.target(step) - self.space.fixed
-        low, high = -limit, limit  # the dearest and the cheapest landing
+        low, high = -limit, limit  # the most and the least expensive landing
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
             if costs_of(rows - lr * middle * slopes).sum() > target:

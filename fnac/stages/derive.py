@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from fnac.architectures.arch_file import arch_content, load_arch
-from fnac.architectures.budget import Budget, budget_costs, say
+from fnac.architectures.budget import UNLIMITED, CostLimit, say
 from fnac.architectures.costs import SpaceCosts, space_costs
 from fnac.architectures.solve import Solution, choose_architecture
 from fnac.errors import PassFailedError, UsageError
@@ -73,24 +72,24 @@ def derive(
     output: Path,
     settings: DeriveSettings,
     *,
-    budget: Budget | None = None,
+    limit: CostLimit = UNLIMITED,
     arch: Path | Literal["seed"] | None = None,
     unsearched: Path | None = None,
     arch_output: Path | None = None,
-    latency_table: Mapping[str, Any] | None = None,
 ) -> DeriveResult:
     """Choose an architecture of the super network ``model`` and write it to ``output``.
 
     model        the file, or what it holds, which becomes the target then
-    budget       the likeliest architecture that costs no more, by the alphas as the task led them
-                 (a steered search notes them); without budget and arch, the argmax of every layer
+    limit        its budget: the most probable architecture that costs no more, by the alphas as
+                 the task alone moved them (a steered search notes them); without budget and arch,
+                 the argmax of every layer
     arch         an architecture file, or the seed's own architecture
     unsearched   the super network as ``expand`` left it: weights for ``weights: seed``
     arch_output  where ``arch.json`` goes
     raises       UsageError for an impossible budget, an unfit architecture or options that
                  contradict each other
     """
-    if budget is not None and arch is not None:
+    if limit.budget is not None and arch is not None:
         raise UsageError("--budget and --arch: the one chooses, the other is a choice; give one")
     if (settings.weights == "seed") != (unsearched is not None):
         raise UsageError(
@@ -98,8 +97,8 @@ def derive(
             "are remapped from the seed"
         )
     graph = model if isinstance(model, Graph) else Graph.load(model)
-    space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
-    solution, limit = _choose(graph, space, budget, arch, settings.use_at_least)
+    space = limit.costs(graph.manifest)
+    solution, budget = _choose(graph, space, limit, arch, settings.use_at_least)
     madds, names = space_costs(graph.manifest), space.names(solution.arch)
     for finding in solution.findings:
         logger.warning("derive: %s", finding)
@@ -118,14 +117,14 @@ def derive(
         write_atomically(arch_output, text.encode())
     target.save(output)
     logger.info(
-        "derive: %s%s", say(solution.cost, space.unit), _of(solution.cost, limit, space.unit)
+        "derive: %s%s", say(solution.cost, space.unit), _of(solution.cost, budget, space.unit)
     )
     return DeriveResult(
         output=output,
         choices=names,
         unit=space.unit,
         cost=solution.cost,
-        budget=limit,
+        budget=budget,
         madds=counted.madds,
         params=counted.params,
         findings=solution.findings,
@@ -136,26 +135,26 @@ def derive(
 def _choose(
     graph: Graph,
     space: SpaceCosts,
-    budget: Budget | None,
+    limit: CostLimit,
     arch: Path | Literal["seed"] | None,
     use_at_least: float,
 ) -> tuple[Solution, int | None]:
     if arch is not None:
         chosen = space.seed_arch() if arch == "seed" else load_arch(Path(arch), space)
         return Solution(chosen, space.total(chosen), 0.0, floor_bound=False), None
-    limit = None if budget is None else budget.resolve(space)
+    budget = limit.within(space)
     alphas = [np.asarray(point.alpha.values) for point in find_choice_points(graph)]
     if [len(row) for row in alphas] != [len(layer.costs) for layer in space.layers]:
         raise UsageError(
             f"the graph has {len(alphas)} choice points; its manifest names {len(space.layers)} "
             "layers with other candidates; expand the seed again"
         )
-    by = alphas if limit is None else _led(graph, alphas)
-    solution = choose_architecture(by, space, limit, use_at_least=use_at_least)
-    skips = skip_finding(softmax_rows(alphas), space, limit, solution.arch)
+    by = alphas if budget is None else _led(graph, alphas)
+    solution = choose_architecture(by, space, budget, use_at_least=use_at_least)
+    skips = skip_finding(softmax_rows(alphas), space, budget, solution.arch)
     if skips is None:
-        return solution, limit
-    return dataclasses.replace(solution, findings=(skips, *solution.findings)), limit
+        return solution, budget
+    return dataclasses.replace(solution, findings=(skips, *solution.findings)), budget
 
 
 def _led(graph: Graph, alphas: list[np.ndarray]) -> list[np.ndarray]:

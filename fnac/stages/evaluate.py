@@ -7,7 +7,7 @@ raw or of an emitted file, go into one ``Evaluation`` of the task.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,26 @@ class EvalResult:
 
 
 @dataclass(frozen=True)
+class Feeding:
+    """How samples are brought to a network that is measured.
+
+    batch_size  samples at once; a file whose batch is fixed takes its own
+    limit       only the first samples; None: all of them
+    workers     processes that prepare samples
+    shown       a bar on a terminal's stderr, plain lines elsewhere if it takes long
+    """
+
+    batch_size: int = 1
+    limit: int | None = None
+    workers: int = 1
+    shown: bool = True
+
+
+@dataclass(frozen=True)
 class Measurement:
     """A measurement: a task's metric on the samples of a split, at one image size.
 
     size      (H, W) that images are fed at; manifest: of the network (its preprocessing)
-    limit     only the first samples; None: all of them
-    shown     a bar on a terminal's stderr, plain lines elsewhere where it takes long
     """
 
     task: Task
@@ -67,18 +81,15 @@ class Measurement:
     split: str
     size: Size
     manifest: Manifest
-    batch_size: int = 1
-    limit: int | None = None
-    workers: int = 1
-    shown: bool = True
+    feeding: Feeding
 
     @property
     def images(self) -> int:
-        """Count the samples; DataError where there is none."""
-        count = len(self.dataset)
-        images = count if self.limit is None else min(self.limit, count)
+        """Count the samples; DataError if there are none."""
+        count, limit = len(self.dataset), self.feeding.limit
+        images = count if limit is None else min(limit, count)
         if images < 1:
-            cut = "" if self.limit is None else f", limited to {self.limit}"
+            cut = "" if limit is None else f", limited to {limit}"
             raise DataError(
                 f"eval: split '{self.split}' has {count} images{cut}; wanted at least 1 to measure"
             )
@@ -86,20 +97,22 @@ class Measurement:
 
     def of(self, network: Callable[[Tensor], Outputs], *, runtime: str, where: str) -> EvalResult:
         """Measure ``network``; ``where`` names it in error messages, ``runtime`` what runs it."""
-        task, images = self.task, self.images
+        task, images, feeding = self.task, self.images, self.feeding
         loader = EpochLoader(
             self.dataset,
             task.eval_transform(self.size, self.manifest),
-            self.batch_size,
-            workers=self.workers,
+            feeding.batch_size,
+            workers=feeding.workers,
             shuffle=False,
             drop_last=False,
             collate=task.collate,
         )
         evaluation = task.evaluation(self.dataset, self.size, self.manifest, where)
         done = 0
-        with StepProgress("eval", images, unit="image", brief=True, shown=self.shown) as progress:
-            for inputs, truths in loader.iterate(0, -(-images // self.batch_size)):
+        with StepProgress(
+            "eval", images, unit="image", brief=True, shown=feeding.shown
+        ) as progress:
+            for inputs, truths in loader.iterate(0, -(-images // feeding.batch_size)):
                 count = min(len(inputs), images - done)
                 outputs = task.predict(network, inputs[:count])
                 evaluation.add(range(done, done + count), outputs, truths[:count])
@@ -126,27 +139,23 @@ def evaluate_onnx(
     split: str = "val",
     size: tuple[int, int] | None = None,
     *,
-    batch_size: int = 1,
-    limit: int | None = None,
     manifest: Manifest | None = None,
     device: str = "auto",
     threads: int = 0,
-    workers: int = 1,
-    shown: bool = True,
+    feeding: Feeding | None = None,
 ) -> EvalResult:
     """Measure the file at ``path`` on a split of ``source`` in onnxruntime.
 
-    size: evaluation size (H, W); default: the file's fixed input size, else its manifest's.
-    batch_size: used where the file's batch is symbolic. limit: only the first images. manifest:
-    how the network is fed, where the file says otherwise.
-    device: ``auto`` (CUDA where there is one), ``cuda`` or ``cpu``; threads: onnxruntime's
-    intra-op threads, 0 = its choice. shown: a bar on a terminal's stderr, plain lines elsewhere
-    where it takes long.
+    size      evaluation size (H, W); default: the file's fixed input size, else its manifest's
+    manifest  how to prepare the input, if it differs from what the file says
+    device    ``auto`` (CUDA if there is one), ``cuda`` or ``cpu``
+    threads   onnxruntime's intra-op threads, 0 = its choice
 
-    Raises UnsupportedGraphError for a file that cannot be run or puts out something else than the
-    task knows, UsageError where it does not fit the data set or the size, DataError where there
-    is nothing to count.
+    Raises UnsupportedGraphError for a file that cannot be run or has outputs that the task does
+    not know, UsageError if it does not fit the data set or the size, DataError if there is
+    nothing to count.
     """
+    feeding = feeding or Feeding()
     network = OnnxNetwork(
         Path(path), device=device, threads=threads, with_scores=task.name == "seg"
     )
@@ -156,10 +165,7 @@ def evaluate_onnx(
         split,
         network.evaluation_size(size),
         network.manifest if manifest is None else manifest,
-        batch_size=network.fixed_batch or batch_size,
-        limit=limit,
-        workers=workers,
-        shown=shown,
+        replace(feeding, batch_size=network.fixed_batch or feeding.batch_size),
     )
     return measurement.of(network, runtime="onnxruntime", where=str(path))
 
@@ -172,16 +178,14 @@ def evaluate_module(
     size: tuple[int, int] | None = None,
     *,
     manifest: Manifest,
-    batch_size: int = 8,
-    limit: int | None = None,
-    workers: int = 1,
     dataset: Dataset | None = None,
-    shown: bool = False,
+    feeding: Feeding | None = None,
 ) -> EvalResult:
     """Measure a torch module as ``evaluate_onnx`` measures a file; restores its mode afterwards.
 
     ``manifest`` gives preprocessing, and the size where it is not given; ``dataset`` stands in for
-    ``source.split(split)`` (a cached one). In a distributed run each rank measures all of it.
+    ``source.split(split)`` (a cached one). By default without a bar and by batches of 8. In a
+    distributed run each rank measures all of it.
     """
     size = size or manifest_size(manifest)
     if size is None:
@@ -201,10 +205,7 @@ def evaluate_module(
         split,
         size,
         manifest,
-        batch_size=batch_size,
-        limit=limit,
-        workers=workers,
-        shown=shown,
+        feeding or Feeding(batch_size=8, shown=False),
     )
     try:
         with torch.inference_mode():
@@ -216,9 +217,7 @@ def evaluate_module(
 def predict_first(
     path: Path, task: Task, dataset: Dataset, count: int, size: tuple[int, int] | None = None
 ) -> tuple[list[Outputs], tuple[int, int]]:
-    """Return what an ONNX file puts out for the first ``count`` samples, one by one; and at what
-    size (H, W) they were fed.
-    """
+    """Return an ONNX file's outputs for the first ``count`` samples, and the (H, W) they had."""
     network = OnnxNetwork(path)
     at = network.evaluation_size(size)
     transform = task.eval_transform(at, network.manifest)

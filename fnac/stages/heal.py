@@ -32,7 +32,7 @@ from fnac.tasks.network_check import check_pictures
 from fnac.tasks.segmentation import Segmentation
 from fnac.training.imitation import Imitation
 from fnac.training.kept_weights import KeptWeights
-from fnac.training.loop import METRICS, TrainingRun
+from fnac.training.loop import METRICS, Setup, TrainingRun
 from fnac.training.runtime import open_fabric, same_buffers, training_loader
 from fnac.training.settings import for_batch
 from fnac.training.teacher import Teacher
@@ -148,7 +148,17 @@ class HealRun(TrainingRun):
         identity = as_plain(settings)
         module = import_onnx(ended.to_model())
         super().__init__(
-            graph, module, objective, folder, settings, fabric, loader, total, identity
+            Setup(
+                graph=graph,
+                module=module,
+                objective=objective,
+                folder=folder,
+                settings=settings,
+                fabric=fabric,
+                loader=loader,
+                total=total,
+                identity=identity,
+            )
         )
         self.objective = objective
         self._held, self._learnt = (self._still(part) for part in (held, learnt))

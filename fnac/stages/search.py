@@ -7,11 +7,9 @@ last checkpoint, bit-identical to an unbroken one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from fnac.architectures.budget import Budget, budget_costs, check_lambda
+from fnac.architectures.budget import UNLIMITED, CostLimit, check_lambda
 from fnac.data.source import DataSource
 from fnac.passes.graph import Graph
 from fnac.search.outcome import SearchResult
@@ -30,8 +28,7 @@ def search(
     folder: Path,
     settings: SearchSettings,
     *,
-    budget: Budget | None = None,
-    latency_table: Mapping[str, Any] | None = None,
+    limit: CostLimit = UNLIMITED,
     baseline: Path | None = None,
     resume: bool = False,
 ) -> SearchResult:
@@ -39,20 +36,20 @@ def search(
 
     model     the file, or what it holds, which is trained then
     folder    gets ``last.ckpt``, ``metrics.csv`` and ``alphas.csv``
-    budget    of the whole network; None: there is none, and lambda is fixed in ``settings``
+    limit     without a budget lambda is fixed in ``settings``
     baseline  the file that ``teacher: baseline`` means; weights learn from it, alphas from labels
     raises    UsageError for an impossible budget, before anything is trained; TrainingError
     """
     graph = model if isinstance(model, Graph) else Graph.load(model)
     graph.check_finite()
-    space = budget_costs(graph.manifest, budget.of if budget else "madds", latency_table)
-    check_lambda(budget, settings.lambda_)
-    limit = None if budget is None else budget.resolve(space)
+    space = limit.costs(graph.manifest)
+    check_lambda(limit.budget, settings.lambda_)
+    budget = limit.within(space)
     task.check_network(graph.manifest)
     check_pictures(graph)
     check_logits(graph, task.name)
     settings = for_batch(settings, settings.batch_size)
-    run = SearchRun(graph, space, limit, source, task, folder, settings, baseline)
+    run = SearchRun(graph, space, budget, source, task, folder, settings, baseline)
     run.open(resume=resume)
     run.train()
     return run.finish(output)

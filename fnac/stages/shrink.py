@@ -25,7 +25,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.shapes.sized_shapes import shapes_at
 from fnac.passes.shrink.answers import Judge
 from fnac.passes.shrink.original import Original
-from fnac.passes.shrink.sensitivity import Sensitivity, measure_sensitivities
+from fnac.passes.shrink.sensitivity import Probing, Sensitivity, measure_sensitivities
 from fnac.progress import StepProgress
 from fnac.stages.opening.calibration import unlike_training
 from fnac.stages.shrinking.choice import Choice, Chooser, distinct, search_widths
@@ -210,10 +210,7 @@ def _measure(
             original,
             sets,
             judge,
-            multiple=settings.multiple,
-            least=settings.least,
-            most=MOST_MEASURED,
-            pixels=settings.pixels,
+            Probing(settings.multiple, settings.least, MOST_MEASURED, settings.pixels),
             known=journal.known,
             progress=advance,
         )

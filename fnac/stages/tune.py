@@ -23,14 +23,14 @@ from fnac.data.source import Dataset, DataSource
 from fnac.errors import UsageError
 from fnac.importer import ImportedModule, import_onnx
 from fnac.passes.graph import Graph
-from fnac.stages.evaluate import evaluate_module
+from fnac.stages.evaluate import Feeding, evaluate_module
 from fnac.stages.opening.as_trained import state_training
 from fnac.stages.opening.pairs import check_pair
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.network_check import check_logits, check_pictures
 from fnac.training.kept_weights import KeptWeights
-from fnac.training.loop import METRICS, TrainingRun
+from fnac.training.loop import METRICS, Setup, TrainingRun
 from fnac.training.objectives import open_objective
 from fnac.training.runtime import open_fabric, same_buffers, training_loader
 from fnac.training.settings import for_batch
@@ -117,7 +117,17 @@ class TuneRun(TrainingRun):
         objective = open_objective(task, settings, graph.manifest, fabric.device, baseline)
         identity = as_plain(settings)
         super().__init__(
-            graph, module, objective, folder, settings, fabric, loader, total, identity
+            Setup(
+                graph=graph,
+                module=module,
+                objective=objective,
+                folder=folder,
+                settings=settings,
+                fabric=fabric,
+                loader=loader,
+                total=total,
+                identity=identity,
+            )
         )
         chooses = self.held is not None
         self.kept = KeptWeights(self.module, settings, higher=True, chooses=chooses)
@@ -217,9 +227,12 @@ class TuneRun(TrainingRun):
                 self.task,
                 size=self.settings.whole_size(self.graph.manifest),
                 manifest=self.graph.manifest,
-                batch_size=max(1, self.settings.batch_size // self.fabric.world_size),
-                workers=self.settings.workers,
                 dataset=dataset,
+                feeding=Feeding(
+                    batch_size=max(1, self.settings.batch_size // self.fabric.world_size),
+                    workers=self.settings.workers,
+                    shown=False,
+                ),
             ).value
         return self.fabric.broadcast(value)
 

@@ -37,7 +37,7 @@ def run_study(
     given   settings of the command line, for all runs
     resume  continue in a folder that was begun; runs may have been added to the file since
 
-    A run that fails is told of and left out; the others go on. Raises UsageError for a file that
+    A run that fails is reported and left out; the others continue. Raises UsageError for a file that
     cannot be understood, a folder that was begun, or a run that was begun with other settings.
     """
     study = read_study(file, given)

@@ -28,7 +28,7 @@ from .panels import file_name, write_png
 Size = tuple[int, int]
 """(height, width) in pixels."""
 Outputs = Mapping[str, Tensor]
-"""What a network put out, by name, in the order of the graph's outputs."""
+"""The outputs of a network, by name, in the order of the graph's outputs."""
 Manifest = Mapping[str, Any]
 
 

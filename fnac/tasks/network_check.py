@@ -23,7 +23,7 @@ def check_count(
     if count is not None and int(count) != len(names):
         more = ", ..." if len(names) > 4 else ""
         raise UsageError(
-            f"the network puts out {count} {kind}; the data set has {len(names)} "
+            f"the network has {count} {kind}; the data set has {len(names)} "
             f"({', '.join(names[:4])}{more}); take the data set that it was made for, or give the "
             "seed a head for this one (fnac adapt)"
         )

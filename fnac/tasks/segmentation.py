@@ -206,7 +206,7 @@ class SegmentationEvaluation:
     def _answers(self, outputs: Outputs) -> Tensor:
         """Return class ids (n, *size), or the logits (n, C, *size) that they are the largest of.
 
-        A network that ends in class ids may put out the logits behind them as its last output.
+        A network that ends in class ids may have their logits as its last output.
         """
         classes, values = self._task.num_classes, list(outputs.values())
         if _is_logits(values[0], classes):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,49 +43,59 @@ METRICS = "metrics"
 """The log that losses go to: metrics.csv."""
 
 
-class TrainingRun(abc.ABC):
-    """One training of a network in its folder.
+@dataclass(frozen=True)
+class Setup:
+    """What a training run is set up with.
 
     graph      the file's network, whose weights are written back at the end
     module     ``graph`` as it was imported
     objective  what a weight step makes smaller
+    folder     gets the checkpoint and the logs
     loader     batches of the weights' training set; an epoch is one pass over it
     total      weight steps of the whole run
     identity   what must be the same for a checkpoint to be continued
     """
+
+    graph: Graph
+    module: ImportedModule
+    objective: Objective
+    folder: Path
+    settings: TrainingSettings
+    fabric: Fabric
+    loader: EpochLoader
+    total: int
+    identity: Mapping[str, Any]
+
+
+class TrainingRun(abc.ABC):
+    """One training of a network in its folder."""
 
     stage: str
     """Name in messages, in the manifest and in ``identity``."""
     streams = 1
     """Streams of random numbers that a step draws from."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        module: ImportedModule,
-        objective: Objective,
-        folder: Path,
-        settings: TrainingSettings,
-        fabric: Fabric,
-        loader: EpochLoader,
-        total: int,
-        identity: Mapping[str, Any],
-    ) -> None:
-        self.graph, self.settings, self.fabric = graph, settings, fabric
-        self.folder, self.checkpoint = folder, folder / "last.ckpt"
-        self.loader, self.total, self.first, self.done = loader, total, 0, 0
-        began = {"steps": total, "network": self.stage, "weights_begun_with": weights_digest(graph)}
-        self.identity = {**identity, **began}
-        self.module: ImportedModule = prepare_module(module, fabric, settings)  # type: ignore
+    def __init__(self, setup: Setup) -> None:
+        self.graph, self.settings, self.fabric = setup.graph, setup.settings, setup.fabric
+        self.folder, self.checkpoint = setup.folder, setup.folder / "last.ckpt"
+        self.loader, self.total, self.first, self.done = setup.loader, setup.total, 0, 0
+        began = {
+            "steps": setup.total,
+            "network": self.stage,
+            "weights_begun_with": weights_digest(setup.graph),
+        }
+        self.identity = {**setup.identity, **began}
+        module = prepare_module(setup.module, setup.fabric, setup.settings)
+        self.module: ImportedModule = module  # type: ignore
         self.weights = open_weight_steps(
-            fabric,
+            setup.fabric,
             self.module,
-            module.backbone_parameters(),
-            module.head_parameters(),
-            settings,
-            objective,
-            total,
-            loader.batches_per_epoch,
+            setup.module.backbone_parameters(),
+            setup.module.head_parameters(),
+            setup.settings,
+            setup.objective,
+            setup.total,
+            setup.loader.batches_per_epoch,
         )
 
     # ------------------------------------------------------------------ what each kind of run says

@@ -99,7 +99,7 @@ def anchor_boxes(spec: AnchorSpec | Mapping[str, Any], size: Sequence[int]) -> n
     """Return all anchors of an image of ``size`` (H, W): float32 (A, 4), x0 y0 x1 y1, pixels.
 
     Level by level (finest first), then row, column, anchor of the cell: the order in which a head
-    puts out its predictions. Boxes reach over the image's edge and are not clipped.
+    outputs its predictions. Boxes reach over the image's edge and are not clipped.
     """
     spec = spec if isinstance(spec, AnchorSpec) else AnchorSpec.read(spec)
     parts = []

@@ -69,34 +69,46 @@ def _shares(least: float) -> list[float]:
     return [share for share in (i / 16 for i in range(1, 16)) if share >= least]
 
 
+@dataclasses.dataclass(frozen=True)
+class Probing:
+    """How sets of hidden channels are measured.
+
+    multiple  of channels that widths keep to
+    least     share of its channels that a set keeps at the least
+    most      sets whose effect on the outputs is measured; those between take their neighbours'
+    pixels    that moments are taken over, of all images together
+    """
+
+    multiple: int
+    least: float
+    most: int
+    pixels: int
+
+
 def measure_sensitivities(
     original: Original,
     sets: Sequence[HiddenChannels],
     judge: Judge,
+    how: Probing,
     *,
-    multiple: int,
-    least: float,
-    most: int,
-    pixels: int,
     known: Mapping[str, Sensitivity],
     progress: Callable[[int, Sensitivity | None], None],
 ) -> tuple[list[Sensitivity], dict[str, str]]:
     """Measure each set by itself, in network order; also return why others are left.
 
-    most      sets whose effect on the answers is measured; those between take their neighbours'
     known     what an earlier run has measured already, by the set's name
     progress  told of each set, and what was measured of it
     """
-    narrowing = Narrowing(original, pixels=pixels)
-    measured = spread(len(sets), most)
+    narrowing = Narrowing(original, pixels=how.pixels)
+    measured = spread(len(sets), how.most)
     sensitivities: list[Sensitivity] = []
     left: dict[str, str] = {}
     for number, channels in enumerate(sets):
         one = known.get(channels.name)
         if one is None:
-            widths = width_choices(channels.count, multiple, least)
+            widths = width_choices(channels.count, how.multiple, how.least)
             shares = PROBES if number in measured else ()
-            probes = {width_on_grid(channels.count, share, multiple) for share in shares}
+            probes = {width_on_grid(channels.count, share, how.multiple) for share in shares}
             one = _measured(narrowing, channels, widths, probes, judge, left)
         if one is not None:
             sensitivities.append(one)

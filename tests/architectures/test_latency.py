@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fnac.architectures.budget import budget_costs, parse_budget
+from fnac.architectures.budget import CostLimit, budget_costs, parse_budget
 from fnac.architectures.latency import LatencySettings, measure_latency, read_latency
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
@@ -57,8 +57,7 @@ def test_a_target_keeps_the_latency_budget_of_the_table(
         tmp_path / "super.onnx",
         tmp_path / "target.onnx",
         DeriveSettings(use_at_least=0.0),
-        budget=parse_budget(f"{middle:.6f}ms", "latency"),
-        latency_table=read,
+        limit=CostLimit(parse_budget(f"{middle:.6f}ms", "latency"), read),
     )
     assert found.unit == "ns"
     assert found.cost <= 1e6 * middle

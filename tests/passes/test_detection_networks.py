@@ -18,7 +18,7 @@ from fnac.passes.emit.anchors import AnchorSpec
 from fnac.passes.graph import Graph
 from fnac.passes.running.run import random_feed, run
 from fnac.stages.emit import EmitSettings, emit
-from fnac.stages.evaluate import OnnxNetwork, evaluate_module, evaluate_onnx
+from fnac.stages.evaluate import Feeding, OnnxNetwork, evaluate_module, evaluate_onnx
 from fnac.stages.export import export_seed
 from fnac.stages.exporting.settings import ExportSettings
 from fnac.tasks import make_task
@@ -107,7 +107,7 @@ def test_the_emitted_file_finds_what_torch_finds(
         objects.append(dataclasses.replace(whole, boxes=rows, areas=areas, ignored=rows[:0]))
     assert (len(shapes) > 1) == (resize == "sides")
     # one by one: in a batch, images of several sizes are padded to the largest
-    kwargs: dict[str, Any] = {"split": "val", "size": size, "batch_size": 1, "shown": False}
+    kwargs: dict[str, Any] = {"split": "val", "size": size, "feeding": Feeding(shown=False)}
     made = box_source("made", tmp_path, CLASSES, {"val": lambda: Listed(tuple(objects))})
     by_torch = evaluate_module(module, made, task, manifest=manifest, **kwargs)
     by_file = evaluate_onnx(path, made, task, **kwargs)

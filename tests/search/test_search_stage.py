@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fnac.architectures.budget import parse_budget
+from fnac.architectures.budget import CostLimit, parse_budget
 from fnac.architectures.costs import space_costs
 from fnac.errors import TrainingError, UsageError
 from fnac.passes.graph import Graph
@@ -47,7 +47,7 @@ def run(folder: Path, changed: dict[str, Any] | None = None, **options: Any) -> 
     model = folder / "super.onnx"
     if not model.exists():
         tiny_super().save(model)
-    options.setdefault("budget", parse_budget("1x"))
+    options["limit"] = CostLimit(options.pop("budget", parse_budget("1x")))
     return search(
         model,
         SquaresSource(),
@@ -260,7 +260,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
     graph = tiny_super()
     graph.manifest["num_classes"] = 7
     graph.save(tmp_path / "super.onnx")
-    with pytest.raises(UsageError, match="puts out 7 classes; the data set has 3"):
+    with pytest.raises(UsageError, match="has 7 classes; the data set has 3"):
         run(tmp_path)
 
 

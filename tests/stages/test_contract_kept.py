@@ -105,7 +105,7 @@ def test_a_file_of_no_task_says_what_it_was_tuned_for(task: Task, text: str) -> 
 def test_a_file_of_no_task_and_other_classes_is_refused(tmp_path: Path) -> None:
     model = graph(MAPS.format(n=4)).save(tmp_path / "found.onnx")
     settings = TuneSettings(**{**BASE, "steps": 1})
-    with pytest.raises(UsageError, match="the network puts out 4 classes; the data set has"):
+    with pytest.raises(UsageError, match="the network has 4 classes; the data set has"):
         tune(model, SquaresSource(), Segmentation(CLASSES), tmp_path / "t.onnx", tmp_path, settings)
 
 
@@ -246,7 +246,7 @@ def test_eval_refuses_another_number_of_classes_and_another_task(tmp_path: Path)
     manifest = {**MANIFEST, "task": "seg", "num_classes": 9}
     model = write_model(tmp_path / "m.onnx", manifest=manifest)
     asked: dict[str, dict[str, object]] = {"adapt": {"data": "scenes:train=1,val=2,size=48"}}
-    with pytest.raises(UsageError, match="puts out 9 classes; the data set has 8"):
+    with pytest.raises(UsageError, match="has 9 classes; the data set has 8"):
         run_eval(model, asked)
     asked["adapt"]["task"] = "cls"
     with pytest.raises(

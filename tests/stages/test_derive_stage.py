@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fnac.architectures.budget import parse_budget
+from fnac.architectures.budget import CostLimit, parse_budget
 from fnac.architectures.costs import space_costs
 from fnac.architectures.solve import log_softmax
 from fnac.errors import UsageError
@@ -47,7 +47,7 @@ def test_the_target_is_the_best_network_within_the_budget(
         model,
         tmp_path / "target.onnx",
         DeriveSettings(use_at_least=0.0),
-        budget=parse_budget(share),
+        limit=CostLimit(parse_budget(share)),
         arch_output=tmp_path / "arch.json",
     )
     scores = [log_softmax(point.alpha.values) for point in find_choice_points(graph)]
@@ -70,7 +70,7 @@ def test_the_arch_file_leads_to_the_same_target(tmp_path: Path) -> None:
     model = searched(tmp_path / "super.onnx")
     arch = tmp_path / "arch.json"
     budget = parse_budget("0.8x")
-    one = derive(model, tmp_path / "one.onnx", SETTINGS, budget=budget, arch_output=arch)
+    one = derive(model, tmp_path / "one.onnx", SETTINGS, limit=CostLimit(budget), arch_output=arch)
     two = derive(model, tmp_path / "two.onnx", SETTINGS, arch=arch)
     chosen, given = Graph.load(one.output), Graph.load(two.output)
     assert chosen.manifest.pop("findings") != given.manifest.pop("findings") == []
@@ -115,9 +115,9 @@ def test_contradictions_are_refused_and_nothing_is_written(tmp_path: Path) -> No
     model = searched(tmp_path / "super.onnx")
     output = tmp_path / "target.onnx"
     with pytest.raises(UsageError, match="--budget and --arch"):
-        derive(model, output, SETTINGS, budget=parse_budget("1x"), arch="seed")
+        derive(model, output, SETTINGS, limit=CostLimit(parse_budget("1x")), arch="seed")
     with pytest.raises(UsageError, match="the least this search space can reach"):
-        derive(model, output, SETTINGS, budget=parse_budget("0.05x"))
+        derive(model, output, SETTINGS, limit=CostLimit(parse_budget("0.05x")))
     arch = tmp_path / "arch.json"
     arch.write_text('{"layers": ["skip", "skip", "skip", "skip"]}')
     with pytest.raises(UsageError, match=r"layer0: it has no candidate 'skip'; it offers k1e1"):
@@ -130,7 +130,9 @@ def test_a_floor_that_bound_is_said(tmp_path: Path) -> None:
     for point in find_choice_points(graph):
         point.alpha.values = np.linspace(0, 1, len(point.alpha.values), dtype=np.float32)
     model = graph.save(tmp_path / "super.onnx")
-    result = derive(model, tmp_path / "target.onnx", SETTINGS, budget=parse_budget("1.4x"))
+    result = derive(
+        model, tmp_path / "target.onnx", SETTINGS, limit=CostLimit(parse_budget("1.4x"))
+    )
     assert result.budget is not None
     kinds = {finding.kind for finding in result.findings}
     assert "held-to-budget" in kinds

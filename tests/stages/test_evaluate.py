@@ -18,7 +18,7 @@ from fnac import progress
 from fnac.data import open_data
 from fnac.data.transforms.pictures import EvalTransform
 from fnac.errors import DataError, FileNotThereError, UnsupportedGraphError, UsageError
-from fnac.stages.evaluate import evaluate_module, evaluate_onnx, predict_first
+from fnac.stages.evaluate import Feeding, evaluate_module, evaluate_onnx, predict_first
 from fnac.tasks.mean_iou import MeanIoU
 from fnac.tasks.segmentation import Segmentation, class_ids
 
@@ -101,9 +101,11 @@ def by_hand(images: int = 7) -> tuple[float, list[float | None]]:
 def test_onnxruntime_and_torch_agree(tmp_path: Path, batch: int | str, labels: str) -> None:
     path = write_model(tmp_path / "m.onnx", batch=batch, labels=labels)
     source = open_data(SCENES)
-    onnx_result = evaluate_onnx(path, source, TASK, batch_size=2, threads=1)
+    onnx_result = evaluate_onnx(path, source, TASK, threads=1, feeding=Feeding(batch_size=2))
     net = Small().train()
-    torch_result = evaluate_module(net, source, TASK, manifest=MANIFEST, batch_size=4)
+    torch_result = evaluate_module(
+        net, source, TASK, manifest=MANIFEST, feeding=Feeding(batch_size=4, shown=False)
+    )
     value, per_class = by_hand()
     assert net.training
     assert abs(onnx_result.value - value) < 1e-3
@@ -148,7 +150,9 @@ def test_predict_first_is_what_was_measured(tmp_path: Path) -> None:
 
 def test_limit_and_size(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx")
-    result = evaluate_onnx(path, open_data(SCENES), TASK, limit=3, batch_size=2, threads=1)
+    result = evaluate_onnx(
+        path, open_data(SCENES), TASK, threads=1, feeding=Feeding(limit=3, batch_size=2)
+    )
     assert (result.images, result.value) == (3, pytest.approx(by_hand(3)[0], abs=1e-3))
     assert evaluate_onnx(path, open_data(SCENES), TASK, size=(48, 48), threads=1).size == (48, 48)
 
@@ -206,9 +210,11 @@ def test_no_picture_is_no_number(tmp_path: Path) -> None:
     path, source = write_model(tmp_path / "m.onnx"), open_data(SCENES)
     wanted = r"eval: split 'val' has 7 images, limited to 0; wanted at least 1 to measure"
     with pytest.raises(DataError, match=wanted):
-        evaluate_onnx(path, source, TASK, limit=0, threads=1)
+        evaluate_onnx(path, source, TASK, threads=1, feeding=Feeding(limit=0))
     with pytest.raises(DataError, match=wanted):
-        evaluate_module(Small(), source, TASK, size=(32, 32), manifest={}, limit=0)
+        evaluate_module(
+            Small(), source, TASK, size=(32, 32), manifest={}, feeding=Feeding(limit=0, shown=False)
+        )
 
 
 class Uncounted:
@@ -239,13 +245,13 @@ def test_a_short_evaluation_is_quiet_and_a_long_one_speaks(
 ) -> None:
     path, source = write_model(tmp_path / "m.onnx"), open_data(SCENES)
     caplog.set_level(logging.INFO, "fnac")
-    evaluate_onnx(path, source, TASK, threads=1, batch_size=3)
+    evaluate_onnx(path, source, TASK, threads=1, feeding=Feeding(batch_size=3))
     assert not caplog.messages
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     evaluate_module(Small(), source, TASK, manifest=MANIFEST)
-    evaluate_onnx(path, source, TASK, threads=1, batch_size=3, shown=False)
+    evaluate_onnx(path, source, TASK, threads=1, feeding=Feeding(batch_size=3, shown=False))
     assert not caplog.messages
-    evaluate_onnx(path, source, TASK, threads=1, batch_size=3)
+    evaluate_onnx(path, source, TASK, threads=1, feeding=Feeding(batch_size=3))
     assert [line.split(",")[0] for line in caplog.messages] == [
         f"eval: image {done} of 7" for done in (3, 6, 7)
     ]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fnac.data import open_data
 from fnac.stages.emit import EmitSettings, emit
-from fnac.stages.evaluate import evaluate_onnx
+from fnac.stages.evaluate import Feeding, evaluate_onnx
 from fnac.stages.export import export_seed
 from fnac.stages.exporting.settings import ExportSettings
 from fnac.stages.tune import TuneResult, tune
@@ -93,7 +93,9 @@ def learnt(
     model = graph.save(root / "seed.onnx")
     result = tune(model, source, task, root / "target.onnx", root / "tune", settings)
     made = emit(result.output, root / "model.onnx", EmitSettings()).path
-    return result, evaluate_onnx(made, source, task, batch_size=8, shown=False).value
+    return result, evaluate_onnx(
+        made, source, task, feeding=Feeding(batch_size=8, shown=False)
+    ).value
 
 
 def sixteen_streets(root: Path, pack: Path) -> str:

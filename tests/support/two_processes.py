@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fnac.architectures.budget import parse_budget
+from fnac.architectures.budget import CostLimit, parse_budget
 from fnac.passes.graph import Graph
 from fnac.passes.super_network.choose import choose
 from fnac.search.sampler import PathSampler
@@ -53,7 +53,7 @@ def main(folder: Path) -> None:
         folder / "searched.onnx",
         folder / "search",
         SearchSettings(**common, epochs=5, warmup_epochs=2, alpha_grad="all"),
-        budget=parse_budget("1x"),
+        limit=CostLimit(parse_budget("1x")),
     )
     seen["searched"] = digest(module[0])
     if rank == 0:

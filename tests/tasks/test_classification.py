@@ -78,7 +78,7 @@ def test_top_5_of_more_classes() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UsageError, match="puts out 5 classes; the data set has 3"):
+    with pytest.raises(UsageError, match="has 5 classes; the data set has 3"):
         TASK.check_network({"task": "cls", "num_classes": 5})
     TASK.check_network({"task": "seg", "num_classes": 5})
     with pytest.raises(UsageError, match=r"m.onnx: 5 classes; the data set has 3"):

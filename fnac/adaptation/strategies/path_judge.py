@@ -11,7 +11,7 @@ from fnac.data.source import DataSource
 from fnac.importer import import_onnx
 from fnac.passes.graph import Graph
 from fnac.search.settings import SearchSettings
-from fnac.stages.evaluate import evaluate_module
+from fnac.stages.evaluate import Feeding, evaluate_module
 from fnac.stages.tune import recalibrate_bn
 from fnac.tasks.base import Task
 
@@ -57,8 +57,7 @@ class PathJudge:
             self._task,
             size=self._size,
             manifest=self._manifest,
-            batch_size=self._batch,
-            limit=self._images,
             dataset=self._held,
+            feeding=Feeding(self._batch, self._images, shown=False),
         )
         return result.value

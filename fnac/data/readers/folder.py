@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fnac.errors import DataError
@@ -34,60 +35,65 @@ IGNORED_NAMES = ("void", "ignore", "ignored", "unlabelled", "unlabeled", "don't 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class FolderOptions:
+    """What a YAML file may say of a folder.
+
+    classes       names; default: those of ``classes.txt``, one per line
+    ignore        ids in the masks that are not counted
+    ids           id in the masks -> class name (255: thing); other ids are positions in the list
+    colours       file with the masks' colours, relative to the folder; default: the usual ones
+    val_fraction  share of the images kept for validation where there are no splits
+    """
+
+    classes: Sequence[str] | None = None
+    ignore: Sequence[int] = (IGNORE,)
+    images: str = "images"
+    masks: str = "masks"
+    ids: Mapping[int, str] = field(default_factory=dict)
+    colours: str | None = None
+    val_fraction: float = 0.2
+
+
 def read_folder(
     root: Path,
+    options: FolderOptions | None = None,
     *,
-    classes: Sequence[str] | None = None,
-    ignore: Sequence[int] = (IGNORE,),
-    images: str = "images",
-    masks: str = "masks",
-    ids: Mapping[int, str] | None = None,
-    colours: str | None = None,
-    val_fraction: float = 0.2,
     random_seed: int = 0,
     skip_bad: bool = False,
 ) -> ListedSource[Pair]:
-    """List the images; ``classes`` come from ``classes.txt`` (one name per line) unless given.
-
-    Ids in the masks are positions in that list, unless ``ids`` names their class (255: thing);
-    ``ignore`` ids are not counted. Masks are read by colour where ``colours`` (a file, relative to
-    ``root``), or one of the usual files, says them. Raises DataError where folders or classes are
-    missing.
-    """
+    """List the images and masks of a folder; raises DataError if folders or classes are missing."""
+    options = options or FolderOptions()
+    images, masks = root / options.images, root / options.masks
     require_folder(root, "a folder with images/, masks/ and classes.txt")
-    require_folder(root / images, "the folder of images")
-    require_folder(root / masks, "the folder of masks")
-    palette = root / colours if colours is not None else find_colours(root)
-    names, labels = _labels(root, classes, ignore, ids or {}, palette)
+    require_folder(images, "the folder of images")
+    require_folder(masks, "the folder of masks")
+    names, labels = _labels(root, options)
     pairs: dict[str, tuple[Pair, ...]]
-    folders = split_folders(root / images)
+    folders = split_folders(images)
     if folders:
-        homes = split_folders(root / masks)
+        homes = split_folders(masks)
         pairs = {
-            split: _list_pairs(folder, homes.get(split, root / masks / folder.name), labels)
+            split: _list_pairs(folder, homes.get(split, masks / folder.name), labels)
             for split, folder in folders.items()
         }
     else:
-        everything = _list_pairs(root / images, root / masks, labels)
-        pairs = _split_off(everything, val_fraction, random_seed)
+        everything = _list_pairs(images, masks, labels)
+        pairs = _split_off(everything, options.val_fraction, random_seed)
         logger.info(
             "%s: no train/ and val/ folders; %d of %d images (%.0f %%, chosen by file name) are "
             "kept for validation",
-            root, len(pairs["val"]), len(everything), 100 * val_fraction,
+            root, len(pairs["val"]), len(everything), 100 * options.val_fraction,
         )  # fmt: skip
     if not any(pairs.values()):
-        raise DataError(f"{root / images}: no images; wanted {', '.join(IMAGE_SUFFIXES)} files")
+        raise DataError(f"{images}: no images; wanted {', '.join(IMAGE_SUFFIXES)} files")
     return mask_source("folder", root, names, pairs, skip_bad)
 
 
-def _labels(
-    root: Path,
-    classes: Sequence[str] | None,
-    ignore: Sequence[int],
-    ids: Mapping[int, str],
-    palette: Path | None,
-) -> tuple[list[str], LabelTable | ColourTable]:
+def _labels(root: Path, options: FolderOptions) -> tuple[list[str], LabelTable | ColourTable]:
     """Return the class names, and the mapping from ids or colours in masks to classes."""
+    classes, ignore, ids = options.classes, options.ignore, options.ids
+    palette = find_colours(root) if options.colours is None else root / options.colours
     listing = root / "classes.txt"
     if palette is not None:
         colours = read_colours(palette)

@@ -102,7 +102,7 @@ def _read_matlab(root: Path, val_fraction: float, random_seed: int, skip_bad: bo
     everybody = read_persons(list(columns), make)
 
     def part(split: str) -> Listed[Person]:
-        """The persons of a split; what is wrong is told with the first one."""
+        """The persons of a split; problems are reported with the first one."""
         persons = tuple(p for p in everybody.items if (p.id in kept) == (split == "val"))
         return Listed(persons, everybody.problems if split == "train" else ())
 

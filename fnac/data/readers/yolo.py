@@ -48,7 +48,7 @@ def read_yolo(
 ) -> ListedSource[BoxPicture]:
     """Find images and labels of each split; they are read when the split is asked for.
 
-    classes: names in the order of their ids, in place of those in the folder. Raises DataError.
+    classes: names in the order of their ids, instead of those in the folder. Raises DataError.
     """
     require_folder(root, "a folder with images/ and labels/")
     names = list(classes) if classes is not None else _names(root)

@@ -24,7 +24,7 @@ from ..source import IGNORE, Dataset, DataSource, Sample
 from .boxes import BoxDataset, BoxPicture
 
 BY_NAME = "by-name"
-"""In place of a file: every class goes by its own name."""
+"""Instead of a file: every class keeps its own name."""
 OPTION = "--classes-map"
 
 

@@ -43,7 +43,7 @@ DTYPES: dict[str, type[np.generic]] = {
 class OnnxNetwork:
     """An ONNX file in an onnxruntime session: images in, named outputs out.
 
-    with_scores  a file that ends in an arg-max also puts out, last, the scores that it chose from
+    with_scores  a file that ends in an arg-max also outputs, last, the scores that it chose from
     """
 
     def __init__(

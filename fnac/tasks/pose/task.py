@@ -184,7 +184,7 @@ class Pose(Task):
             return outputs
         if KEYPOINTS in outputs:
             raise UsageError(
-                "task.flip_test: this file puts out keypoints, and only heatmaps can be averaged; "
+                "task.flip_test: this file outputs keypoints, and only heatmaps can be averaged; "
                 "emit it with --no-postprocess, or drop flip_test"
             )
         mirrored = network(images.flip(-1))

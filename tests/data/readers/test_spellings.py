@@ -15,7 +15,7 @@ from fnac.data.json_files import as_flag, as_key, as_number, as_whole, read_json
 from fnac.data.readers.class_folders import read_class_folders
 from fnac.data.readers.coco import read_coco
 from fnac.data.readers.coco_keypoints import read_coco_keypoints
-from fnac.data.readers.folder import read_folder
+from fnac.data.readers.folder import FolderOptions, read_folder
 from fnac.data.readers.voc import read_voc
 from fnac.data.sets.joints import COCO, LSP, MPII, JointSet, side_of
 from fnac.data.sets.persons import Person, joint_outside
@@ -385,7 +385,7 @@ def test_nested_masks_and_names_that_tools_give(tmp_path: Path) -> None:
         path = tmp_path / "masks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         mask.save(path)
-    source = read_folder(tmp_path, classes=["a", "b"])
+    source = read_folder(tmp_path, FolderOptions(classes=["a", "b"]))
     source.check()
     assert {s: len(source.split(s)) for s in source.splits} == {"train": 3, "val": 1}
 

@@ -392,7 +392,7 @@ def test_pictures_of_several_sizes_are_padded_to_32(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     source = read_coco(coco_folder(tmp_path))
     task = make_task("det", source, {"anchors": ANCHORS})
-    with pytest.raises(UsageError, match="puts out 80 classes; the data set has 2"):
+    with pytest.raises(UsageError, match="has 80 classes; the data set has 2"):
         task.check_network({"task": "det", "num_classes": 80})
     images = torch.zeros(1, 3, *SIZE)
     with pytest.raises(UnsupportedGraphError, match="wanted class logits"):

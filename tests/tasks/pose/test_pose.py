@@ -264,7 +264,7 @@ def test_flip_test_averages_two_runs() -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"puts out 16 joints; the data set has 3 \(left_hand"):
+    with pytest.raises(UsageError, match=r"has 16 joints; the data set has 3 \(left_hand"):
         TASK.check_network({"task": "pose", "num_classes": 16})
     TASK.check_network({"task": "seg", "num_classes": 16})
     with pytest.raises(UsageError, match=r"m.onnx: 4 joints; the data set has 3"):

@@ -14,7 +14,7 @@ from fnac.errors import UsageError
 from fnac.importer import import_onnx
 from fnac.passes.graph import Graph
 from fnac.stages.emit import EmitSettings, emit
-from fnac.stages.evaluate import EvalResult, evaluate_module, evaluate_onnx, predict_first
+from fnac.stages.evaluate import EvalResult, Feeding, evaluate_module, evaluate_onnx, predict_first
 from fnac.tasks import make_task
 from fnac.tasks.settings import PoseSettings
 from tests.support.graphs import graph
@@ -59,9 +59,17 @@ def three_ways(target: Path, source: DataSource, limit: int | None = None) -> li
     task = make_task("pose", source, g.manifest)
     module = import_onnx(g.to_model())
     return [
-        evaluate_module(module, source, task, manifest=g.manifest, limit=limit, batch_size=3),
-        evaluate_onnx(target, source, task, limit=limit, batch_size=4, shown=False),
-        evaluate_onnx(made, source, task, limit=limit, batch_size=2, shown=False),
+        evaluate_module(
+            module,
+            source,
+            task,
+            manifest=g.manifest,
+            feeding=Feeding(limit=limit, batch_size=3, shown=False),
+        ),
+        evaluate_onnx(
+            target, source, task, feeding=Feeding(limit=limit, batch_size=4, shown=False)
+        ),
+        evaluate_onnx(made, source, task, feeding=Feeding(limit=limit, batch_size=2, shown=False)),
     ]
 
 
@@ -89,14 +97,14 @@ def test_flip_test_in_both_runtimes(tmp_path: Path) -> None:
     flipped = make_task("pose", source, g.manifest, PoseSettings(flip_test=True))
     module = import_onnx(g.to_model())
     in_torch = evaluate_module(module, source, flipped, manifest=g.manifest)
-    in_onnx = evaluate_onnx(target, source, flipped, shown=False)
+    in_onnx = evaluate_onnx(target, source, flipped, feeding=Feeding(shown=False))
     assert in_torch.value == in_onnx.value
     assert in_torch.per_class == pytest.approx(in_onnx.per_class, abs=1e-6)
-    without = evaluate_onnx(target, source, plain, shown=False)
+    without = evaluate_onnx(target, source, plain, feeding=Feeding(shown=False))
     assert in_torch.per_class != pytest.approx(without.per_class, abs=1)
     made = emit(target, tmp_path / "model.onnx", EmitSettings()).path
-    with pytest.raises(UsageError, match=r"task.flip_test: this file puts out keypoints"):
-        evaluate_onnx(made, source, flipped, shown=False)
+    with pytest.raises(UsageError, match=r"task.flip_test: this file outputs keypoints"):
+        evaluate_onnx(made, source, flipped, feeding=Feeding(shown=False))
 
 
 def test_torch_and_emitted_file_agree_on_the_pack(tmp_path: Path, shared_data: Path) -> None:
