@@ -121,7 +121,7 @@ def cli(context: click.Context, version: bool, as_json: bool, debug: bool, quiet
         _tell_version(as_json)
         context.exit()
     if as_json:
-        context.fail("--json belongs behind the command (or beside --version)")
+        context.fail("--json goes after the command (or with --version)")
     if context.invoked_subcommand is None:
         context.fail("Missing command.")
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO

@@ -84,7 +84,7 @@ USES = ("task", "derive", "emit", "eval", "shrink")
     "baseline",
     flag_value=False,
     default=None,
-    help="Do not tune the seed's own architecture beside the target.",
+    help="Do not also tune the seed's own architecture.",
 )
 @click.option(
     "--sizes", metavar="auto|HxW,HxW", help="Input sizes to choose from at the same budget."
@@ -102,7 +102,7 @@ USES = ("task", "derive", "emit", "eval", "shrink")
     "--recalibrate-bn",
     type=int,
     metavar="BATCHES",
-    help="Average BN statistics over so many batches before tuning.",
+    help="Recalibrate BN statistics on this many batches before tuning.",
 )
 @click.option("--finalists", type=int, help="Architectures that are tuned briefly (measured only).")
 @click.option("--teacher", help="Network that tuning learns from: FILE.onnx, or baseline.")

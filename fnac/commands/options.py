@@ -88,7 +88,7 @@ teacher_options = together(
     click.option(
         "--teacher",
         metavar="baseline|FILE.onnx",
-        help="Network to learn from beside the labels; with --data pictures:FOLDER from it alone.",
+        help="Network to learn from, with labels or (--data pictures:FOLDER) without.",
     ),
     click.option("--held-out", type=float, help="Share of the training set to choose weights by."),
     click.option(

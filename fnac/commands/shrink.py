@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 @click.option("--budget-of", type=click.Choice(["madds", "params", "latency"]))
 @click.option("--data", metavar="SPEC", help="Images to fit to; pictures:FOLDER needs no labels.")
 @skip_bad_option
-@click.option("--effort", type=int, help="Networks made and measured in the search.  [default: 6]")
-@click.option("--heal", type=int, help="Then train it for so many epochs to say what MODEL says.")
-@click.option("--curve", is_flag=True, help="Show what budgets cost in error; write no network.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw that into this PNG.")
+@click.option("--effort", type=int, help="Networks built and measured in the search.  [default: 6]")
+@click.option("--heal", type=int, help="Then train it this many epochs towards MODEL's outputs.")
+@click.option("--curve", is_flag=True, help="Show the error of several budgets; write no network.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw that curve into this PNG.")
 @out_file
 @resume_option
 @size_option
@@ -141,7 +141,7 @@ def _costs(shrunk: ShrinkResult) -> list[str]:
         lines.append(
             f"latency {ms.before:.2f} -> {ms.after:.2f} ms of {ms.budget:.2f} ms on this machine"
         )
-    said = f"error  {shrunk.error:.4g} on images held back ({shrunk.measured_on})"
+    said = f"error  {shrunk.error:.4g} on held-out images ({shrunk.measured_on})"
     return [*lines, said]
 
 

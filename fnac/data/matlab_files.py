@@ -88,7 +88,7 @@ def _elements(data: bytes, order: Order, small: bool = False) -> Iterator[_Eleme
         # compressed elements are not padded
         place = place + 8 if start == place + 4 else end if kind == COMPRESSED else end + -end % 8
     if data[place:].strip(b"\0"):
-        raise _BrokenError(f"{len(data) - place} bytes behind the last variable")
+        raise _BrokenError(f"{len(data) - place} bytes after the last variable")
 
 
 def _inflated(element: _Element, order: Order) -> _Element:

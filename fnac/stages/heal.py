@@ -335,5 +335,7 @@ def _any_batch(graph: Graph) -> Graph:
     report = MakeBatchSymbolic().run(freed)
     if not report.rewrote:
         why = next(iter(report.left.values()), "its batch is fixed")
-        raise UsageError(f"the network takes a fixed number of images ({why}); export it anew")
+        raise UsageError(
+            f"the network takes a fixed number of images ({why}); export it with a symbolic batch"
+        )
     return freed

@@ -48,4 +48,4 @@ class HealSettings(KeptSettings, TrainingSettings):
         if self.epochs < 1 or (self.steps is not None and self.steps < 1):
             raise UsageError("epochs, steps: wanted at least 1")
         if self.held_out == 0:
-            raise UsageError("held_out 0: healing measures on images held back; wanted a share")
+            raise UsageError("held_out 0: healing measures on held-out images; wanted a share")

@@ -158,10 +158,9 @@ def _judge(subject: Shrinkable, held: np.ndarray, given: int, settings: ShrinkSe
     judge = Judge(subject.graph, held, batch=settings.batch)
     if judge.single:
         raise DataError(
-            f"--data: {given} images, of which {len(held)} is held back: a network that "
-            f"answers one row of numbers an image ({judge.said}) is judged by how they vary; at "
-            f"least {LEAST_TO_VARY + 1} images are wanted, and 2 of them held back "
-            "(shrink.held_back)"
+            f"--data: {given} images, {len(held)} of them held out: a network with one row of "
+            f"numbers per image ({judge.said}) is measured by how they vary; give at least "
+            f"{LEAST_TO_VARY + 1} images, 2 of them held out (shrink.held_back)"
         )
     return judge
 

@@ -260,8 +260,8 @@ def _trainable(graph: Graph, task: Task, model: Path) -> ImportedModule:
     check_logits(graph, task.name)
     if any(node.op == "QuantizeLinear" for node in graph.nodes):
         logger.warning(
-            "activations are quantized, and rounding has no gradient: what stands in front of the "
-            "last one is not trained; open them with fnac run-pass open-activations"
+            "activations are quantized, and rounding has no gradient: layers before the last "
+            "quantized one are not trained; run fnac run-pass open-activations first"
         )
     module = import_onnx(graph.to_model())
     if module.choice_points:

@@ -37,8 +37,8 @@ def run_study(
     given   settings of the command line, for all runs
     resume  continue in a folder that was begun; runs may have been added to the file since
 
-    A run that fails is reported and left out; the others continue. Raises UsageError for a file that
-    cannot be understood, a folder that was begun, or a run that was begun with other settings.
+    A run that fails is reported and left out; the others continue. Raises UsageError for a file
+    that cannot be understood, a folder that was begun, or a run begun with other settings.
     """
     study = read_study(file, given)
     plans = [Plan.of(run.config) for run in study.runs]  # all are refused before one begins
@@ -79,7 +79,7 @@ def _run_all(runs: Sequence[StudyRun], folder: Path, processes: int) -> dict[str
         if processes > 1:
             log.warning(
                 "processes: %d: Ray is not installed (pip install 'fnac[ray]'); the runs go one "
-                "after the other", processes,
+                "at a time", processes,
             )  # fmt: skip
         outcomes = [run_one(run, folder) for run in runs]
     return {run.folder: why for run, why in zip(runs, outcomes, strict=True) if why is not None}
@@ -90,6 +90,6 @@ def check_complete(result: StudyResult) -> None:
     if result.failed:
         name, why = next(iter(result.failed.items()))
         raise TrainingError(
-            f"{len(result.failed)} of the study's runs failed, {name}: {why}; mend it and go on "
+            f"{len(result.failed)} of the study's runs failed, {name}: {why}; fix it and continue "
             "with --resume"
         )

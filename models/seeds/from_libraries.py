@@ -147,7 +147,7 @@ def _torchvision(name: str, pretrained: bool, classes: int | None) -> LibraryNet
     if segments and pretrained and classes is not None:
         raise ModelError(
             f"torchvision:{name}: its published weights are of its own classes; export them, then "
-            f"fnac expand --task seg --head own --classes {classes} makes the last layer anew"
+            f"fnac expand --task seg --head own --classes {classes} re-initialises the last layer"
         )
     published = zoo.get_model_weights(name).DEFAULT
     try:
@@ -205,7 +205,7 @@ def _with_classes(network: LibraryNetwork, classes: int | None) -> LibraryNetwor
     linear = [(n, m) for n, m in network.module.named_modules() if isinstance(m, nn.Linear)]
     if not linear:
         raise ModelError(
-            f"{network.name}: it does not end in a linear layer to make anew for {classes} "
+            f"{network.name}: it does not end in a linear layer that could get {classes} "
             f"classes; --task cls --classes {classes} puts a classifier on its features"
         )
     name, old = linear[-1]

@@ -82,7 +82,7 @@ def _check(graph: Graph, tap: gs.Tensor) -> None:
         window = max(node.inputs[1].shape[2:], default=1) if node.op == "Conv" else 1
         if node.op not in BEFORE_POOL or window != 1:
             raise UnsupportedGraphError(
-                f"{node.name} ({node.op}): stands between the last features ({tap.name}) and the "
-                "output; a classifier is wanted there: [1x1 convolution], global average pooling, "
+                f"{node.name} ({node.op}): is between the last features ({tap.name}) and the "
+                "output; wanted a classifier there: [1x1 convolution], global average pooling, "
                 "linear layer"
             )

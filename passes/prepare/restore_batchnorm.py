@@ -95,7 +95,7 @@ class RestoreBatchNorm(Pass):
         if cosines:
             worst = min(range(len(chosen)), key=lambda i: cosines[outputs[i]])
             log.info(
-                "batch normalisation restored behind %d layers; cosine of train and eval mode: "
+                "batch normalisation restored after %d layers; cosine of train and eval mode: "
                 "mean %.3f, least %.3f at %s",
                 len(chosen),
                 float(np.mean(list(cosines.values()))),

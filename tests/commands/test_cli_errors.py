@@ -313,7 +313,7 @@ def test_pictures_that_restored_bn_is_calibrated_on_may_be_bad(fnac, bundled, tm
     code, _, err = fnac(*words, "--skip-bad")
     assert code == 0, err
     assert "1 of 8 samples of 'train' are left out" in err
-    assert "batch normalisation restored behind" in err
+    assert "batch normalisation restored after" in err
     (tmp_path / "data" / "images" / ".thumbnails").mkdir()
     (tmp_path / "data" / "images" / ".thumbnails" / "c.png").write_bytes(b"hidden")
     code, _, err = fnac(*words, "--skip-bad")

@@ -194,7 +194,7 @@ def test_the_rate_follows_the_error_and_good_starts_keep_their_statistics() -> N
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"held_out": 0.0}, "held_out 0: healing measures on images held back"),
+        ({"held_out": 0.0}, "held_out 0: healing measures on held-out images"),
         ({"ema": 1.0}, "ema 1: wanted a decay between 0 and 1"),
         ({"patience": 0}, "patience 0: wanted at least 1"),
         ({"epochs": 0}, "epochs, steps: wanted at least 1"),

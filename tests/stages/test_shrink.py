@@ -120,10 +120,10 @@ def test_images_that_nothing_can_be_fitted_to(case: str) -> None:
 
 
 def test_one_row_of_values_has_no_variance_to_be_judged_by() -> None:
-    """Of few images two are held back; the error of values is then a share of how they vary."""
+    """Of few images two are held out; the error of values is then a share of how they vary."""
     g = network()
     del g.manifest["task"]
-    with pytest.raises(DataError, match="at least 4 images are wanted, and 2 of them held back"):
+    with pytest.raises(DataError, match="give at least 4 images, 2 of them held out"):
         shrink(g, images(3), parse_budget("0.6x"), QUICK)
     for count, held in ((2, 1), (3, 1), (4, 2), (9, 2), (10, 2), (20, 4)):
         assert [len(part) for part in split_images(images(count), QUICK)] == [count - held, held]

@@ -21,10 +21,10 @@ STRATEGIES = {
 }
 """Name -> module and class; a module is imported when its strategy is asked for."""
 MEANINGS = {
-    "measured": "tune the seed, then take away the hidden channels that its answers miss least",
-    "diff": "the paper's search: weights and architecture parameters of a super network in turn",
-    "random": "tune some random architectures of the budget's cost shortly, take the best",
-    "sample": "take one random architecture of the budget's cost",
+    "measured": "fine-tune the seed, then remove the hidden channels that affect its outputs least",
+    "diff": "the paper's search: train weights and alphas of a super network alternately",
+    "random": "briefly fine-tune some random architectures at the budget's cost, take the best",
+    "sample": "take one random architecture at the budget's cost",
     "evolve": "train the super network on uniform paths, then breed architectures that it judges",
     "uniform": "tune the seed, leave every block the same share of channels: a control",
     "seed": "take the seed's own architecture: plain fine-tuning, head included",

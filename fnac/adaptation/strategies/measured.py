@@ -164,7 +164,7 @@ class Measured(Strategy):
             )
         for name in sorted(set(least) - set(reached)):
             log.warning(
-                "%s: the least that can be reached there is %s, above the budget of %s; it is "
+                "%s: the lowest cost there is %s, above the budget of %s; this size is "
                 "left out", name, say(least[name], of), say(limit, of),
             )  # fmt: skip
         return reached

@@ -76,7 +76,7 @@ class RandomSearch(Differentiable):
                 left.append(one.name)
                 continue
             log.warning(
-                "%s: the least that can be reached there is %s, above the budget of %s; it is "
+                "%s: the lowest cost there is %s, above the budget of %s; this size is "
                 "left out", one.name, say(least, "madds"), say(limit, "madds"),
             )  # fmt: skip
         if not left:

@@ -97,7 +97,7 @@ class Journal:
         if of != self.matters:
             raise UsageError(
                 f"{path}: begun with another network, other images or other settings; give the "
-                "same ones, or drop --resume to begin anew"
+                "same ones, or drop --resume to start again"
             )
         self.known = {one.name: one for one in known}
         self.errors = errors

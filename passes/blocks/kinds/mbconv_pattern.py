@@ -104,7 +104,7 @@ def _parts(graph: Graph, units: Mapping[int, ConvUnit], depthwise: ConvUnit) -> 
         return Left(f"{_count(graph, hidden)} nodes read the depthwise output, not one")
     project = units.get(id(reader))
     if project is None or not pointwise(project) or reader.inputs[0] is not hidden:
-        return Left(f"behind it stands {reader.name} ({reader.op}), not a 1x1 convolution")
+        return Left(f"it is followed by {reader.name} ({reader.op}), not by a 1x1 convolution")
     if project.act:
         return Left("its 1x1 convolution is activated: separable, not an inverted residual")
     parts = _Parts(expand, depthwise, gated, project)

@@ -57,7 +57,7 @@ class PlainBlock(Block):
     @property
     def why_not_repeated(self) -> str | None:
         """A copy would change what the network computes."""
-        return f"{self.node_name} has no residual, so that a copy behind it computes something else"
+        return f"{self.node_name} has no residual: a copy after it would change the result"
 
     def spell(self, form: Form, *, added: bool = False) -> str:
         """Return ``k5``, or ``k5g2`` where the groups are not the seed's."""

@@ -84,7 +84,7 @@ def match_region(
         return Left("it reads the network's input: the stem stays as it is")
     nodes = _between(graph, entry, leaves)
     if nodes is None:
-        return Left(f"what {add.name} adds is not made of its other input alone")
+        return Left(f"one input of {add.name} does not depend on its other input alone")
     inside = {id(one) for one in nodes} | {id(add)}
     for tensor in (t for one in nodes for t in one.outputs):
         if graph.is_output(tensor) or any(id(r) not in inside for r in graph.consumers(tensor)):
@@ -92,7 +92,7 @@ def match_region(
     convs = [one for one in nodes if one.op == "Conv"]
     computed = [one.name for one in convs if id(one) not in units]
     if computed:
-        return Left(f"the weight of {computed[0]} beside it is not stored")
+        return Left(f"the weight of {computed[0]} in the same block is not stored")
     if next(one for one in convs if max(one.inputs[1].shape[2:]) > 1) is not node:
         return None
     why = why_window_fixed(node)

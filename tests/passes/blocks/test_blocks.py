@@ -80,7 +80,7 @@ BLOCK = "<float[6,2,1,1] e, float[6,1,3,3] d, float[2,6,1,1] p{more}>"
             """a = Conv(x, e) b = Relu(a) c = Conv<group=6, pads=[1,1,1,1]>(b, d)
                f = MaxPool<kernel_shape=[1,1]>(c) y = Conv(f, p)""",
             "",
-            "behind it stands f (MaxPool), not a 1x1 convolution",
+            "it is followed by f (MaxPool), not by a 1x1 convolution",
         ),
         (
             """a = Conv(x, e) b = Relu(a) c = Conv<group=6, auto_pad="SAME_UPPER">(b, d)

@@ -68,7 +68,7 @@ def test_the_cosine_of_the_layers_is_told(caplog: pytest.LogCaptureFixture) -> N
     told = {node: float(said.rpartition(" ")[2]) for node, said in report.rewrote.items()}
     mean, least = np.mean(list(told.values())), min(told, key=lambda node: told[node])
     (line,) = caplog.messages
-    assert line.startswith(f"batch normalisation restored behind {len(told)} layers; ")
+    assert line.startswith(f"batch normalisation restored after {len(told)} layers; ")
     assert abs(float(line.split("mean ")[1].split(",")[0]) - mean) < 2e-3
     assert line.endswith(f"least {told[least]:.3f} at {least}")
 
