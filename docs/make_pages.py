@@ -23,9 +23,9 @@ option. The resolved settings of a run are in its `config.yaml`. This page is wr
 
 PASSES_HEAD = """# Passes
 
-A pass takes a complete runnable network and leaves one. It declares what it keeps (the interface, the
-outputs, or neither), reports every node it rewrote or left (and why), and what became of the weights. The
-manager holds it to its word after every run. None matches on tensor names.
+A pass takes a complete runnable network and produces one. It declares what it keeps (the interface, the
+outputs, or neither), and reports every node that it rewrote or left (and why) and what happened to the
+weights. The manager checks the declaration after every run. No pass matches on tensor names.
 
 ```sh
 fnac run-pass 'normalize,widen-kernel{kernel=7},clean' in.onnx -o out.onnx --dump-passes steps/

@@ -28,18 +28,18 @@ class AttachDetections(DetectorAnswers, Pass):
 
     Matches  two outputs, class logits (N, A, C) and box deltas (N, A, 4), in this order, and the
              manifest's ``anchors``.
-    Changes  scores by sigmoid, or softmax without the background; of each image the
-             ``candidates`` anchors with the best score; their boxes decoded and clipped to the
-             image; class by class NonMaxSuppression; of what is left the ``detections`` best.
+    Changes  appends scores by sigmoid, or softmax without the background; the ``candidates``
+             anchors with the best score per image; their boxes, decoded and clipped to the
+             image; NonMaxSuppression per class; the ``detections`` best of the rest.
              Outputs ``boxes`` (N, D, 4) x0 y0 x1 y1 in pixels of the input, ``scores`` (N, D)
-             falling, ``labels`` (N, D) from 0; unused rows have score 0, label -1. Anchors are
-             stored where the input has a fixed size and computed in the graph where it has none.
+             in falling order, ``labels`` (N, D) from 0; unused rows have score 0, label -1.
+             Anchors are stored if the input has a fixed size, else computed in the graph.
              The manifest says ``postprocess: detections``.
     Keeps    nothing: the interface changes on purpose. Left when there are no such outputs.
 
     iou         boxes of one class that overlap more are one object
     score       boxes below are dropped
-    candidates  anchors an image that are looked at
+    candidates  anchors per image that are considered
     detections  rows of the outputs
     """
 

@@ -26,11 +26,11 @@ class AttachKeypoints(Pass):
     """Turn heatmaps into keypoints: the highest cell, moved towards its higher neighbour.
 
     Matches  the first output of shape (N, K, h, w), float.
-    Changes  ArgMax over the cells of each heatmap (the first of several), a quarter of a cell
+    Changes  ArgMax over the cells of each heatmap (the first of equals), then a quarter of a cell
              towards the higher neighbour on each axis (none at the edge, or where they are equal),
              then pixels of the input: (cell + 0.5) * input / heatmap - 0.5. Outputs ``keypoints``
-             (N, K, 2), x and y, and ``scores`` (N, K), the heatmaps' highest values, take the place
-             of the heatmaps; any batch and input size. The manifest says ``postprocess:
+             (N, K, 2), x and y, and ``scores`` (N, K), the heatmaps' highest values, replace
+             the heatmaps; for any batch and input size. The manifest says ``postprocess:
              keypoints``.
     Keeps    nothing: the interface changes on purpose. Left when there is no such output.
     """

@@ -28,7 +28,7 @@ class AttachPostprocess(Pass):
     Matches  the first output of shape (N, C, H, W), float.
     Changes  bilinear Resize to the image's height and width (half pixel centres, as in training)
              if the logits are smaller, then ArgMax over the classes, then a Cast for uint8. Output
-             ``labels`` (N, H, W) takes the place of the logits; the manifest says
+             ``labels`` (N, H, W) replaces the logits; the manifest says
              ``postprocess: argmax``.
     Keeps    nothing: the interface changes on purpose. Left when there is no such output.
     """

@@ -26,9 +26,9 @@ class Clean(Pass):
     Matches  1. nodes that no output depends on, 2. optional outputs that nothing reads, 3. equal
              stored numbers and small integer tensors (bounds of Clip, axes, shapes), 4. notes of
              exporters: documentation and metadata of nodes whose key is not fnac's.
-    Changes  1, 2, 4 go; 3 are stored once. Weights are never merged: equal ones may part in
-             training. Nodes stand in execution order.
-    Keeps    interface and outputs, to the bit.
+    Changes  1, 2 and 4 are removed; 3 are stored once. Weights are never merged: equal ones may
+             differ after training. Nodes are in execution order.
+    Keeps    interface and outputs, bit-identical.
     """
 
     name: ClassVar[str] = "clean"

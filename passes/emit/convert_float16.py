@@ -31,9 +31,10 @@ class ConvertFloat16(Pass):
     """Store and compute in float16; the network is still called with float32.
 
     Matches  a float32 network without quantization and without nested graphs.
-    Changes  float32 initializers become float16, one Cast stands behind every float32 input and
-             one in front of every float32 output. Left when a weight does not fit into float16.
-    Keeps    the interface; outputs drift by the rounding, which the manager measures.
+    Changes  float32 initializers become float16; a Cast follows every float32 input and precedes
+             every float32 output. A node that states float32 itself (EyeLike) keeps it, and a
+             Cast follows it. Left when a weight does not fit into float16.
+    Keeps    the interface; outputs change by rounding, which the manager measures.
     """
 
     name: ClassVar[str] = "convert-float16"

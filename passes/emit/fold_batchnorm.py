@@ -28,9 +28,9 @@ from ..graph.surgery import argument, detach, set_inputs, set_outputs, stored, v
 class FoldBatchNorm(Pass):
     """Fold BatchNormalization into Conv, ConvTranspose or Gemm.
 
-    Matches  BatchNormalization of inference with stored parameters, behind a Conv, ConvTranspose
-             or Gemm with stored weight and bias of its own that nothing else reads.
-    Changes  weight and bias, new tensors; the BatchNormalization goes. MAdds stay the same.
+    Matches  BatchNormalization of inference with stored parameters, after a Conv, ConvTranspose
+             or Gemm that has its own stored weight and bias and that nothing else reads.
+    Changes  weight and bias, new tensors; the BatchNormalization is removed. MAdds stay the same.
     Keeps    interface and outputs (float noise).
     """
 

@@ -23,7 +23,7 @@ class StateOpset(Pass):
 
     Matches  a network that states more than it needs; ``to`` names another set than the lowest.
     Changes  the version of ONNX's operator set, and the IR version, which follows from it. Notes on
-             nodes (``metadata_props``) are of IR 10; what does not know them skips them.
+             nodes (``metadata_props``) need IR 10; older tools skip them.
     Keeps    interface and outputs: no operator's definition changes. Left where ``to`` is below
              what an operator needs, or changes a definition.
     """

@@ -22,13 +22,13 @@ PART = "preprocess"
 class TakePixels(Pass):
     """Let a network take images as uint8 (N, H, W, 3), RGB.
 
-    Matches  one input of float32 (N, 3, H, W) that is read by nodes alone.
-    Changes  the input is uint8 (N, H, W, 3) and keeps its name; behind it stand a Cast, a
+    Matches  one input of float32 (N, 3, H, W) that only nodes read.
+    Changes  the input is uint8 (N, H, W, 3) and keeps its name; it is followed by a Cast, a
              Transpose, for BGR a Gather of the channels, a Mul and an Add: (pixel - mean) / std as
              the manifest says. The manifest then says NHWC, RGB, pixels of 0 to 255, and what
              colour to pad with.
-    Keeps    what the network computes of the same image; the interface changes on purpose. Resizing
-             stays outside. Left when there is no such input.
+    Keeps    the results for the same image; the interface changes on purpose. Resizing stays
+             outside. Left when there is no such input.
     """
 
     name: ClassVar[str] = "take-pixels"

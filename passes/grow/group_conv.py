@@ -22,8 +22,8 @@ class GroupConv(Pass):
     """Give dense convolutions ``groups`` groups and a ``kernel`` x ``kernel`` window.
 
     Matches  Conv of one group with an odd, square kernel larger than 1x1.
-    Changes  the weight keeps, of each output channel, the inputs of its own group (Eq. 4); the
-             window grows or shrinks about its centre (Eq. 5, 6), ``pads`` by the margin.
+    Changes  each output channel keeps the weights for inputs of its own group (Eq. 4); the
+             kernel grows or shrinks about its centre (Eq. 5, 6), ``pads`` by the margin.
     Keeps    interface. Not the outputs: connections between groups are lost.
     """
 

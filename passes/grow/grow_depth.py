@@ -26,9 +26,9 @@ VARIANTS = ("fna", "preserving")
 class GrowDepth(Pass):
     """Deepen a stage to ``depth`` blocks; the new ones are remapped from its last (Eq. 1).
 
-    Matches  stage number ``stage``, or every stage that a search would take on, if shallower.
-    Changes  inserts blocks of stride 1 with a residual add behind the last block, whose output
-             name the new last block takes over.
+    Matches  stage number ``stage``, or every searchable stage, if shallower.
+    Changes  inserts blocks of stride 1 with a residual add after the last block; the new last
+             block takes over its output name.
     Keeps    interface. ``variant=fna`` copies the block, which changes the outputs;
              ``variant=preserving`` silences the copy (last BN's gamma and beta 0, or the
              last convolution 0 where there is no BN), so that each new block computes its input.

@@ -23,8 +23,8 @@ class GrowWidth(Pass):
 
     Matches  MBConv blocks with an expansion convolution and fewer hidden channels.
     Changes  expansion, depthwise and projection (and their BN), consistently, by ``strategy``.
-    Keeps    interface, and outputs under every strategy but ``random``: what the projection reads
-             of new channels is zero (``fna``, ``fna-live``) or shared out (``net2net``).
+    Keeps    interface, and outputs under every strategy but ``random``: the projection's weights
+             for new channels are zero (``fna``, ``fna-live``) or split (``net2net``).
 
     random_seed  of the strategies that draw
     """

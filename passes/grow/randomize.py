@@ -24,7 +24,7 @@ class Randomize(Pass):
     Changes  weights become He-normal, biases 0, batch normalisations the identity.
     Keeps    interface.
 
-    random_seed  of what is drawn
+    random_seed  of the random weights
     """
 
     name: ClassVar[str] = "randomize"

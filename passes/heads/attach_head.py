@@ -23,12 +23,12 @@ IMAGE = "image"
 class AttachHead(Pass):
     """Make a head compute the network's outputs from the backbone's features.
 
-    Matches  a backbone whose outputs are its features (cut-classifier leaves them), and a head
-             whose inputs are called as they are: joined by name. An only output may have any name.
-             The head's input ``image``, if it wants one, is joined to the network's input.
+    Matches  a backbone whose outputs are its features (as after cut-classifier), and a head with
+             inputs of the same names: joined by name. A single output may have any name. The
+             head's input ``image``, if it has one, is joined to the network's input.
     Changes  the head's nodes follow, marked ``fnac.part`` = ``head``; its outputs, by their names,
-             are the network's. Names that are taken get a number. Of two operator sets the lower
-             one is raised.
+             are the network's. Taken names get a number. If the operator sets
+             differ, the lower one is raised.
     Keeps    nothing.
 
     path   an ONNX file; or

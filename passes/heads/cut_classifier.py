@@ -24,11 +24,12 @@ class CutClassifier(Pass):
     Matches  an image classifier, a backbone that ends in its features, or a network with a head of
              its own (segmentation, detection). ``taps`` are found from strides and depth
              (passes/heads/taps.py): c2, c3, c4, c5, expansion, features, last.
-    Changes  what none of them needs goes: [1x1 convolution, BN, activation], global pooling, linear
-             layers, softmax; MobileNetV2's 1280 convolution unless ``last`` is asked for; the head.
+    Changes  nodes that no tap needs are removed: [1x1 convolution, BN, activation], global
+             pooling, linear layers, softmax; MobileNetV2's 1280 convolution unless ``last`` is
+             asked for; the head.
     Keeps    nothing. A network that ends in these features is left as it is.
 
-    taps   which tensors to leave, written ``c3+c4+c5``
+    taps   the tensors to output, written ``c3+c4+c5``
     """
 
     name: ClassVar[str] = "cut-classifier"

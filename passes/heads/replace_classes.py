@@ -26,14 +26,14 @@ LAST_LAYERS = {"Conv": (1, 0), "Gemm": (1, 0)}  # index of the weight, axis of i
 class ReplaceClasses(Pass):
     """Give the last layer ``classes`` outputs, in an output called ``name``.
 
-    Matches  a network whose first output is made by a Conv or Gemm with stored weights, and by
-             nothing behind it but resizing, pooling, softmax, arg-max and Relu.
-    Changes  that layer has as many outputs, of a random start, unless it had them already; it and
-             what follows are marked ``fnac.part`` = ``head``. Softmax, arg-max and Relu go: what
-             is trained are logits. Further outputs go.
+    Matches  a network whose first output comes from a Conv or Gemm with stored weights, followed
+             only by resizing, pooling, softmax, arg-max and Relu.
+    Changes  that layer gets ``classes`` randomly initialised outputs, unless it has as many
+             already; it and what follows are marked ``fnac.part`` = ``head``. Softmax, arg-max
+             and Relu are removed, because logits are trained. Further outputs are removed.
     Keeps    nothing.
 
-    random_seed  of the start
+    random_seed  of the new weights
     """
 
     name: ClassVar[str] = "replace-classes"

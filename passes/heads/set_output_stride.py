@@ -21,14 +21,14 @@ from ..graph.surgery import window as window_of
 class SetOutputStride(Pass):
     """Keep every tensor of the backbone at least 1/``stride`` of the image's size.
 
-    Matches  Conv and pooling that would leave features of a larger stride, outside of heads.
-    Changes  strides become 1 where the limit is reached; from there on every window is dilated by
-             the strides that were given up, the convolution that gave one up included (as in the
-             authors' code: the whole stage, its first block included). Padding becomes
+    Matches  Conv and pooling that would produce features of a larger stride, outside heads.
+    Changes  strides become 1 where the limit is reached; from there on every kernel is dilated by
+             the removed strides, including the convolution that lost its stride (as in the
+             authors' code: the whole stage, including its first block). Padding becomes
              (k - 1) * d / 2 a side, also where it was asymmetric (TF's SAME at stride 2).
-             Poolings and even windows (ConvNeXt's 2x2) see the neighbours that they saw: they are
-             dilated by what was given up before them, and padded at the end.
-    Keeps    nothing: features behind are larger, and the weights see other neighbours.
+             Pooling and even kernels (ConvNeXt's 2x2) keep their neighbours: they are dilated
+             by the strides removed before them, and padded at the end.
+    Keeps    nothing: later features are larger, and the weights see other neighbours.
     """
 
     name: ClassVar[str] = "set-output-stride"

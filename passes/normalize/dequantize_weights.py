@@ -19,8 +19,8 @@ class DequantizeWeights(Pass):
 
     Matches  DequantizeLinear of an initializer, per tensor or per channel:
              y = (x - zero_point) * scale, in float32 as onnxruntime does it.
-    Changes  the node goes; a float initializer of its output's name is read instead.
-    Keeps    interface and outputs, to the bit.
+    Changes  the node is replaced by a float initializer of its output's name.
+    Keeps    interface and outputs, bit-identical.
     """
 
     name: ClassVar[str] = "dequantize-weights"

@@ -32,8 +32,8 @@ class DropIdentity(Pass):
              5. Transpose that moves nothing, 6. Concat, Sum, Min, Max, Mean of one tensor,
              7. Reshape, Flatten, Expand, Slice, Tile and Resize to the very shape it has,
              8. pooling with a 1x1 window, stride 1, no padding.
-    Changes  the node goes. A network output keeps its name.
-    Keeps    interface and outputs (of inference: Dropout is gone from training, too).
+    Changes  the node is removed. A network output keeps its name.
+    Keeps    interface and outputs (in inference; without Dropout training changes).
 
     dropout  drop Dropout as well; a network that will be trained keeps it
     """

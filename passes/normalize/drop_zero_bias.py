@@ -20,8 +20,8 @@ class DropZeroBias(Pass):
     Matches  Conv and ConvTranspose with a stored bias of zeros: 1. read by one BatchNormalization
              alone: torch's exporter computes such biases (``dynamo=True, optimize=False``);
              2. that several nodes share: tf2onnx and optimizers store equal tensors once.
-    Changes  1. the bias input goes: it was no parameter of the network and must not become one;
-             2. each node has a bias of its own, so that a block's weights are its own.
+    Changes  1. the bias input is removed: it was no parameter of the network and must not become
+             one; 2. each node gets its own bias, so that blocks share no weights.
     Keeps    interface and outputs.
     """
 

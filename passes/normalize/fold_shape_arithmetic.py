@@ -37,7 +37,7 @@ class FoldShapeArithmetic(Pass):
                 Transpose, Cast, ...). Arithmetic on stored floats of more than one number is left:
                 it computes a weight from parameters that are to be trained, unless it is the
                 scale of a Resize.
-    Changes  the tensor becomes an initializer of the same name; its nodes go.
+    Changes  the tensor becomes an initializer of the same name; its nodes are removed.
     Keeps    interface and outputs, at every image size.
     """
 

@@ -30,11 +30,11 @@ class LiftConstants(Pass):
 
     Matches  1. Constant with a tensor or number(s), 2. ConstantOfShape of a stored shape,
              3. Identity of an initializer.
-    Changes  the node goes; an initializer of the output's name is read instead. Case 1: most are
-             initializers from the door on; one float that only scales becomes a scalar, which is
-             never taken for a learned factor. Case 2: integers alone; floats would be taken for
-             weights, and are padding. Case 3 unties what torch's legacy exporter tied: it merges
-             equal initializers through Identity, and the parameter's own name is the *output's*.
+    Changes  the node is replaced by an initializer of its output's name. Case 1: most become
+             initializers on loading; a single float that only scales becomes a scalar, so that
+             it is never taken for a learned factor. Case 2: integers only; floats are padding
+             and would be taken for weights. Case 3 unties what torch's legacy exporter tied: it
+             merges equal initializers through Identity; the output has the parameter's name.
     Keeps    interface and outputs.
     """
 

@@ -24,13 +24,13 @@ class MakeBatchSymbolic(Pass):
 
     Matches  a network all of whose inputs have a first dimension of exactly 1.
     Changes  that dimension, and the outputs', becomes ``batch``; a Reshape to [1, ...] copies its
-             input's first dimension (0) instead, one that takes up the batch says -1; a
+             input's first dimension (0) instead, one that merges the batch uses -1; a
              Resize to fixed sizes becomes one by scales; a reduction over images, rows and columns
-             that keeps its axes goes over rows and columns alone: of one image it is the same; a
+             that keeps its axes becomes one over rows and columns, equal for one image; a
              Concat with a ConstantOfShape for one image, as exporters write the shortcut of more
              channels, becomes a Pad.
-    Keeps    outputs for one image; the interface widens on purpose. Left, unchanged, unless two
-             images in one batch give in onnxruntime what each gives alone.
+    Keeps    outputs for one image; the interface widens on purpose. Left unchanged unless two
+             images in one batch give the same results in onnxruntime as each alone.
     """
 
     name: ClassVar[str] = "make-batch-symbolic"

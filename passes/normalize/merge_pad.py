@@ -19,9 +19,9 @@ class MergePad(Pass):
     """Move the padding of a Pad into the convolution or pooling after it.
 
     Matches  Conv, MaxPool, AveragePool whose input is a Pad of the image's sides by a constant:
-             0 in front of Conv and of AveragePool that counts its padding; for MaxPool -inf, or 0
-             behind an activation that is never negative.
-    Changes  ``pads`` of the reader grows; the Pad goes when nothing else reads it.
+             0 before Conv, and before AveragePool that counts its padding; for MaxPool -inf, or
+             0 after an activation that is never negative.
+    Changes  ``pads`` of the reader grows; the Pad is removed when nothing else reads it.
     Keeps    interface and outputs.
     """
 

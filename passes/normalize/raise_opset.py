@@ -28,12 +28,12 @@ class RaiseOpset(Pass):
 
     Matches  a network of a lower operator set. 18 is the first in which Clip, Pad, Split, Squeeze
              and every reduction but the argmax take their numbers as inputs, not attributes.
-    Changes  operators respelt (Clip bounds, Softmax below 13, BatchNormalization 7 -> 15, ...).
+    Changes  operators rewritten (Clip bounds, Softmax below 13, BatchNormalization 7 -> 15, ...).
              Metadata of the model and of nodes that keep their name, and the manifest, are kept.
     Keeps    interface and outputs. Left when the converter has no rule for an operator.
 
-    The converter copies all that it is given several times, and takes no more than 2 GB: weights
-    are kept from it as inputs without numbers.
+    The converter copies its input several times and is limited to 2 GB, so it gets weights as
+    inputs without values.
     """
 
     name: ClassVar[str] = "raise-opset"

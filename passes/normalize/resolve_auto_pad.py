@@ -18,9 +18,9 @@ class ResolveAutoPad(Pass):
     """Replace ``auto_pad`` by explicit ``pads``.
 
     Matches  Conv and pooling with auto_pad SAME_UPPER, SAME_LOWER or VALID.
-    Changes  ``pads`` holds the numbers, ``auto_pad`` goes. At stride 1 they follow from the
+    Changes  ``pads`` holds the numbers, ``auto_pad`` is removed. At stride 1 they follow from the
              kernel; at larger strides they hold for the file's image size, and for every size
-             that leaves the same remainder, which is what TensorFlow's networks are trained with.
+             with the same remainder, as TensorFlow's networks are trained.
     Keeps    interface and outputs. Left when the padding depends on a size the file leaves open.
     """
 

@@ -31,8 +31,8 @@ class UnifyClip(Pass):
 
     Matches  chains of Clip, Relu, and Min or Max with one stored number, each read once.
     Changes  the chain becomes its last node: Relu for [0, inf), else Clip whose two bounds are
-             stored scalars of their own (ReLU6 is Clip(x, 0, 6)). Clip to (-inf, inf) goes.
-    Keeps    interface and outputs, to the bit.
+             separate stored scalars (ReLU6 is Clip(x, 0, 6)). Clip to (-inf, inf) is removed.
+    Keeps    interface and outputs, bit-identical.
     """
 
     name: ClassVar[str] = "unify-clip"

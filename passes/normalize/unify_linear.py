@@ -26,7 +26,7 @@ class UnifyLinear(Pass):
     """Spell fully connected layers as Flatten and Gemm.
 
     Matches  1. Reshape or Squeeze of (N, C, ...) to (N, C * ...), 2. MatMul of a rank-2 tensor by
-             a stored matrix, with the Add of a stored vector behind it if there is one.
+             a stored matrix, with a following Add of a stored vector if there is one.
     Changes  1. becomes Flatten(axis=1); 2. becomes one Gemm that reads the same initializers.
     Keeps    interface and outputs (the Add moves into the product: float noise).
     """

@@ -20,7 +20,7 @@ class UnifyPooling(Pass):
 
     Matches  AveragePool without padding whose stored window is as large as the map, 3x3 or more
              (TFLite's AVERAGE_POOL_2D, squeeze-excitations as optimizers write them). The stored
-             window is of one image size; the mean that is meant is of any.
+             window fits one image size; GlobalAveragePool fits any.
     Changes  it becomes GlobalAveragePool.
     Keeps    interface and outputs.
     """

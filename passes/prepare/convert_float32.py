@@ -28,10 +28,10 @@ class ConvertFloat32(Pass):
     """Turn a network in float16, bfloat16 or double into one in float32.
 
     Matches  stored tensors, inputs, outputs and Casts of those types. Left: a network with graphs
-             inside of nodes, a double that float32 cannot hold.
+             inside nodes, a double that float32 cannot hold.
     Changes  all of them to float32; widening halves is exact, doubles are rounded.
-    Keeps    nothing: inputs and outputs become float32, too. How far the outputs moved, relative
-             to the largest, is in the report (the halves' own rounding behind every node).
+    Keeps    nothing: inputs and outputs become float32 as well. The report says how much the
+             outputs changed, relative to the largest (float16 rounds after every node).
     """
 
     name: ClassVar[str] = "convert-float32"

@@ -34,7 +34,7 @@ class FollowSizes(Pass):
              those of the tensor computed last before it that has them and follows the image;
              2. the sizes are those of what it reads, 4. or of the maps that became rows;
              3. the product becomes -1, or is computed where -1 has to stand for the batch.
-    Keeps    interface and outputs, to the bit. Left where no tensor has this size.
+    Keeps    interface and outputs, bit-identical. Left where no tensor has this size.
     """
 
     name: ClassVar[str] = "follow-sizes"

@@ -18,9 +18,9 @@ from ..graph.surgery import detach, read_through
 class MakeChannelsFirst(Pass):
     """Remove the Transpose after a channels-last input (tf2onnx writes one).
 
-    Matches  an input of rank 4 that is read by Transposes to (N, C, H, W) alone.
-    Changes  the input is (N, C, H, W); its Transposes go.
-    Keeps    what the network computes of the same image; the interface changes on purpose.
+    Matches  an input of rank 4 that only Transposes to (N, C, H, W) read.
+    Changes  the input is (N, C, H, W); its Transposes are removed.
+    Keeps    the results for the same image; the interface changes on purpose.
     """
 
     name: ClassVar[str] = "make-channels-first"

@@ -20,11 +20,10 @@ class OpenActivations(Pass):
 
     Matches  QuantizeLinear of a computed tensor, per tensor, that only DequantizeLinears with the
              same scale and zero point read (onnxruntime's static quantization, QAT exports).
-    Changes  both go. Where the least number of the quantized range is zero and no activation
-             stands in front, the range was one: a Clip to it takes its place (ReLU6 is often
-             written so).
-    Keeps    interface; outputs up to the rounding that is gone. Training is why it goes: rounding
-             has no gradient.
+    Changes  both are removed. If the quantized range starts at zero and no activation precedes
+             it, the range acted as one: a Clip to it is inserted (ReLU6 is often written so).
+    Keeps    interface; outputs up to the removed rounding, which has no gradient and would stop
+             training.
     """
 
     name: ClassVar[str] = "open-activations"

@@ -38,9 +38,9 @@ class RestoreBatchNorm(Pass):
 
     Matches  Conv or Gemm with a stored weight and bias that feeds an activation, a residual Add or
              another layer. ``where=auto`` decides from the whole network whether BN was folded: it
-             has no other normalisation and no BN behind a Conv or its activation, and it has a
+             has no other normalisation and no BN after a Conv or its activation, and it has a
              depthwise Conv with a bias, or a residual Add of a Conv with a bias, or a BN elsewhere
-             (in front of a layer, behind a concatenation), which folding left. A plain chain
+             (before a layer, after a concatenation) that folding kept. A plain chain
              (SqueezeNet, VGG) never had BN, and one that had (a folded VGG-BN) looks the same:
              force it with ``where=all``.
     Left     squeeze-excitation and pooling branches (their input is one pixel: no statistics), the

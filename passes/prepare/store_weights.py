@@ -23,9 +23,9 @@ class StoreWeights(Pass):
 
     Matches  a weight or bias of Conv, ConvTranspose, Gemm or MatMul that depends on stored tensors
              alone: standardised weights (NFNet, BiT), scaled ones, re-parametrised ones.
-    Changes  the weight becomes an initializer of its own name; what computed it goes. Training then
-             moves the weight itself: it is no longer standardised on the way, which is why nothing
-             but the user asks for this pass.
+    Changes  the weight becomes an initializer of its own name; the nodes that computed it are
+             removed. Training then changes the weight itself, which is no longer standardised;
+             fnac therefore never runs this pass unless you ask for it.
     Keeps    interface; outputs as exactly as onnxruntime computes the weight.
     """
 

@@ -20,10 +20,10 @@ from ..graph.tensor_checks import FLOATS, element_type
 class TakeFloats(Pass):
     """Remove the Cast after an integer input; images have the same values as floats.
 
-    Matches  an input of rank 4 and an integer type that is read by Casts to one floating-point
-             type alone (exports that prepare pixels themselves).
-    Changes  the input is of that type; its Casts go.
-    Keeps    what the network computes of the same image; the interface changes on purpose.
+    Matches  an input of rank 4 and an integer type that only Casts to one floating-point type
+             read (exports that prepare pixels themselves).
+    Changes  the input gets that type; its Casts are removed.
+    Keeps    the results for the same image; the interface changes on purpose.
     """
 
     name: ClassVar[str] = "take-floats"

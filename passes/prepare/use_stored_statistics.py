@@ -17,8 +17,8 @@ class UseStoredStatistics(Pass):
     """Switch BatchNormalization from training to inference.
 
     Matches  BatchNormalization with ``training_mode`` (``torch.onnx.export(training=TRAINING)``):
-             it normalises by the batch at hand, and no pass knows it for what it is.
-    Changes  it normalises by its stored statistics; the outputs for new statistics go.
+             it normalises by the statistics of its batch, and other passes do not match it.
+    Changes  it normalises by its stored statistics; the outputs for new statistics are removed.
     Keeps    the interface; outputs become those of the trained network. Left where the new
              statistics are read.
     """

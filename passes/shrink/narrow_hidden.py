@@ -22,18 +22,18 @@ from .original import Original
 class NarrowHidden(Pass):
     """Keep a share of the hidden channels, or given widths, with weights fitted in sequence.
 
-    Matches  channels that convolutions make and convolutions read, and nobody else.
-    Changes  those that are missed least go; who reads them is fitted, on the features of the
-             network as it has become, to what the original gives there; then every convolution
-             behind gets the original's mean and variance of each channel back.
-    Keeps    the interface. With all channels left nothing changes, to the bit.
+    Matches  channels that convolutions produce and that only convolutions read.
+    Changes  the channels that matter least are removed; their readers are fitted, on the features
+             of the network narrowed so far, to the original's features; then the output mean
+             and variance of every later convolution are restored to the original's.
+    Keeps    the interface. If all channels stay, the network is bit-identical.
 
     share     of the channels of each set
-    multiple  of which widths are
+    multiple  of which widths are multiples
     heads     in a task's head as well
     data      path of images (N, C, H, W), float32, preprocessed: .npy, or .npz with ``images``
     images    the same as an array; not an argument of the command line
-    widths    convolution -> channels it makes; None: by ``share``
+    widths    convolution -> channels it produces; None: by ``share``
     """
 
     name: ClassVar[str] = "narrow-hidden"

@@ -24,9 +24,9 @@ class Choose(Pass):
     """Keep one candidate of every choice point, weights as they are, and drop the rest.
 
     Matches  choice points (``find_choice_points``).
-    Changes  the chosen candidate leaves the choice point's output tensor, not scaled; the alphas
-             and the other candidates go. The manifest says which arch was chosen.
-    Keeps    interface. The seed's own arch gives back the graph that was mixed, to the bit.
+    Changes  the chosen candidate computes the choice point's output, not scaled; the alphas and
+             the other candidates are removed. The manifest says which arch was chosen.
+    Keeps    interface. The seed's own arch gives back the original graph, bit-identical.
 
     arch  candidates in network order: ``k3e6-skip-k5e3``, a tuple of names, or ``seed``
     """

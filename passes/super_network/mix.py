@@ -31,14 +31,14 @@ class Mix(Pass):
 
     Matches  the blocks that ``find_blocks`` finds, from the first stage on that expands.
     Changes  each block becomes one of its candidates (kernels x expansions for MBConv,
-             ``candidates`` of its kind, the seed's own, and ``skip`` behind a stage's first layer
+             ``candidates`` of its kind, the seed's own, and ``skip`` after a stage's first layer
              where input and output agree), mixed under softmax(alpha) (FNA++ Eq. 7); a
              stage deepens to ``depths`` by layers whose seed choice is ``skip``. All candidates
              of a layer are remapped from one seed block: layer i from block min(i, l - 1) (Eq. 1).
              The seed's nodes and tensors keep their names; a choice point takes over the name of
              the block's output. Layers, costs and the seed's choices go into the manifest.
-             An expansion that others read as well (SSDLite's head) is shared by its candidates,
-             which vary in the kernel only. A block without expansion (e1) that is offered one gets
+             Candidates share an expansion that others read as well (SSDLite's head); they then
+             vary in the kernel only. A block without expansion (e1) that is offered one gets
              the identity: the candidate computes the block with its activation on what the
              depthwise convolution reads, so it starts near the seed, not equal to it.
     Keeps    interface. With alphas at the seed's choices, the outputs. Every candidate computes
@@ -49,14 +49,14 @@ class Mix(Pass):
                          bottleneck blocks, ``k5e4`` for MBConv, ``kup`` for any (two more than
                          the layer's own kernel); groups that do not divide the channels, or would
                          join the seed's groups, are not offered
-    otherwise            candidates of a layer to which the others offer nothing but the seed's own
+    otherwise            candidates of a layer for which the others offer only the seed's own
     depths               layers of each searchable stage, in order; () leaves the seed's depths
-    skip                 offer ``skip`` behind the first layer of a stage
+    skip                 offer ``skip`` after the first layer of a stage
     strategy             remapping strategy by name
     random_seed          of alphas and of strategies that draw
-    fits                 for the strategy ``fit``: who fits blocks to fewer hidden channels; not an
+    fits                 for the strategy ``fit``: fits blocks to fewer hidden channels; not an
                          argument of the command line
-    size                 HxW at which candidates are costed, for a file that does not say
+    size                 HxW at which candidates are costed, for a file that states none
     """
 
     name: ClassVar[str] = "mix"
