@@ -131,7 +131,7 @@ FLOORS = {
         "drawing html network",
         "architecture run_folder",
         "findings ledger plots",
-        "sections",
+        "parts",
         "page",
     ],
 }

@@ -49,7 +49,8 @@ PARTS = {
     "eval": "its metric in onnxruntime",
 }
 """Part of a run -> what is done in it."""
-PICTURES = 6
+EACH = 2
+"""Images of the best, of the middling and of the worst that are drawn."""
 GIVEN = "given"
 """Folder of finished stages that another run of a study had in common with this one."""
 SHRUNK = 1.25
@@ -310,6 +311,7 @@ class AdaptRun:
             },
             "per_class": [{"name": n, "value": v} for n, v in measured.per_class.items()],
             "extra": dict(measured.extra),
+            **measured.details,
             FINDINGS: written(findings),
         }
         write_json(self.path("results.json"), results)
@@ -386,16 +388,33 @@ class AdaptRun:
         data = self.plan.adapt.data or "built-in scenes"
         stated = Measured(result.metric, result.value, result.images, result.split, data)
         costs = Costs(counted.madds, counted.params)
-        write_kit(self.path("model.onnx"), costs, measured=stated)
+        described = write_kit(self.path("model.onnx"), costs, measured=stated)
+        size = self.path("model.onnx").stat().st_size
+        speed = {key: described.get(key) for key in ("latency_ms", "latency_on")}
+        write_json(self.path("speed.json"), {**speed, "size_bytes": size})
 
     def _pictures(self) -> None:
-        from fnac.stages.evaluate import predict_first
+        """Draw what the model does best, middling and worst on; say which image is which."""
+        from fnac.stages.evaluate import Picked, extremes, predict_first
 
         how, model, task = self.plan.eval, self.path("model.onnx"), self.task("model.onnx")
         dataset = self.plan.source.split(how.split)
-        outputs, size = predict_first(model, task, dataset, PICTURES, how.size)
+        groups = extremes(model, task, dataset, EACH, how.size)
+        ranked = [(rank, one) for rank, group in groups.items() for one in group]
+        picked = Picked(dataset, tuple(one.index for _, one in ranked))
+        outputs, size = predict_first(model, task, picked, len(picked), how.size)
         manifest = Graph.load(model).manifest
-        task.pictures(dataset, outputs, self.path("pictures"), size, manifest)
+        files = task.pictures(picked, outputs, self.path("pictures"), size, manifest)
+        told = {
+            "metric": task.metric,
+            "panels": task.panels,
+            "legend": [{"name": name, "colour": colour} for name, colour in task.legend()],
+            "images": [
+                {"file": f.name, "id": dataset.id(one.index), "rank": rank, "value": one.value}
+                for f, (rank, one) in zip(files, ranked, strict=True)
+            ],
+        }
+        write_json(self.path("pictures/predictions.json"), told)
 
     def report(self) -> None:
         """Write report.html from what the folder holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import logging
 import os
@@ -249,7 +250,8 @@ def describe(
     if account is not None:
         kept.write(DATA, as_json(account.as_json()))
     kept.write(CONFIG, as_yaml({"version": VERSION, **config}))
-    write_json(folder / "env.json", environment())
+    began = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    write_json(folder / "env.json", {"date": began, **environment()})
 
 
 def data_findings(folder: Path) -> tuple[Finding, ...]:

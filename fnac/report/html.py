@@ -41,9 +41,10 @@ def element(tag: str, body: object, **attributes: str) -> Html:
     return raw(f"<{tag}{written}>{text(body)}</{tag}>")
 
 
-def section(title: str, *parts: object) -> Html:
-    """A heading and its content."""
-    return element("section", join([element("h2", title), *parts]))
+def section(title: str, *parts: object, anchor: str = "") -> Html:
+    """A heading and its content; links lead to its ``anchor``."""
+    body = join([element("h2", title), *parts])
+    return element("section", body, id=anchor) if anchor else element("section", body)
 
 
 def missing(what: str) -> Html:
@@ -72,8 +73,19 @@ def table(
     return element("div", element("table", body), cls="wide")
 
 
-def picture(light: bytes, caption: str, dark: bytes | None = None) -> Html:
-    """An embedded PNG with a caption; `dark` is shown where the reader prefers dark pages."""
+def picture(
+    light: bytes,
+    caption: str,
+    dark: bytes | None = None,
+    *,
+    above: Html | None = None,
+    reading: str = "",
+) -> Html:
+    """An embedded PNG with a caption; `dark` is shown where the reader prefers dark pages.
+
+    above    stands over the image
+    reading  how the image is read, below the caption
+    """
     source = (
         raw(f'<source media="(prefers-color-scheme: dark)" srcset="{_data(dark)}">')
         if dark is not None
@@ -81,7 +93,9 @@ def picture(light: bytes, caption: str, dark: bytes | None = None) -> Html:
     )
     image = raw(f'<img alt="{escape(caption)}" src="{_data(light)}">')
     shown = element("picture", join([source, image], ""))
-    return element("figure", join([shown, element("figcaption", caption)]))
+    told = [element("b", caption), element("span", f" {reading}")] if reading else [caption]
+    parts = [shown, element("figcaption", join(told))]
+    return element("figure", join(parts if above is None else [above, *parts]))
 
 
 def _data(png: bytes) -> str:

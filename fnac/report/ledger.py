@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fnac.report.html import Html, details, element, join, missing, raw, section, table
+from fnac.report.html import Html, details, element, join, raw, table
 from fnac.report.run_folder import RunFolder
 
 KINDS = ("copied", "cropped", "padded", "collected", "fresh")
@@ -14,16 +14,15 @@ KINDS = ("copied", "cropped", "padded", "collected", "fresh")
 
 def ledger(run: RunFolder) -> Html:
     """What every pass did, what it left and why, and whether it kept its promise."""
-    if run.ledger is None:
-        return section("Ledger", missing("Passes (ledger.json)"))
-    rows = [_ledger_row(entry) for entry in run.ledger]
+    entries = run.ledger or ()
+    rows = [_ledger_row(entry) for entry in entries]
     heading = ["pass", "arguments", "keeps", "rewrote", "left", "declined", "verdict"]
     heading += ["max. difference", "s"]
     parts: list[object] = [table(heading, rows, (7, 8))]
-    accounting = _accounting(run.ledger)
+    accounting = _accounting(entries)
     if accounting is not None:
-        parts += [element("h3", "What became of every initializer"), accounting]
-    return section("Ledger", *parts)
+        parts += [element("h3", "Weights, by what became of them"), accounting]
+    return join(parts)
 
 
 def _ledger_row(entry: Mapping[str, Any]) -> list[object]:

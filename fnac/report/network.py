@@ -83,6 +83,17 @@ def manifest_of(path: Path) -> dict[str, Any]:
     return Graph.load(path).manifest
 
 
+def read_hidden(path: Path) -> dict[str, int]:
+    """Return the channels that each convolution of a file puts out, by the node's name."""
+    from fnac.passes.graph import Graph
+
+    return {
+        node.name: int(node.inputs[1].shape[0])
+        for node in Graph.load(path).nodes
+        if node.op == "Conv" and node.inputs[1].shape is not None
+    }
+
+
 def read_network(path: Path) -> Network:
     """Read a super network from its file; raises ValueError if its manifest has no layers."""
     from fnac.passes.graph import Graph

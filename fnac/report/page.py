@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from importlib.resources import files
 from pathlib import Path
 
-from fnac.report import plots, sections
+from fnac.report import plots
 from fnac.report.architecture import draw_architectures
 from fnac.report.drawing import Drawing
-from fnac.report.html import element, join, raw
-from fnac.report.ledger import ledger
+from fnac.report.html import Html, element, join, raw
+from fnac.report.parts.changes import architecture
+from fnac.report.parts.costs import stages, trade_off
+from fnac.report.parts.facts import metric_of
+from fnac.report.parts.files import files as files_of_run
+from fnac.report.parts.folded import folded
+from fnac.report.parts.per_class import per_class
+from fnac.report.parts.predictions import predictions
+from fnac.report.parts.training import training
+from fnac.report.parts.verdict import header, title
 from fnac.report.run_folder import RunFolder, read_run_folder
 
 log = logging.getLogger(__name__)
+
+PARTS = {
+    "files": "Files",
+    "predictions": "Predictions",
+    "classes": "Classes",
+    "architecture": "Architecture",
+    "cost": "Cost",
+    "trade-off": "Trade-off",
+    "training": "Training",
+    "details": "Details",
+}
+"""Parts of the page in their order: anchor -> name in the contents."""
 
 
 def write_page(folder: Path) -> Path:
@@ -22,29 +43,40 @@ def write_page(folder: Path) -> Path:
 
     run = read_run_folder(folder)
     drawing = _drawing(run)
-    by_stage, of_search, of_tuning = _charts(run)
-    for chart in (*by_stage, *of_search, *of_tuning):
+    charts = _charts(run)
+    for chart in itertools.chain(*charts.values()):
         write_atomically(folder / "pictures" / f"{chart.name}.png", chart.light)
     if drawing is not None:
         picture = plots.architecture_picture(drawing)
         write_atomically(folder / "pictures" / "architecture.png", picture)
     body = join(
         [
-            sections.header(run),
-            sections.findings(run),
-            sections.architecture(run, drawing),
-            sections.stages(run, by_stage),
-            sections.search(run, of_search),
-            sections.tuning(run, of_tuning),
-            sections.predictions(run),
-            ledger(run),
-            sections.environment(run),
+            header(run),
+            _contents(bool(charts["tried"])),
+            files_of_run(run),
+            predictions(run),
+            per_class(run, charts["classes"]),
+            architecture(run, drawing),
+            stages(run, charts["stages"]),
+            trade_off(charts["tried"]),
+            training(run, charts["tuning"], charts["search"]),
+            folded(run),
         ]
     )
     page = folder / "report.html"
-    write_atomically(page, _document(f"fnac: {folder.resolve().name}", body).encode("utf-8"))
+    write_atomically(page, _document(f"fnac: {title(run)}", body).encode("utf-8"))
     log.info("report: %s", page)
     return page
+
+
+def _contents(with_trade_off: bool) -> Html:
+    """Links to the parts."""
+    links = [
+        element("a", text, href=f"#{anchor}")
+        for anchor, text in PARTS.items()
+        if with_trade_off or anchor != "trade-off"
+    ]
+    return element("nav", join(links))
 
 
 def _drawing(run: RunFolder) -> Drawing | None:
@@ -56,20 +88,44 @@ def _drawing(run: RunFolder) -> Drawing | None:
     return draw_architectures(run.network, rows)
 
 
-def _charts(
-    run: RunFolder,
-) -> tuple[list[plots.Picture], list[plots.Picture], list[plots.Picture]]:
-    """Charts by stage, of the search and of the tuning, as far as their data is there."""
-    by_stage, of_search, of_tuning = [], [], []
+def _charts(run: RunFolder) -> dict[str, list[plots.Picture]]:
+    """Draw the charts of each part of the page, as far as their data is there."""
+    charts: dict[str, list[plots.Picture]] = {
+        part: [] for part in ("classes", "stages", "tried", "tuning", "search")
+    }
+    names = [str(one["name"]) for one in run.results.get("per_class") or []]
+    matrix, curves = run.results.get("confusion"), run.results.get("precision_recall")
+    if isinstance(matrix, list) and len(matrix) == len(names):
+        charts["classes"].append(plots.confusion(matrix, names))
+    if isinstance(curves, dict) and curves:
+        charts["classes"].append(plots.precision_recall(curves))
     if run.network is not None:
-        by_stage.append(plots.stage_madds(run.network, run.network.seed_choices, run.arch))
+        choices = run.network.seed_choices
+        charts["stages"].append(plots.stage_madds(run.network, choices, run.arch))
+    points = _tried(run)
+    if len(points) > 1:
+        metric = metric_of(run)
+        charts["tried"].append(plots.tried(points, metric[0] if metric else "the metric"))
     if run.search is not None:
-        of_search += plots.search_pictures(run.search, run.network)
+        charts["search"] += plots.search_pictures(run.search, run.network)
     if run.alphas:
-        of_search.append(plots.alphas_picture(run.alphas, run))
+        charts["search"].append(plots.alphas_picture(run.alphas, run))
     if run.tune is not None:
-        of_tuning += plots.tuning_pictures(run.tune)
-    return by_stage, of_search, of_tuning
+        charts["tuning"] += plots.tuning_pictures(run.tune)
+    return charts
+
+
+def _tried(run: RunFolder) -> list[plots.Tried]:
+    """Return the architectures that were judged, with their cost and last score."""
+    points = []
+    for row in run.candidates:
+        if not row.get("score"):
+            continue
+        kind = (
+            "chosen" if row.get("chosen") == "1" else "random" if row.get("random") == "1" else ""
+        )
+        points.append(plots.Tried(int(row["madds"]), float(row["score"]), kind))
+    return points
 
 
 def _document(title: str, body: object) -> str:

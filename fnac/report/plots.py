@@ -9,6 +9,7 @@ from math import log
 from typing import TYPE_CHECKING, Any
 
 from fnac.report.drawing import Drawing, to_figure
+from fnac.report.html import Html, picture
 from fnac.report.network import Network
 from fnac.report.run_folder import Curve, RunFolder
 from fnac.text import human
@@ -23,6 +24,8 @@ BUDGET_COLOUR = "#d1495b"
 SECOND_COLOUR = "#e9a03b"
 DPI = 130
 MOST_POINTS = 4000
+MOST_CURVES = 12
+"""Curves that a legend names."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,30 @@ DARK = Theme(ink="#d7dde4", paper="#161b22", grid="#343b44")
 
 
 @dataclass(frozen=True)
+class Tried:
+    """An architecture that was looked at; ``kind``: ``chosen``, ``random`` or blank."""
+
+    madds: int
+    score: float
+    kind: str = ""
+
+
+@dataclass(frozen=True)
 class Picture:
-    """A chart as PNG bytes for both themes; `name` is its file name without `.png`."""
+    """A chart as PNG bytes for both themes; `name` is its file name without `.png`.
+
+    ``reading`` says in a sentence what it shows and what good looks like.
+    """
 
     name: str
     caption: str
     light: bytes
     dark: bytes
+    reading: str = ""
+
+    def shown(self) -> Html:
+        """Return the chart with its caption, and how it is read."""
+        return picture(self.light, self.caption, self.dark, reading=self.reading)
 
 
 def architecture_picture(drawing: Drawing) -> bytes:
@@ -73,7 +93,11 @@ def stage_madds(network: Network, seed: Sequence[str], target: Sequence[str] | N
         axes.margins(y=0.12)
         _legend(axes, theme)
 
-    return _picture("stage_madds", "MAdds of each stage", draw)
+    reading = (
+        "Where the multiply-adds are spent. A stage that grew is one that the task needs more than "
+        "the seed's own task did."
+    )
+    return _picture("stage_madds", "MAdds of each stage", draw, reading=reading)
 
 
 def search_pictures(curve: Curve, network: Network | None) -> list[Picture]:
@@ -112,15 +136,33 @@ def search_pictures(curve: Curve, network: Network | None) -> list[Picture]:
         axes.set_ylabel("lambda")
         _mark_search(axes, curve, theme)
 
+    last = curve.last("entropy")
+    here = "" if last is None or last > 1 else f" Here {last:.2f}."
     panels = [
-        ("loss", "search_loss", "Loss during search", loss),
-        ("sampled_madds", "search_madds", "MAdds during search", madds),
-        ("entropy", "search_entropy", "Entropy of the alphas (mean of the layers)", entropy),
-        ("lambda", "search_lambda", "Weight of the cost term", steering),
-    ]
+        (
+            "loss", "search_loss", "Loss during search", loss,
+            "Loss of one sampled path at a time, dotted line: the warm-up ends. It should "
+            "fall, and go on falling after the line.",
+        ),
+        (
+            "sampled_madds", "search_madds", "MAdds during search", madds,
+            "What the architectures cost that the alphas would draw. The expected cost should meet "
+            "the budget about half way and stay on it.",
+        ),
+        (
+            "entropy", "search_entropy", "Entropy of the alphas (mean of the layers)", entropy,
+            "How undecided the layers are, 1: every candidate alike. It should fall below 0.9; "
+            f"near 1 the choice is close to chance.{here}",
+        ),
+        (
+            "lambda", "search_lambda", "Weight of the cost term", steering,
+            "How hard the cost pulls so that the budget is met. A smooth curve is good; negative "
+            "means that the task alone would spend less.",
+        ),
+    ]  # fmt: skip
     return [
-        _picture(name, caption, _with_steps(draw))
-        for column, name, caption, draw in panels
+        _picture(name, caption, _with_steps(draw), reading=reading)
+        for column, name, caption, draw, reading in panels
         if curve.last(column) is not None
     ]
 
@@ -136,14 +178,27 @@ def _flat_entropy(curve: Curve, network: Network | None) -> float | None:
 def tuning_pictures(curve: Curve) -> list[Picture]:
     """Loss, validation metric and learning rates of the parameter adaptation."""
     measured = next((name for name in curve.numbers if name.startswith("val_")), "val_")
+    metric = measured.removeprefix("val_")
 
     def loss(axes: Axes, theme: Theme) -> None:
         _trace(axes, curve.points("step", "loss"), TARGET_COLOUR, "training")
         axes.set_ylabel("loss")
+        axes.set_xlabel("step")
 
     def validation(axes: Axes, theme: Theme) -> None:
-        axes.plot(*curve.points("step", measured), "o-", ms=3.5, lw=1.4, color=TARGET_COLOUR)
-        axes.set_ylabel(f"validation {measured.removeprefix('val_')}, %")
+        from matplotlib.ticker import MaxNLocator
+
+        xs, ys = curve.points("epoch", measured)
+        epochs = [x + 1 for x in xs]
+        axes.plot(epochs, ys, "o-", ms=3.5, lw=1.4, color=TARGET_COLOUR)
+        best = max(range(len(ys)), key=ys.__getitem__)
+        axes.plot(epochs[best], ys[best], "o", ms=8, mfc="none", mec=BUDGET_COLOUR)
+        place = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(f"best {ys[best]:.1f}", (epochs[best], ys[best]), **place)  # type: ignore
+        axes.set_ylim(0, max(1.0, 1.25 * max(ys)))
+        axes.set_ylabel(f"validation {metric}, %")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     def rate(axes: Axes, theme: Theme) -> None:
         for column, colour in (("lr", TARGET_COLOUR), ("head_lr", SECOND_COLOUR)):
@@ -151,18 +206,105 @@ def tuning_pictures(curve: Curve) -> list[Picture]:
             if xs:
                 axes.plot(xs, ys, lw=1.4, color=colour, label=column)
         axes.set_ylabel("learning rate")
+        axes.set_xlabel("step")
         _legend(axes, theme)
 
     panels = [
-        ("loss", "tune_loss", "Loss during tuning", loss),
-        (measured, "tune_validation", "Validation during tuning", validation),
-        ("lr", "tune_lr", "Learning rate", rate),
-    ]
+        (
+            measured, "tune_validation", "Validation during tuning", validation,
+            f"{metric} on the validation split after each epoch, ringed: the best. A curve that "
+            "still rises at its end asks for more epochs; one that falls for a while has learnt "
+            "the training images by heart.",
+        ),
+        (
+            "loss", "tune_loss", "Loss during tuning", loss,
+            "The training loss, bold: its running mean. It should fall and level off; jumps ask "
+            "for a lower learning rate.",
+        ),
+        (
+            "lr", "tune_lr", "Learning rate", rate,
+            "How far a step goes, for the backbone (lr) and the head (head_lr).",
+        ),
+    ]  # fmt: skip
     return [
-        _picture(name, caption, _with_steps(draw))
-        for column, name, caption, draw in panels
+        _picture(name, caption, draw, reading=reading)
+        for column, name, caption, draw, reading in panels
         if curve.last(column) is not None
     ]
+
+
+def precision_recall(curves: Mapping[str, Sequence[float]]) -> Picture:
+    """Precision by recall of each class, for boxes that overlap an object by half."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        ordered = sorted(curves.items(), key=lambda one: -sum(one[1]))
+        for number, (name, values) in enumerate(ordered):
+            xs = [at / (len(values) - 1) for at in range(len(values))]
+            label = name.replace("$", r"\$") if number < MOST_CURVES else None
+            axes.plot(xs, [max(0.0, v) for v in values], lw=1.3, label=label)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("recall: share of the objects that are found")
+        axes.set_ylabel("precision")
+        _legend(axes, theme)
+
+    reading = (
+        "Each class, for boxes that overlap an object by half. The nearer a curve runs to the "
+        "upper right corner, the better; where it drops to 0, objects are not found at any score."
+    )
+    return _picture("precision_recall", "Precision and recall", draw, reading=reading, height=3.2)
+
+
+def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Picture:
+    """Heat map of what is taken for what: rows are the truth, in shares of it."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        shares = [[100 * count / max(1, sum(row)) for count in row] for row in matrix]
+        image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=100)
+        labels = [name.replace("$", r"\$") for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=90)
+        axes.set_yticks(range(len(names)), labels)
+        axes.tick_params(labelsize=max(3.5, 7 - len(names) / 10))
+        axes.grid(False)
+        axes.set_xlabel("answer")
+        axes.set_ylabel("truth")
+        bar = axes.figure.colorbar(image, ax=axes, label="% of the truth")
+        bar.ax.tick_params(labelsize=6.5)
+
+    reading = (
+        "Each row is a class as labelled, each column what it was taken for, in percent of the "
+        "row. Good is a bright diagonal; a bright column is a class that others are taken for."
+    )
+    return _picture("confusion", "Confusion", draw, reading=reading, height=3.6)
+
+
+def tried(points: Sequence[Tried], metric: str) -> Picture:
+    """The architectures that were looked at, by cost and score."""
+
+    def draw(axes: Axes, theme: Theme) -> None:
+        for label, kind, colour, mark in (
+            ("looked at", "", SEED_COLOUR, "o"),
+            ("drawn at random", "random", SECOND_COLOUR, "x"),
+            ("chosen", "chosen", TARGET_COLOUR, "D"),
+        ):
+            own = [(one.madds, one.score) for one in points if one.kind == kind]
+            if own:
+                xs, ys = [x for x, _ in own], [y for _, y in own]
+                axes.plot(xs, ys, mark, ms=4.5, color=colour, label=label)
+        costs = [one.madds for one in points]
+        room = max(max(costs) - min(costs), 0.1 * max(costs)) / 10
+        axes.set_xlim(min(costs) - 5 * room, max(costs) + 5 * room)
+        axes.xaxis.set_major_formatter(lambda value, _: human(value))
+        axes.set_xlabel("MAdds, whole network")
+        axes.set_ylabel("score")
+        _legend(axes, theme)
+
+    reading = (
+        f"Architectures by what they cost and what they were judged by ({metric} after a short "
+        "tuning on images held back, or the answers of the trained super network). Further up is "
+        "better, further left is cheaper; the chosen one should lie at the top."
+    )
+    return _picture("tried", "Architectures that were looked at", draw, reading=reading)
 
 
 def alphas_picture(alphas: Mapping[str, Mapping[str, float]], run: RunFolder) -> Picture:
@@ -193,7 +335,12 @@ def alphas_picture(alphas: Mapping[str, Mapping[str, float]], run: RunFolder) ->
 
     ringed = "; ringed: the target's choice" if choices else ""
     height = 0.9 + 0.2 * len(layers)
-    return _picture("alphas", f"Final alphas{ringed}", draw, height=height)
+    reading = (
+        "How likely each candidate of each layer is, bright: likely. The ring is the choice within "
+        "the budget; where it is not on the brightest cell of its row, the budget spoke against "
+        "it. Rows of one colour are undecided."
+    )
+    return _picture("alphas", f"Final alphas{ringed}", draw, height=height, reading=reading)
 
 
 def trade_off(
@@ -219,11 +366,16 @@ def trade_off(
 
 
 def _picture(
-    name: str, caption: str, draw: Callable[[Axes, Theme], None], *, height: float = 2.6
+    name: str,
+    caption: str,
+    draw: Callable[[Axes, Theme], None],
+    *,
+    height: float = 2.6,
+    reading: str = "",
 ) -> Picture:
     """Draw one chart once for each theme."""
     light, dark = (_chart(draw, theme, height) for theme in (LIGHT, DARK))
-    return Picture(name, caption, light, dark)
+    return Picture(name, caption, light, dark, reading)
 
 
 def _chart(draw: Callable[[Axes, Theme], None], theme: Theme, height: float) -> bytes:

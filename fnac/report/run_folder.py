@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from fnac.architectures.arch_file import ArchFile, parse_arch
 from fnac.errors import FnacError, UsageError
 from fnac.findings import read_findings
-from fnac.report.network import Network, manifest_of, read_network
+from fnac.report.network import Network, manifest_of, read_hidden, read_network
 
 T = TypeVar("T")
 
@@ -67,7 +67,18 @@ class RunFolder:
     alphas: Mapping[str, Mapping[str, float]] | None
     tune: Curve | None
     predictions: tuple[Path, ...]
+    predicted: Mapping[str, Any]
+    times: Mapping[str, float]
+    speed: Mapping[str, Any]
+    candidates: tuple[Mapping[str, str], ...]
+    widths: list[tuple[str, int, int]]
     problems: tuple[str, ...]
+
+    @property
+    def searches(self) -> bool:
+        """Whether the run has a search by alphas: its strategy decides."""
+        adapt = self.config.get("adapt") or {}
+        return adapt.get("strategy", "diff") in ("diff", "evolve")
 
 
 def read_run_folder(path: Path) -> RunFolder:
@@ -117,8 +128,30 @@ def read_run_folder(path: Path) -> RunFolder:
         alphas=part("search/alphas.csv", _read_final_alphas),
         tune=part("tune/metrics.csv", lambda file: _read_curve(file, ())),
         predictions=tuple(sorted((path / "pictures").glob("prediction_*.png"))),
+        predicted=part("pictures/predictions.json", _read_mapping) or {},
+        times=part("times.json", _read_mapping) or {},
+        speed=part("speed.json", _read_mapping) or {},
+        candidates=part("search/candidates.csv", _read_rows) or (),
+        widths=_widths(part("baseline.onnx", read_hidden), arch_file),
         problems=tuple(dict.fromkeys(problems)),
     )
+
+
+def _widths(before: Mapping[str, int] | None, arch: ArchFile | None) -> list[tuple[str, int, int]]:
+    """Return block, hidden channels of the seed and of the target, where these were chosen."""
+    if not before or arch is None or arch.names is None:
+        return []
+    chosen = zip(arch.names, arch.choices, strict=True)
+    return [
+        (name, before[name], int(choice[1:]))
+        for name, choice in chosen
+        if name in before and choice[:1] == "c" and choice[1:].isdigit()
+    ]
+
+
+def _read_rows(file: Path) -> tuple[Mapping[str, str], ...]:
+    with file.open(newline="", encoding="utf-8") as stream:
+        return tuple(csv.DictReader(stream))
 
 
 def _read_json(file: Path) -> Any:

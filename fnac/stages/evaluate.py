@@ -6,6 +6,7 @@ raw or of an emitted file, go into one ``Evaluation`` of the task.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from fnac.data.loader import EpochLoader
 from fnac.data.preprocessing import manifest_size
-from fnac.data.source import Dataset, DataSource
+from fnac.data.source import Dataset, DataSource, Sample
 from fnac.errors import DataError, UsageError
 from fnac.findings import FINDINGS, Finding, written
 from fnac.progress import StepProgress
@@ -37,6 +38,7 @@ class EvalResult:
     per_class: Mapping[str, float | None] = field(default_factory=dict)
     extra: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``fnac eval --json`` prints."""
@@ -49,6 +51,7 @@ class EvalResult:
             "runtime": self.runtime,
             "per_class": dict(self.per_class),
             "extra": dict(self.extra),
+            **self.details,
             FINDINGS: written(self.findings),
         }
 
@@ -129,6 +132,7 @@ class Measurement:
             per_class=scores.per_class,
             extra=scores.extra,
             findings=scores.findings,
+            details=scores.details,
         )
 
 
@@ -226,3 +230,74 @@ def predict_first(
         images, _ = task.collate([transform(*dataset[index])])
         outputs.append(task.predict(network, images))
     return outputs, at
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One sample and how well a network does on it alone: its metric in percent."""
+
+    index: int
+    value: float
+
+
+def extremes(
+    path: Path,
+    task: Task,
+    dataset: Dataset,
+    count: int,
+    size: tuple[int, int] | None = None,
+    *,
+    looked_at: int = 48,
+) -> dict[str, list[Ranked]]:
+    """Return the samples that an ONNX file does best, middling and worst on, ``count`` of each.
+
+    So many as ``looked_at`` are measured one by one, spread over the dataset. A sample that the
+    metric says nothing of (an image without an object) is none of them. A sample is in one group.
+    """
+    network = OnnxNetwork(path, with_scores=task.name == "seg")
+    at = network.evaluation_size(size)
+    transform = task.eval_transform(at, network.manifest)
+    total = min(looked_at, len(dataset))
+    ranked = []
+    for index in (place * len(dataset) // total for place in range(total)):
+        images, truths = task.collate([transform(*dataset[index])])
+        evaluation = task.evaluation(dataset, at, network.manifest, str(path))
+        evaluation.add([index], task.predict(network, images), truths)
+        try:
+            value = evaluation.compute().value
+        except DataError:
+            continue
+        if math.isfinite(value):
+            ranked.append(Ranked(index, value))
+    ranked.sort(key=lambda one: (-one.value, one.index))
+    groups: dict[str, list[Ranked]] = {"best": ranked[:count]}
+    rest = ranked[count:]
+    groups["worst"] = rest[max(0, len(rest) - count) :]
+    between = rest[: max(0, len(rest) - count)]
+    middle = max(0, (len(between) - count) // 2)
+    groups["median"] = between[middle : middle + count]
+    return {name: groups[name] for name in ("best", "median", "worst")}
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Samples of a dataset, in an order of one's own."""
+
+    dataset: Dataset
+    places: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return the sample at a place."""
+        return self.dataset[self.places[index]]
+
+    def id(self, index: int) -> str:
+        """Return the sample's name."""
+        return self.dataset.id(self.places[index])
+
+    def origin(self, index: int) -> tuple[Dataset, int]:
+        """Return the dataset, and the place in it."""
+        return self.dataset, self.places[index]

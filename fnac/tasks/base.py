@@ -30,6 +30,8 @@ Size = tuple[int, int]
 Outputs = Mapping[str, Tensor]
 """The outputs of a network, by name, in the order of the graph's outputs."""
 Manifest = Mapping[str, Any]
+MOST_CONFUSED = 40
+"""Classes up to which a measurement keeps its confusion matrix."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +39,16 @@ class Scores:
     """A measured metric.
 
     ``value`` and ``per_class`` are in percent (None: the class does not occur); ``extra`` holds
-    whatever else the task measures (``AP50``), ``findings`` what the number hides.
+    whatever else the task measures (``AP50``), ``findings`` what the number hides. ``details`` is
+    what is drawn rather than printed: ``confusion`` (rows: truth, columns: answers) or
+    ``precision_recall`` (class -> precision at recalls 0, 0.05, ... 1 for an overlap of half).
     """
 
     value: float
     per_class: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
     extra: Mapping[str, float] = dataclasses.field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Evaluation(Protocol):
@@ -146,6 +151,15 @@ class Task(ABC):
         self, dataset: Dataset, size: Size, manifest: Manifest, where: str = "network"
     ) -> Evaluation:
         """Begin a measurement on ``dataset``; ``where`` names the network in error messages."""
+
+    @property
+    def panels(self) -> tuple[str, ...]:
+        """What the images that ``picture`` lays side by side show, from left to right."""
+        return ("image", "truth", "prediction")
+
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """Return names with the RGB colours that ``picture`` draws them in."""
+        return []
 
     @abstractmethod
     def picture(

@@ -21,7 +21,7 @@ from fnac.data.transforms.classes import ClassTransform, cut_to_shape
 from fnac.data.transforms.pictures import EvalTransform
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 
-from .base import Manifest, Outputs, Scores, Size, Task
+from .base import MOST_CONFUSED, Manifest, Outputs, Scores, Size, Task
 from .collapse import class_findings
 from .divergence import softened_divergence
 from .network_check import check_count
@@ -156,6 +156,11 @@ class Classification(Task):
             )
         return logits.float().cpu()
 
+    @property
+    def panels(self) -> tuple[str, ...]:
+        """One image, its class and the predicted one written below."""
+        return ("image, truth and prediction",)
+
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
     ) -> Image.Image:
@@ -180,30 +185,34 @@ class ClassEvaluation:
         self._top = MulticlassAccuracy(
             task.num_classes, top_k=min(TOP, task.num_classes), average="micro"
         )
-        self._seen = torch.zeros(task.num_classes, dtype=torch.int64)
-        self._said = torch.zeros(task.num_classes, dtype=torch.int64)
+        count = task.num_classes
+        self._confusion = torch.zeros(count, count, dtype=torch.int64)
 
     def add(self, indices: Sequence[int], outputs: Outputs, truths: Tensor) -> None:
         """Add logits (n, C) of these samples; truths: int64 (n,)."""
         logits, truth = self._task.logits(outputs, self._where), truths.cpu()
         for metric in (self._all, self._each, self._top):
             metric.update(logits, truth)
-        self._seen += torch.bincount(truth, minlength=self._task.num_classes)
-        self._said += torch.bincount(logits.argmax(dim=1), minlength=self._task.num_classes)
+        count = self._task.num_classes
+        pairs = count * truth + logits.argmax(dim=1)
+        self._confusion += torch.bincount(pairs, minlength=count * count).reshape(count, count)
 
     def compute(self) -> Scores:
         """Return top-1 in percent, the hits of each class, and top-5 where there are more."""
-        if not int(self._seen.sum()):
+        seen, said = self._confusion.sum(1), self._confusion.sum(0)
+        if not int(seen.sum()):
             return Scores(float("nan"))
         each = self._each.compute()
         per_class = {
-            name: 100 * float(each[i]) if self._seen[i] else None
+            name: 100 * float(each[i]) if seen[i] else None
             for i, name in enumerate(self._task.classes)
         }
         more = self._task.num_classes > TOP
         extra = {f"top-{TOP}": 100 * float(self._top.compute())} if more else {}
-        findings = class_findings(self._task.classes, self._said, self._seen, "images")
-        return Scores(100 * float(self._all.compute()), per_class, extra, findings)
+        findings = class_findings(self._task.classes, said, seen, "images")
+        few = self._task.num_classes <= MOST_CONFUSED
+        details = {"confusion": self._confusion.tolist()} if few else {}
+        return Scores(100 * float(self._all.compute()), per_class, extra, findings, details)
 
 
 def _with_caption(image: Tensor, caption: str, right: bool) -> Image.Image:

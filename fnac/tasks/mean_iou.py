@@ -60,6 +60,11 @@ class MeanIoU:
         matrix = self._matrix.compute().to("cpu", torch.int64)
         return matrix.sum(0), matrix.sum(1)
 
+    def confusion(self) -> list[list[int]]:
+        """Return the pixels of each class (rows) by the class that was predicted (columns)."""
+        matrix: list[list[int]] = self._matrix.compute().to("cpu", torch.int64).tolist()
+        return matrix
+
     def reset(self) -> None:
         """Forget all batches."""
         self._matrix.reset()

@@ -30,6 +30,16 @@ def palette(classes: int = 256) -> npt.NDArray[np.uint8]:
     return colours[:classes]
 
 
+def coloured(names: Sequence[str], first: int = 0) -> list[tuple[str, tuple[int, int, int]]]:
+    """Return names with their colours in the palette; the first name has that of id ``first``."""
+    colours = palette().tolist()
+    return [
+        (name, (r, g, b))
+        for place, name in enumerate(names)
+        for r, g, b in [colours[first + place % (255 - first)]]
+    ]
+
+
 def draw_panel(image: Tensor, truth: Tensor, prediction: Tensor) -> Image.Image:
     """Lay image uint8 (3, H, W), truth and prediction (H, W) side by side, in this order."""
     colours = palette()

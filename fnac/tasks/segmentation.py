@@ -24,12 +24,12 @@ from fnac.data.transforms.pictures import (
 )
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 
-from .base import Manifest, Outputs, Scores, Size, Task
+from .base import MOST_CONFUSED, Manifest, Outputs, Scores, Size, Task
 from .collapse import class_findings
 from .divergence import softened_divergence
 from .mean_iou import MeanIoU
 from .network_check import check_count
-from .panels import draw_panel
+from .panels import coloured, draw_panel
 from .settings import SegmentationSettings
 
 OUTSIDE = -1
@@ -154,6 +154,10 @@ class Segmentation(Task):
         """Begin a confusion matrix."""
         return SegmentationEvaluation(self, size, where)
 
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """Return the classes in the colours of the masks."""
+        return coloured(self.classes)
+
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
     ) -> Image.Image:
@@ -227,7 +231,8 @@ class SegmentationEvaluation:
         classes = self._task.classes
         findings = class_findings(classes, *self._metric.counts(), "pixels")
         each = dict(zip(classes, self._metric.per_class(), strict=True))
-        return Scores(value, each, findings=findings)
+        details = {} if len(classes) > MOST_CONFUSED else {"confusion": self._metric.confusion()}
+        return Scores(value, each, findings=findings, details=details)
 
 
 def whole_picture_transform(batches: BatchSettings, manifest: Manifest) -> TrainTransform:

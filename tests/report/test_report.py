@@ -271,9 +271,13 @@ def test_environment_and_configuration(page: str) -> None:
     assert "budget: 0.9x" in page
 
 
-def test_nothing_outside_the_file_is_referenced(page: str) -> None:
+def test_nothing_outside_the_folder_is_referenced(run: Path, page: str) -> None:
     assert "http" not in page
-    assert not re.search(r'(?:src|srcset|href)="(?!data:image/png;base64,)', page)
+    assert not re.search(r'(?:src|srcset)="(?!data:image/png;base64,)', page)
+    for target in re.findall(r'href="([^"]*)"', page):  # a part of the page, a file beside it
+        assert target.startswith("#") or (run / target).is_file(), target
+    anchors = set(re.findall(r'id="([\w-]+)"', page))
+    assert set(re.findall(r'href="#([\w-]+)"', page)) <= anchors
     assert "<link" not in page
     assert "@import" not in page
 

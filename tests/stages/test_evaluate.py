@@ -16,9 +16,17 @@ from torch.nn import functional
 
 from fnac import progress
 from fnac.data import open_data
+from fnac.data.source import source_sample
 from fnac.data.transforms.pictures import EvalTransform
 from fnac.errors import DataError, FileNotThereError, UnsupportedGraphError, UsageError
-from fnac.stages.evaluate import Feeding, evaluate_module, evaluate_onnx, predict_first
+from fnac.stages.evaluate import (
+    Feeding,
+    Picked,
+    evaluate_module,
+    evaluate_onnx,
+    extremes,
+    predict_first,
+)
 from fnac.tasks.mean_iou import MeanIoU
 from fnac.tasks.segmentation import Segmentation, class_ids
 
@@ -256,3 +264,20 @@ def test_a_short_evaluation_is_quiet_and_a_long_one_speaks(
         f"eval: image {done} of 7" for done in (3, 6, 7)
     ]
     assert capsys.readouterr().out == ""
+
+
+def test_extremes_are_measured_one_by_one(tmp_path: Path) -> None:
+    source = open_data("scenes:train=1,val=9,size=32")
+    dataset = source.split("val")
+    path = write_model(tmp_path / "m.onnx")
+    groups = extremes(path, TASK, dataset, 2)
+    picked = {name: [one.index for one in group] for name, group in groups.items()}
+    assert [len(places) for places in picked.values()] == [2, 2, 2]
+    assert len({*picked["best"], *picked["median"], *picked["worst"]}) == 6
+    values = [one.value for group in groups.values() for one in group]
+    assert values == sorted(values, reverse=True)
+    alone = Picked(dataset, (picked["worst"][-1],))
+    assert alone.id(0) == dataset.id(picked["worst"][-1])
+    assert source_sample(alone, 0) == (dataset, picked["worst"][-1])
+    few = extremes(path, TASK, Picked(dataset, (3, 4, 5)), 2)
+    assert [len(group) for group in few.values()] == [2, 0, 1]

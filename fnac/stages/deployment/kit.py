@@ -74,8 +74,10 @@ def beside(model: Path, name: str) -> Path:
 
 def write_kit(
     model: Path, costs: Costs, *, named: str | None = None, measured: Measured | None = None
-) -> tuple[Path, ...]:
-    """Write contract, example and model card beside the emitted file ``model``; return their paths.
+) -> dict[str, Any]:
+    """Write contract, example and model card beside the emitted file ``model``.
+
+    Returns what they say: the contract, and ``latency_ms`` on ``latency_on`` if it was measured.
 
     named     the name that the file will have in the end
     measured  its metric; None: what its manifest says of tuning
@@ -93,9 +95,9 @@ def write_kit(
     script = script.replace('CONTRACT = "model.json"', f"CONTRACT = {contract.name!r}", 1)
     script = script.replace("example.py image", f"{example.name} image")
     write_atomically(example, script.encode())
-    text = model_card(graph, {**described, **timed}, costs, measured, example.name)
-    write_atomically(card, text.encode())
-    return contract, example, card
+    told = {**described, **timed}
+    write_atomically(card, model_card(graph, told, costs, measured, example.name).encode())
+    return told
 
 
 def has_contract(graph: Graph) -> bool:

@@ -16,6 +16,8 @@ AREAS = ("all", "small", "medium", "large")
 """Of objects, in pixels of the image: up to 32x32, up to 96x96, above."""
 DETECTIONS = 100
 """Of an image and class, the best ones are counted."""
+EVERY_RECALL = 5
+"""Of COCO's 101 recalls, every so manieth is kept for a curve."""
 Array = npt.NDArray[Any]
 
 
@@ -60,7 +62,13 @@ def coco_scores(
     extra = {name: _mean(values) for name, values in parts.items()}
     value = _mean(precision[:, :, :, 0])
     assert value is not None
-    return Scores(value, per_class, {k: v for k, v in extra.items() if v is not None})
+    curves = {
+        name: [round(float(p), 4) for p in precision[0, ::EVERY_RECALL, place, 0]]
+        for place, name in enumerate(classes)
+        if (precision[0, :, place, 0] > -1).any()
+    }
+    known = {k: v for k, v in extra.items() if v is not None}
+    return Scores(value, per_class, known, details={"precision_recall": curves})
 
 
 def coco_truth(truths: Sequence[Truth], classes: Sequence[str]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from fnac.passes.graph.contract import Contract, state_input
 
 from ..base import Manifest, Outputs, Size, Task
 from ..network_check import check_count
+from ..panels import coloured
 from ..settings import DetectionSettings, Resize
 from .decoding import detect
 from .evaluation import ANSWERS, DetectionEvaluation, stacked, unstacked
@@ -190,6 +191,15 @@ class Detection(Task):
     ) -> DetectionEvaluation:
         """Begin COCO's average precision, in the pixels of the original images."""
         return DetectionEvaluation(self.classes, dataset, self.fit(size, manifest), where)
+
+    @property
+    def panels(self) -> tuple[str, ...]:
+        """The image with its boxes, and with those that are predicted."""
+        return ("truth", "prediction")
+
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """Return the classes in the colours of the boxes."""
+        return coloured(self.classes, first=1)
 
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest

@@ -37,7 +37,7 @@ from ..settings import PoseSettings
 from .correct_joints import CorrectJoints
 from .heatmaps import decode_heatmaps, gaussian_heatmaps, unmirror
 from .keypoint_ap import KeypointAP
-from .skeletons import draw_persons
+from .skeletons import LEFT, MIDDLE, RIGHT, draw_persons
 
 HEATMAPS, KEYPOINTS, SCORES = "heatmaps", "keypoints", "scores"
 
@@ -221,6 +221,10 @@ class Pose(Task):
                 "use the data set it was made for"
             )
         return joints, scores
+
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """Return the sides of the body in the colours of their limbs."""
+        return [("left", LEFT), ("right", RIGHT), ("middle", MIDDLE)]
 
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest

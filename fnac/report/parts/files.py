@@ -1,0 +1,51 @@
+"""Where is the file, and how is it run? The files of the run, and commands to go on with."""
+
+from __future__ import annotations
+
+from fnac.report.html import Html, element, join, missing, raw, section, table
+from fnac.report.run_folder import RunFolder
+
+FILES = {
+    "model.onnx": "the network to deploy, for onnxruntime",
+    "model.json": "how it is fed and what it answers",
+    "example.py": "runs it on an image; needs numpy, onnxruntime and Pillow only",
+    "README.md": "model card: task, metric, costs, limits, licence",
+    "target.onnx": "the same network, trainable: to tune or emit again",
+    "baseline.onnx": "the seed's own architecture, tuned alike",
+    "arch.json": "what was chosen, layer by layer",
+    "config.yaml": "every setting; fnac adapt --config config.yaml repeats the run",
+    "run.log": "everything that the run said",
+}
+"""File -> what it is for."""
+COMMANDS = """\
+python {run}/example.py image.jpg seen.png        # no fnac needed
+fnac predict {run}/model.onnx images/ -o seen/
+fnac eval {run}/model.onnx --data SPEC --split test
+fnac emit {run}/target.onnx --int8 --data SPEC -o int8.onnx
+"""
+
+
+def files(run: RunFolder) -> Html:
+    """The files that lie beside the page, with sizes, and how to use them."""
+    heading = "Files, and how to run them"
+    rows = [
+        [
+            element("a", element("code", name), href=name),
+            _size((run.path / name).stat().st_size),
+            what,
+        ]
+        for name, what in FILES.items()
+        if (run.path / name).is_file()
+    ]
+    if not any((run.path / name).is_file() for name in ("model.onnx", "target.onnx")):
+        return section(heading, missing("Target (target.onnx, model.onnx)"), anchor="files")
+    commands: Html = raw("")
+    if (run.path / "model.onnx").is_file():
+        commands = element("pre", COMMANDS.format(run=run.path.name or "."))
+    note = element("p", "Links work while the page lies in the folder of its run.", cls="note")
+    parts = join([table(["file", "size", "what it is"], rows, (1,)), commands, note])
+    return section(heading, parts, anchor="files")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
