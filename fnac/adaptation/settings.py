@@ -41,7 +41,7 @@ class AdaptSettings:
     data       SPEC of the data set; default: built-in scenes
     skip_bad   leave out samples whose annotations are wrong, instead of refusing the data set
     budget     of the whole network, head included; default: the cost of the seed with this head;
-               none: the likeliest candidate of every layer, whatever it costs
+               none: the most probable candidate of every layer, whatever it costs
     budget_of  what the budget counts: madds, params or latency
     latency_table  file of latencies measured before; default: measured when it is needed
     recipe     the recipe's name, for the record
@@ -52,19 +52,19 @@ class AdaptSettings:
                one), evolve (evolution on the trained super network), uniform (the tuned seed,
                every block at the same share: a control), seed (the seed's own)
     seed_share  share of the tuning epochs that ``measured`` spends on the seed before it shrinks it
-    baseline   tune the seed's own architecture alike and measure it beside the target
-    tries      architectures that ``random`` tunes shortly
+    baseline   also fine-tune the seed's own architecture with the same schedule and measure it
+    tries      architectures that ``random`` briefly tunes
     short_epochs  epochs of a short tuning
-    finalists  architectures that ``measured`` tunes shortly, in rounds of which the better half
-               goes on to twice as many epochs; with several sizes at least one of each
+    finalists  architectures that ``measured`` briefly tunes, in rounds: the better half continues
+               for twice as many epochs; at least one per input size
     sizes      input sizes that ``measured`` and ``random`` choose from, 160x160,192x192, or auto:
                around the seed's own, none larger than the images of the data
     output_strides  output strides of the backbone that they choose from: 8, 16, 32
     population  architectures of a generation of ``evolve``
-    generations  of ``evolve``, the first one at random
-    judge_images  images held back that ``evolve`` judges an architecture on
-    compared   random architectures of the target's cost that ``measured`` and ``diff`` hold their
-               choice against (search/health.json); 0: none
+    generations  generations of ``evolve``, the first of them random
+    judge_images  held-out images on which ``evolve`` scores an architecture
+    compared   random architectures of the target's cost with which ``measured`` and ``diff``
+               compare their choice (search/health.json); 0: none
     """
 
     section: ClassVar[str] = "adapt"
@@ -139,12 +139,12 @@ class EvalSettings:
 
     split       of the data set
     size        (H, W) of the images; default: the network's
-    limit       use the first so many images only
+    limit       use only this many images, the first ones
     batch_size  images at once
     mean        of the preprocessing, on pixels / 255, or imagenet, tf, caffe; default: the file's
     std         of the preprocessing, on pixels / 255
-    classes_map  YAML file that says which class of the data set is which of the network, or
-                 by-name; for a network that was made for another data set
+    classes_map  YAML file that maps classes of the data set to those of the network, or by-name;
+                 for a network that was made for another data set
     """
 
     section: ClassVar[str] = "eval"

@@ -76,7 +76,7 @@ class BatchSettings:
     size: tuple[int, int] | None = None
     """(H, W) in pixels of a whole image at scale 1; none: the network's own size."""
     crop: tuple[int, int] | None = None
-    """(H, W) in pixels of what is cut out for training; none: ``size``."""
+    """(H, W) in pixels of the training crop; none: ``size``."""
     scale: tuple[float, float] = (0.75, 2.0)
     """Range of the random scale; [1, 1]: none."""
     flip: bool = True

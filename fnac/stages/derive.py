@@ -45,7 +45,7 @@ class DeriveSettings:
     random_seed: int = 0
     """Of weights at random."""
     verify: bool = True
-    """Check the target after it is cut out of the super network."""
+    """Check the target after it is derived from the super network."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.use_at_least <= 1:

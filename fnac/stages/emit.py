@@ -54,9 +54,9 @@ logger = logging.getLogger(__name__)
 class EmitSettings(DetectorAnswers):
     """How to emit. Fields are the options of ``fnac emit``.
 
-    ``no_postprocess``  leave the raw outputs (logits, box deltas, heatmaps)
+    ``no_postprocess``  output raw logits, box deltas or heatmaps
     ``labels``          number type of the labels: ``int64`` or ``uint8``
-    ``any_size``        free height and width: images of other sizes than the network's can be fed
+    ``any_size``        free height and width, for images of other sizes than the network's
     ``fp16``            store and compute in float16; inputs and outputs stay float32
     ``int8``            quantize, calibrated on images of ``--data``
     ``calibration``     images that int8 is calibrated on

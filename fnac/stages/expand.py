@@ -98,13 +98,13 @@ class ExpandSettings:
     ``remap``         remapping strategy: fna, fna-live, fit (wants --data), net2net, net2net-depth,
                       net2net-both, bn-gamma, std, l1, dilate, random
     ``size``          input height and width in pixels; None: the seed's own, or about the training
-                      images' where the file says none
+                      images' if the file states none
     ``output_stride`` of the backbone under a dense head: 8, 16 or 32; None: 16
-    ``mean``          of the preprocessing, for a file that does not say: three numbers on pixels /
+    ``mean``          of the preprocessing, for a file that states none: three numbers on pixels /
                       255, or ``imagenet``, ``tf``, ``caffe``, which bring std and colour order
     ``std``           of the preprocessing, on pixels / 255
-    ``restore_batchnorm``  where it was folded, put BN back behind the layers that had one; ``all``:
-                      behind all that can have one, for a plain network that does not show it
+    ``restore_batchnorm``  restore BN after the layers in which it was folded; ``all``: after all
+                      layers that can have one, for a plain network in which folding does not show
     ``random_seed``   of the head, the alphas and strategies that draw
     """
 

@@ -20,15 +20,15 @@ class HealSettings(KeptSettings, TrainingSettings):
     steps: int | None = None
     """Steps instead of epochs."""
     held_out: float = 0.1
-    """Share of the images that is held back to choose weights by."""
+    """Share of the images that is held out to choose weights by."""
     bn: Literal["auto", "keep", "train"] = "auto"
-    """Statistics of BN: kept or trained; auto: kept where the start is good."""
+    """Statistics of BN: kept or trained; auto: kept if the initial error is low."""
     follow_error: bool = True
-    """Lower the learning rate where the start is good: by how good it is."""
+    """Lower the learning rate if the initial error is low, in proportion to its square root."""
     optimizer: Literal["sgd", "rmsprop", "adam"] = "adam"
     """SGD with momentum, RMSprop or Adam."""
     lr: float = 5e-4
-    """Learning rate for a bad start."""
+    """Learning rate for a high initial error."""
     head_lr_multiplier: float | None = 1.0
     """Learning rate of the head over that of the backbone."""
     weight_decay: float = 0.0

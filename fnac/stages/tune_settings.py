@@ -25,7 +25,7 @@ class TuneSettings(TeacherSettings, KeptSettings, TrainingSettings):
     measure_start: bool = False
     """Measure on the validation set before the first step as well (``adapt`` does)."""
     recalibrate_bn: int = 0
-    """Batches over which BN statistics are averaged anew before the first step; 0: not at all."""
+    """Batches on which BN statistics are recalibrated before the first step; 0: none."""
     freeze_bn: bool = False
     """Train with the running statistics of BN and leave its parameters (after recalibration)."""
 

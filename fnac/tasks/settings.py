@@ -27,7 +27,7 @@ class DetectionSettings(DetectorAnswers):
     resize: Resize | None = None
     """letterbox: padded to the size; stretch; sides: short and long at most as the size's."""
     iou_crop: bool | None = None
-    """Cut out windows that overlap an object (SSD); None: for SSDLite."""
+    """Random crops that overlap an object (SSD); None: for SSDLite only."""
 
     def __post_init__(self) -> None:
         try:
@@ -43,7 +43,7 @@ class PoseSettings:
     section: ClassVar[str] = "task"
 
     sigma: float = 2.0
-    """Of the gaussians in wanted heatmaps, in cells of heatmaps of 64x64; never below one cell."""
+    """Of the gaussians in target heatmaps, in cells of a 64x64 heatmap; at least one cell."""
     flip_test: bool = False
     """Measure on the mean of the heatmaps of an image and of its mirror image."""
 
@@ -59,7 +59,7 @@ class ClassificationSettings:
     section: ClassVar[str] = "task"
 
     label_smoothing: float = 0.0
-    """Share of the truth that is spread over all classes."""
+    """Share of the true class's probability that is spread over all classes."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:

@@ -101,9 +101,9 @@ class RuntimeSettings:
     """Where and how a training run computes."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """CUDA where there is one, or as said; several processes are started with torchrun."""
+    """``auto``: CUDA if there is one. Start several processes with torchrun."""
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
-    """Arithmetic of forward and backward."""
+    """Precision of forward and backward."""
     random_seed: int = 0
     """Of order, augmentation, sampled paths and dropout."""
     sync_bn: bool = True
@@ -111,11 +111,11 @@ class RuntimeSettings:
     channels_last: bool = False
     """Store activations pixel by pixel: faster on some devices."""
     deterministic: bool = False
-    """Only algorithms that repeat to the bit on CUDA (the CPU's always do); slower."""
+    """Only bit-reproducible algorithms on CUDA (the CPU's always are); slower."""
     checkpoint_every: int = 100
     """Steps between checkpoints; there is one at every end of an epoch as well."""
     log_every: int = 10
-    """Steps between two looks at the losses; every step is logged."""
+    """Steps between two readings of the losses; every step is logged."""
 
     def __post_init__(self) -> None:
         for name in ("checkpoint_every", "log_every"):
@@ -130,11 +130,11 @@ class KeptSettings:
     """Which weights a training keeps, chosen on held-out images of the training set."""
 
     held_out: float = 0.0
-    """Share of the training set that is held back to choose weights by; 0: none."""
+    """Share of the training set that is held out to choose weights by; 0: none."""
     keep: Literal["best", "last"] | None = None
-    """Weights that are written; none: the best where a part is held back, else the last."""
+    """Weights that are written; none: the best if a part is held out, else the last."""
     patience: int | None = None
-    """Measurements on the part held back without a better one that end the run; none: no end."""
+    """Stop after this many measurements on the held-out part without improvement; none: never."""
     ema: float | None = None
     """Decay of a moving average of the weights, which is measured and written instead."""
 
@@ -160,9 +160,9 @@ class TeacherSettings:
     teacher: str | None = None
     """ONNX file of a network of the same task and classes, or ``baseline``: the tuned seed."""
     teacher_weight: float = 0.5
-    """Share of the teacher's part in the loss; the rest is the labels'."""
+    """Weight of the teacher in the loss; the labels get the rest."""
     temperature: float = 2.0
-    """What class scores are divided by before teacher and student are compared."""
+    """Divisor of class scores before teacher and student are compared."""
 
     def __post_init__(self) -> None:
         if not 0 < self.teacher_weight <= 1:

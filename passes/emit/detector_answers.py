@@ -14,9 +14,9 @@ class DetectorAnswers:
     score: float = 0.05
     """Detection: boxes with a lower score are dropped."""
     candidates: int = 1000
-    """Detection: anchors of an image that are looked at, best first."""
+    """Detection: anchors per image that are considered, best first."""
     detections: int = 100
-    """Detection: most boxes of an image that come out."""
+    """Detection: largest number of boxes per image."""
 
     def __post_init__(self) -> None:
         """Refuse values that allow no detections."""

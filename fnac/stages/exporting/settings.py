@@ -20,14 +20,14 @@ class ExportSettings:
     ``seed``           ``mobilenetv2``, ``resnet18``, ``resnet50``, ``fbnetc``, ``proxyless``
                        (``mobilenetv2_w0.35``: width), ``bundled``, ``timm:NAME``,
                        ``torchvision:NAME``
-    ``weights``        ``imagenet``, ``none``, a file; None: what the seed comes with
+    ``weights``        ``imagenet``, ``none``, a file; None: the seed's usual weights
     ``size``           input height and width in pixels; None: the seed's own
     ``width``          multiplier of all channels
     ``task``           attach a freshly initialized head for it; None: the seed's classifier
     ``head``           which head to attach; None: the task's first one
     ``classes``        outputs of head or classifier; None: what the weights have, else 1000
     ``output_stride``  of the backbone under a dense head: 8, 16 or 32; None: 16
-    ``random_seed``    of everything that starts random
+    ``random_seed``    of all random initial values
     """
 
     section: ClassVar[str] = "export"

@@ -15,14 +15,14 @@ class ShrinkSettings:
 
     ``images``      images that weights are fitted to
     ``held_back``   further images, on which errors are measured
-    ``effort``      networks that are made and measured whole in the search for widths
+    ``effort``      networks that are built and measured in the search for widths
     ``multiple``    widths are multiples of this many channels
-    ``least``       share of its channels that a block keeps at least
-    ``heads``       hidden channels of a task's head may go as well
-    ``between``     channels between blocks may go as well (a stem's, say); where no block has
-                    hidden channels of its own, as in plain chains, they always may
+    ``least``       smallest share of its channels that a block keeps
+    ``heads``       also remove hidden channels of a task's head
+    ``between``     also remove channels between blocks (a stem's, say); always so where no block
+                    has hidden channels of its own, as in plain chains
     ``batch``       images per batch
-    ``pixels``      pixels that a fit is made on, spread over all images
+    ``pixels``      pixels that a fit uses, spread over all images
     ``size``        (H, W) of the images; None: the file's own
     ``mean``        of the preprocessing, on pixels / 255, or imagenet, tf, caffe; None: the file's
     ``std``         of the preprocessing, on pixels / 255
