@@ -21,7 +21,7 @@ from fnac.adaptation.settings import (
     open_source,
 )
 from fnac.architectures.budget import check_lambda
-from fnac.config import VERSION, Config, as_plain, read
+from fnac.config import VERSION, Config, as_plain, merge, read
 from fnac.errors import UsageError
 from fnac.passes.emit.detector_answers import DetectorAnswers
 from fnac.passes.files import model_file
@@ -116,6 +116,8 @@ class Plan(Subject):
         config = _with_seed(_with_answers(config))
         adapt, task, data = _subject(config)
         expand = config.get("expand", {})
+        if adapt.strategy == "evolve":  # its paths are drawn uniformly to the end
+            config = merge(config, {"search": {"train_alphas": False}})
         plan = cls(
             adapt=adapt,
             task=task,

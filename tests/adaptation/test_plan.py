@@ -50,6 +50,18 @@ def test_the_plan_of_a_recipe_reads_back_as_it_was(name: str, tmp_path: Path) ->
     assert read_back(plan, tmp_path) == plan
 
 
+def test_evolution_trains_no_alphas_and_says_so(tmp_path: Path) -> None:
+    """So a warm-up as long as the search, which is a recipe's, is no contradiction."""
+    plan = planned(
+        recipe="builtin-seg",
+        adapt={"strategy": "evolve"},
+        search={"epochs": 1},
+        expand={"classes": 3},
+    )
+    assert (plan.search.train_alphas, plan.search.epochs) == (False, 1)
+    assert read_back(plan, tmp_path) == plan
+
+
 def test_every_setting_that_is_not_its_default_comes_back(tmp_path: Path) -> None:
     sections: dict[str, Any] = {
         "adapt": {"task": "det", "data": SCENES, "budget": 2.5e6, "latency_table": "t.json"},

@@ -8,7 +8,6 @@ differ from their parents in a few layers or are mixed of two. The best few are 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
@@ -44,7 +43,7 @@ class Evolution(Differentiable):
         run = self.run
         if run.path("target.onnx").exists():
             return
-        run.search(dataclasses.replace(run.plan.search, train_alphas=False))
+        run.search(run.plan.search)
         if run.ranks.first:
             self._write_finalists(self._evolved())
         run.ranks.wait()
