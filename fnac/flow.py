@@ -38,6 +38,7 @@ def adapt(
     that fails before its first checkpoint leaves no folder.
     """
     account = plan.check_inputs()
+    plan.check_batches()
     with begun(out, plan.adapt.task, plan.search.device) as (folder, ranks):
         if ranks.first:
             describe(folder, plan.written(), plan.source, account)

@@ -196,6 +196,8 @@ class AdaptRun:
         if "search" in Graph.load(self.path("super.onnx")).manifest:
             return
         part = self.path("super.part.onnx")
+        if self.ranks.first:
+            self.kept.forget("search")
         search(
             self.path("super.onnx"),
             self.plan.source,
@@ -209,6 +211,7 @@ class AdaptRun:
         )
         if self.ranks.first:
             self.kept.take(part, "super.onnx")
+            self.kept.note_logs("search")
 
     def derive(self, arch: Literal["seed"] | None = None) -> None:
         """super.onnx -> target.onnx and arch.json, within the budget; or the seed's own arch."""
@@ -254,6 +257,8 @@ class AdaptRun:
         from fnac.stages.tune import tune
 
         part = self.path(output).with_suffix(".part.onnx")
+        if self.ranks.first:
+            self.kept.forget(folder)
         tuned = tune(
             self.path(network),
             self.plan.source,
@@ -266,6 +271,7 @@ class AdaptRun:
         )
         if self.ranks.first:
             self.kept.take(part, output)
+            self.kept.note_logs(folder)
         return tuned
 
     def emit(self) -> None:

@@ -182,18 +182,12 @@ def _planned_steps(plan: Plan, notes: list[str]) -> dict[str, int]:
 
     train = plan.source.split("train")
     search = for_batch(plan.search, plan.search.batch_size)
-    weights, alphas = split(train, search.split, search.random_seed)
+    weights, _ = split(train, search.split, search.random_seed)
     tune = for_batch(plan.tune, plan.tune.batch_size)
-    for what, count, batch in (
-        ("search: the weights' part", len(weights), search.batch_size),
-        ("search: the alphas' part", len(alphas), search.batch_size),
-        ("tune: the training set", len(train), tune.batch_size),
-    ):
-        if count < batch:
-            notes.append(
-                f"{what} has {count} samples, which do not fill one batch of {batch}; a real run "
-                "would refuse that: more data, or a smaller --batch"
-            )
+    notes += [
+        f"{problem}; a real run would refuse that: more data, or a smaller --batch"
+        for problem in plan.unfilled_batches()
+    ]
     planned = search.plan(len(weights) // search.batch_size)
     return {
         "search_steps": planned.total,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 
 from fnac.errors import TrainingError
@@ -38,6 +39,18 @@ class KeptFiles:
         """Record the digest of a file that is already in place."""
         self._note(name, digest_of(self.folder / name))
 
+    def forget(self, folder: str) -> None:
+        """Drop the digests of the logs in ``folder``: its stage writes to them again."""
+        kept = self._read() if (self.folder / DIGESTS).exists() else {}
+        left = {name: value for name, value in kept.items() if not fnmatch(name, f"{folder}/*.csv")}
+        if left != kept:
+            self._write(left)
+
+    def note_logs(self, folder: str) -> None:
+        """Record the digests of the logs in ``folder``, whose stage is done."""
+        for path in sorted((self.folder / folder).glob("*.csv")):
+            self.note(f"{folder}/{path.name}")
+
     def check(self) -> None:
         """Check existing files against their digests; TrainingError names the first changed one."""
         for name, digests in self._read().items():
@@ -52,6 +65,9 @@ class KeptFiles:
         kept = self._read() if (self.folder / DIGESTS).exists() else {}
         before = kept.get(name, [])[-1:]
         kept[name] = [*before, digest] if digest not in before else before
+        self._write(kept)
+
+    def _write(self, kept: dict[str, list[str]]) -> None:
         write_atomically(self.folder / DIGESTS, (json.dumps(kept, indent=1) + "\n").encode())
 
     def _read(self) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fnac.adaptation.settings import (
     NARROWS_TUNED_SEED,
+    SEARCHES,
     AdaptSettings,
     EvalSettings,
     open_source,
@@ -218,6 +219,30 @@ class Plan(Subject):
         if is_model_file(seed):
             Graph.load(seed).check_finite()
         return self.check_data() if is_first_rank() else None
+
+    def unfilled_batches(self) -> list[str]:
+        """Say which part of the training set does not fill one batch of the stage it is for."""
+        from fnac.data.loader import split
+
+        train = self.source.split("train")
+        parts = [("tune: the training set", len(train), self.tune.batch_size)]
+        if self.adapt.strategy in SEARCHES:
+            weights, alphas = split(train, self.search.split, self.search.random_seed)
+            parts = [
+                ("search: the weights' part", len(weights), self.search.batch_size),
+                ("search: the alphas' part", len(alphas), self.search.batch_size),
+                *parts,
+            ]
+        return [
+            f"{what} has {count} samples, which do not fill one batch of {batch}"
+            for what, count, batch in parts
+            if count < batch
+        ]
+
+    def check_batches(self) -> None:
+        """Raise UsageError if a stage has less than a batch of samples."""
+        for problem in self.unfilled_batches():
+            raise UsageError(f"{problem}; add data, or choose a smaller batch (--batch)")
 
     def check_device(self) -> None:
         """Raise UsageError if search or tuning is set to a device that does not exist."""

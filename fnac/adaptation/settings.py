@@ -28,6 +28,8 @@ LEAST = {
 """Numbers of section ``adapt``, and the least that each may be."""
 NARROWS_TUNED_SEED = ("measured", "uniform")
 """Strategies without a super network: the seed is tuned, and what is tuned is narrowed."""
+SEARCHES = ("diff", "evolve")
+"""Strategies that train a super network."""
 NO_RECIPE = "none"
 """The recipe of who wants none."""
 

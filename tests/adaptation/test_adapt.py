@@ -156,6 +156,20 @@ def test_a_run_is_continued_without_saying_its_task(
     assert "is seg, det was given; leave it out" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["tune/metrics.csv", "search/alphas.csv", "search/candidates.csv"])
+def test_a_log_that_the_report_draws_is_as_the_run_left_it(
+    name: str, undisturbed: tuple[Path, dict[str, object]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = undisturbed[0] / name
+    before = path.read_bytes()
+    path.write_bytes(before[:-3])
+    try:
+        assert run(["adapt", "-o", str(undisturbed[0]), "--resume"]) == 6
+    finally:
+        path.write_bytes(before)
+    assert f"{path}: it is not as this run left it" in capfd.readouterr().err
+
+
 def test_weights_from_the_seed(undisturbed: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
     """The ICLR variant: the arch of the search, the weights remapped from the seed."""
     from fnac.passes.graph import Graph

@@ -57,6 +57,8 @@ def test_too_few_samples_are_a_note_and_processes_a_refusal(
     assert found.notes[0].startswith(
         "search: the weights' part has 2 samples, which do not fill one batch of 16"
     )
+    with pytest.raises(UsageError, match="the weights' part has 2 samples, which do not fill"):
+        plan.check_batches()
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="--dry-run: it runs in one process"):
         dry_run(plan)

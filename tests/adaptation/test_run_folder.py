@@ -57,6 +57,22 @@ def test_a_file_is_as_it_was_left_or_it_is_named(tmp_path: Path) -> None:
     kept.check()
 
 
+def test_logs_are_checked_when_their_stage_is_done_and_free_while_it_runs(tmp_path: Path) -> None:
+    (tmp_path / "tune").mkdir()
+    log = tmp_path / "tune" / "metrics.csv"
+    log.write_text("step,loss\n1,0.5\n")
+    kept = KeptFiles(tmp_path)
+    kept.write("arch.json", b"[]")
+    kept.note_logs("tune")
+    kept.check()
+    log.write_text("step,loss\n1,0.4\n")
+    with pytest.raises(TrainingError, match=r"tune/metrics.csv: it is not as this run left it"):
+        kept.check()
+    kept.forget("tune")  # the stage runs again, and writes
+    kept.check()
+    assert list(json.loads((tmp_path / DIGESTS).read_text())) == ["arch.json"]
+
+
 def test_a_run_that_is_killed_between_digest_and_file_goes_on(tmp_path: Path) -> None:
     kept = KeptFiles(tmp_path)
     kept.write("super.onnx", b"expanded")

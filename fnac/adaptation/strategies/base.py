@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from fnac.config import as_json
 from fnac.findings import Finding
-from fnac.passes.files import write_atomically
 from fnac.search.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -107,6 +106,5 @@ class Strategy(abc.ABC):
             costs = (one.input, one.madds, one.params)
             judged = (score, one.epochs, int(one.chosen), predicted, error, int(one.random))
             table.writerow((" ".join(one.arch), *costs, *judged))
-        path = self.run.path("search/candidates.csv")
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, text.getvalue().encode())
+        self.run.path("search").mkdir(exist_ok=True)
+        self.run.kept.write("search/candidates.csv", text.getvalue().encode())
