@@ -23,7 +23,7 @@ from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
 from fnac.passes.shapes.sized_shapes import shapes_at
-from fnac.passes.shrink.answers import Judge
+from fnac.passes.shrink.answers import Judge, Verdict
 from fnac.passes.shrink.original import Original
 from fnac.passes.shrink.sensitivity import Probing, Sensitivity, measure_sensitivities
 from fnac.progress import StepProgress
@@ -109,7 +109,7 @@ def shrink_to_several(
     chooser = Chooser(known, subject.costs([one.name for one in known], unit))
     goal = LatencyGoal.of(budget, subject.graph, _in_ms) if budget.of == "latency" else None
     if goal is None:
-        limit = _resolved(budget, chooser, subject)
+        limit = _resolved(budget, chooser, subject, settings)
     else:
         limit = goal.madds(chooser, subject.graph, subject.madds)
     tried: tuple[Tried, ...] = ()
@@ -224,14 +224,17 @@ def _measure(
     return known, left
 
 
-def _resolved(budget: Budget, chooser: Chooser, subject: Shrinkable) -> int:
+def _resolved(
+    budget: Budget, chooser: Chooser, subject: Shrinkable, settings: ShrinkSettings
+) -> int:
     total = subject.madds if budget.of == "madds" else subject.params
     limit = int(budget.amount * total) if budget.relative else int(budget.amount)
     if limit < chooser.least():
         raise UsageError(
             f"--budget {budget.text}: that is {say(limit, budget.of)} for the whole network; the "
             f"least that can be reached is {say(chooser.least(), budget.of)} "
-            f"({chooser.least() / total:.2f}x); ask for more"
+            f"({chooser.least() / total:.3f}x); ask for more, or let blocks keep less than "
+            f"{settings.least:g} of their channels: --set shrink.least={settings.least / 2:g}"
         )
     if limit >= total:
         logger.warning(
@@ -288,7 +291,7 @@ def _draw(chooser: Chooser, limit: int, maker: Maker, count: int) -> list[Choice
     for number in range(count):
         choice = chooser.at_random(limit, np.random.default_rng(number))
         if choice is not None:
-            drawn.append(dataclasses.replace(choice, measured=maker.error(choice.widths)))
+            drawn.append(dataclasses.replace(choice, measured=maker.verdict(choice.widths).error))
     return drawn
 
 
@@ -318,13 +321,13 @@ def _search(
     done = 0
     with StepProgress("search", settings.effort, unit="network", brief=True) as progress:
 
-        def measure(widths: tuple[int, ...]) -> float:
+        def measure(widths: tuple[int, ...]) -> Verdict:
             nonlocal done
-            if widths not in journal.errors:
-                journal.note_network(widths, maker.error(widths))
+            if widths not in journal.verdicts:
+                journal.note_network(widths, maker.verdict(widths))
             done += 1
             progress.advance(done)
-            return journal.errors[widths]
+            return journal.verdicts[widths]
 
         return search_widths(chooser, limit, settings.effort, measure, maker.slopes)
 

@@ -4,10 +4,16 @@ What is compared stands in front of all selection (:mod:`..heads.raw_outputs`). 
 compared by the Kullback-Leibler divergence of their probabilities, at each pixel, in nats;
 everything else (boxes, heatmaps, features of unknown meaning) by its squared error relative to the
 variance of each channel of the original: 0 is the same, 1 is what a constant achieves.
+
+Networks are ranked by the same numbers with one difference: where classes are told at many places,
+each class that the original sees counts alike, or a rare one could be lost for nothing. One network
+is better than another if it is so by more than the standard error over the images: the best of
+several measured on few images is otherwise the luckiest.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -15,11 +21,34 @@ import numpy as np
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
 from ..heads.raw_outputs import RawOutput, raw_outputs
-from ..remap.gram import sampled_places
+from ..remap.gram import Floats, sampled_places
 from ..running.features import Features
 
 LEAST = 1e-12
 PLACES = 4096  # of each image that are compared, spread over it; all if there are no more
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """How much the outputs of a network differ from the original's.
+
+    error    mean over all places and outputs
+    by_image (images,): the same with classes counted alike; what networks are ranked by
+    """
+
+    error: float
+    by_image: Floats
+
+    @property
+    def rank(self) -> float:
+        """The mean over the images, less is better."""
+        return float(self.by_image.mean())
+
+    def beats(self, other: Verdict) -> bool:
+        """Say whether it is better than another by more than the standard error over the images."""
+        gain = other.by_image - self.by_image
+        noise = float(gain.std(ddof=1)) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+        return float(gain.mean()) > noise
 
 
 class Judge:
@@ -40,6 +69,12 @@ class Judge:
         self._spread = {
             one.name: self._variance(one.name) for one in self.answers if one.meaning == "values"
         }
+        self._counts = {
+            one.name: self._class_counts(one.name)
+            for one in self.answers
+            if one.meaning in ("logits", "probabilities")
+            and self._original[0][one.name].shape[1] > 1
+        }
 
     @property
     def single(self) -> bool:
@@ -57,23 +92,37 @@ class Judge:
 
     def error(self, features: Features) -> float:
         """Return the mean error of another network's outputs on the same images."""
-        sums = np.zeros((len(self.answers), 2))
-        for original, answered in zip(self._original, self._stream(features), strict=True):
-            for place, one in enumerate(self.answers):
-                sums[place] += self._compare(one, original[one.name], answered[one.name])
-        return float((sums[:, 0] / np.maximum(sums[:, 1], 1.0)).mean())
+        return self.verdict(features).error
 
     def error_of(self, graph: Graph) -> float:
         """Return the error of a network with the same tensor names, run on the images."""
-        return self.error(Features(graph, self.images, batch=self.features.batch))
+        return self.verdict_of(graph).error
+
+    def verdict(self, features: Features) -> Verdict:
+        """Return the verdict on another network's outputs on the same images."""
+        plain: list[Floats] = []
+        ranked: list[Floats] = []
+        for original, answered in zip(self._original, self._stream(features), strict=True):
+            pairs = [
+                self._compare(one, original[one.name], answered[one.name]) for one in self.answers
+            ]
+            plain.append(np.mean([errors.mean(axis=1) for errors, _ in pairs], axis=0))
+            ranked.append(
+                np.mean([(errors * counts).mean(axis=1) for errors, counts in pairs], axis=0)
+            )
+        return Verdict(float(np.concatenate(plain).mean()), np.concatenate(ranked))
+
+    def verdict_of(self, graph: Graph) -> Verdict:
+        """Return the verdict on a network with the same tensor names, run on the images."""
+        return self.verdict(Features(graph, self.images, batch=self.features.batch))
 
     def _stream(self, features: Features) -> Iterator[Mapping[str, np.ndarray]]:
         return features.stream([one.name for one in self.answers])
 
     def _compare(
         self, one: RawOutput, original: np.ndarray, answered: np.ndarray
-    ) -> tuple[float, int]:
-        """Return the sum of errors and their number."""
+    ) -> tuple[Floats, Floats]:
+        """Return the error at each place of each image, and how often it counts: (N, places)."""
         other = _understood(one, answered)
         if original.shape != other.shape:
             raise UnsupportedGraphError(
@@ -81,10 +130,21 @@ class Judge:
                 "one shape are wanted"
             )
         if one.meaning == "values":
-            rest = ((original - other) ** 2).sum(axis=(0, 1), dtype=np.float64)
-            return float((rest / self._spread[one.name]).sum()), original.size
-        divergence = np.exp(original) * (original - other)
-        return float(divergence.sum(dtype=np.float64)), original.size // original.shape[-1]
+            rest = (original - other).astype(np.float64) ** 2 / self._spread[one.name]
+            return rest.mean(axis=-1), np.ones((1, 1))
+        divergence = (np.exp(original) * (original - other)).sum(axis=-1, dtype=np.float64)
+        counts = self._counts.get(one.name)
+        return divergence, np.ones((1, 1)) if counts is None else counts[original.argmax(axis=-1)]
+
+    def _class_counts(self, name: str) -> Floats:
+        """Return how often an error counts where the original sees each class: 1 on average."""
+        seen = sum(
+            np.bincount(batch[name].argmax(axis=-1).ravel(), minlength=batch[name].shape[-1])
+            for batch in self._original
+        )
+        share = np.asarray(seen, np.float64) / float(np.sum(seen))
+        there = share > 0
+        return np.where(there, 1 / np.where(there, share * there.sum(), 1.0), 0.0)
 
     def _variance(self, name: str) -> np.ndarray:
         """Return the variance of each channel, at least a little of the mean of all."""

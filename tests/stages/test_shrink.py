@@ -14,6 +14,7 @@ from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager, interface
 from fnac.passes.running.run import run as run_graph
+from fnac.passes.shrink.answers import Verdict
 from fnac.stages.shrink import shrink, split_images
 from fnac.stages.shrinking.journal import Journal, digest
 from fnac.stages.shrinking.milliseconds import HALVINGS
@@ -256,7 +257,7 @@ def test_a_stopped_shrink_goes_on_to_the_same_file(
     with pytest.raises(StoppedError):
         shrink(g, x, budget, QUICK, journal=journal)
     again = Journal(path, matters, resume=True)
-    assert len(again.known) + len(again.errors) == after
+    assert len(again.known) + len(again.verdicts) == after
     resumed = shrink(g, x, budget, QUICK, journal=again)
     assert resumed.graph.to_model() == whole.graph.to_model()
     assert resumed.curve == whole.curve
@@ -267,7 +268,7 @@ def test_measurements_of_something_else_are_not_taken(tmp_path: Path) -> None:
     g, x = network(), images()
     with pytest.raises(UsageError, match="nothing was begun"):
         Journal(path, digest(g, x, "0.6x", QUICK), resume=True)
-    Journal(path, digest(g, x, "0.6x", QUICK)).note_network((8,), 0.5)
+    Journal(path, digest(g, x, "0.6x", QUICK)).note_network((8,), Verdict(0.5, np.ones(2)))
     with pytest.raises(UsageError, match="other images"):
         Journal(path, digest(g, x + 1, "0.6x", QUICK), resume=True)
     path.write_text(path.read_text()[:40])

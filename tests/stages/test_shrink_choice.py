@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fnac.passes.shrink.answers import Verdict
 from fnac.passes.shrink.joint import Slope
 from fnac.passes.shrink.sensitivity import Sensitivity
 from fnac.passes.shrink.width_costs import WidthCosts
@@ -17,6 +18,10 @@ def known(scale: float) -> Sensitivity:
 
 
 CHOOSER = Chooser([known(0.1), known(1.0), known(0.2)], WidthCosts(0, (1, 1, 1), {}))
+
+
+def exactly(error: float) -> Verdict:
+    return Verdict(error, np.full(4, error))
 
 
 def test_the_same_share_fills_the_budget_where_it_helps_most() -> None:
@@ -46,22 +51,37 @@ def test_the_search_keeps_the_best_that_it_measured() -> None:
     def measure(widths: tuple[int, ...]) -> float:
         return float((8 - widths[0]) ** 2 + (8 - widths[2]))
 
-    ranked = search_widths(CHOOSER, 14, 30, measure, slopes_of(measure))
+    ranked = search_widths(CHOOSER, 14, 30, lambda w: exactly(measure(w)), slopes_of(measure))
     found = ranked[0]
     assert [one.error for one in ranked] == sorted(measure(one.widths) for one in ranked)
     assert CHOOSER.costs.of(found.widths) <= 14
     assert found.widths == (8, 2, 4)
     assert found.measured == measure(found.widths)
-    without = search_widths(CHOOSER, 14, 0, measure, slopes_of(measure))[0]
+    without = search_widths(CHOOSER, 14, 0, lambda w: exactly(measure(w)), slopes_of(measure))[0]
     assert without.measured is None
+
+
+def test_what_is_better_by_chance_alone_does_not_displace_the_same_share() -> None:
+    """The first is the same share; the others err less on average, by one image of four."""
+    share = CHOOSER.same_share(14)
+    assert share is not None
+
+    def measure(gain: float, clear: bool) -> Callable[[tuple[int, ...]], Verdict]:
+        by_image = np.full(4, gain) if clear else np.array([4 * gain, 0.0, 0.0, 0.0])
+        return lambda w: Verdict(0.0, np.ones(4) - (0 if w == share.widths else by_image))
+
+    for clear in (False, True):
+        ranked = search_widths(CHOOSER, 14, 4, measure(0.1, clear), slopes_of(sum))
+        assert (ranked[0].widths == share.widths) is not clear
+        assert len(ranked) > 1
 
 
 def test_no_more_networks_are_measured_than_asked_for() -> None:
     asked: list[tuple[int, ...]] = []
 
-    def measure(widths: tuple[int, ...]) -> float:
+    def measure(widths: tuple[int, ...]) -> Verdict:
         asked.append(widths)
-        return float(len(asked))  # the first is the best
+        return exactly(float(len(asked)))  # the first is the best
 
     for effort in (1, 3, 5):
         asked.clear()

@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from fnac.architectures.widths import choose_widths
+from fnac.passes.shrink.answers import Verdict
 from fnac.passes.shrink.joint import Slope
 from fnac.passes.shrink.width_costs import WidthCosts
 
@@ -149,13 +150,15 @@ def search_widths(
     chooser: Chooser,
     budget: int,
     effort: int,
-    measure: Callable[[Widths], float],
+    measure: Callable[[Widths], Verdict],
     slopes: Callable[[Widths], Sequence[Slope]],
 ) -> list[Choice]:
     """Return the choices within the budget that were built and measured, best first; at least one.
 
+    The same share everywhere stays the best until another one beats it by more than chance.
+
     effort   networks that are made and measured; 0: the program's choice as it is
-    measure  error of a whole network with these widths, fitted in sequence
+    measure  how a whole network with these widths fares, fitted in sequence
     slopes   what each set's width matters in that network; asked for widths that were measured
     """
     program, share = chooser.by_program(budget), chooser.same_share(budget)
@@ -163,14 +166,14 @@ def search_widths(
     if effort <= 0:
         return [program]
     search = _Search(chooser, budget, effort, measure)
-    for start in (program, share):
+    for start in (share, program):
         if start is not None:
             search.attempt(start.widths)
     while search.effort > 0:
         around = slopes(search.best.widths)
         if not any(search.attempt(widths) for widths in _near(around, search)):
             break
-    return sorted(search.tried.values(), key=lambda choice: choice.error)
+    return search.ranked()
 
 
 def distinct(choices: Sequence[Choice], count: int) -> list[Choice]:
@@ -197,18 +200,25 @@ def _near(slopes: Sequence[Slope], search: _Search) -> Iterator[Widths]:
 
 
 class _Search:
-    """Keeps the best of all measured choices."""
+    """Keeps all measured choices and the best of them."""
 
     def __init__(
-        self, chooser: Chooser, budget: int, effort: int, measure: Callable[[Widths], float]
+        self, chooser: Chooser, budget: int, effort: int, measure: Callable[[Widths], Verdict]
     ) -> None:
         self.chooser, self.budget, self.effort, self.measure = chooser, budget, effort, measure
-        self.tried: dict[Widths, Choice] = {}
+        self.tried: dict[Widths, tuple[Choice, Verdict]] = {}
+        self._best: Widths = ()
 
     @property
     def best(self) -> Choice:
-        """The choice with the lowest measured error; of equals the first."""
-        return min(self.tried.values(), key=lambda choice: choice.measured or 0.0)
+        """The choice that beat those before it and was beaten by none."""
+        return self.tried[self._best][0]
+
+    def ranked(self) -> list[Choice]:
+        """Return the best choice, then the others by rank."""
+        best = self.tried.pop(self._best)[0]
+        others = sorted(self.tried.values(), key=lambda pair: pair[1].rank)
+        return [best, *(choice for choice, _ in others)]
 
     def attempt(self, widths: Widths) -> bool:
         """Build and measure a network of these widths; say whether it is the best so far.
@@ -218,7 +228,11 @@ class _Search:
         if widths in self.tried or self.effort <= 0:
             return False
         self.effort -= 1
-        error = self.measure(widths)
-        log.debug("widths %s: error %.4g", widths, error)
-        self.tried[widths] = dataclasses.replace(self.chooser.choice(widths), measured=error)
-        return self.best.widths == widths
+        verdict = self.measure(widths)
+        log.debug("widths %s: error %.4g, rank %.4g", widths, verdict.error, verdict.rank)
+        choice = dataclasses.replace(self.chooser.choice(widths), measured=verdict.error)
+        better = not self.tried or verdict.beats(self.tried[self._best][1])
+        self.tried[widths] = choice, verdict
+        if better:
+            self._best = widths
+        return better

@@ -17,10 +17,11 @@ import numpy as np
 from fnac.config import as_plain, write_json
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
+from fnac.passes.shrink.answers import Verdict
 from fnac.passes.shrink.sensitivity import Sensitivity
 from fnac.stages.shrinking.settings import ShrinkSettings
 
-FORMAT = 1
+FORMAT = 2
 Widths = tuple[int, ...]
 
 
@@ -36,7 +37,7 @@ class Journal:
     def __init__(self, path: Path | None, matters: str, *, resume: bool = False) -> None:
         self.path, self.matters = path, matters
         self.known: dict[str, Sensitivity] = {}
-        self.errors: dict[Widths, float] = {}
+        self.verdicts: dict[Widths, Verdict] = {}
         if path is None or not resume:
             return
         if not path.exists():
@@ -48,9 +49,9 @@ class Journal:
         self.known[one.name] = one
         self._write()
 
-    def note_network(self, widths: Widths, error: float) -> None:
-        """Store the error of one network."""
-        self.errors[widths] = error
+    def note_network(self, widths: Widths, verdict: Verdict) -> None:
+        """Store the verdict on one network."""
+        self.verdicts[widths] = verdict
         self._write()
 
     def remove(self) -> None:
@@ -71,7 +72,10 @@ class Journal:
             }
             for one in self.known.values()
         ]
-        networks = [[list(widths), error] for widths, error in self.errors.items()]
+        networks = [
+            [list(widths), one.error, one.by_image.tolist()]
+            for widths, one in self.verdicts.items()
+        ]
         content = {"format": FORMAT, "of": self.matters, "blocks": blocks, "networks": networks}
         write_json(self.path, content)
 
@@ -89,7 +93,10 @@ class Journal:
                 )
                 for one in content["blocks"]
             ]
-            errors = {tuple(widths): float(error) for widths, error in content["networks"]}
+            verdicts = {
+                tuple(widths): Verdict(float(error), np.asarray(by_image, np.float64))
+                for widths, error, by_image in content["networks"]
+            }
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{path}: not the measurements of a shrink ({error}); remove it and drop --resume"
@@ -100,7 +107,7 @@ class Journal:
                 "same ones, or drop --resume to start again"
             )
         self.known = {one.name: one for one in known}
-        self.errors = errors
+        self.verdicts = verdicts
 
 
 def digest(graph: Graph, images: np.ndarray, budget: str, settings: ShrinkSettings) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from fnac.passes.graph import Graph
-from fnac.passes.shrink.answers import Judge
+from fnac.passes.shrink.answers import Judge, Verdict
 from fnac.passes.shrink.joint import Slope, measure_slopes
 from fnac.passes.shrink.narrowing import Narrowing, Step
 from fnac.passes.shrink.original import Original
@@ -19,11 +19,16 @@ STRENGTHS = (0.5, 1.0)  # how far the original's statistics are brought back, wh
 
 @dataclasses.dataclass(frozen=True)
 class Small:
-    """A narrowed network, its error on the held-out images, how its statistics were set."""
+    """A narrowed network, its verdict on the held-out images, how its statistics were set."""
 
     graph: Graph
-    error: float
+    verdict: Verdict
     statistics: str
+
+    @property
+    def error(self) -> float:
+        """Error on the held-out images."""
+        return self.verdict.error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +36,7 @@ class _Made:
     widths: tuple[int, ...]
     narrowing: Narrowing
     steps: list[Step]
-    error: float
+    verdict: Verdict
 
 
 class Maker:
@@ -51,12 +56,12 @@ class Maker:
         self.original, self.judge, self.known, self.settings = original, judge, known, settings
         self._best: _Made | None = None
 
-    def error(self, widths: tuple[int, ...]) -> float:
-        """Return the error of a network of these widths as fitted, for ranking."""
+    def verdict(self, widths: tuple[int, ...]) -> Verdict:
+        """Return the verdict on a network of these widths as fitted, for ranking."""
         network = self._make(widths)
-        if self._best is None or network.error < self._best.error:
+        if self._best is None or network.verdict.beats(self._best.verdict):
             self._best = network
-        return network.error
+        return network.verdict
 
     def slopes(self, widths: tuple[int, ...]) -> list[Slope]:
         """Return how much each set's width matters in a network; faster for the best one."""
@@ -68,7 +73,7 @@ class Maker:
     def network(self, widths: tuple[int, ...]) -> Small:
         """Return the network of these widths with the statistics that give the lowest error."""
         network = self._kept(widths)
-        return min(self._settled(network), key=lambda small: small.error)
+        return min(self._settled(network), key=lambda small: small.verdict.rank)
 
     def _kept(self, widths: tuple[int, ...]) -> _Made:
         best = self._best
@@ -79,14 +84,14 @@ class Maker:
         steps = [
             narrowing.narrow(one.name, width) for one, width in zip(self.known, widths, strict=True)
         ]
-        return _Made(widths, narrowing, steps, self.judge.error_of(narrowing.result))
+        return _Made(widths, narrowing, steps, self.judge.verdict_of(narrowing.result))
 
     def _settled(self, network: _Made) -> Iterator[Small]:
         def small(graph: Graph, statistics: str) -> Small:
-            return Small(graph, self.judge.error_of(graph), statistics)
+            return Small(graph, self.judge.verdict_of(graph), statistics)
 
         narrowing = network.narrowing
-        yield Small(narrowing.result.copy(), network.error, "as fitted")
+        yield Small(narrowing.result.copy(), network.verdict, "as fitted")
         yield small(narrowing.recalibrated(), "recalibrated")
         for strength in STRENGTHS:
             yield small(narrowing.matched(strength), f"matched by {strength:g}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fnac.passes.graph import Graph
-from fnac.passes.shrink.answers import Judge
+from fnac.passes.shrink.answers import Judge, Verdict
 from tests.support.graphs import graph
 
 ENDS = {
@@ -64,3 +64,26 @@ def test_other_values_are_compared_in_units_of_their_variance() -> None:
     wanted = float((((a - b) ** 2).mean(axis=(0, 2, 3)) / a.var(axis=(0, 2, 3))).mean())
     found = Judge(network("unknown"), x, batch=4).error_of(network("unknown", 0.5))
     assert found == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("end", ["arg-max", "softmax", "task"])
+def test_classes_count_alike_where_networks_are_ranked(end: str) -> None:
+    """The mean over classes of the mean divergence where the original sees that class."""
+    x = images()
+    p, q = (np.exp(scores(network(end, f), x)) for f in (1.0, 0.5))
+    p, q = (t / t.sum(axis=1, keepdims=True) for t in (p, q))
+    divergence, seen = (p * np.log(p / q)).sum(axis=1), p.argmax(axis=1)
+    by_class = [float(divergence[seen == k].mean()) for k in np.unique(seen)]
+    assert len(by_class) > 1
+    verdict = Judge(network(end), x, batch=4).verdict_of(network(end, 0.5))
+    assert verdict.by_image.shape == (len(x),)
+    assert verdict.rank == pytest.approx(float(np.mean(by_class)), rel=1e-4)
+    assert abs(verdict.rank - verdict.error) > 3e-4
+
+
+def test_a_network_beats_another_by_more_than_the_standard_error() -> None:
+    worse = Verdict(1.0, np.array([1.0, 2.0, 3.0, 4.0]))
+    gain = np.array([0.3, 0.1, 0.2, 0.2])  # mean 0.2, standard error 0.041
+    assert Verdict(0.8, worse.by_image - gain).beats(worse)
+    assert not Verdict(0.8, worse.by_image - gain + 0.17).beats(worse)
+    assert not worse.beats(worse)
