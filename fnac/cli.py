@@ -155,7 +155,7 @@ for _command in [
 
 
 def main() -> None:
-    """Run the command line and leave with the exit code of the contract."""
+    """Run the command line and exit with the documented exit code."""
     sys.exit(run(sys.argv[1:]))
 
 

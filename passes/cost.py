@@ -163,7 +163,7 @@ def owned_parameters(nodes: Iterable[gs.Node]) -> dict[int, int]:
 
 
 def _stored_behind(tensor: gs.Tensor) -> tuple[gs.Constant | None, gs.Tensor]:
-    """Return the stored tensor that ``tensor`` is, or hands on, and what it is a tensor of."""
+    """Return the stored tensor that ``tensor`` is or passes on, and the tensor that owns it."""
     owner: gs.Tensor | None = None
     while not isinstance(tensor, gs.Constant):
         maker = tensor.inputs[0] if tensor.inputs else None

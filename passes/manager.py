@@ -182,7 +182,7 @@ def interface(graph: Graph) -> Interface:
 
 
 def _same_interface(before: Graph, after: Graph) -> bool:
-    """Compare interfaces; sizes that were only inferred behind the pass are inferred before it."""
+    """Compare interfaces; sizes that were only inferred after the pass are inferred before it."""
     if _fits(before, after):
         return True
     with contextlib.suppress(UnsupportedGraphError):

@@ -13,7 +13,7 @@ LAYERS = "layers"
 
 @dataclasses.dataclass(frozen=True)
 class StoredCandidate:
-    """One choice at a layer and what it costs: exact MAdds at the manifest's size, parameters."""
+    """One choice at a layer and its cost: exact MAdds at the manifest's size, parameters."""
 
     name: str
     madds: int

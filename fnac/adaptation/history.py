@@ -73,7 +73,7 @@ def working_on(words: Sequence[str]) -> Iterator[None]:
 
 
 def command() -> tuple[str, ...]:
-    """Return the words of the command line behind ``fnac``; () where there is none."""
+    """Return the arguments after ``fnac`` on the command line; () if there is none."""
     return _COMMAND.get()
 
 

@@ -112,7 +112,7 @@ def verify(config: Config, first: Path, second: Path) -> Answer:
 @printed
 @configured(**in_section("bench", {key: key for key in ("size", "batch", "runs", "threads")}))
 def bench(config: Config, models: tuple[Path, ...], latency_table: Path | None) -> Answer:
-    """Measure onnxruntime latency of one or several files, run in turn (paired)."""
+    """Measure onnxruntime latency of one or several files, run alternately (paired)."""
     from fnac.config import read
     from fnac.inspection.bench import BenchSettings
     from fnac.inspection.bench import bench as measure

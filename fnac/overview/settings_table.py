@@ -37,7 +37,7 @@ SECTION_KINDS: dict[str, type[Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One setting: its key, its type and its default as the source has them, what it means."""
+    """One setting: its key, type and default as in the source, and its meaning."""
 
     key: str
     annotation: str

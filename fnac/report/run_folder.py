@@ -183,7 +183,7 @@ def _read_yaml(file: Path) -> Mapping[str, Any]:
 
 
 def _in_network_order(arch: ArchFile, network: Network | None) -> tuple[str, ...]:
-    """Return one choice per layer; without a super network to hold them against, as they stand."""
+    """Return one choice per layer; without a super network to check them, in file order."""
     if network is None:
         return arch.choices
     indices = arch.indices(network.layers)

@@ -86,7 +86,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Return the folders' names, whole paths where two are called alike."""
+    """Return the folders' names, or whole paths where names are not unique."""
     short = [folder.resolve().name for folder in folders]
     return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 

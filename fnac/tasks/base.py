@@ -165,7 +165,7 @@ class Task(ABC):
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
     ) -> Image.Image:
-        """Draw one output (of a batch of 1) beside the sample and its truth.
+        """Draw one output (of a batch of 1) next to the sample and its truth.
 
         sample: as the data set stores it, before any transform; size: (H, W) of what was fed.
         """

@@ -198,7 +198,7 @@ class ClassEvaluation:
         self._confusion += torch.bincount(pairs, minlength=count * count).reshape(count, count)
 
     def compute(self) -> Scores:
-        """Return top-1 in percent, the hits of each class, and top-5 where there are more."""
+        """Return top-1 in percent, the hits of each class, and top-5 if there are more classes."""
         seen, said = self._confusion.sum(1), self._confusion.sum(0)
         if not int(seen.sum()):
             return Scores(float("nan"))

@@ -144,7 +144,7 @@ def _tag(
     colour: Colour,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
-    """Write ``text`` on ``colour`` above a corner, or below where there is no room."""
+    """Write ``text`` on ``colour`` above a corner, or below if there is no room."""
     left, _, right, bottom = pen.textbbox((0, 0), text, font=font)
     high = bottom + 2
     x, y = corner[0], corner[1] - high if corner[1] >= high else corner[1]

@@ -122,7 +122,7 @@ class Segmentation(Task):
     def loss(
         self, outputs: Tensor | tuple[Tensor, ...], truths: Tensor, size: Size | None = None
     ) -> Tensor:
-        """Return the mean cross entropy over the pixels that are not 255 (0 where there is none).
+        """Return the mean cross entropy over the pixels that are not 255 (0 if there are none).
 
         outputs: logits (N, C, h, w), any float type, resized to the truths' size where they
         have another; truths: int64 (N, H, W). The loss is computed in float32.

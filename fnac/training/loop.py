@@ -133,7 +133,7 @@ class TrainingRun(abc.ABC):
         return f"{self.stage}, epoch {self.epoch(step) + 1}/{epochs}"
 
     def kind(self, step: int) -> str:
-        """Return the kind of a step (from 0), by what it takes: one that ends an epoch is dear."""
+        """Return the kind of a step (from 0), by duration: one that ends an epoch takes longer."""
         return "end of an epoch" if self.is_epoch_over(step + 1) else ""
 
     def is_enough(self) -> bool:

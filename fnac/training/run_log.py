@@ -91,7 +91,7 @@ class LossTrace:
 
     @property
     def smooth(self) -> float:
-        """The mean of the last losses that were read; nan before there are any."""
+        """The mean of the last losses that were read; nan before the first."""
         return statistics.fmean(self._recent) if self._recent else self.last
 
     def add(self, loss: Tensor, **cells: Cell) -> None:

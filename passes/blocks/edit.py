@@ -226,7 +226,7 @@ class TwinBuilder:
             set_stride(conv, 1, kernel)
 
     def _add(self, output: gs.Tensor) -> gs.Tensor:
-        """Add the entry to what a copy behind a block without residual leaves."""
+        """Add the entry to the output of a copy that follows a block without a residual."""
         name = self.graph.new_name(f"{self.block.node_name}.add{self.suffix}")
         total = gs.Variable(
             self.graph.new_name(f"{self.block.output.name}.add{self.suffix}"),

@@ -317,7 +317,7 @@ class _Tracer:
         self._slot(node, index, axis, offset)
 
     def _gate(self, tensor: gs.Tensor, offset: int) -> None:
-        """Take in who makes the other factor: as many channels, which must go alike."""
+        """Include the producer of the other factor, whose channels must be removed alike."""
         path = [tensor]
         maker = self.graph.producer(tensor)
         while maker is not None and maker.op in (*BY_VALUE, *ARITHMETIC, "BatchNormalization"):
@@ -389,7 +389,7 @@ def _axes(node: gs.Node) -> set[int] | None:
 
 
 def _resizes_pictures(node: gs.Node) -> bool:
-    """Say whether the node's arguments leave the channels alone, however many there are."""
+    """Say whether the node's arguments do not depend on the number of channels."""
     scales = node.attrs.get("scales")
     if scales is None:
         values = [stored(t) for t in node.inputs[1:] if t.name]

@@ -166,7 +166,7 @@ def _cast_ends(graph: Graph, types: Mapping[str, int], report: Report) -> None:
 
 
 def _cast_behind(graph: Graph, node: gs.Node, report: Report) -> None:
-    """Let the nodes that read a float32 output read it in float16."""
+    """Make the nodes that read a float32 output read it in float16."""
     result = node.outputs[0]
     if not graph.consumers(result):
         return

@@ -92,7 +92,7 @@ def _why_not_converted(graph: Graph, foreign: list[gs.Constant]) -> str | None:
 
 
 def _moved(before: Graph, after: Graph) -> dict[str, str]:
-    """Return node that leaves an output -> how far the output moved on a random image."""
+    """Return node that computes an output -> how much the output changed on a random image."""
     from ..running.run import probe_size, random_feed
     from ..running.runner import Runner
 

@@ -148,7 +148,7 @@ def _why_not_restored(
 
 
 def _with_layers_behind(graph: Graph) -> set[int]:
-    """Return the ids of the nodes whose result a convolution or product reads, sooner or later."""
+    """Return the ids of the nodes on whose result a convolution or matrix product depends."""
     inner: set[int] = set()
     for node in reversed(graph.nodes):
         readers = [reader for tensor in node.outputs for reader in tensor.outputs]

@@ -73,7 +73,7 @@ def remap_batchnorm(bn: BatchNorm, source: Array) -> BatchNorm:
 
 
 def identity_batchnorm(like: BatchNorm | None, channels: int) -> BatchNorm | None:
-    """Return a new batch normalisation of the same dtype, or None where there is none."""
+    """Return a new batch normalisation of the same dtype, or None if there is none."""
     if like is None:
         return None
     return remap_batchnorm(like, np.full(channels, ZERO))

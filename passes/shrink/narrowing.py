@@ -186,7 +186,7 @@ class Narrowing:
             self.touched, self.first, self.kept, self.initializers = state
 
     def match(self) -> None:
-        """Give all convolutions behind the first change the statistics of the original."""
+        """Give all convolutions after the first change the statistics of the original."""
         self._match(self.result, 1.0)
 
     def matched(self, strength: float = 1.0) -> Graph:

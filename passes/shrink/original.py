@@ -1,4 +1,4 @@
-"""The original network on the images: what was asked of it is kept for all that are made of it."""
+"""The original network on the images, with results cached for all networks made from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .channel_statistics import conv_statistics
 
 
 class Original:
-    """A network that others are made of, and its features.
+    """A network from which others are made, and its features.
 
     graph    left as it is
     images   (N, C, H, W) float32
@@ -47,7 +47,7 @@ class Original:
         return self._features
 
     def stream(self, place: int, names: Sequence[str]) -> Iterator[Arrays]:
-        """Yield tensors that are computed behind ``place``, batch by batch."""
+        """Yield tensors that are computed after ``place``, batch by batch."""
         if not self.keep:
             yield from self.at(place).stream(names)
             return

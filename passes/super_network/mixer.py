@@ -26,7 +26,7 @@ class Fits(Protocol):
     """Fits a seed's blocks to fewer hidden channels, from the seed's features."""
 
     def narrowed(self, block: Block, hidden: int) -> tuple[BlockArrays, float] | str:
-        """Return the block's arrays with so many hidden channels and the relative error of what
+        """Return the block's arrays with this many hidden channels and the relative error of what
         it leaves, or why it cannot be fitted.
         """
 

@@ -132,7 +132,7 @@ def _positive(head: float, key: str, where: str) -> float:
 
 
 def _matlab_heads(path: Path, count: int) -> npt.NDArray[np.float64] | None:
-    """Read head sizes (count,) from MPII's ``gt_valid.mat``; None where there is no such file."""
+    """Read head sizes (count,) from MPII's ``gt_valid.mat``; None if the file does not exist."""
     if not path.is_file():
         return None
     boxes = read_matlab(path, "headboxes_src", "MPII's own")

@@ -71,7 +71,7 @@ def read_yolo(
 
 
 def _homes(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Return split -> folders of images and labels; '' where there are no splits."""
+    """Return split -> folders of images and labels; '' if there are no splits."""
     folders = split_folders(root)
     inside = {s: f for s, f in folders.items() if (f / "images").is_dir()}
     if inside:

@@ -53,7 +53,7 @@ class SceneSource:
 
     @property
     def classes(self) -> list[str]:
-        """The textured shapes (for seg behind the background); for pose the keypoints."""
+        """The textured shapes (for seg after the background); for pose the keypoints."""
         if self.task == "pose":
             return list(KEYPOINTS)
         return list(CLASSES) if self.task == "seg" else list(CLASSES[1:])

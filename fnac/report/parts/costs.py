@@ -53,7 +53,7 @@ def _dearest(nodes: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def trade_off(charts: Sequence[Picture]) -> Html:
-    """The architectures that were looked at, by cost and score; nothing where there was one."""
+    """The considered architectures, by cost and score; nothing if there was only one."""
     if not charts:
         return raw("")
     shown = element("div", join([chart.shown() for chart in charts]), cls="charts")

@@ -26,7 +26,7 @@ fnac emit {run}/target.onnx --int8 --data SPEC -o int8.onnx
 
 
 def files(run: RunFolder) -> Html:
-    """The files that lie beside the page, with sizes, and how to use them."""
+    """The files next to the page, with sizes, and how to use them."""
     heading = "Files, and how to run them"
     rows = [
         [

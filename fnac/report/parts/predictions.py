@@ -1,4 +1,4 @@
-"""What does it see? Images of the best, middling and worst, beside their truth."""
+"""Sample predictions: best, median and worst images, next to their truth."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def title(run: RunFolder) -> str:
 
 
 def header(run: RunFolder) -> Html:
-    """Title, verdict, the figures that matter, and what the run was told."""
+    """Title, verdict, the main figures, and the run's settings."""
     facts = [
         element("div", join([element("dt", name), element("dd", value)], ""))
         for name in FACTS

@@ -190,7 +190,7 @@ def read_keypoints(
 
 
 def name_of(index: int, names: list[str] | None) -> str:
-    """Return the name of a class or joint, or its number where there are no names."""
+    """Return the name of a class or joint, or its number if there are no names."""
     return names[index] if names else str(index)
 
 

@@ -105,7 +105,7 @@ def _named(call: fx.Node) -> str:
 
 
 def _folding(module: ImportedModule, feeds: Sequence[list[Tensor]], output: int) -> str:
-    """Return the name of the node behind which ``output`` is no longer one image after another.
+    """Return the name of the node after which ``output`` no longer has one image per row.
 
     feeds  one image, another one, both
     """
