@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 from ..blocks.hidden_channels import origin
 from ..graph import Graph
-from ..graph.convolution import Conv
+from ..graph.convolution import Conv, why_padding_not_explicit
 from ..graph.surgery import set_input, sole_reader, values_of
 from ..remap.block_arrays import BatchNorm, ConvArrays
 from ..remap.fit_arrays import row_weights
@@ -148,9 +148,8 @@ def why_not_fitted(node: gs.Node) -> str | None:
     conv = Conv(node)
     if len(set(shape[2:])) > 1 or len(set(conv.strides)) > 1 or len(set(conv.dilations)) > 1:
         return f"{node.name} reads them through a window that is not square"
-    if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", ""):
-        return f"the padding of {node.name} is {node.attrs['auto_pad']}, not explicit"
-    return None
+    why_not = why_padding_not_explicit(node)
+    return None if why_not is None else f"{node.name}: {why_not}"
 
 
 def _put(
