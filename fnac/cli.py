@@ -125,7 +125,8 @@ def cli(context: click.Context, version: bool, as_json: bool, debug: bool, quiet
     if context.invoked_subcommand is None:
         context.fail("Missing command.")
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
-    handler = _ToStderr(level)
+    handler = _ToStderr()
+    handler.setLevel(level)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("fnac")
     log.handlers[:] = [handler]

@@ -282,6 +282,11 @@ def checked_account(
     return account
 
 
+def class_amounts(source: DataSource, task: str) -> tuple[int, ...]:
+    """Return how much of each class the training set holds: pixels, boxes, joints or images."""
+    return _account(source, "train", task, len(source.classes)).amounts
+
+
 def _account(source: DataSource, name: str, task: str, classes: int) -> SplitAccount:
     dataset = source.split(name)
     listed = isinstance(source, ListedSource)

@@ -85,6 +85,8 @@ class BatchSettings:
     """Standard deviation of random rotations in degrees, cut off at twice that (pose); 0: none."""
     colour: float = 0.0
     """Strength of random changes of colour; 0: none."""
+    photometric: float = 0.0
+    """Probability of each of: grey, blur, sharpness, equalised, fewer tones, JPEG; 0: none."""
     workers: int = 1
     """Threads that prepare batches ahead."""
     cache: bool = True
@@ -95,6 +97,8 @@ class BatchSettings:
             raise UsageError(f"batch_size {self.batch_size}: wanted at least 1 image")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UsageError(f"scale {list(self.scale)}: wanted two factors, the smaller first")
+        if not 0 <= self.photometric <= 1:
+            raise UsageError(f"photometric {self.photometric:g}: wanted a probability, 0 to 1")
         if not 0 <= self.rotation <= 180:
             raise UsageError(f"rotation {self.rotation:g}: wanted degrees from 0 to 180")
 

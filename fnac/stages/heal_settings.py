@@ -25,8 +25,8 @@ class HealSettings(KeptSettings, TrainingSettings):
     """Statistics of BN: kept or trained; auto: kept if the initial error is low."""
     follow_error: bool = True
     """Lower the learning rate if the initial error is low, in proportion to its square root."""
-    optimizer: Literal["sgd", "rmsprop", "adam"] = "adam"
-    """SGD with momentum, RMSprop or Adam."""
+    optimizer: Literal["sgd", "rmsprop", "adam", "adamw"] = "adam"
+    """SGD with momentum, RMSprop, Adam or AdamW."""
     lr: float = 5e-4
     """Learning rate for a high initial error."""
     head_lr_multiplier: float | None = 1.0

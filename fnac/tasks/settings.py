@@ -13,9 +13,25 @@ Resize = Literal["letterbox", "stretch", "sides"]
 
 @dataclass(frozen=True)
 class SegmentationSettings:
-    """Segmentation has no settings of its own."""
+    """How class maps are trained."""
 
     section: ClassVar[str] = "task"
+
+    loss: Literal["cross-entropy", "focal", "dice", "cross-entropy+dice"] = "cross-entropy"
+    """Loss on the labels; focal: pixels that are right already count less; dice: classes alike."""
+    focal_gamma: float = 2.0
+    """How much less they count, in ``focal``; 0: not less."""
+    class_weights: Literal["balanced"] | tuple[float, ...] | None = None
+    """Weights of the classes in the loss: balanced (by their pixels), or one number a class."""
+
+    def __post_init__(self) -> None:
+        if not self.focal_gamma >= 0:
+            raise UsageError(f"focal_gamma {self.focal_gamma:g}: wanted zero or more")
+        given = self.class_weights if isinstance(self.class_weights, tuple) else ()
+        if any(not weight >= 0 for weight in given) or (given and not any(given)):
+            raise UsageError(
+                f"class_weights {list(given)}: wanted numbers of zero or more, one above zero"
+            )
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ def make_optimizer(
             return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
         case "rmsprop":
             return torch.optim.RMSprop(groups, lr=settings.lr, momentum=settings.momentum, eps=1.0)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=settings.lr)
         case _:
             return torch.optim.Adam(groups, lr=settings.lr)
 

@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fnac.data.batches import BatchSettings
 from fnac.data.loader import EpochLoader
 from fnac.data.source import Dataset
+from fnac.data.transforms.photometric import with_changes
 from fnac.errors import TrainingError, UsageError
 from fnac.training.heap import keep_freed_memory
 from fnac.training.settings import RuntimeSettings
@@ -126,7 +127,7 @@ def training_loader(
     """Return the loader of a training set, with the task's transforms for the manifest."""
     return EpochLoader(
         task.cached(dataset, batches, manifest) if batches.cache else dataset,
-        task.train_transform(batches, manifest),
+        with_changes(task.train_transform(batches, manifest), batches.photometric),
         batches.batch_size,
         random_seed=random_seed,
         rank=fabric.global_rank,

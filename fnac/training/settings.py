@@ -22,8 +22,8 @@ S = TypeVar("S", bound="OptimizerSettings")
 class OptimizerSettings:
     """Settings of the weights' optimiser, shared by search and tune."""
 
-    optimizer: Literal["sgd", "rmsprop", "adam"] = "sgd"
-    """SGD with momentum, RMSprop (eps 1, as FNA++ trains SSDLite) or Adam."""
+    optimizer: Literal["sgd", "rmsprop", "adam", "adamw"] = "sgd"
+    """SGD with momentum, RMSprop (eps 1, as FNA++ trains SSDLite), Adam or AdamW."""
     lr: float = 0.01
     """Learning rate of the backbone."""
     head_lr: float | None = None
@@ -50,6 +50,8 @@ class OptimizerSettings:
     """Factor of ``step`` at each milestone."""
     lr_warmup_steps: int = 0
     """Steps over which the learning rate rises linearly from ``lr_warmup_from``."""
+    lr_warmup_epochs: float = 0.0
+    """The same in epochs, instead of steps."""
     lr_warmup_from: float = 1 / 3
     """Share of the learning rate at the first step of its warm-up."""
 
@@ -69,7 +71,12 @@ class OptimizerSettings:
                 raise UsageError(f"{name} {value:g}: wanted a number above zero")
         if self.lr_batch is not None and self.lr_batch < 1:
             raise UsageError(f"lr_batch {self.lr_batch}: wanted at least 1 image")
-        for name in ("momentum", "weight_decay", "lr_warmup_steps"):
+        if self.lr_warmup_steps and self.lr_warmup_epochs:
+            raise UsageError(
+                f"lr_warmup_steps {self.lr_warmup_steps} and lr_warmup_epochs "
+                f"{self.lr_warmup_epochs:g}: both say how long the warm-up is; give one of them"
+            )
+        for name in ("momentum", "weight_decay", "lr_warmup_steps", "lr_warmup_epochs"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} {getattr(self, name):g}: wanted zero or more")
 
@@ -81,8 +88,9 @@ class OptimizerSettings:
 
     def factor(self, step: int, total: int, steps_per_epoch: int) -> float:
         """Return the factor on the learning rates at ``step`` (from 0) of ``total``."""
-        if step < self.lr_warmup_steps:
-            share = step / self.lr_warmup_steps
+        warmup = self.lr_warmup_steps or round(self.lr_warmup_epochs * steps_per_epoch)
+        if step < warmup:
+            share = step / warmup
             return self.lr_warmup_from + (1 - self.lr_warmup_from) * share
         match self.schedule:
             case "poly":
@@ -192,7 +200,7 @@ def for_batch(settings: S, batch_size: int) -> S:
     if settings.lr_batch is None or settings.lr_batch == batch_size:
         return settings
     ratio = batch_size / settings.lr_batch
-    rate = math.sqrt(ratio) if settings.optimizer == "adam" else ratio
+    rate = math.sqrt(ratio) if settings.optimizer in ("adam", "adamw") else ratio
     changed: dict[str, Any] = {"lr": settings.lr * rate, "lr_batch": batch_size}
     if settings.head_lr is not None:
         changed["head_lr"] = settings.head_lr * rate

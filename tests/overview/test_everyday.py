@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -197,3 +198,15 @@ def test_the_version_of_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert "command" not in told
     assert fnac(["--version"]) == 0
     assert capsys.readouterr().out == f"fnac, version {told['fnac']}\n"
+
+
+def test_quiet_leaves_notes_out_and_warnings_say_what_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = tmp_path / "seed.onnx"
+    assert fnac(["export", "bundled", "-o", str(seed)]) == 0
+    assert "next: fnac adapt" in capsys.readouterr().err
+    assert fnac(["--quiet", "export", "bundled", "-o", str(seed)]) == 0
+    assert capsys.readouterr().err == ""
+    logging.getLogger("fnac").warning("look at this")
+    assert capsys.readouterr().err == "warning: look at this\n"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fnac.data.loader import EpochLoader
 from fnac.data.transforms.pictures import TrainTransform
@@ -20,6 +21,7 @@ from fnac.passes.super_network.choose import choose
 from fnac.stages.tune import TuneResult, recalibrate_bn, tune
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.segmentation import Segmentation
+from fnac.training.optimizers import make_optimizer
 from fnac.training.settings import OptimizerSettings, for_batch
 from tests.support.super_networks import CLASSES, SIZE, SquaresSource, tiny_super
 
@@ -194,6 +196,8 @@ def test_another_batch_scales_rates_and_steps() -> None:
     assert (small.steps, small.lr_warmup_steps, small.epochs) == (4000, 2000, recipe.epochs)
     adam = for_batch(TuneSettings(optimizer="adam", lr=1e-3, lr_batch=32), 8)
     assert adam.lr == pytest.approx(5e-4)
+    decoupled = for_batch(TuneSettings(optimizer="adamw", lr=1e-3, lr_batch=32), 8)
+    assert decoupled.lr == adam.lr
     assert for_batch(recipe, 16) is recipe
     assert for_batch(TuneSettings(lr=0.02), 4).lr == 0.02
 
@@ -211,6 +215,7 @@ def test_mixed_precision_trains(tmp_path: Path) -> None:
         ({"schedule": "cosine"}, [1.0, 0.993844, 0.5]),
         ({"schedule": "step", "milestones": (1.0, 2.0)}, [1.0, 1.0, 0.01]),
         ({"schedule": "constant", "lr_warmup_steps": 5}, [1 / 3, 1 / 3 + 2 / 15, 1.0]),
+        ({"schedule": "constant", "lr_warmup_epochs": 1.0}, [1 / 3, 1 / 3 + 2 / 15, 1.0]),
     ],
 )
 def test_learning_rates_follow_the_schedule(changed: dict[str, Any], factors: list[float]) -> None:
@@ -255,3 +260,12 @@ def test_a_loss_that_ends_at_nothing_is_told_and_kept(
     assert finding.text in caplog.text
     tune(model, SquaresSource(), TASK, out, tmp_path / "again", settings)
     assert read_findings(Graph.load(out).manifest) == ()
+
+
+def test_adamw_decays_weights_beside_the_gradient() -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    settings = TuneSettings(optimizer="adamw", lr=0.1, weight_decay=0.5)
+    optimizer = make_optimizer(settings, [weight], [])
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    assert torch.allclose(weight, torch.full((2, 2), 1 - 0.1 * 0.5))

@@ -13,10 +13,10 @@ from torch.nn import functional
 from fnac.data import open_data
 from fnac.data.batches import BatchSettings
 from fnac.errors import TrainingError
-from fnac.tasks import segmentation
 from fnac.tasks.mean_iou import MeanIoU
 from fnac.tasks.panels import GAP_PIXELS, palette, write_png
 from fnac.tasks.segmentation import Segmentation
+from fnac.tasks.segmentation import task as segmentation
 
 TASK = Segmentation(("a", "b", "c"))
 

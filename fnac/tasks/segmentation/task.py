@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from fnac.data.account import class_amounts
 from fnac.data.batches import BatchSettings
 from fnac.data.loader import keep_in_memory
 from fnac.data.preprocessing import preprocessing
@@ -24,13 +26,19 @@ from fnac.data.transforms.pictures import (
 )
 from fnac.errors import DataError, TrainingError, UnsupportedGraphError, UsageError
 
-from .base import MOST_CONFUSED, Manifest, Outputs, Scores, Size, Task
-from .collapse import class_findings
-from .divergence import softened_divergence
-from .mean_iou import MeanIoU
-from .network_check import check_count
-from .panels import coloured, draw_panel
-from .settings import SegmentationSettings
+from ..base import MOST_CONFUSED, Manifest, Outputs, Scores, Size, Task
+from ..collapse import class_findings
+from ..divergence import softened_divergence
+from ..mean_iou import MeanIoU
+from ..network_check import check_count
+from ..panels import coloured, draw_panel
+from ..settings import SegmentationSettings
+from .losses import MapLoss, balanced_weights
+
+logger = logging.getLogger(__name__)
+
+BALANCED = "balanced"
+"""Class weights by how many pixels each class has."""
 
 OUTSIDE = -1
 """What masks of a batch are filled up with to one size: no pixel of the image."""
@@ -42,7 +50,22 @@ def open_task(
     settings: SegmentationSettings, source: DataSource, manifest: Mapping[str, Any]
 ) -> Segmentation:
     """Return the task on the classes of ``source``."""
-    return Segmentation(tuple(source.classes))
+    weights: tuple[float, ...] = ()
+    if settings.class_weights == BALANCED:
+        weights = balanced_weights(class_amounts(source, "seg"))
+        told = ", ".join(
+            f"{name} {weight:.2f}" for name, weight in zip(source.classes, weights, strict=True)
+        )
+        logger.info("class weights: %s", told)
+    elif settings.class_weights is not None:
+        weights = tuple(map(float, settings.class_weights))
+        if len(weights) != len(source.classes):
+            raise UsageError(
+                f"task.class_weights: {len(weights)} numbers for {len(source.classes)} classes "
+                f"({', '.join(source.classes)}); give one for each, in this order"
+            )
+    loss = MapLoss(settings.loss, settings.focal_gamma, weights)
+    return Segmentation(tuple(source.classes), criterion=loss)
 
 
 @dataclass(frozen=True)
@@ -53,6 +76,7 @@ class Segmentation(Task):
     name: str = "seg"
     metric: str = MeanIoU.name
     output_names: tuple[str, ...] = ("logits",)
+    criterion: MapLoss = field(default_factory=MapLoss)
 
     @property
     def num_classes(self) -> int:
@@ -122,16 +146,14 @@ class Segmentation(Task):
     def loss(
         self, outputs: Tensor | tuple[Tensor, ...], truths: Tensor, size: Size | None = None
     ) -> Tensor:
-        """Return the mean cross entropy over the pixels that are not 255 (0 if there are none).
+        """Return the loss over the pixels that are not 255: their mean cross entropy by default.
 
         outputs: logits (N, C, h, w), any float type, resized to the truths' size where they
         have another; truths: int64 (N, H, W). The loss is computed in float32.
         """
         logits = self._logits(outputs, len(truths))
         logits = fit_logits(logits.float(), truths.shape[-2:])
-        total = functional.cross_entropy(logits, truths, ignore_index=IGNORE, reduction="sum")
-        counted = (truths != IGNORE).sum().clamp(min=1)
-        return total / counted
+        return self.criterion(logits, truths)
 
     def distillation(
         self,
