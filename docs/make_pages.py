@@ -75,8 +75,9 @@ COMMANDS_HEAD = """# Commands
 Every command takes `--config FILE` (YAML) and `--set section.key=value`; `fnac --debug COMMAND` shows more. Exit
 codes are in [How fnac works](design.md). This page is written by `docs/make_pages.py` from the code.
 
-A new project goes `fnac list`, `fnac data SPEC`, `fnac init`, `fnac adapt`; `--print-config` shows what a command would
-be told, `fnac --version --json` what it runs on. The shell completes commands and options after one line in its start-up file:
+For a new project, run `fnac list`, `fnac data SPEC`, `fnac init` and `fnac adapt` in this order. `--print-config` prints
+the settings of a command, `fnac --version --json` the versions and devices it runs on. For shell completion of commands
+and options, add one line to the shell's start-up file:
 
 ```sh
 eval "$(_FNAC_COMPLETE=bash_source fnac)"              # bash; zsh_source in ~/.zshrc

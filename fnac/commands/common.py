@@ -93,7 +93,7 @@ def configured(*uses: str, **targets: str) -> Callable[[F], F]:
 
 
 print_config_option = click.option(
-    "--print-config", is_flag=True, help="Print the settings that this command would have; stop."
+    "--print-config", is_flag=True, help="Print the resolved settings and stop."
 )
 
 

@@ -34,7 +34,7 @@ class _Kind(click.Choice):  # type: ignore[type-arg]
 @click.argument("kind", type=_Kind(LISTS), required=False)
 @printed
 def list_names(kind: str | None) -> Answer:
-    """Show what can be named: tasks, heads, seeds, spaces, recipes, passes, strategies, readers."""
+    """List tasks, heads, seeds, spaces, recipes, passes, strategies or readers by name."""
     from fnac.overview.registries import USE, as_text, named
     from fnac.text import table
 
@@ -66,9 +66,9 @@ def list_names(kind: str | None) -> Answer:
 def data(
     spec: str, task: str | None, skip_bad: bool | None, out: Path | None, split: str, samples: int
 ) -> Answer:
-    """Say what the data set SPEC holds, class by class, and draw samples of it with their truth.
+    """Summarise the data set SPEC class by class, and draw samples with their ground truth.
 
-    Every file and label is read, as before a training: what is broken is named.
+    Reads every file and label, as before training, and names broken ones.
     """
     from fnac.data.account import take_account
     from fnac.data.spec import only_task_of, open_data
@@ -119,8 +119,8 @@ def init(
 ) -> Answer:
     """Write a settings file to begin with: every setting, with its default and what it does.
 
-    It is taken by --config of every command. What --task, --data, --recipe and --config say stands
-    in it; all else is commented out.
+    Every command takes the file with --config. Values from --task, --data, --recipe and --config
+    are set in it; everything else is commented out.
     """
     from fnac.adaptation.settings import recipe_for, task_named
     from fnac.config import merge
@@ -146,7 +146,7 @@ def init(
 @click.argument("runs", metavar="RUN...", type=UserPath(), nargs=-1, required=True)
 @printed
 def compare(runs: tuple[Path, ...]) -> Answer:
-    """Put finished runs side by side: metric, cost, baseline, time, and settings that differ."""
+    """Compare finished runs: metric, cost, baseline, time, and settings that differ."""
     from fnac.study.compare import compare_runs
 
     comparison = compare_runs(runs)

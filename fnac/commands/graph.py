@@ -56,7 +56,7 @@ def profile(config: Config, model: Path, by: str, top: int | None) -> Answer:
 @printed
 @configured(space="inspect.space")
 def inspect(config: Config, model: Path) -> Told:
-    """Show stages, blocks and the candidates MODEL would get, and why the rest is left alone.
+    """Show stages, blocks and the candidates MODEL would get, and why the rest is not searched.
 
     Of a super network: its layers, candidates and their costs.
     """

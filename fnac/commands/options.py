@@ -102,7 +102,7 @@ teacher_options = together(
 )
 device_options = together(
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"])),
-    click.option("--precision", type=PrecisionType(), help="Arithmetic of the training."),
+    click.option("--precision", type=PrecisionType(), help="Precision of training."),
     click.option(
         "--random-seed", "--seed", "random_seed", type=int, help="Random seed of the run."
     ),
@@ -116,8 +116,8 @@ mean_options = together(
     click.option(
         "--mean",
         metavar="R,G,B|NAME",
-        help="Of the preprocessing, on pixels / 255, if the file does not say; or imagenet, tf, "
-        "caffe, which bring std along.",
+        help="Of the preprocessing, on pixels / 255, if the file states none; or imagenet, tf, "
+        "caffe, which set std as well.",
     ),
     click.option("--std", metavar="R,G,B", help="Of the preprocessing, on pixels / 255."),
 )

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
     "-o",
     "--out",
     type=UserPath(file_okay=False),
-    help="Folder for images with the answers drawn on them (seg: and masks of class ids).",
+    help="Folder for images with the predictions drawn on them (seg: also masks of class ids).",
 )
 @click.option("--task", type=TaskType(), help="Needed if the file does not state it.")
 @size_option
@@ -56,9 +56,9 @@ def predict(
     boxes: tuple[str, ...],
     skip_bad: bool,
 ) -> Answer:
-    """Say what MODEL sees in images: labels, boxes, keypoints or classes, in their own pixels.
+    """Run MODEL on images: labels, boxes, keypoints or classes, in pixels of the images.
 
-    Images are prepared as the file says. No data set is needed.
+    fnac prepares images as the file says. No data set is needed.
     """
     from fnac.errors import DataError
     from fnac.stages.deployment.predict import Predictor, find_images

@@ -68,10 +68,10 @@ def shrink(
 ) -> Answer:
     """Make MODEL cheaper without labels and without training.
 
-    Hidden channels go where the network's answers miss them least; what is left is fitted to what
+    Removes the hidden channels that affect the network's outputs least, and fits the rest to what
     the original computes on the images of --data. Names, inputs and outputs of the file stay.
-    What is measured is kept beside the new file until it is written: --resume goes on from there.
-    With --heal the result is trained as well, towards the original's own outputs.
+    Measurements are kept next to the new file until it is written; --resume continues from there.
+    --heal also trains the result towards the original's outputs.
     """
     from fnac.adaptation.shrink_file import ShrinkJob
     from fnac.errors import UsageError

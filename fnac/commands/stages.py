@@ -61,7 +61,7 @@ HEAD = {key: key for key in ("task", "head", "classes", "output_stride", "size")
 @head_option
 @classes_option
 @output_stride_option
-@click.option("--random-seed", type=int, help="Random seed of whatever starts random.")
+@click.option("--random-seed", type=int, help="Random seed of random initial weights.")
 @printed
 @configured(
     **in_section(
@@ -115,8 +115,8 @@ def expand(
 ) -> Answer:
     """Rewrite the seed MODEL into its super network: grow, remap, mix.
 
-    Without --task the seed keeps its own head. The seed is inside its super network; that is
-    proven in onnxruntime.
+    Without --task the seed keeps its own head. onnxruntime proves that the super network contains
+    the seed.
     """
     from fnac.adaptation.history import tell_next
     from fnac.adaptation.plan import Subject
@@ -199,7 +199,7 @@ def derive(
 ) -> Answer:
     """Choose one candidate per layer of the super network MODEL, within a budget.
 
-    Writes the target and arch.json beside it. The choice is solved exactly; the target never
+    Writes the target, and arch.json next to it. The choice is solved exactly; the target never
     exceeds the budget.
     """
     from fnac.adaptation.single_stages import run_derive
@@ -250,10 +250,10 @@ def tune(
 ) -> Answer:
     """Fine-tune any ONNX network on a data set; the tuned file is RUN/target.onnx.
 
-    A seed that has no output for the data set's classes gets a head for them first: give --task.
-    With --recipe it is tuned as that recipe says. Without --teacher it learns from labels; with it,
-    from another network as well. On --data pictures:FOLDER, which has no labels, it learns that
-    network's outputs alone: how a shrunk network heals from its original.
+    If a seed has no output for the data set's classes, give --task: it gets a head first. --recipe
+    sets how it is tuned. Without --teacher the network learns from labels; with it, from another
+    network as well. With --data pictures:FOLDER, which has no labels, it learns from the teacher's
+    outputs only, for example to heal a shrunk network from its original.
     """
     from fnac.adaptation.settings import with_recipe
     from fnac.adaptation.single_stages import run_tune
@@ -292,7 +292,7 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
 )
 @model_argument
 @out_file
-@_flag("--no-postprocess", "Leave the raw output (no arg-max).")
+@_flag("--no-postprocess", "Keep the raw outputs (no arg-max).")
 @_flag("--fp16", "Store and compute in float16.")
 @_flag("--int8", "Quantize, calibrated on images of --data.")
 @click.option(
@@ -316,7 +316,7 @@ def _flag(name: str, what: str) -> Callable[[F], F]:
 def emit(config: Config, model: Path, out: Path | None) -> Answer:
     """Make MODEL ready for onnxruntime: fold BN, clean, arg-max inside, MAdds on every node.
 
-    Writes the file, and its profile (JSON, CSV) beside it.
+    Writes the file, and its profile (JSON, CSV) next to it.
     """
     from fnac.adaptation.single_stages import run_emit
 

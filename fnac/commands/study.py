@@ -30,8 +30,8 @@ SECTIONS = (
 def study(config: Config, file: Path, out: Path | None, resume: bool) -> Answer:
     """Run the adaptations that FILE names, for every random seed; write their table and plots.
 
-    Stages that runs have in common are computed once. --resume continues a study that was stopped,
-    run by run. With `processes` in the file and Ray installed, several runs go at once.
+    Shared stages are computed once. --resume continues a study that was stopped, run by run. With
+    `processes` in the file and Ray installed, several runs execute in parallel.
     """
     from fnac.study.plots import write_plots
     from fnac.study.run_study import check_complete, run_study
