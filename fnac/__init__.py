@@ -14,10 +14,42 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Network", "Run", "adapt", "expand", "load", "shrink"]
+__all__ = [
+    "Evaluation",
+    "Network",
+    "Run",
+    "Searched",
+    "Tuned",
+    "adapt",
+    "derive",
+    "emit",
+    "evaluate",
+    "expand",
+    "load",
+    "predict",
+    "search_architecture",
+    "shrink",
+    "tune",
+]
 
 if TYPE_CHECKING:
-    from fnac.api import Network, Run, adapt, expand, load, shrink
+    from fnac.api import (
+        Evaluation,
+        Network,
+        Run,
+        Searched,
+        Tuned,
+        adapt,
+        derive,
+        emit,
+        evaluate,
+        expand,
+        load,
+        predict,
+        search_architecture,
+        shrink,
+        tune,
+    )
 
 
 def __getattr__(name: str) -> Any:

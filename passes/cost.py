@@ -55,6 +55,10 @@ class NodeCost:
     part: str
 
 
+SHOWN_OPS = 6
+"""Operators that a printed profile names."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Profile:
     """The cost of a network at one input size, batch 1, under one convention."""
@@ -81,6 +85,17 @@ class Profile:
             madds, params = sums.get(group, (0, 0))
             sums[group] = (madds + node.madds, params + node.params)
         return dict(sorted(sums.items(), key=lambda item: -item[1][0]))
+
+    def __repr__(self) -> str:
+        at = "" if self.size is None else " at {}x{}".format(*self.size)
+        lines = [
+            f"Profile of {len(self.nodes)} nodes{at} ({self.convention})",
+            f"  MAdds   {self.madds:,}",
+            f"  params  {self.params:,}",
+        ]
+        for op, (madds, params) in list(self.by("op").items())[:SHOWN_OPS]:
+            lines.append(f"  {op:<22} {madds:>15,} MAdds {params:>13,} params")
+        return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``fnac profile --json`` prints."""
