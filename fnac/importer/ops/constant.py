@@ -117,8 +117,9 @@ def dequantize(builder: Builder, node: Node) -> Any:
 
 @converter("QuantizeLinear", 10)
 def quantize(builder: Builder, node: Node) -> Any:
-    """QuantizeLinear to int8 or uint8."""
+    """QuantizeLinear per tensor, per axis or per block."""
     x, scale, zero = node.inputs[0], node.inputs[1], node.input(2)
     kind = node.get("output_dtype", 0)
     dtype = dtype_of(kind, node.label) if kind else torch.uint8
-    return builder.call(quantized.quantize, x, scale, zero, node.get("axis", 1), dtype)
+    block = node.get("block_size", 0)
+    return builder.call(quantized.quantize, x, scale, zero, node.get("axis", 1), dtype, block)

@@ -28,12 +28,17 @@ def dequantize(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, block: 
 
 
 def quantize(
-    x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, dtype: torch.dtype
+    x: Tensor,
+    scale: Tensor,
+    zero: Tensor | None,
+    axis: int,
+    dtype: torch.dtype,
+    block: int = 0,
 ) -> Tensor:
     """Return x / scale + zero rounded to even and saturated."""
     kind = zero.dtype if zero is not None else dtype
     bounds = torch.iinfo(kind)
-    y = torch.round(x / _along(scale, x, axis, 0))
+    y = torch.round(x / _along(scale, x, axis, block))
     if zero is not None:
-        y = y + _along(zero, x, axis, 0).to(y.dtype)
+        y = y + _along(zero, x, axis, block).to(y.dtype)
     return y.clamp(bounds.min, bounds.max).to(kind)
