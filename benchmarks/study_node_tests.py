@@ -4,7 +4,8 @@
 
 Every test is run as it is, and where that fails once more with everything but its first input
 stored, as weights, sizes and axes are in a network. Outputs are held to the recorded ones (relative
-1e-3, absolute 1e-5; of float16 2e-3, of bfloat16 2e-2), shape and type equal. The table has one row a reason.
+1e-3, absolute 1e-5; of float16 2e-3, of bfloat16 2e-2), shape and type equal. The table has one row
+a reason.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ from fnac.importer import import_onnx
 HEADER = ("reason", "tests", "names")
 NO_CONVERTER = re.compile(r"operator (\S+) of domain '([^']*)'")
 TYPES = (
-    (re.compile(r"not implemented for 'UInt(16|32|64)'"), "torch computes with no uint16 to uint64"),
+    (
+        re.compile(r"not implemented for 'UInt(16|32|64)'"),
+        "torch computes with no uint16 to uint64",
+    ),
     (re.compile(r"can't convert np.ndarray of type"), "torch has no tensors of this type"),
 )
 PLACE = re.compile(r"^\S+( \(\w+\))?: ")

@@ -256,10 +256,12 @@ def _check_answers(
 ) -> None:
     """Raise UnsupportedGraphError unless each image of a batch gives its own row of outputs."""
     first = after.inputs[0].shape if after.inputs else None
+    why_fixed = None
     if first and first[0] == 1:
         manager.run([MakeBatchSymbolic()], after)  # what folded the batch away may be gone
+        why_fixed = next(iter(manager.ledger[-1].report.left.values()), None)
     if manager.verify:
-        check_batch(after, manager.runner)
+        check_batch(after, manager.runner, why_fixed)
     if settings.task is not None or not _is_resized(before, settings):
         return
     old, new = known_at(before, batch=1).shapes, known_at(after, batch=1).shapes

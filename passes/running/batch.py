@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import PassFailedError, UnsupportedGraphError
@@ -10,17 +12,23 @@ from .run import probe_size, random_feed
 from .runner import Arrays, Runner
 from .verify import NOISE_FACTOR, noise
 
+SAME = 1e-4  # of the largest number of a tensor: two batches differ by less in float noise
 
-def check_batch(graph: Graph, runner: Runner | None = None) -> None:
+
+def check_batch(graph: Graph, runner: Runner | None = None, why_fixed: str | None = None) -> None:
     """Raise UnsupportedGraphError, naming the node, unless ``graph`` takes images in batches.
 
     Its batch must be a symbol, and two images must give what each of them gives alone.
+
+    why_fixed  why a fixed batch could not be freed, in the words of ``make-batch-symbolic``
     """
     for tensor in graph.inputs:
         if tensor.shape and isinstance(tensor.shape[0], int):
+            why = f" and cannot be freed: {why_fixed}" if why_fixed else ""
             raise UnsupportedGraphError(
-                f"input {tensor.name}: its batch is fixed to {tensor.shape[0]}; networks are "
-                "trained on several images at a time; export the network with a free batch"
+                f"input {tensor.name}: its batch is fixed to {tensor.shape[0]}{why}; networks are "
+                "trained on several images at a time; cut off what folds the batch away (--task "
+                "attaches a head of fnac's), or export with a free batch"
             )
     why_not = why_not_two(graph, graph, runner)
     if why_not is not None:
@@ -47,34 +55,59 @@ def why_not_two(reference: Graph, graph: Graph, runner: Runner | None = None) ->
             return f"output {name} is one number for the whole batch"
         joined = np.concatenate([apart[0][name], apart[1][name]])
         if pair.shape != joined.shape:
-            at = _first_folded(graph, one, both, runner)
+            at = _folding(graph, (one, two, both), name, runner)
             return f"{at}with two images, output {name} has the shape {list(pair.shape)}"
         if np.array_equal(pair, joined, equal_nan=True):
             continue
-        level = level or noise(reference, one, runner=runner, base=apart[0])
+        level = level or _noise_of(reference, (one, two), apart, runner)
         gap = float(np.abs(pair.astype(np.float64) - joined.astype(np.float64)).max())
         if not gap <= NOISE_FACTOR * level[name]:
-            at = _first_folded(graph, one, both, runner)
+            at = _folding(graph, (one, two, both), name, runner)
             return f"{at}two images in one batch mix: output {name} differs by {gap:.3g}"
     return None
+
+
+def _noise_of(
+    graph: Graph, feeds: Sequence[Arrays], answers: Sequence[Arrays], runner: Runner
+) -> dict[str, float]:
+    """Return the float noise of each output: the larger one of the images'."""
+    levels = [
+        noise(graph, feed, runner=runner, base=base)
+        for feed, base in zip(feeds, answers, strict=True)
+    ]
+    return {name: max(level[name] for level in levels) for name in levels[0]}
 
 
 def _single(feed: Arrays) -> Arrays:
     return {name: array[:1] for name, array in feed.items()}
 
 
-def _first_folded(graph: Graph, one: Arrays, both: Arrays, runner: Runner) -> str:
-    """Return the name of the first node whose result is not twice as many for two images."""
+def _folding(graph: Graph, feeds: Sequence[Arrays], output: str, runner: Runner) -> str:
+    """Return the name of the node behind which ``output`` is no longer one image after another.
+
+    feeds  one image, another one, both
+    """
     names = [t.name for node in graph.nodes for t in node.outputs if t.name]
     try:
-        alone, pair = runner.run(graph, one, names), runner.run(graph, both, names)
+        one, two, both = (runner.run(graph, feed, names) for feed in feeds)
     except (PassFailedError, UnsupportedGraphError):
         return ""  # of a fixed batch: the words that follow say what is wrong
-    for node in graph.nodes:
-        for tensor in node.outputs:
-            a, b = alone.get(tensor.name), pair.get(tensor.name)
-            if a is None or b is None or a.dtype.kind != "f" or a.ndim < 2:
-                continue
-            if b.shape != (2 * a.shape[0], *a.shape[1:]):
-                return f"{node.name} ({node.op}): "
+    mixed = {name for name in names if _is_mixed(one[name], two[name], both[name])}
+    makers = {t.name: node for node in graph.nodes for t in node.outputs}
+    node = makers.get(output)
+    while node is not None:
+        before = [tensor.name for tensor in node.inputs if tensor.name in mixed]
+        if not before:
+            return f"{node.name} ({node.op}): "
+        node = makers[before[0]]
     return ""
+
+
+def _is_mixed(one: np.ndarray, two: np.ndarray, both: np.ndarray) -> bool:
+    if one.dtype.kind != "f" or not one.ndim:
+        return False  # sizes, and what is chosen by them
+    apart = np.concatenate([one, two])
+    scale = float(np.abs(apart).max(initial=0))
+    return apart.shape != both.shape or not np.allclose(
+        apart, both, rtol=0, atol=SAME * scale, equal_nan=True
+    )

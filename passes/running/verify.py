@@ -60,18 +60,29 @@ def noise(
 ) -> dict[str, float]:
     """Measure the float noise of each output; see the module's docstring.
 
+    It is one unit in the last place of the output's largest number at least: what a sigmoid near
+    1 leaves may not move at all, and is rounded all the same.
+
     base     what ``graph`` gives for ``feed``, if it was run already
     returns  tensor name -> largest absolute change; integer outputs included
     """
     rng = np.random.default_rng(1)
     runner = runner or Runner()
     base = runner.run(graph, feed, tensors) if base is None else base
-    level = dict.fromkeys(base, 0.0)
+    level = {name: _unit(array) for name, array in base.items()}
     for _ in range(NOISE_TRIALS):
         moved = _shaken_run(graph, feed, tensors, runner, rng)
         for name in level:
             level[name] = max(level[name], _distance(base[name], moved[name]))
     return level
+
+
+def _unit(array: np.ndarray) -> float:
+    """Return one unit in the last place of the largest number; 0 of integers."""
+    if array.dtype.kind != "f" or not array.size:
+        return 0.0
+    largest = np.abs(array[np.isfinite(array)]).max(initial=0)
+    return float(np.spacing(largest)) if largest else 0.0
 
 
 def _shaken_run(

@@ -15,6 +15,7 @@ from fnac.importer import ImportedModule
 from fnac.importer.building.builder import MADE_BY
 from fnac.passes.graph import Graph
 from fnac.passes.graph.model_checks import one_line
+from fnac.passes.running.batch import SAME
 from fnac.passes.running.run import probe_size, random_feed
 from fnac.passes.running.runner import Runner
 from fnac.passes.running.verify import NOISE_FACTOR, noise
@@ -22,7 +23,6 @@ from fnac.passes.running.verify import NOISE_FACTOR, noise
 Results: TypeAlias = "dict[fx.Node, Tensor]"
 
 ERRORS = (RuntimeError, ValueError, IndexError)  # of calls whose shapes do not fit together
-SAME = 1e-4  # of the largest number of a tensor: two batches differ by less in float noise
 WAY_OUT = (
     "networks are trained on several images at a time; cut off what folds the batch away (fnac "
     "expand --task attaches a head of fnac's), or export without it"
@@ -36,7 +36,8 @@ def check_pair(module: ImportedModule, graph: Graph) -> None:
     """
     runner = Runner()
     size = probe_size(graph, runner)
-    one, two = (_single(random_feed(graph, size, random_seed=n)) for n in (0, 1))
+    feeds = [random_feed(graph, size, random_seed=n) for n in (0, 1)]
+    one, two = (_single(feed) for feed in feeds)
     both = [torch.cat(pair) for pair in zip(one, two, strict=True)]
     module.eval()
     apart = [_answers(module, one), _answers(module, two)]
@@ -57,7 +58,9 @@ def check_pair(module: ImportedModule, graph: Graph) -> None:
         elif torch.equal(pair, joined):
             continue
         else:
-            level = level or noise(graph, random_feed(graph, size), runner=runner)
+            if not level:
+                levels = [noise(graph, feed, runner=runner) for feed in feeds]
+                level = {name: max(each[name] for each in levels) for name in levels[0]}
             gap = float((pair.double() - joined.double()).abs().nan_to_num().max())
             if gap <= NOISE_FACTOR * level[output.name]:
                 continue

@@ -23,6 +23,13 @@ def head(how: str, batch: int | str = "n") -> Graph:
             end = net.op("Reshape", rows, net.keep([0, -1, 6]))
         case "two as one":  # rows of both, mixed with channels (NanoDet for OpenCV)
             end = net.op("Transpose", net.op("Reshape", maps, net.keep([6, -1])), perm=[1, 0])
+        case "scales as one":  # rows of two scales, behind a shuffle (Yolo-FastestV2)
+            split = net.op("Reshape", maps, net.keep([-1, 2, 64]))
+            turned = net.op("Transpose", split, perm=[1, 0, 2])
+            halves = net.op("Reshape", turned, net.keep([2, -1, 3, 8, 8]))
+            half = net.op("Gather", halves, net.keep(0), axis=0)
+            rows = net.op("Reshape", half, net.keep([-1, 64]))
+            end = net.op("Concat", rows, net.op("Neg", rows), axis=0)
         case _:
             end = net.op("Reshape", rows, net.keep([1, 64, 6]))
     return Graph.from_model(net.model(end))
@@ -30,6 +37,17 @@ def head(how: str, batch: int | str = "n") -> Graph:
 
 def test_a_network_that_computes_each_image_is_taken() -> None:
     check_batch(head("each image"))
+
+
+def test_the_node_is_named_that_folds_for_good() -> None:
+    """A shuffle of channels has no place for the batch either, and gives it back."""
+    with pytest.raises(UnsupportedGraphError, match=r"^concat\d+ \(Concat\): two images"):
+        check_batch(head("scales as one"))
+    fixed = head("scales as one", batch=1)
+    left = MakeBatchSymbolic().run(fixed).left["x"]
+    assert left.startswith("concat")
+    with pytest.raises(UnsupportedGraphError, match=r"cannot be freed: concat\d+ \(Concat\)"):
+        check_batch(fixed, why_fixed=left)
 
 
 @pytest.mark.parametrize("how", ["two as one", "one image"])

@@ -14,7 +14,8 @@ from fnac.passes.base import Keeps, Left, Pass, Report, Rewrote
 from fnac.passes.errors import OutputsDifferError, PassFailedError
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.passes.running.verify import compare
+from fnac.passes.running.run import random_feed
+from fnac.passes.running.verify import compare, noise
 from tests.support.graphs import graph, outputs
 
 BODY = """(float[batch,4,12,12] x) => (float[batch,4,12,12] y)
@@ -217,3 +218,17 @@ def test_the_ledger_tells_what_was_done(tmp_path) -> None:  # type: ignore[no-un
     assert entry.report.left == {"y": "it is no Relu"}
     assert [p.name for p in tmp_path.iterdir()] == ["01-touch.onnx"]
     assert Graph.load(tmp_path / "01-touch.onnx").nodes[1].metadata == {"seen": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("end", "unit"),
+    [
+        ("y = Sigmoid(h)", float(np.spacing(np.float32(1)))),  # near 1, where nothing moves it
+        ("n = Neg(h) y = Relu(n)", 0.0),  # 0 whatever is shaken
+        ("y = ArgMax<axis=1>(h)", 0.0),
+    ],
+)
+def test_what_is_rounded_has_a_unit_of_noise_at_least(end: str, unit: float) -> None:
+    body = f"(float[batch,4] x) => (y) <float[1] far> {{ a = Abs(x) h = Add(a, far) {end} }}"
+    g = graph(body, values={"far": [40]})
+    assert noise(g, random_feed(g))["y"] == unit
