@@ -194,7 +194,7 @@ def _check_task_said(graph: Graph, config: Config) -> None:
     shape = graph.outputs[0].shape if graph.outputs else None
     if shape is None or len(shape) != 4:
         raise UsageError(
-            "--task: seg, det, pose or cls is wanted: the file does not state its task"
+            "--task: seg, det, pose or cls is expected: the file does not state its task"
         )
 
 

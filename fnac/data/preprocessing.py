@@ -66,7 +66,7 @@ def parse_stated(mean: Stated | None, std: Stated | None) -> tuple[Triple, Tripl
             )
         return PRESETS[named.pop()]
     if mean is None or std is None:
-        raise UsageError("mean and std: one of them was given; both or neither are wanted")
+        raise UsageError("mean and std: one of them was given; both or neither are expected")
     means, stds = _triple(mean, "mean"), _triple(std, "std")
     if max(map(abs, means)) > 2 or max(stds) > 2:
         raise UsageError(

@@ -91,7 +91,7 @@ def export_library_network(network: LibraryNetwork, size: tuple[int, int]) -> on
         if not isinstance(output, torch.Tensor):
             raise ModelError(
                 f"{network.name}: it leaves {type(output).__name__}, not one tensor; a classifier "
-                "or a segmentation network is wanted"
+                "or a segmentation network is expected"
             )
         try:
             with _quiet():

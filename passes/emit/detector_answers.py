@@ -21,10 +21,10 @@ class DetectorAnswers:
     def __post_init__(self) -> None:
         """Refuse values that allow no detections."""
         if not 0 <= self.iou <= 1 or not 0 <= self.score < 1:
-            raise ValueError(f"iou={self.iou:g}, score={self.score:g}; 0 to 1 is wanted")
+            raise ValueError(f"iou={self.iou:g}, score={self.score:g}; 0 to 1 is expected")
         if self.candidates < 1 or self.detections < 1:
             raise ValueError(
-                f"candidates={self.candidates}, detections={self.detections}; at least 1 is wanted"
+                f"candidates={self.candidates}, detections={self.detections}; wanted at least 1"
             )
 
     def answers(self) -> DetectorAnswers:

@@ -75,7 +75,7 @@ class ReplaceClasses(Pass):
         if node is None or node.op not in LAST_LAYERS or stored(argument(node, 1)) is None:
             raise UnsupportedGraphError(
                 f"replace-classes: {maker} makes the output {graph.outputs[0].name}; a convolution "
-                "or Gemm with stored weights is wanted there; let a head be attached instead"
+                "or Gemm with stored weights is expected there; let a head be attached instead"
             )
         readers = [r for r in graph.consumers(node.outputs[0]) if r.op not in READS_SIZE]
         if len(readers) + graph.is_output(node.outputs[0]) != 1:

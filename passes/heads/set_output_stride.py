@@ -40,7 +40,7 @@ class SetOutputStride(Pass):
         """Refuse a stride that is no power of two."""
         if self.stride < 1 or self.stride & (self.stride - 1):
             raise ArgumentError(
-                f"output stride {self.stride}: a power of two is wanted (8, 16, 32)"
+                f"output stride {self.stride}: a power of two is expected (8, 16, 32)"
             )
 
     def run(self, graph: Graph) -> Report:

@@ -101,7 +101,7 @@ def _up_to(cuts: list[gs.Tensor], end: gs.Tensor) -> list[gs.Tensor]:
             return cuts[: index + 1]
     raise UnsupportedGraphError(
         f"{end.name}: other tensors go past it to the output; an image classifier, or a backbone "
-        "that ends in its features, is wanted"
+        "that ends in its features, is expected"
     )
 
 
@@ -133,7 +133,7 @@ def _last_features(
         return output
     raise UnsupportedGraphError(
         f"{output.name}: neither features (N, C, h, w) nor a global pooling were found; an image "
-        "classifier, or a backbone that ends in its features, is wanted"
+        "classifier, or a backbone that ends in its features, is expected"
     )
 
 

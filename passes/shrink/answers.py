@@ -127,7 +127,7 @@ class Judge:
         if original.shape != other.shape:
             raise UnsupportedGraphError(
                 f"{one.name}: {list(answered.shape)} is not what the original answers; answers of "
-                "one shape are wanted"
+                "one shape are expected"
             )
         if one.meaning == "values":
             rest = (original - other).astype(np.float64) ** 2 / self._spread[one.name]

@@ -113,7 +113,7 @@ def test_sizes() -> None:
         ("", "the pipeline is empty"),
         ("sparkle", "no pass is called 'sparkle'; known: .*widen-kernel"),
         ("widen-kernel{size=3}", "widen-kernel: no argument 'size=3'; arguments: kernel"),
-        ("widen-kernel{kernel=big}", "widen-kernel: kernel='big' was given; int is wanted"),
+        ("widen-kernel{kernel=big}", "widen-kernel: kernel='big' was given; int is expected"),
         ("widen-kernel{kernel=5", "cannot read"),
         ("normalize{x=1}", "normalize: takes no arguments"),
     ],
