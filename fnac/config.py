@@ -74,7 +74,7 @@ def read_yaml(path: Path, *, of_run: bool = False) -> Config:
         words = " ".join(str(error).split())
         raise UsageError(f"{path}: is not YAML: {words}") from error
     if not isinstance(loaded, dict):
-        raise UsageError(f"{path}: a mapping of sections was wanted, {_kind(loaded)} was found")
+        raise UsageError(f"{path}: a mapping of sections was expected, {_kind(loaded)} was found")
     version = loaded.pop("version", None if of_run else VERSION)
     if version != VERSION:
         raise UsageError(
@@ -86,7 +86,7 @@ def read_yaml(path: Path, *, of_run: bool = False) -> Config:
             loaded[section] = {}
         elif not isinstance(values, dict):
             raise UsageError(
-                f"{path}: section {section}: a mapping of settings was wanted, {_kind(values)} "
+                f"{path}: section {section}: a mapping of settings was expected, {_kind(values)} "
                 "was found"
             )
     return {str(section): dict(values) for section, values in loaded.items()}
@@ -99,7 +99,7 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
     path, equals, value = text.partition("=")
     section, dot, key = path.strip().partition(".")
     if not equals or not dot or not key:
-        raise UsageError(f"--set {text}: section.key=value was wanted, e.g. --set tune.epochs=12")
+        raise UsageError(f"--set {text}: section.key=value was expected, e.g. --set tune.epochs=12")
     try:
         return section, key, yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -247,7 +247,7 @@ def parse_size(text: str) -> tuple[int, int]:
     if len(parts) == 1:
         parts = parts * 2
     if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
-        raise UsageError(f"--size {text}: HxW was wanted, e.g. 512x1024")
+        raise UsageError(f"--size {text}: HxW was expected, e.g. 512x1024")
     return int(parts[0]), int(parts[1])
 
 

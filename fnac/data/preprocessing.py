@@ -106,9 +106,9 @@ def _triple(value: Stated, name: str) -> Triple:
         numbers = value.split(",") if isinstance(value, str) else value
         first, second, third = (float(number) for number in numbers)
     except ValueError:
-        raise UsageError(f"--{name} {value}: {EXAMPLE} was wanted") from None
+        raise UsageError(f"--{name} {value}: {EXAMPLE} was expected") from None
     if not all(map(math.isfinite, (first, second, third))):
-        raise UsageError(f"--{name} {value}: {EXAMPLE} was wanted")
+        raise UsageError(f"--{name} {value}: {EXAMPLE} was expected")
     return first, second, third
 
 

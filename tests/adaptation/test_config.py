@@ -89,21 +89,21 @@ def test_a_slip_in_a_section_is_answered_with_the_closest() -> None:
 
 @pytest.mark.parametrize("text", ["tune", "tune=3", "epochs=3", "=3"])
 def test_set_wants_section_key_value(text: str) -> None:
-    with pytest.raises(UsageError, match=r"section\.key=value was wanted"):
+    with pytest.raises(UsageError, match=r"section\.key=value was expected"):
         parse_assignment(text)
 
 
 def test_a_configuration_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("- 1\n")
-    with pytest.raises(UsageError, match="a mapping of sections was wanted, list was found"):
+    with pytest.raises(UsageError, match="a mapping of sections was expected, list was found"):
         gather(file=file)
 
 
 def test_sizes() -> None:
     assert parse_size("180x240") == (180, 240)
     assert parse_size("64") == (64, 64)
-    with pytest.raises(UsageError, match="HxW was wanted"):
+    with pytest.raises(UsageError, match="HxW was expected"):
         parse_size("64x")
 
 

@@ -140,8 +140,8 @@ class OnnxNetwork:
         for name, values in answers.items():
             if values.is_floating_point() and values.isnan().any():
                 raise UnsupportedGraphError(
-                    f"{self.path}: output {name} holds NaN; numbers were wanted; its weights, its "
-                    "float16 or the preprocessing (--mean, --std) may be to blame"
+                    f"{self.path}: output {name} holds NaN; numbers were expected; its weights, "
+                    "its float16 or the preprocessing (--mean, --std) may be to blame"
                 )
         return answers
 
