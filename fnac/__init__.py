@@ -20,6 +20,7 @@ __all__ = [
     "Run",
     "Searched",
     "Tuned",
+    "Watcher",
     "adapt",
     "derive",
     "emit",
@@ -30,6 +31,7 @@ __all__ = [
     "search_architecture",
     "shrink",
     "tune",
+    "watched_by",
 ]
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         Run,
         Searched,
         Tuned,
+        Watcher,
         adapt,
         derive,
         emit,
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
         search_architecture,
         shrink,
         tune,
+        watched_by,
     )
 
 

@@ -117,7 +117,8 @@ FLOORS = {
         "attach_detections",
     ],
     "fnac/training": [
-        "heap run_log settings teacher",
+        "heap settings teacher watchers",
+        "run_log",
         "checkpoints imitation kept_weights objectives optimizers runtime",
         "weight_steps",
         "loop",

@@ -15,6 +15,7 @@ from fnac.api.stages import (
     shrink,
     tune,
 )
+from fnac.training.watchers import Watcher, watched_by
 
 __all__ = [
     "Evaluation",
@@ -22,6 +23,7 @@ __all__ = [
     "Run",
     "Searched",
     "Tuned",
+    "Watcher",
     "adapt",
     "derive",
     "emit",
@@ -32,4 +34,5 @@ __all__ = [
     "search_architecture",
     "shrink",
     "tune",
+    "watched_by",
 ]

@@ -15,7 +15,10 @@ from fnac.study.table import Figures, figures_of
 from fnac.text import human, table
 
 CONFIG = "config.yaml"
-NO_MATTER = ("workers", "cache", "checkpoint_every", "log_every", "version", "recipe")
+NO_MATTER = (
+    *("workers", "cache", "checkpoint_every", "log_every", "loggers"),
+    *("version", "recipe"),
+)
 """Settings in which runs may differ without another result."""
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from fnac.config import as_plain
 from fnac.data.loader import EpochLoader
 from fnac.findings import FINDINGS, Finding, read_findings, together, written
 from fnac.importer import ImportedModule, write_back
@@ -33,6 +34,8 @@ from fnac.training.objectives import Objective
 from fnac.training.run_log import CsvLog, LossTrace, Written
 from fnac.training.runtime import prepare_module, seed_step
 from fnac.training.settings import TrainingSettings
+from fnac.training.watchers import Training, Watcher, Watchers, open_services, watching
+from fnac.training.watchers.watcher import current
 from fnac.training.weight_steps import open_weight_steps, to_device
 
 logger = logging.getLogger(__name__)
@@ -170,7 +173,14 @@ class TrainingRun(abc.ABC):
             )
             for name, columns in self.columns().items()
         }
-        self.trace = LossTrace(self.logs[METRICS])
+        watchers: list[Watcher] = []
+        if self.fabric.is_global_zero:
+            watchers = [*current(), *open_services(self.settings.loggers)]
+        training = Training(
+            self.stage, self.folder, self.total, self.first, as_plain(self.settings)
+        )
+        self.watchers = Watchers(training, watchers)
+        self.trace = LossTrace(self.logs[METRICS], self.watchers)
         if state is not None:
             self.trace.last = float(state["loss"])
             logger.info("%s: resumed at step %d of %d", self.stage, self.first, self.total)
@@ -179,14 +189,15 @@ class TrainingRun(abc.ABC):
         """Take every step that is left."""
         settings, shown = self.settings, self.fabric.is_global_zero
         batches = self.loader.iterate(self.first, self.total)
-        with StepProgress(
+        progress = StepProgress(
             self.stage,
             self.total,
             start=self.first,
             shown=shown,
             images=settings.batch_size,
             kind=self.kind,
-        ) as progress:
+        )
+        with watching(self.watchers), progress:
             for step in range(self.first, self.total):
                 if self.is_enough():
                     break

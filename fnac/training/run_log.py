@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fnac.errors import TrainingError
 from fnac.passes.files import write_atomically, writing
+from fnac.training.watchers import Watchers
 
 SMOOTHED = 50
 """Losses that the mean of the progress is over."""
@@ -82,8 +83,8 @@ class LossTrace:
     raises   TrainingError naming the first step whose loss is not finite
     """
 
-    def __init__(self, log: CsvLog) -> None:
-        self._log = log
+    def __init__(self, log: CsvLog, watchers: Watchers | None = None) -> None:
+        self._log, self._watchers = log, watchers
         self._losses: list[Tensor] = []
         self._rows: list[dict[str, Cell]] = []
         self.last = math.nan
@@ -109,7 +110,7 @@ class LossTrace:
                         f"step {row['step']}: the loss is {value}; wanted a finite number; lower "
                         "the learning rate, clip gradients, or use precision 32"
                     )
-                self._log.row(**row, loss=value)
+                self._write(**row, loss=value)
             self.last = values[-1]
             self._recent.extend(values)
             self._losses.clear()
@@ -119,7 +120,12 @@ class LossTrace:
     def row(self, **cells: Cell) -> None:
         """Log a row without a loss, in order."""
         self.read()
+        self._write(**cells)
+
+    def _write(self, **cells: Cell) -> None:
         self._log.row(**cells)
+        if self._watchers is not None:
+            self._watchers.row({k: v for k, v in cells.items() if v is not None})
 
     def flush(self) -> Written:
         """Write everything to disk; return size and digest of the log."""

@@ -28,6 +28,7 @@ from fnac.data.transforms.photometric import with_changes
 from fnac.errors import TrainingError, UsageError
 from fnac.training.heap import keep_freed_memory
 from fnac.training.settings import RuntimeSettings
+from fnac.training.watchers import check_services
 
 if TYPE_CHECKING:
     from fnac.tasks.base import Task
@@ -39,6 +40,7 @@ BARRIER_TIMEOUT = timedelta(hours=6)
 
 def check_device(settings: RuntimeSettings) -> bool:
     """Say whether a run computes with CUDA; UsageError if CUDA is requested but missing."""
+    check_services(settings.loggers)
     local = _processes_here()
     cuda = torch.cuda.is_available() if settings.device == "auto" else settings.device == "cuda"
     if cuda and not torch.cuda.is_available():

@@ -13,7 +13,7 @@ from fnac.errors import UsageError
 logger = logging.getLogger(__name__)
 
 HEAD_LR_MULTIPLIER = 5.0
-NO_MATTER = ("workers", "checkpoint_every", "log_every", "cache")
+NO_MATTER = ("workers", "checkpoint_every", "log_every", "cache", "loggers")
 """Settings that change how fast a run is, not what comes out."""
 S = TypeVar("S", bound="OptimizerSettings")
 
@@ -124,6 +124,8 @@ class RuntimeSettings:
     """Steps between checkpoints; there is one at every end of an epoch as well."""
     log_every: int = 10
     """Steps between two readings of the losses; every step is logged."""
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    """Where losses and metrics are sent as well: tensorboard, wandb, mlflow, if installed."""
 
     def __post_init__(self) -> None:
         for name in ("checkpoint_every", "log_every"):
