@@ -55,7 +55,7 @@ class Network:
         return self._predictor(as_picture(image), boxes)
 
     def module(self) -> ImportedModule:
-        """Return the network as a torch module with these weights: ordinary parts, to be trained.
+        """Return the network as a trainable torch module of ordinary parts with these weights.
 
         Its outputs are those of the graph, in their order. Raises UnsupportedGraphError naming an
         operator that is not known.
@@ -65,7 +65,7 @@ class Network:
         return import_onnx(self.graph.to_model())
 
     def with_weights(self, module: ImportedModule) -> Network:
-        """Return the network with the weights of ``module()``, which was trained since."""
+        """Return the network with the weights of ``module()`` after training."""
         from fnac.importer import write_back
 
         return Network(Graph.from_model(write_back(module.cpu(), self.graph.to_model())))
@@ -90,13 +90,13 @@ def load(path: str | os.PathLike[str]) -> Network:
 
 
 def graph_of(given: Given) -> Graph:
-    """Return the graph of a network, or of the file that is given."""
+    """Return the graph of a network or of a file."""
     return given.graph if isinstance(given, Network) else Graph.load(given)
 
 
 @contextmanager
 def file_of(given: Given) -> Iterator[Path]:
-    """Give a network's file; one that is in memory is written to a temporary file meanwhile."""
+    """Provide a network as a file; write one in memory to a temporary file meanwhile."""
     if not isinstance(given, Network):
         yield Path(given)
         return

@@ -1,4 +1,4 @@
-"""What the stages return: a network, figures, and a table of them where it is printed."""
+"""Results of the stages: a network, figures, and a printable table of them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, measured: EvalResult) -> Evaluation:
-        """Take what a stage measured."""
+        """Build it from a stage's measurement."""
         return cls(
             measured.metric,
             measured.value,

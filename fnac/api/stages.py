@@ -32,7 +32,7 @@ Folder = str | os.PathLike[str]
 
 
 def _said(settings: object, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of an object and of keywords as a section; keywords hold."""
+    """Merge the settings of an object and keywords into a section; keywords win."""
     from fnac.config import as_plain
 
     return {**({} if settings is None else as_plain(settings)), **more}

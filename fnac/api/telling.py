@@ -1,4 +1,4 @@
-"""What a person sees while Python runs a stage: the lines that the command line shows."""
+"""The output that a person sees while Python runs a stage, as on the command line."""
 
 from __future__ import annotations
 

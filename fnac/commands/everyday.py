@@ -1,4 +1,4 @@
-"""Small commands of every day: what can be chosen, what a data set holds, runs side by side."""
+"""Everyday commands: list names, summarise data, write a settings file, compare runs."""
 
 from __future__ import annotations
 

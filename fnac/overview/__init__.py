@@ -1,1 +1,1 @@
-"""What can be named, what a setting does, what a data set looks like."""
+"""Lists of names, meanings of settings, sample sheets of data sets."""

@@ -1,4 +1,4 @@
-"""Everything that goes by a name: tasks, heads, seeds, spaces, recipes, passes, and so on.
+"""Lists of everything with a name: tasks, heads, seeds, spaces, recipes, passes, and so on.
 
 Each list is read from the registry that the compiler itself looks names up in.
 """

@@ -1,4 +1,4 @@
-"""A sheet of samples: images of a data set with their truth drawn on them, as one picture."""
+"""A sample sheet: images of a data set with their ground truth drawn on them, as one image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A settings file to begin with, every setting explained; and the settings that a command takes."""
+"""A settings file to begin with, every setting explained; and the settings of a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs side by side: what each ended with, and in which settings they differ."""
+"""Compare runs: their results, and the settings in which they differ."""
 
 from __future__ import annotations
 

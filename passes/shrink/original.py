@@ -59,7 +59,7 @@ class Original:
             yield {name: np.asarray(self._tensors[name][part]) for name in names}
 
     def statistics(self) -> Mapping[str, Statistics]:
-        """Return those of what each convolution gives, by tensor."""
+        """Return the output statistics of each convolution, by tensor."""
         if not self._statistics:
             self._statistics = conv_statistics(self.graph, self.images)
         return self._statistics

@@ -1,4 +1,4 @@
-"""Changes of an image that leave its truth as it is, with torchvision's v2 kernels.
+"""Photometric augmentation, which leaves the truth unchanged, with torchvision's v2 kernels.
 
 Random numbers come from the sample's own generator, as in the transforms that follow.
 """
@@ -29,7 +29,7 @@ CHANGES: dict[str, Change] = {
 
 @dataclass(frozen=True)
 class Photometric:
-    """Changes an image, each change with a ``probability``, then hands it to ``inner``."""
+    """Changes an image, each change with a ``probability``, then passes it to ``inner``."""
 
     inner: Transform
     probability: float
@@ -37,7 +37,7 @@ class Photometric:
     def __call__(
         self, image: Tensor, truth: Tensor, random: np.random.Generator | None = None, /
     ) -> Sample:
-        """Return what ``inner`` makes of the changed image uint8 (3, H, W) and its truth."""
+        """Return the result of ``inner`` for the changed image uint8 (3, H, W) and its truth."""
         if random is None:
             raise TypeError("Photometric needs the sample's random generator")
         draws = random.random((len(CHANGES), 2))  # always as many
@@ -48,5 +48,5 @@ class Photometric:
 
 
 def with_changes(transform: Transform, probability: float) -> Transform:
-    """Return a transform that changes the image first; the same one where nothing is to change."""
+    """Return a transform that changes the image first; itself if nothing is to change."""
     return Photometric(transform, probability) if probability else transform

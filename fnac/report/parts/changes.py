@@ -1,4 +1,4 @@
-"""What became of the seed? The two architectures drawn, and every changed layer in words."""
+"""How was the seed changed? Both architectures drawn, and every changed layer in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does it cost? Multiply-adds of each stage; architectures that were looked at."""
+"""What does it cost? Multiply-adds of each stage; the architectures that were considered."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stages(run: RunFolder, charts: Sequence[Picture]) -> Html:
         nodes = run.profile.get("nodes")
         if run.searches or not isinstance(nodes, list):
             return section(title, missing("Super network (super.onnx)"), anchor="cost")
-        return section("Cost by node", _dearest(nodes), anchor="cost")
+        return section("Cost by node", _most_expensive(nodes), anchor="cost")
     seed = network.seed_choices
     rows = []
     for stage in dict.fromkeys(layer.stage for layer in network.layers):
@@ -38,7 +38,7 @@ def stages(run: RunFolder, charts: Sequence[Picture]) -> Html:
     return section(title, element("div", join(shown), cls="charts"), anchor="cost")
 
 
-def _dearest(nodes: Sequence[Mapping[str, Any]]) -> Html:
+def _most_expensive(nodes: Sequence[Mapping[str, Any]]) -> Html:
     """The nodes that cost most, of a network that has no stages to search."""
     whole = sum(int(node.get("madds") or 0) for node in nodes)
     ordered = sorted(nodes, key=lambda node: -int(node.get("madds") or 0))[:DEAREST]
@@ -47,7 +47,7 @@ def _dearest(nodes: Sequence[Mapping[str, Any]]) -> Html:
         for node in ordered
         if node.get("madds")
     ]
-    note = f"The dearest of {len(nodes)} nodes of model.onnx; profile.csv has all."
+    note = f"The most expensive of {len(nodes)} nodes of model.onnx; profile.csv has all."
     heading = ["node", "MAdds", "share"]
     return join([element("p", note, cls="note"), table(heading, rows, (1, 2))])
 

@@ -1,4 +1,4 @@
-"""What a run says of itself, in words: task, data, budget, metric, costs; no path of a machine."""
+"""Facts of a run in words: task, data, budget, metric, costs; no path of the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where is the file, and how is it run? The files of the run, and commands to go on with."""
+"""Where is the file, and how is it run? The files of the run, and the next commands."""
 
 from __future__ import annotations
 

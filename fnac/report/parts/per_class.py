@@ -1,4 +1,4 @@
-"""Where is it good, where not? The metric of each class, and what is taken for what."""
+"""Where is it good, where not? The metric of each class, and confusions between classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_PAIRS = 8
 
 
 def per_class(run: RunFolder, charts: Sequence[Picture]) -> Html:
-    """A bar a class, the lowest first; the worst confusions in words; the chart of the task."""
+    """One bar per class, lowest first; the worst confusions in words; the chart of the task."""
     entries, metric = run.results.get("per_class"), metric_of(run)
     kind = "joint" if fact(run, "task") == "pose" else "class"
     heading = f"Each {kind}"
@@ -51,7 +51,7 @@ def _bar(value: float) -> Html:
 
 
 def _confusions(matrix: object, names: Sequence[str]) -> Html:
-    """Name the largest shares of a class that are taken for another one."""
+    """Name the largest confusions of a class with another one."""
     if not isinstance(matrix, list) or len(matrix) != len(names):
         return raw("")
     pairs = []

@@ -1,4 +1,4 @@
-"""Did it work? The top of the page: verdict, figures, what to be careful of, when and where."""
+"""Did it work? The top of the page: verdict, figures, warnings, date and machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a network answers for a data set as it is, or needs a head for it first."""
+"""Decide whether a network fits a data set as it is, or needs a head first."""
 
 from __future__ import annotations
 

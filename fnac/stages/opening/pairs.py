@@ -1,4 +1,4 @@
-"""A batch of two gives two answers: what is trained computes each image on its own."""
+"""Check that a network computes two images of one batch independently, as training requires."""
 
 from __future__ import annotations
 

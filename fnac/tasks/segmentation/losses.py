@@ -19,7 +19,7 @@ WEIGHTS = (0.1, 10.0)
 
 @dataclass(frozen=True)
 class MapLoss:
-    """What makes a class map better; pixels of 255 count for nothing.
+    """The loss of a class map; pixels of 255 are ignored.
 
     name     of the loss
     gamma    focal: how much less a pixel counts that is right already; 0 is the cross entropy
@@ -46,7 +46,7 @@ class MapLoss:
         return logits.new_tensor(self.weights) if self.weights else None
 
     def _cross_entropy(self, logits: Tensor, truths: Tensor) -> Tensor:
-        """Return the mean over the pixels, weighted by their class (0 where none counts)."""
+        """Return the mean over the pixels, weighted by their class (0 if none counts)."""
         weights = self._weights(logits)
         total = functional.cross_entropy(
             logits, truths, weight=weights, ignore_index=IGNORE, reduction="sum"
@@ -63,7 +63,7 @@ class MapLoss:
         return total.sum() / self._counted(truths, weights)
 
     def _dice(self, logits: Tensor, truths: Tensor) -> Tensor:
-        """Return one less the Dice coefficient, over the classes that the batch holds."""
+        """Return one minus the Dice coefficient, over the classes in the batch."""
         there = (truths != IGNORE)[:, None]
         classes = logits.shape[1]
         true = functional.one_hot(truths.where(there[:, 0], 0), classes).movedim(-1, 1) * there
