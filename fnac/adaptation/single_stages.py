@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import logging
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+COMPARED = 200
+"""Images that the metrics of two precisions are compared on, at most."""
 REMAP = "fna"
 """How weights are remapped from the seed where the super network starts at random."""
 
@@ -383,13 +386,56 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
     tell_untuned(model, graph.manifest)
     emitted = emit(model, out, settings, images=images, loaded=graph)
     tell_next("eval", out, "--data", on.adapt.data or "SPEC")
-    return {
+    told = {
         "output": str(emitted.path),
         "nodes": len(emitted.profile.nodes),
         "madds": emitted.profile.madds,
         "params": emitted.profile.params,
         "size_bytes": out.stat().st_size,
     }
+    if settings.fp16 or settings.int8:
+        told["precisions"] = _precisions(model, out, settings, on)
+    return told
+
+
+def _precisions(
+    model: Path, out: Path, settings: EmitSettings, on: Subject
+) -> dict[str, dict[str, Any]]:
+    """Return size, latency and metric of ``out``, and of the same network in float32.
+
+    The metric is on the first images of the split val, where ``--data`` has labels and one.
+    """
+    from fnac.stages.emit import emit
+
+    plain = dataclasses.replace(settings, fp16=False, int8=False, no_verify=True)
+    with tempfile.TemporaryDirectory() as folder:
+        before = Path(folder) / "float32.onnx"
+        emit(model, before, plain, kit=False)
+        sides = {"float32": before, "int8" if settings.int8 else "float16": out}
+        return {name: _size_speed_metric(path, on) for name, path in sides.items()}
+
+
+def _size_speed_metric(path: Path, on: Subject) -> dict[str, Any]:
+    from fnac.data.readers.picture_folder import SPEC
+    from fnac.stages.deployment.kit import contract_of, has_contract, latency_ms
+    from fnac.stages.evaluate import Feeding, evaluate_onnx
+
+    graph = Graph.load(path)
+    told: dict[str, Any] = {"size_bytes": path.stat().st_size}
+    if not has_contract(graph):
+        return told
+    took = latency_ms(path, contract_of(graph, path, path.name))
+    told["latency_ms"] = None if took is None else round(took, 3)
+    spec = on.adapt.data or ""
+    if spec and not spec.startswith(SPEC) and "val" in on.source.splits:
+        measured = evaluate_onnx(
+            path,
+            on.source,
+            on.task_for(graph.manifest),
+            feeding=Feeding(limit=COMPARED, shown=False),
+        )
+        told |= {"metric": measured.metric, "value": measured.value, "images": measured.images}
+    return told
 
 
 def emit_images(

@@ -130,6 +130,9 @@ def bench(config: Config, models: tuple[Path, ...], latency_table: Path | None) 
         return Answer(measured, f"{latency_table}: {len(measured['layers'])} layers measured")
     timings = measure(models, settings)
     text = table(["file", "min ms", "median ms", "max ms", "ratio"], timings.rows())
+    text += f"\n\n{timings.conditions()}"
+    if (why := timings.unlike()) is not None:
+        text += f"\nnote    {why}"
     return Answer(timings.as_json(), text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,7 +39,7 @@ from fnac.commands.options import (
     train_options,
 )
 from fnac.commands.types import SeedType, TaskType
-from fnac.text import human, printable
+from fnac.text import human, printable, table
 
 if TYPE_CHECKING:
     from fnac.config import Config
@@ -330,7 +330,30 @@ def emit(config: Config, model: Path, out: Path | None) -> Answer:
         f"costs   {human(told['madds'])} MAdds, {human(told['params'])} params, "
         f"{told['nodes']:,} nodes",
     ]
+    if "precisions" in told:
+        lines += ["", _precisions(told["precisions"])]
     return Answer(told, "\n".join(lines))
+
+
+def _precisions(sides: dict[str, dict[str, Any]]) -> str:
+    """Compare a file with the same network in float32: size, latency, metric."""
+    first, last = sides.values()
+    metric = "" if "metric" not in first else f"{first['metric']} ({first['images']} images)"
+    rows = []
+    for name, side in sides.items():
+        took = side.get("latency_ms")
+        cells = [f"{side['size_bytes'] / 1e6:.2f} MB", "" if took is None else f"{took:.2f} ms"]
+        rows.append([name, *cells, f"{side['value']:.2f}" if metric else ""])
+    text = table(["precision", "size", "latency here", metric], rows)
+    before, after = first.get("latency_ms"), last.get("latency_ms")
+    if before and after and after >= before:
+        text += (
+            "\nnote    it is not faster on this processor: float16 pays on GPUs, int8 on "
+            "processors with instructions for it (VNNI, Arm's dot products)"
+        )
+    if not metric:
+        text += "\nnote    give labelled images (--data SPEC) to compare the metric as well"
+    return text
 
 
 @click.command(

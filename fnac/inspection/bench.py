@@ -48,11 +48,17 @@ class BenchSettings:
 
 @dataclasses.dataclass(frozen=True)
 class BenchResult:
-    """Seconds of every timed run, by file, in the order they were given."""
+    """Seconds of every timed run, by file, in the order they were given.
+
+    sizes  (H, W) of the images of each file; tasks: what each file is for, where it says so
+    """
 
     files: tuple[str, ...]
     seconds: tuple[tuple[float, ...], ...]
     provider: str
+    sizes: tuple[tuple[int, int] | None, ...] = ()
+    tasks: tuple[str | None, ...] = ()
+    batch: int = 1
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``fnac bench --json`` prints; one file: its figures on top."""
@@ -74,6 +80,23 @@ class BenchResult:
             for times in self.seconds
         ]
 
+    def conditions(self) -> str:
+        """Return how the times were taken: images, runs, provider."""
+        sizes = dict.fromkeys("any size" if s is None else "{}x{}".format(*s) for s in self.sizes)
+        images = f"{self.batch} image{'' if self.batch == 1 else 's'} of {', '.join(sizes)}"
+        return f"{images}, {len(self.seconds[0])} runs of each file in turn, {self.provider}"
+
+    def unlike(self) -> str | None:
+        """Say why the files should not be compared; None if they may."""
+        tasks = list(dict.fromkeys(task for task in self.tasks if task))
+        if len(tasks) > 1:
+            return (
+                f"the files are for different tasks ({', '.join(tasks)}): their ratio says little"
+            )
+        if len(set(self.sizes)) > 1:
+            return "the files read images of different sizes: --size HxW gives them the same"
+        return None
+
     def rows(self) -> list[list[str]]:
         """Return the table rows that ``fnac bench`` prints."""
         rows = []
@@ -92,9 +115,13 @@ def bench(paths: Sequence[Path], settings: BenchSettings) -> BenchResult:
     from fnac.stages.opening.onnx_network import open_session
 
     sessions = []
+    sizes: list[tuple[int, int] | None] = []
+    tasks: list[str | None] = []
     caught: tuple[type[Exception], ...] = (RuntimeError, ValueError, *ort_errors())
     for path in paths:
         graph = Graph.load(path)
+        sizes.append(settings.size or graph.image_size())
+        tasks.append(graph.manifest.get("task"))
         feed = {
             name: np.repeat(array[:1], settings.batch, axis=0) if array.ndim else array
             for name, array in random_feed(graph, settings.size).items()
@@ -114,7 +141,14 @@ def bench(paths: Sequence[Path], settings: BenchSettings) -> BenchResult:
             session.run(None, feed)
             times.append(time.perf_counter() - start)
     provider = sessions[0][0].get_providers()[0]
-    return BenchResult(tuple(map(str, paths)), tuple(map(tuple, seconds)), provider)
+    return BenchResult(
+        tuple(map(str, paths)),
+        tuple(map(tuple, seconds)),
+        provider,
+        tuple(sizes),
+        tuple(tasks),
+        settings.batch,
+    )
 
 
 def _summary(times: Sequence[float]) -> dict[str, float]:
