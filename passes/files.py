@@ -24,14 +24,15 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def model_file(path: Path) -> Path:
-    """Return the ONNX file that a folder stands for: its ``model.onnx``, or its only one.
+    """Return the ONNX file that a folder stands for: model.onnx, target.onnx, or its only one.
 
     A path that is no folder, and a folder that does not tell, come back as they are.
     """
     if not path.is_dir():
         return path
-    if (path / "model.onnx").is_file():
-        return path / "model.onnx"
+    for name in ("model.onnx", "target.onnx"):  # of a whole run, of a tuning
+        if (path / name).is_file():
+            return path / name
     models = onnx_files(path)
     return models[0] if len(models) == 1 else path
 

@@ -73,7 +73,7 @@ class UserPath(click.Path):
 
 
 class ModelPath(UserPath):
-    """An ONNX file; a folder with a ``model.onnx``, or one ONNX file, stands for that file."""
+    """An ONNX file; a folder stands for its model.onnx, its target.onnx, or its only file."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read the path."""

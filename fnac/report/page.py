@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -35,6 +36,8 @@ PARTS = {
     "details": "Details",
 }
 """Parts of the page in their order: anchor -> name in the contents."""
+OF_ONE_STAGE = ("files", "training", "details")
+"""Parts that a run of `fnac tune` or `search` alone has."""
 
 
 def write_page(folder: Path) -> Path:
@@ -49,34 +52,29 @@ def write_page(folder: Path) -> Path:
     if drawing is not None:
         picture = plots.architecture_picture(drawing)
         write_atomically(folder / "pictures" / "architecture.png", picture)
-    body = join(
-        [
-            header(run),
-            _contents(bool(charts["tried"])),
-            files_of_run(run),
-            predictions(run),
-            per_class(run, charts["classes"]),
-            architecture(run, drawing),
-            stages(run, charts["stages"]),
-            trade_off(charts["tried"]),
-            training(run, charts["tuning"], charts["search"]),
-            folded(run),
-        ]
-    )
+    parts = {
+        "files": files_of_run(run),
+        "predictions": predictions(run),
+        "classes": per_class(run, charts["classes"]),
+        "architecture": architecture(run, drawing),
+        "cost": stages(run, charts["stages"]),
+        "trade-off": trade_off(charts["tried"]),
+        "training": training(run, charts["tuning"], charts["search"]),
+        "details": folded(run),
+    }
+    if run.single:  # it has no other parts
+        parts = {anchor: parts[anchor] for anchor in OF_ONE_STAGE}
+    shown = {anchor: part for anchor, part in parts.items() if part}
+    body = join([header(run), _contents(shown), *shown.values()])
     page = folder / "report.html"
     write_atomically(page, _document(f"fnac: {title(run)}", body).encode("utf-8"))
     log.info("report: %s", page)
     return page
 
 
-def _contents(with_trade_off: bool) -> Html:
+def _contents(anchors: Iterable[str]) -> Html:
     """Links to the parts."""
-    links = [
-        element("a", text, href=f"#{anchor}")
-        for anchor, text in PARTS.items()
-        if with_trade_off or anchor != "trade-off"
-    ]
-    return element("nav", join(links))
+    return element("nav", join([element("a", PARTS[a], href=f"#{a}") for a in anchors]))
 
 
 def _drawing(run: RunFolder) -> Drawing | None:

@@ -75,6 +75,11 @@ class RunFolder:
     problems: tuple[str, ...]
 
     @property
+    def single(self) -> bool:
+        """Whether it is a run of one stage alone, `fnac tune` or `search`."""
+        return bool({"tune", "search"} & self.config.keys()) and "derive" not in self.config
+
+    @property
     def searches(self) -> bool:
         """Whether the run has a search by alphas: its strategy decides."""
         adapt = self.config.get("adapt") or {}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from fnac.report import write_report
 from fnac.report.parts.changes import in_words
 from fnac.report.parts.facts import duration, without_folders
+from tests.support.graphs import graph
 
 RESULTS = {
     "metric": {"name": "mIoU", "value": 47.25},
@@ -131,3 +133,18 @@ def test_folders_are_left_out_and_names_stay() -> None:
 
 def test_durations() -> None:
     assert [duration(s) for s in (42, 200, 7500)] == ["42 s", "3 min 20 s", "2 h 5 min"]
+
+
+def test_a_run_of_one_stage_shows_that_stage_alone(tmp_path: Path) -> None:
+    (tmp_path / "tune").mkdir()
+    (tmp_path / "config.yaml").write_text("version: 2\nadapt: {task: cls}\ntune: {epochs: 2}\n")
+    rows = ["step,epoch,loss,lr,head_lr,val_top-1", "1,0,2.0,0.1,0.5,", "2,0,1.0,0.1,0.5,40.0"]
+    (tmp_path / "tune" / "metrics.csv").write_text("\n".join(rows) + "\n")
+    network = graph("(float[n,3,8,8] x) => (float[n,3,8,8] y) { y = Relu(x) }")
+    network.manifest["tune"] = {"val": 40.0, "metric": "top-1", "steps": 2}
+    network.save(tmp_path / "target.onnx")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert re.findall(r"<section id=\"([\w-]+)\"", page) == ["files", "training", "details"]
+    assert "Tuned to 40.00 top-1 on the validation split, in 2 steps." in page
+    assert 'alt="Validation during tuning"' in page
+    assert "Search" not in page

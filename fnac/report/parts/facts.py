@@ -34,6 +34,8 @@ SPELLED = {
 
 def fact(run: RunFolder, name: str) -> str | None:
     """Return one setting of the run in words: from its configuration, else from the manifest."""
+    if run.single and name in ("strategy", "budget", "remap") and "search" not in run.config:
+        return None
     section, _, setting = FACTS[name].partition(".")
     value = (run.config.get(section) or {}).get(setting)
     if value is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fnac.report.html import Html, element, join, missing, raw, section, table
+from fnac.report.html import Html, element, join, missing, section, table
 from fnac.report.run_folder import RunFolder
 
 FILES = {
@@ -23,6 +23,7 @@ fnac predict {run}/model.onnx images/ -o seen/
 fnac eval {run}/model.onnx --data SPEC --split test
 fnac emit {run}/target.onnx --int8 --data SPEC -o int8.onnx
 """
+EMIT = "fnac emit {run}/target.onnx -o {run}/model.onnx\n"
 
 
 def files(run: RunFolder) -> Html:
@@ -39,9 +40,8 @@ def files(run: RunFolder) -> Html:
     ]
     if not any((run.path / name).is_file() for name in ("model.onnx", "target.onnx")):
         return section(heading, missing("Target (target.onnx, model.onnx)"), anchor="files")
-    commands: Html = raw("")
-    if (run.path / "model.onnx").is_file():
-        commands = element("pre", COMMANDS.format(run=run.path.name or "."))
+    told = COMMANDS if (run.path / "model.onnx").is_file() else EMIT
+    commands = element("pre", told.format(run=run.path.name or "."))
     note = element("p", "Links work while the page lies in the folder of its run.", cls="note")
     parts = join([table(["file", "size", "what it is"], rows, (1,)), commands, note])
     return section(heading, parts, anchor="files")

@@ -16,9 +16,12 @@ def training(run: RunFolder, of_tuning: Sequence[Picture], of_search: Sequence[P
     if run.times:
         took = ", ".join(f"{part} {duration(seconds)}" for part, seconds in run.times.items())
         parts.append(element("p", f"Time: {took}."))
-    parts.append(element("h3", "Tuning of the target"))
-    parts.append(missing("Tuning (tune/metrics.csv)") if run.tune is None else _charts(of_tuning))
-    if run.searches or run.search is not None:
+    if run.tune is not None or not run.single:
+        parts.append(element("h3", "Tuning of the target"))
+        parts.append(
+            missing("Tuning (tune/metrics.csv)") if run.tune is None else _charts(of_tuning)
+        )
+    if run.search is not None or (run.searches and not run.single):
         parts.append(element("h3", "Search"))
         if run.search is None:
             parts.append(missing("Search (search/metrics.csv)"))

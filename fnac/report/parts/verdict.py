@@ -47,9 +47,10 @@ def header(run: RunFolder) -> Html:
     ]
     if rows := _result_rows(run):
         parts.append(_results_table(rows))
-    else:
+    elif not run.single:
         parts.append(missing("Results (results.json)"))
-    parts.append(element("p", f"{MADDS_NOTE}; whole network, exact counting.", cls="note"))
+    if not run.single:
+        parts.append(element("p", f"{MADDS_NOTE}; whole network, exact counting.", cls="note"))
     parts.append(element("dl", join(facts), cls="facts"))
     return element("header", join(parts))
 
@@ -58,6 +59,10 @@ def verdict(run: RunFolder) -> Html:
     """One sentence: the target against the seed's own architecture, equally tuned, and its cost."""
     metric, target = metric_of(run), side(run, "target")
     seed, baseline = side(run, "seed"), side(run, "baseline")
+    tuned = run.manifest.get("tune")
+    if run.single and isinstance(tuned, dict) and is_number(tuned.get("val")):
+        text = f"Tuned to {tuned['val']:.2f} {tuned.get('metric')} on the validation split"
+        return element("p", f"{text}, in {tuned.get('steps')} steps.", cls="verdict")
     if metric is None or not target:
         return raw("")
     name, value = metric
