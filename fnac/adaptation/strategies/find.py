@@ -26,7 +26,7 @@ MEANINGS = {
     "random": "briefly fine-tune some random architectures at the budget's cost, take the best",
     "sample": "take one random architecture at the budget's cost",
     "evolve": "train the super network on uniform paths, then breed architectures that it judges",
-    "uniform": "tune the seed, leave every block the same share of channels: a control",
+    "uniform": "fine-tune the seed, keep the same share of channels in every block: a control",
     "seed": "take the seed's own architecture: plain fine-tuning, head included",
 }
 
