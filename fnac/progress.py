@@ -32,6 +32,7 @@ class StepProgress:
     images   images that a step takes: their number a second is shown; 0: it is not
     kind     name of the kind of a step (from 0): steps of one kind take about as long. The ETA
              adds up what each kind has taken so far; while one has not come yet, it is a least
+    memory   returns bytes in use, to be shown; None: the most that the process has had
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class StepProgress:
         brief: bool = False,
         images: int = 0,
         kind: Callable[[int], str] | None = None,
+        memory: Callable[[], float] | None = None,
     ) -> None:
+        self._memory = memory or _peak_memory
         self._unit, self._brief, self._images = unit, brief, images
         self._label, self._total, self._first, self._done = label, total, start, start
         self._said = start
@@ -119,7 +122,7 @@ class StepProgress:
         (began, first), (now, done) = self._recent[0], self._recent[-1]
         if not self._images or now <= began:
             return ""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_RSS
+        peak = self._memory()
         return f"{self._images * (done - first) / (now - began):.3g} images/s, {peak / 1e9:.1f} GB"
 
     def _eta(self) -> str:
@@ -137,6 +140,11 @@ class StepProgress:
             *(self._label, self._unit, self._done, self._total),
             *(_clock(self._spoke - self._started), left, f"; {told}" if told else ""),
         )
+
+
+def _peak_memory() -> float:
+    """Return the most bytes of main memory that this process has had."""
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_RSS)
 
 
 class StepsAhead:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -196,6 +197,7 @@ class TrainingRun(abc.ABC):
             shown=shown,
             images=settings.batch_size,
             kind=self.kind,
+            memory=self._device_memory if self.fabric.device.type == "cuda" else None,
         )
         with watching(self.watchers), progress:
             for step in range(self.first, self.total):
@@ -260,6 +262,10 @@ class TrainingRun(abc.ABC):
     def on_device(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Move a batch to the device."""
         return to_device(self.fabric, batch, self.settings.channels_last)
+
+    def _device_memory(self) -> float:
+        """Return the most bytes that tensors took on the GPU so far."""
+        return float(torch.cuda.max_memory_allocated(self.fabric.device))
 
     def _save(self, done: int) -> None:
         self.trace.read()
