@@ -18,7 +18,7 @@ MOST_CLASSES = 12
 class AdaptResult:
     """Outcome of an adaptation; costs are exact MAdds and parameters of the whole network.
 
-    ``baseline``  metric and costs of the seed's own architecture, tuned alike; None: not wanted
+    ``baseline``  metric and costs of the seed's own architecture, equally tuned; or None
     ``seconds``   how long each stage took
     ``per_class``  class (joint) -> the metric in percent; None: it does not occur
     """
@@ -91,8 +91,8 @@ class AdaptResult:
             return []
         gain = self.value - self.baseline["value"]
         return [
-            f"baseline {self.baseline['value']:.2f}  (the seed's own architecture, tuned alike, "
-            f"{human(self.baseline['madds'])} MAdds): the target is {gain:+.2f}"
+            f"baseline {self.baseline['value']:.2f}  (the seed's own architecture, tuned with the "
+            f"same schedule, {human(self.baseline['madds'])} MAdds): the target is {gain:+.2f}"
         ]
 
     def _before_tuning(self) -> list[str]:

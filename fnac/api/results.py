@@ -30,7 +30,7 @@ def _figures(title: str, rows: Mapping[str, Any]) -> str:
 class Run:
     """A finished adaptation: its folder, the emitted model, the metric's value in percent.
 
-    baseline   metric and costs of the seed's own architecture, tuned alike; None: not wanted
+    baseline   metric and costs of the seed's own architecture, equally tuned; or None
     per_class  class (joint) -> the metric; None: it does not occur
     """
 

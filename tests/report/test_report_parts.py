@@ -73,8 +73,8 @@ def test_the_parts_come_in_the_order_of_questions(page: str) -> None:
 
 def test_the_verdict_says_how_good_how_dear_how_fast(page: str) -> None:
     assert (
-        "The target reaches 47.25 mIoU; the seed&#x27;s own architecture, tuned alike, 45.00 "
-        "(+2.25). It costs 80.0% of the seed&#x27;s multiply-adds."
+        "The target reaches 47.25 mIoU; the seed&#x27;s own architecture, tuned with the same "
+        "schedule, 45.00 (+2.25). It costs 80.0% of the seed&#x27;s multiply-adds."
     ) in page
     assert "<b>1.23 ms</b>" in page
     assert "begun 2026-01-02 03:04 · took 1 min 45 s · on CPU, 2 cores" in page

@@ -11,7 +11,7 @@ FILES = {
     "example.py": "runs it on an image; needs numpy, onnxruntime and Pillow only",
     "README.md": "model card: task, metric, costs, limits, licence",
     "target.onnx": "the same network, trainable: to tune or emit again",
-    "baseline.onnx": "the seed's own architecture, tuned alike",
+    "baseline.onnx": "the seed's own architecture, tuned with the same schedule",
     "arch.json": "what was chosen, layer by layer",
     "config.yaml": "every setting; fnac adapt --config config.yaml repeats the run",
     "run.log": "everything that the run said",

@@ -69,7 +69,8 @@ def verdict(run: RunFolder) -> Html:
     text = f"The target reaches {value:.2f} {name}"
     if is_number(baseline.get("value")):
         gain = value - float(baseline["value"])
-        text += f"; the seed's own architecture, tuned alike, {baseline['value']:.2f} ({gain:+.2f})"
+        text += "; the seed's own architecture, tuned with the same schedule, "
+        text += f"{baseline['value']:.2f} ({gain:+.2f})"
     else:
         text += "; the seed's own architecture was not measured (fnac adapt without --no-baseline)"
     if seed.get("madds") and is_number(target.get("madds")):
