@@ -16,7 +16,7 @@ from fnac.stages.tune import tune
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.segmentation import Segmentation
 from fnac.training.runtime import check_device
-from fnac.training.watchers import Training, Watcher, watched_by
+from fnac.training.watchers import Training, Watcher, Watchers, watched_by, watching
 from fnac.training.watchers.services import numbers
 from tests.support.super_networks import CLASSES, SIZE, SquaresSource, tiny_super
 
@@ -89,6 +89,37 @@ def test_a_watcher_may_end_a_run_which_goes_on_later(tmp_path: Path) -> None:
     run(tmp_path / "whole")
     for name in ("out.onnx", "tune/metrics.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+class Broken(Notes):
+    """Raises when a training begins, or when it ends."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self.place = place
+
+    def begin(self, training: Training) -> None:
+        if self.place == "begin":
+            raise OSError("no route")
+        super().begin(training)
+
+    def end(self, training: Training) -> None:
+        super().end(training)
+        if self.place == "end":
+            raise OSError("no route")
+
+
+@pytest.mark.parametrize("place", ["begin", "end"])
+def test_who_began_is_told_of_the_end_even_if_another_raises(place: str) -> None:
+    first, broken, last = Notes(), Broken(place), Notes()
+    training = Training("tune", Path("tune"), 4, 0, {})
+    with (
+        pytest.raises(OSError, match="no route"),
+        watching(Watchers(training, (first, broken, last))),
+    ):
+        pass
+    assert [kind for kind, _ in first.told] == ["begin", "end"]
+    assert [kind for kind, _ in last.told] == ([] if place == "begin" else ["begin", "end"])
 
 
 def test_a_logger_that_is_not_there_is_named_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,14 +74,15 @@ class Watchers:
 
 @contextlib.contextmanager
 def watching(watchers: Watchers) -> Iterator[None]:
-    """Tell watchers of the beginning of a training, and of its end, however it ends."""
-    for watcher in watchers.watchers:
-        watcher.begin(watchers.training)
-    try:
-        yield
-    finally:
+    """Tell watchers of the beginning of a training, and of its end, however it ends.
+
+    Each one that began is told of the end, even if another one raises.
+    """
+    with contextlib.ExitStack() as ends:
         for watcher in watchers.watchers:
-            watcher.end(watchers.training)
+            watcher.begin(watchers.training)
+            ends.callback(watcher.end, watchers.training)
+        yield
 
 
 def current() -> tuple[Watcher, ...]:
