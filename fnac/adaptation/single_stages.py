@@ -403,20 +403,39 @@ def _precisions(
 ) -> dict[str, dict[str, Any]]:
     """Return size, latency and metric of ``out``, and of the same network in float32.
 
-    The metric is on the first images of the split val, where ``--data`` has labels and one.
+    The metric is on the first images of the split val, where ``--data`` has labels, such a split,
+    and the classes of the network.
     """
     from fnac.stages.emit import emit
 
+    is_measured = _has_labels_for(Graph.load(out).manifest, on)
     plain = dataclasses.replace(settings, fp16=False, int8=False, no_verify=True)
     with tempfile.TemporaryDirectory() as folder:
         before = Path(folder) / "float32.onnx"
         emit(model, before, plain, kit=False)
         sides = {"float32": before, "int8" if settings.int8 else "float16": out}
-        return {name: _size_speed_metric(path, on) for name, path in sides.items()}
+        return {name: _size_speed_metric(path, on, is_measured) for name, path in sides.items()}
 
 
-def _size_speed_metric(path: Path, on: Subject) -> dict[str, Any]:
+def _has_labels_for(manifest: Mapping[str, Any], on: Subject) -> bool:
+    """Say whether a data set can measure a network; warn if only its classes are others."""
     from fnac.data.readers.picture_folder import SPEC
+
+    spec = on.adapt.data or ""
+    if not spec or spec.startswith(SPEC) or "val" not in on.source.splits:
+        return False
+    try:
+        in_classes_of("the network", manifest, on.source, on.adapt.task, EvalSettings())
+        on.task_for(manifest).check_network(manifest)
+    except UsageError:
+        log.warning(
+            "the metric is not compared: the classes of %s are not the network's", on.source.name
+        )
+        return False
+    return True
+
+
+def _size_speed_metric(path: Path, on: Subject, is_measured: bool) -> dict[str, Any]:
     from fnac.stages.deployment.kit import contract_of, has_contract, latency_ms
     from fnac.stages.evaluate import Feeding, evaluate_onnx
 
@@ -426,8 +445,7 @@ def _size_speed_metric(path: Path, on: Subject) -> dict[str, Any]:
         return told
     took = latency_ms(path, contract_of(graph, path, path.name))
     told["latency_ms"] = None if took is None else round(took, 3)
-    spec = on.adapt.data or ""
-    if spec and not spec.startswith(SPEC) and "val" in on.source.splits:
+    if is_measured:
         measured = evaluate_onnx(
             path,
             on.source,
@@ -488,7 +506,7 @@ def _subject_of(model: Path | str, manifest: Mapping[str, Any], config: Config) 
 
 
 def in_classes_of(
-    model: Path,
+    model: Path | str,
     manifest: Mapping[str, Any],
     source: DataSource,
     task: str,

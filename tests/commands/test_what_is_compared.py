@@ -54,6 +54,19 @@ def test_without_labels_the_metric_is_asked_for(
     assert "give labelled images (--data SPEC)" in capsys.readouterr().out
 
 
+def test_images_of_other_classes_calibrate_and_measure_nothing(
+    classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = classes(tmp_path / "data")
+    for split in ("train", "val"):
+        (tmp_path / "data" / split / "cat").rename(tmp_path / "data" / split / "horse")
+    words = ["emit", str(classifier), "--int8", "-o", str(tmp_path / "small.onnx"), "--data", spec]
+    assert fnac([*words, "--json"]) == 0
+    said = capsys.readouterr()
+    assert not any("metric" in side for side in json.loads(said.out)["precisions"].values())
+    assert "the metric is not compared: the classes of " in said.err
+
+
 def timed(*sides: tuple[str | None, tuple[int, int]]) -> BenchResult:
     times = tuple((0.001, 0.002) for _ in sides)
     sizes, tasks = tuple(size for _, size in sides), tuple(task for task, _ in sides)
