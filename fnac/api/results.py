@@ -61,7 +61,9 @@ class Tuned:
     """A fine-tuned network.
 
     network  with the weights that were kept: ``best`` or ``last`` says ``weights``
-    value    of ``metric`` on the split val in percent; None where there is none
+    value    of ``metric`` on the split val in percent; None where there is none. On images without
+             labels the ``error`` against the teacher, a share of its outputs' variance
+    loss     the last one; None on images without labels
     folder   of the run: checkpoint, metrics.csv, run.log, target.onnx
     """
 
@@ -69,13 +71,15 @@ class Tuned:
     folder: Path
     metric: str
     value: float | None
-    loss: float
+    loss: float | None
     steps: int
     weights: str
 
     def __repr__(self) -> str:
-        value = "not measured" if self.value is None else f"{self.value:.2f}"
-        rows = {self.metric: value, "loss": f"{self.loss:.4g}", "steps": self.steps}
+        digits = 2 if self.metric != "error" else 4
+        value = "not measured" if self.value is None else f"{self.value:.{digits}f}"
+        loss = None if self.loss is None else f"{self.loss:.4g}"
+        rows = {self.metric: value, "loss": loss, "steps": self.steps}
         return _figures(f"fnac.Tuned in {self.folder}", {**rows, "weights": self.weights})
 
 

@@ -137,6 +137,8 @@ def tune(
     """Fine-tune a network on a data set; a seed gets a head for the set's classes first.
 
     network  in memory, a file, or the name of a seed (``bundled``)
+    data     SPEC; with ``pictures:FOLDER``, images without labels, ``teacher`` names the network to
+             learn from
     recipe   settings by name, or a YAML file; what is given here holds
     out      folder of the run; None: ``runs/tune``
     """
@@ -157,8 +159,12 @@ def tune(
         with file_of(network) as path:
             told = run_tune(path, config, out=_folder(out), resume=False)
     output = Path(told["output"])
-    figures = (told["metric"], told["val"], told["loss"], told["steps"], told["weights"])
-    return Tuned(load(output), output.parent, *figures)
+    figures: dict[str, Any] = {key: told[key] for key in ("steps", "weights")}
+    if "curve" in told:  # images without labels
+        figures |= {"metric": "error", "value": told["error"], "loss": None}
+    else:
+        figures |= {"metric": told["metric"], "value": told["val"], "loss": told["loss"]}
+    return Tuned(load(output), output.parent, **figures)
 
 
 @telling

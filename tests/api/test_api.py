@@ -44,6 +44,22 @@ def test_from_a_seed_to_predictions(tmp_path: Path) -> None:
     assert {one["name"] for one in answers[0].as_json()["classes"]} == {"cat", "dog"}
 
 
+def test_images_without_labels_are_enough_with_a_teacher(tmp_path: Path) -> None:
+    student, teacher = (fnac.Network(graph(CLASSIFIER)) for _ in range(2))
+    original = teacher.save(tmp_path / "original.onnx")
+    (tmp_path / "images").mkdir()
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 255, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+    healed = fnac.tune(
+        student, data=f"pictures:{tmp_path / 'images'}", out=tmp_path / "run",
+        teacher=str(original), epochs=1, batch_size=4, workers=0, device="cpu",
+    )  # fmt: skip
+    assert (healed.metric, healed.loss) == ("error", None)
+    assert healed.value is not None
+    assert repr(healed).splitlines()[1].split() == ["error", f"{healed.value:.4f}"]
+
+
 def test_a_network_is_handed_out_as_a_torch_module() -> None:
     network = fnac.Network(graph(CLASSIFIER))
     module = network.module()
