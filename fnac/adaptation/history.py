@@ -48,16 +48,23 @@ def tell_next(*words: object) -> None:
 def tell_continue(folder: Path, adaptation: bool) -> None:
     """Say how a run that was interrupted is continued.
 
+    A study continues as a whole. A single stage that was called from Python has no command.
+
     adaptation  it is one of ``fnac adapt``, whose folder knows all that it was told
     """
-    words = list(_COMMAND.get())
-    if adaptation or not words:
+    words = [word for word in _COMMAND.get() if word != "--resume"]
+    if not words and not adaptation:
+        log.warning("interrupted; what it did so far is in %s", folder)
+        return
+    if "study" in words[:2]:  # a global option may come before it
+        log.warning("interrupted; it goes on from here with: fnac %s --resume", shlex.join(words))
+        return
+    if adaptation:
         words = ["adapt"]
     for option in ("-o", "--out"):
         if option in words[:-1]:
             at = words.index(option)
             del words[at : at + 2]
-    words = [word for word in words if word != "--resume"]
     command = shlex.join([*words, "--resume", "-o", str(folder)])
     log.warning("interrupted; it goes on from here with: fnac %s", command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +22,14 @@ def run_on_ray(runs: Sequence[StudyRun], folder: Path, processes: int) -> list[s
     cpus = None if address else processes
     ray.init(address=address, num_cpus=cpus, include_dashboard=False, log_to_driver=True)
     try:
-        task = ray.remote(num_cpus=1)(run_one)
+        task = ray.remote(num_cpus=1)(run_in_worker)
         waiting = [task.remote(run, folder.resolve()) for run in runs]
         return list(ray.get(waiting))
     finally:
         ray.shutdown()
+
+
+def run_in_worker(run: StudyRun, folder: Path) -> str | None:
+    """Run one in a process where no command line set up logging: run.log gets all the same."""
+    logging.getLogger("fnac").setLevel(logging.INFO)
+    return run_one(run, folder)

@@ -95,6 +95,9 @@ def test_settings_that_a_command_does_not_read_are_refused(
             False,
             "fnac tune m.onnx --data folder:x --resume -o 'a run'",
         ),
+        (["study", "s.yaml", "-o", "all"], True, "fnac study s.yaml -o all --resume"),
+        (["--quiet", "study", "s.yaml", "--resume"], True, "fnac --quiet study s.yaml --resume"),
+        ([], False, "interrupted; what it did so far is in a run"),  # from Python: no command
     ],
 )
 def test_an_interrupted_run_says_how_it_goes_on(

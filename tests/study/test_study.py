@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from pathlib import Path
 
 import pytest
 
+from fnac.adaptation.folder import begun
 from fnac.adaptation.plan import Plan
 from fnac.cli import run
 from fnac.errors import UsageError
+from fnac.study import on_ray
 from fnac.study.plots import pareto
 from fnac.study.run_study import waves
-from fnac.study.study_file import read_study
+from fnac.study.study_file import StudyRun, read_study
 from fnac.study.table import Row, as_markdown
 
 STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
@@ -112,6 +115,19 @@ def test_two_runs_share_their_start_and_resume_run_by_run(
     assert run([*words, "--resume"]) == 0
     assert (runs / "own-0" / "model.onnx").read_bytes() == model
     assert (runs / "sample-0" / "results.json").stat().st_mtime_ns == before
+
+
+def test_a_run_in_another_process_writes_all_that_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_one(one: StudyRun, folder: Path) -> None:
+        with begun(folder / "run", "seg", "cpu"):
+            logging.getLogger("fnac.flow").info("half way")
+
+    monkeypatch.setattr(on_ray, "run_one", run_one)
+    (one,) = read_study(study_file(tmp_path, "runs: {seed: {adapt: {strategy: seed}}}\n"), {}).runs
+    assert on_ray.run_in_worker(one, tmp_path) is None
+    assert "half way" in (tmp_path / "run" / "run.log").read_text()
 
 
 @pytest.mark.slow
