@@ -26,7 +26,7 @@ def test_the_last_lines_of_a_run() -> None:
         "mIoU  57.49  (model.onnx in onnxruntime, 128 images)",
         "baseline 55.10  (the seed's own architecture, tuned alike, 29.6M MAdds): "
         "the target is +2.39",
-        "before  target 20.25, baseline 1.00  (before fine-tuning)",
+        "before  target 20.25, baseline 1.00  (before the tuning)",
         "classes  road 90.0, sky 80.0; absent: boat",
         "seed    29.6M MAdds, 730K params",
         "target  29.5M MAdds (99.5% of the seed), 700K params   "
