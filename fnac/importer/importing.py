@@ -6,6 +6,7 @@ import onnx
 from torch import fx, nn
 
 from fnac.passes.errors import UnsupportedGraphError
+from fnac.passes.graph.free_sides import with_free_sides
 from fnac.passes.graph.inlining import inlined
 from fnac.passes.graph.stored_numbers import with_stored_numbers
 
@@ -30,7 +31,7 @@ def import_onnx(model: onnx.ModelProto) -> ImportedModule:
     BatchNormalization keeps its statistics as buffers. Local functions are inlined.
     Raises UnsupportedGraphError naming node, operator, domain and version.
     """
-    model = with_stored_numbers(inlined(model))
+    model = with_stored_numbers(with_free_sides(inlined(model)))
     _check(model)
     facts = Facts(model)
     builder = Builder(facts, registry.find)

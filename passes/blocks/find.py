@@ -61,6 +61,7 @@ def _blocks_of(
     for patterns in groups:
         before = dict(left)
         taken = {id(node): block for block in blocks for node in block.nodes}
+        matches: list[Block] = []
         for node in graph.nodes:
             if node.op != "Conv" or id(node) in taken:
                 continue
@@ -74,10 +75,17 @@ def _blocks_of(
                     match = match if why_not is None else Left(why_not)
                 if isinstance(match, Block):
                     inner = sorted(match.nodes, key=lambda node: place[id(node)])
-                    blocks.append(dataclasses.replace(match, nodes=tuple(inner)))
+                    matches.append(dataclasses.replace(match, nodes=tuple(inner)))
                     break
                 if match is not None:  # what an earlier group said is the nearer reason
                     left[node.name] = before.get(node.name, match.why)
+        for match in sorted(matches, key=lambda match: len(match.nodes)):
+            why_not = _why_not_apart(match, taken)  # the shortcuts of a U-Net lie in each other
+            if why_not is None:
+                blocks.append(match)
+                taken |= {id(node): match for node in match.nodes}
+            else:
+                left[match.node_name] = before.get(match.node_name, why_not)
     blocks.sort(key=lambda block: place[id(block.nodes[-1])])
     inside = {id(node) for block in blocks for node in block.nodes}
     for node in graph.nodes:

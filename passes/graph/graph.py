@@ -28,6 +28,7 @@ from ..errors import FileNotThereError, PassFailedError, UnsupportedGraphError
 from ..files import is_lfs_pointer, model_file, onnx_files, write_atomically, writing
 from .contract import PLAIN_KEYS, plain_entries
 from .copying import holds_graphs, twin_of
+from .free_sides import with_free_sides
 from .inference import (
     IR_VERSION,
     STORED,
@@ -115,7 +116,7 @@ class Graph:
         if model.functions:
             model = inlined(model)
             check_model(model)
-        model = with_stored_numbers(_without_initializer_inputs(model))
+        model = with_stored_numbers(_without_initializer_inputs(with_free_sides(model)))
         surgeon = gs.import_onnx(model)
         for node, proto in zip(surgeon.nodes, model.graph.node, strict=True):
             node.metadata = {entry.key: entry.value for entry in proto.metadata_props}

@@ -193,3 +193,28 @@ def test_regions_are_found_beside_known_blocks() -> None:
         assert compare(reference, twin).equal, what
     back, _ = applied(Choose(), mixed)
     assert same_graph(back, before)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_of_regions_that_lie_in_each_other_the_innermost_is_searched(depth: int) -> None:
+    """The shortcuts of a U-Net that adds: each level's region holds the next level's."""
+    lines, inner = [], "b0"
+    for level in range(1, depth + 1):
+        lines.append(
+            f"p{level} = Conv<pads=[1,1,1,1]>({inner}, wa{level}) b{level} = Relu(p{level})"
+        )
+        inner = f"b{level}"
+    lines.append(f"q = Conv<pads=[1,1,1,1]>({inner}, wb) r = Add(q, {inner})")
+    result = "r"
+    for level in range(depth, 0, -1):
+        lines.append(f"u{level} = Conv({result}, wc{level}) v{level} = Add(u{level}, b{level - 1})")
+        result = f"v{level}"
+    before = network(" ".join([*lines, f"y = Neg({result})"]))
+    blocks = find_blocks(before).blocks
+    nodes = [id(node) for block in blocks for node in block.nodes]
+    assert len(nodes) == len(set(nodes))
+    assert [block.node_name for block in blocks if block.kind == "region"] == ["q"]
+    mixed, report = applied(Mix(kernels=(3, 5), expansions=(), candidates=("k5",)), before)
+    assert report.rewrote
+    chosen, _ = applied(Choose(), mixed)
+    assert compare(before, chosen).equal
