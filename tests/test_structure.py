@@ -96,7 +96,7 @@ FLOORS = {
     "passes/graph": [
         "contract copying node_checks operators stored_numbers tensor_checks writing",
         "layout manifest model_checks",
-        "inference inlining",
+        "free_sides inference inlining",
         "graph",
         "node_maker parts",
         "surgery",
