@@ -181,37 +181,39 @@ class ClassEvaluation:
     def __init__(self, task: Classification, where: str) -> None:
         self._task, self._where = task, where
         self._all = MulticlassAccuracy(task.num_classes, average="micro")
-        self._each = MulticlassAccuracy(task.num_classes, average=None)
         self._top = MulticlassAccuracy(
             task.num_classes, top_k=min(TOP, task.num_classes), average="micro"
         )
         count = task.num_classes
-        self._confusion = torch.zeros(count, count, dtype=torch.int64)
+        self._seen, self._said, self._hits = torch.zeros(3, count, dtype=torch.int64)
+        kept = count if count <= MOST_CONFUSED else 0  # of 10,000 classes it is 800 MB
+        self._confusion = torch.zeros(kept, kept, dtype=torch.int64)
 
     def add(self, indices: Sequence[int], outputs: Outputs, truths: Tensor) -> None:
         """Add logits (n, C) of these samples; truths: int64 (n,)."""
         logits, truth = self._task.logits(outputs, self._where), truths.cpu()
-        for metric in (self._all, self._each, self._top):
+        for metric in (self._all, self._top):
             metric.update(logits, truth)
-        count = self._task.num_classes
-        pairs = count * truth + logits.argmax(dim=1)
-        self._confusion += torch.bincount(pairs, minlength=count * count).reshape(count, count)
+        said = logits.argmax(dim=1)
+        self._seen += torch.bincount(truth, minlength=self._task.num_classes)
+        self._said += torch.bincount(said, minlength=self._task.num_classes)
+        self._hits += torch.bincount(truth[said == truth], minlength=self._task.num_classes)
+        if len(self._confusion):
+            self._confusion.index_put_((truth, said), torch.tensor(1), accumulate=True)
 
     def compute(self) -> Scores:
         """Return top-1 in percent, the hits of each class, and top-5 if there are more classes."""
-        seen, said = self._confusion.sum(1), self._confusion.sum(0)
-        if not int(seen.sum()):
+        if not int(self._seen.sum()):
             return Scores(float("nan"))
-        each = self._each.compute()
+        each = self._hits.float() / self._seen
         per_class = {
-            name: 100 * float(each[i]) if seen[i] else None
+            name: 100 * float(each[i]) if self._seen[i] else None
             for i, name in enumerate(self._task.classes)
         }
         more = self._task.num_classes > TOP
         extra = {f"top-{TOP}": 100 * float(self._top.compute())} if more else {}
-        findings = class_findings(self._task.classes, said, seen, "images")
-        few = self._task.num_classes <= MOST_CONFUSED
-        details = {"confusion": self._confusion.tolist()} if few else {}
+        findings = class_findings(self._task.classes, self._said, self._seen, "images")
+        details = {"confusion": self._confusion.tolist()} if len(self._confusion) else {}
         return Scores(100 * float(self._all.compute()), per_class, extra, findings, details)
 
 

@@ -65,6 +65,7 @@ def test_top_1_by_hand() -> None:
         "ape": pytest.approx(200 / 3), "bee": None, "cat": pytest.approx(100),
     }  # fmt: skip
     assert scores.extra == {}
+    assert scores.details == {"confusion": [[2, 1, 0], [0, 0, 0], [0, 0, 1]]}  # rows: truth
     evaluation.add([4], {"y": logits[:1]}, torch.tensor([1]))
     assert evaluation.compute().value == pytest.approx(60)
 
@@ -75,6 +76,18 @@ def test_top_5_of_more_classes() -> None:
     evaluation.add([0, 1], {"y": torch.arange(7.0).repeat(2, 1)}, torch.tensor([2, 1]))
     scores = evaluation.compute()
     assert (scores.value, scores.extra) == (0, {"top-5": 50})
+
+
+def test_many_classes_are_counted_without_their_pairs() -> None:
+    count = 100_000  # a table of pairs would be 80 GB
+    task = Classification(tuple(map(str, range(count))))
+    evaluation = task.evaluation([], (8, 8), {})  # type: ignore[arg-type]
+    logits = torch.zeros(2, count)
+    logits[:, 7] = 1
+    evaluation.add([0, 1], {"y": logits}, torch.tensor([7, 9]))
+    scores = evaluation.compute()
+    assert (scores.value, scores.details) == (50, {})
+    assert (scores.per_class["7"], scores.per_class["9"], scores.per_class["8"]) == (100, 0, None)
 
 
 def test_refusals() -> None:

@@ -30,6 +30,7 @@ def test_mean_iou_by_hand() -> None:
     metric.update(prediction[:, 4:], truth[:, 4:])
     assert metric.per_class() == [50.0, 60.0]
     assert metric.compute() == 55.0
+    assert metric.confusion() == [[2, 1], [1, 3]]  # rows: truth
     prediction[0, 0] = 1
     metric.reset()
     metric.update(prediction, truth)
