@@ -74,7 +74,7 @@ class OptimizerSettings:
         if self.lr_warmup_steps and self.lr_warmup_epochs:
             raise UsageError(
                 f"lr_warmup_steps {self.lr_warmup_steps} and lr_warmup_epochs "
-                f"{self.lr_warmup_epochs:g}: both say how long the warm-up is; give one of them"
+                f"{self.lr_warmup_epochs:g}: both say how long the warm-up is; set one of them to 0"
             )
         for name in ("momentum", "weight_decay", "lr_warmup_steps", "lr_warmup_epochs"):
             if getattr(self, name) < 0:

@@ -18,6 +18,7 @@ from fnac.findings import read_findings
 from fnac.importer import import_onnx, write_back
 from fnac.passes.graph import Graph
 from fnac.passes.super_network.choose import choose
+from fnac.stages.heal_settings import HealSettings
 from fnac.stages.tune import TuneResult, recalibrate_bn, tune
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.segmentation import Segmentation
@@ -269,3 +270,9 @@ def test_adamw_decays_weights_beside_the_gradient() -> None:
     weight.grad = torch.zeros_like(weight)
     optimizer.step()
     assert torch.allclose(weight, torch.full((2, 2), 1 - 0.1 * 0.5))
+
+
+def test_a_warm_up_in_epochs_says_how_to_end_the_one_in_steps() -> None:
+    with pytest.raises(UsageError, match=r"lr_warmup_steps 20 and .*epochs 1: .*one of them to 0"):
+        HealSettings(lr_warmup_epochs=1.0)
+    assert HealSettings(lr_warmup_epochs=1.0, lr_warmup_steps=0).factor(0, 9, 3) == 0.1
