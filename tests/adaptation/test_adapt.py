@@ -72,12 +72,13 @@ def test_the_report_tells_what_ran(undisturbed: tuple[Path, dict[str, object]]) 
     page = (folder / "report.html").read_text(encoding="utf-8")
     recorded = yaml.safe_load((folder / "config.yaml").read_text())
     facts = {
-        "task": "seg",
         "data": "scenes:train=32,val=8,size=64",
         "size": "64×64",
         "head": recorded["expand"]["head"],
         "seed": recorded["adapt"]["seed"],
     }
+    title = f"Semantic segmentation of {facts['data']}, from {facts['seed']}"
+    assert f"<h1>{title}</h1>" in page
     for name, value in facts.items():
         assert f"<dt>{name}</dt><dd>{value}</dd>" in page, name
 
