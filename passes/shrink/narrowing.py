@@ -8,6 +8,9 @@ features of the network *as it has become*, towards what the original gave there
 where x is what is added to the layer's result behind its normalisation of scale s (the block's
 input, of a residual): what the blocks before lost is made good as well. An error of an output
 counts s^2 times.
+
+What makes the channels first has its weights W adapted to its input x' as it is now: they become
+W M, with M x' + d the best linear estimate of the original's input x.
 """
 
 from __future__ import annotations
@@ -75,6 +78,7 @@ class Narrowing:
         pixels: int = PIXELS,
         residual: bool = True,
         weighted: bool = True,
+        adapted: bool = True,
     ) -> None:
         self.original = original
         self.result = original.graph.copy()
@@ -82,9 +86,11 @@ class Narrowing:
         self.pixels = pixels
         self.residual = residual
         self.weighted = weighted
+        self.adapted = adapted
         self.touched = False
         self.first = len(original.graph.nodes)
         self.kept: dict[str, np.ndarray] = {}
+        self.fitted: frozenset[str] = frozenset()
         self.initializers: dict[str, str] = {}
         self._place = {node.name: i for i, node in enumerate(original.graph.nodes)}
 
@@ -114,6 +120,8 @@ class Narrowing:
         width = count if width is None else width
         if width == count and not self.touched:
             return Step(name, count, width, None, {})
+        if self.touched and self.adapted:
+            self._adapt(name)
         look = self.look(name)
         elimination = self.eliminate(look) if width < count else None
         return self.cut(look, width, elimination)
@@ -163,6 +171,7 @@ class Narrowing:
         for reading in rest:
             errors[reading.name] = self._fit(reading, channels, kept, moments)
         self.touched = True
+        self.fitted |= set(errors)
         self.first = min(self.first, self._place[look.name])
         return Step(look.name, look.channels.count, width, curve, errors)
 
@@ -174,7 +183,7 @@ class Narrowing:
             nodes += [pair.linear.node, *([pair.linear.bn] if pair.linear.bn is not None else [])]
         stored = [(node, list(node.inputs), dict(node.attrs)) for node in nodes]
         shapes = [(t, t.shape) for node in nodes for t in node.outputs]
-        state = (self.touched, self.first, dict(self.kept), dict(self.initializers))
+        state = (self.touched, self.first, self.fitted, dict(self.kept), dict(self.initializers))
         try:
             yield
         finally:
@@ -183,7 +192,7 @@ class Narrowing:
                 node.attrs.update(attrs)
             for tensor, shape in shapes:
                 tensor.shape = shape
-            self.touched, self.first, self.kept, self.initializers = state
+            self.touched, self.first, self.fitted, self.kept, self.initializers = state
 
     def match(self) -> None:
         """Give all convolutions after the first change the statistics of the original."""
@@ -249,16 +258,54 @@ class Narrowing:
 
     def _gram(self, pair: _Pair, features: np.ndarray, target: np.ndarray) -> Gram:
         channels, window = features.shape[1], pair.window
-        unknowns = channels * window.taps
-        pixels = max(self.pixels, AT_LEAST * unknowns, int(WORK / unknowns**2))
         return Gram(
             channels,
             window=window,
             outputs=target.shape[1],
-            pixels_per_picture=-(-pixels // self.after.count),
+            pixels_per_picture=self._pixels(channels * window.taps),
         )
 
+    def _pixels(self, unknowns: int) -> int:
+        """Return how many pixels of each image a fit of so many unknowns is made on."""
+        pixels = max(self.pixels, AT_LEAST * unknowns, int(WORK / unknowns**2))
+        return -(-pixels // self.after.count)
+
     # ------------------------------------------------------------------ fitting
+
+    def _adapt(self, name: str) -> None:
+        """Adapt a 1x1 convolution to its input as it is now; those that were fitted are already.
+
+        One without bias and norm stays: it has no place for a constant.
+        """
+        place = self._place[name]
+        node = self.result.nodes[place]
+        linear, window = linear_of(self.result, node), linear_of(self.result, node).window
+        plain = window.kernel == 1 and not any(window.pads) and Conv(node).groups == 1
+        if name in self.fitted or not plain or (linear.bias is None and linear.bn is None):
+            return
+        self.advance(place)
+        tensor, channels, step = node.inputs[0].name, linear.weight.shape[1], window.stride
+        gram = Gram(
+            channels,
+            window=window,
+            outputs=channels,
+            pixels_per_picture=self._pixels(channels),
+        )
+        before, after = self.original.stream(place, [tensor]), self.after.stream([tensor])
+        for old, new in zip(before, after, strict=True):
+            gram.add(new[tensor], old[tensor][:, :, ::step, ::step])
+        moments = gram.moments()
+        estimate = refit(
+            moments.second, np.eye(channels), np.arange(channels), moments.target
+        )  # M, d
+        weight = linear.weight[:, :, 0, 0].astype(np.float64)
+        bias = np.zeros(len(weight)) if linear.bias is None else linear.bias.astype(np.float64)
+        arrays = with_constant(
+            linear.arrays(),
+            (weight @ estimate.weight)[:, :, None, None],
+            bias + weight @ estimate.bias,
+        )
+        linear.store(self.result, arrays, self.initializers)
 
     def _eliminate(
         self, channels: HiddenChannels, pairs: Sequence[_Pair], moments: Mapping[str, Moments]
