@@ -184,6 +184,24 @@ def test_later_blocks_make_good_what_earlier_ones_lost() -> None:
     assert gaps[0] < gaps[1]
 
 
+@pytest.mark.parametrize("bn", [True, False])
+def test_what_makes_channels_is_adapted_to_what_it_reads(bn: bool) -> None:
+    """Behind a sum of two blocks that lost most of their channels; behind one a fit is best."""
+    x = images(40)
+    g = mbconv_network([(8, 3, 1)], expansion=4, bn=bn, bias=not bn)
+    g.refresh_shapes()
+    conv = next(n for n in g.nodes if n.name == "b3_ex").outputs[0]
+    name = g.consumers(conv)[0].outputs[0].name if bn else conv.name  # the constant has come in
+    gaps = []
+    for adapted in (True, False):
+        narrowing = Narrowing(Original(g, x), adapted=adapted)
+        for block, width in (("b1_ex", 2), ("b2_ex", 2), ("b3_ex", None)):
+            narrowing.narrow(block, width)
+        a, b = (run(one, {one.inputs[0].name: x}, [name])[name] for one in (g, narrowing.result))
+        gaps.append(float(((a.astype("f8") - b) ** 2).mean()))
+    assert gaps[0] < 0.995 * gaps[1]
+
+
 def test_features_that_are_no_numbers_are_refused() -> None:
     g = network("mbconv")
     x = images()
