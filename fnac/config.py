@@ -241,6 +241,20 @@ def as_plain(value: Any) -> Any:
     return value
 
 
+def differing(settings: Any) -> Any:
+    """Return the fields of a settings object that are not their defaults; {} for None.
+
+    What is no settings object is returned as it is.
+    """
+    if settings is None:
+        return {}
+    if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
+        return settings
+    defaults = type(settings)()
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    return {name: value for name, value in values.items() if value != getattr(defaults, name)}
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Read ``HxW`` (or ``N`` for a square) in pixels; raises UsageError."""
     parts = text.lower().split("x")

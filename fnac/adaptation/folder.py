@@ -84,13 +84,14 @@ def begun(out: Path | None, name: str, device: str) -> Iterator[tuple[Path, Rank
     before = out is not None and out.is_dir()
     folder, ranks = _for_all(claim, out, name, device)
     is_new = not (before and out is not None and folder.samefile(out))
-    try:
-        with _held(folder, ranks), _logged(folder, ranks):
-            yield folder, ranks
-    except FnacError:
-        if ranks.first and not any(folder.rglob("last.ckpt")):
-            _empty(folder, is_new)
-        raise
+    with _held(folder, ranks):  # a folder that another process holds is not ours to empty
+        try:
+            with _logged(folder, ranks):
+                yield folder, ranks
+        except FnacError:
+            if ranks.first and not any(folder.rglob("last.ckpt")):
+                _empty(folder, is_new)
+            raise
 
 
 @contextlib.contextmanager

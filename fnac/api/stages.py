@@ -2,8 +2,9 @@
 
 Settings are given as keywords (``epochs=3``) or as an object of the stage's settings class
 (``settings=TuneSettings(epochs=3)``, from ``fnac.api.settings``), which an editor completes; where
-both say something, the keyword holds. Every stage raises what the command line prints: UsageError,
-DataError, TrainingError, UnsupportedGraphError (``fnac.errors``).
+both say something, the keyword holds. Of an object, what differs from its class's defaults counts.
+Every stage raises what the command line prints: UsageError, DataError, TrainingError,
+UnsupportedGraphError (``fnac.errors``).
 """
 
 from __future__ import annotations
@@ -32,10 +33,13 @@ Folder = str | os.PathLike[str]
 
 
 def _said(settings: object, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the settings of an object and keywords into a section; keywords win."""
-    from fnac.config import as_plain
+    """Merge the settings of an object and keywords into a section; keywords win.
 
-    return {**({} if settings is None else as_plain(settings)), **more}
+    An object says what differs from its class's defaults: the rest is left to a recipe.
+    """
+    from fnac.config import as_plain, differing
+
+    return {**as_plain(differing(settings)), **more}
 
 
 def _config(task: str | None, data: str | None, **sections: dict[str, Any]) -> dict[str, Any]:
@@ -268,11 +272,11 @@ def adapt(
     """
     from fnac.adaptation.plan import SECTIONS, Plan
     from fnac.adaptation.settings import one_task, recipe_for
-    from fnac.config import as_plain, gather
+    from fnac.config import as_plain, differing, gather
     from fnac.flow import adapt as run
 
     graph = None if network is None else graph_of(network)
-    said = {section: as_plain(values) for section, values in sections.items()}
+    said = {section: as_plain(differing(values)) for section, values in sections.items()}
     for section, values in said.items():
         if not isinstance(values, dict):
             raise UsageError(

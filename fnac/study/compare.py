@@ -13,12 +13,10 @@ from fnac.errors import UsageError
 from fnac.study.one_run import read_results
 from fnac.study.table import Figures, figures_of
 from fnac.text import human, table
+from fnac.training.settings import NO_MATTER
 
 CONFIG = "config.yaml"
-NO_MATTER = (
-    *("workers", "cache", "checkpoint_every", "log_every", "loggers"),
-    *("version", "recipe"),
-)
+NOT_COMPARED = (*NO_MATTER, "version", "recipe")
 """Settings in which runs may differ without another result."""
 
 
@@ -83,7 +81,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     settings = {}
     for key in keys:
         values = tuple(config.get(key) for config in configs)
-        if key.rpartition(".")[2] not in NO_MATTER and any(v != values[0] for v in values):
+        if key.rpartition(".")[2] not in NOT_COMPARED and any(v != values[0] for v in values):
             settings[key] = values
     return Comparison(tuple(figures), settings)
 

@@ -6,10 +6,11 @@ from typing import Literal
 
 import pytest
 
-from fnac.config import build, gather, parse_assignment, parse_size
+from fnac.config import build, differing, gather, parse_assignment, parse_size
 from fnac.errors import UsageError
 from fnac.passes.errors import PipelineError
 from fnac.passes.registry import parse_pipeline
+from fnac.stages.tune_settings import TuneSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,13 @@ class Example:
     out: Path | None = None
     quick: bool = False
     mean: tuple[float, float, float] | None = None
+
+
+def test_of_a_settings_object_what_differs_from_the_defaults_counts() -> None:
+    """So that an object beside a recipe leaves the recipe's other values alone."""
+    assert differing(TuneSettings(epochs=3, lr=0.5)) == {"epochs": 3, "lr": 0.5}
+    assert differing(TuneSettings()) == differing(None) == {}
+    assert differing({"epochs": 12}) == {"epochs": 12}
 
 
 def test_later_sources_win_and_none_is_not_given(tmp_path: Path) -> None:

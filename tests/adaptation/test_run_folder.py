@@ -57,6 +57,20 @@ def test_a_file_is_as_it_was_left_or_it_is_named(tmp_path: Path) -> None:
     kept.check()
 
 
+def test_who_finds_a_folder_held_leaves_it_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes may claim one empty folder; the second one finds it locked."""
+    out = tmp_path / "run"
+    out.mkdir()
+    with begun(out, "seg", "cpu") as (folder, _):
+        (folder / "config.yaml").write_text("version: 2\n")
+        monkeypatch.setattr("fnac.adaptation.folder.claim", lambda given, name: folder)
+        with pytest.raises(UsageError, match="another process works"), begun(out, "seg", "cpu"):
+            pass
+        assert (folder / "config.yaml").exists()
+
+
 def test_logs_are_checked_when_their_stage_is_done_and_free_while_it_runs(tmp_path: Path) -> None:
     (tmp_path / "tune").mkdir()
     log = tmp_path / "tune" / "metrics.csv"

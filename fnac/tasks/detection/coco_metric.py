@@ -17,7 +17,7 @@ AREAS = ("all", "small", "medium", "large")
 DETECTIONS = 100
 """Of an image and class, the best ones are counted."""
 EVERY_RECALL = 5
-"""Of COCO's 101 recalls, every so manieth is kept for a curve."""
+"""Spacing of the recalls that are kept for the curve, among COCO's 101."""
 Array = npt.NDArray[Any]
 
 
