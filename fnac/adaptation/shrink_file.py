@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from fnac.data.source import DataSource
     from fnac.stages.heal import HealResult
+    from fnac.stages.heal_settings import HealSettings
     from fnac.stages.shrinking.result import ShrinkResult
     from fnac.tasks.base import Task
 
@@ -92,19 +93,26 @@ class ShrinkJob:
         source, task = self.data
         return calibration_images(source, task, size, graph.manifest, count=count)
 
-    def heal(self, shrunk: ShrinkResult, epochs: int, folder: Path) -> HealResult:
-        """Train the smaller network towards the original's outputs, on the same images.
-
-        folder  gets checkpoint and metrics; it must not be there
-        """
-        from fnac.stages.heal import heal
+    def healing(self, epochs: int, folder: Path) -> HealSettings:
+        """Return the settings of a healing in ``folder``; refuse early what could not run."""
         from fnac.stages.heal_settings import HealSettings
+        from fnac.training.runtime import check_device
 
         if folder.exists():
             raise UsageError(
                 f"{folder}: exists already; healing keeps its checkpoint there; remove it"
             )
         settings = dataclasses.replace(read(HealSettings, self.config), epochs=epochs)
+        check_device(settings)
+        return settings
+
+    def heal(self, shrunk: ShrinkResult, settings: HealSettings, folder: Path) -> HealResult:
+        """Train the smaller network towards the original's outputs, on the same images.
+
+        folder  is made; it gets checkpoint and metrics
+        """
+        from fnac.stages.heal import heal
+
         source, _ = self.data
         folder.mkdir(parents=True)
         return heal(shrunk.graph, self.original, source.split("train"), settings, folder)

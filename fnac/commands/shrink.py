@@ -83,7 +83,8 @@ def shrink(
     job = ShrinkJob(Graph.load(model), config)
     path = out or model_file(model).with_name(f"{model_file(model).stem}.small.onnx")
     keep_original(path, model_file(model))
-    journal = path.with_suffix(".shrink.json")
+    journal, healed_in = path.with_suffix(".shrink.json"), path.with_suffix(".heal")
+    healing = None if heal is None else job.healing(heal, healed_in)
     shrunk = job.shrink(only_curve=curve, journal=journal, resume=resume)
     if plot is not None:
         _draw(shrunk, plot, done=not curve)
@@ -92,8 +93,8 @@ def shrink(
     path = shrunk.graph.save(path)
     written = {"model": str(path), **shrunk.as_json()}
     lines = [_text(shrunk), *_costs(shrunk)]
-    if heal is not None:
-        healed = job.heal(shrunk, heal, path.with_suffix(".heal"))
+    if healing is not None:
+        healed = job.heal(shrunk, healing, healed_in)
         healed.graph.save(path)
         written["healed"] = healed.as_json()
         lines.append(f"healed error {healed.start:.4g} -> {healed.error:.4g}")

@@ -162,16 +162,19 @@ def test_a_network_without_channels_of_its_own_is_refused() -> None:
         shrink(g, images(4, 8), parse_budget("0.6x"), QUICK)
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "images"
+def pictures(folder: Path) -> list[str]:
     folder.mkdir()
     rng = np.random.default_rng(0)
     for number in range(20):
         pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
+    return ["--data", f"pictures:{folder}"]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = pictures(tmp_path / "images")
     path = network().save(tmp_path / "net.onnx")
     options = ["--set", "shrink.multiple=2", "--effort", "2", "--budget", "0.7x"]
-    data = ["--data", f"pictures:{folder}"]
     assert run(["shrink", str(path), *data, *options, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["model"] == str(tmp_path / "net.small.onnx")
@@ -181,6 +184,25 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert Graph.load(said["model"]).manifest["shrink"]["error"] == said["error"]
     assert run(["shrink", str(path), *options]) == 2
     assert "--data pictures:FOLDER" in capsys.readouterr().err
+
+
+def test_the_command_heals_and_says_at_once_what_could_not_be_healed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = network().save(tmp_path / "net.onnx")
+    options = [*pictures(tmp_path / "images"), "--set", "shrink.multiple=2", "--effort", "0"]
+    options += ["--set", "heal.batch_size=4", "--heal", "1", "--json"]
+    assert run(["shrink", str(path), *options]) == 0
+    healed = json.loads(capsys.readouterr().out)["healed"]
+    assert healed["error"] <= healed["start"]
+    small = (tmp_path / "net.small.onnx").read_bytes()
+    assert run(["shrink", str(path), *options]) == 2
+    assert "net.small.heal: exists already; healing keeps" in capsys.readouterr().err
+    again = [*options, "-o", str(tmp_path / "other.onnx"), "--set", "heal.precision=16-mixed"]
+    assert run(["shrink", str(path), *again, "--set", "heal.device=cpu"]) == 2
+    assert "precision 16-mixed: only CUDA devices have it" in capsys.readouterr().err
+    assert (tmp_path / "net.small.onnx").read_bytes() == small
+    assert not (tmp_path / "other.onnx").exists()
 
 
 def test_a_budget_of_latency_is_met_by_the_network_that_is_made(
