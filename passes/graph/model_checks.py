@@ -46,7 +46,17 @@ def check_model(model: onnx.ModelProto) -> None:
 
 def _opset(model: onnx.ModelProto) -> int:
     versions = {entry.domain: entry.version for entry in model.opset_import}
+    for domain, version in versions.items():
+        if not 0 <= version < 2**31:
+            raise UnsupportedGraphError(
+                f"operator set {version} of the domain {domain!r}; the file is damaged"
+            )
     opset = versions.get("", versions.get("ai.onnx"))
+    if opset != versions.get("ai.onnx", opset):
+        raise UnsupportedGraphError(
+            f"the model names two versions of the default operator set, {opset} and "
+            f"{versions['ai.onnx']}; it must be one; export the network again"
+        )
     if opset is None:
         raise UnsupportedGraphError("the model names no version of the default operator set")
     if opset not in OPSETS:

@@ -275,3 +275,28 @@ def test_external_data_outside_the_models_folder_is_not_read(tmp_path: Path, pla
 )
 def test_codes_and_places_in_sources_are_no_help(said: str, told: str) -> None:
     assert one_line(RuntimeError(said)) == told
+
+
+@pytest.mark.parametrize("opset", [9, 18])
+@pytest.mark.parametrize(
+    ("domain", "version", "said"),
+    [
+        ("ai.onnx", 2**31, "operator set 2147483648 of the domain 'ai.onnx'"),
+        ("some.where", -(2**40), "of the domain 'some.where'"),
+        ("some.where", 2**62, "of the domain 'some.where'"),
+        ("ai.onnx", 7, "two versions of the default operator set, {opset} and 7"),
+    ],
+)
+def test_versions_that_no_library_holds_or_that_differ(
+    domain: str, version: int, said: str, opset: int
+) -> None:
+    named = graph(BODY, opset=opset).to_model()
+    named.opset_import.append(helper.make_opsetid(domain, version))
+    with pytest.raises(UnsupportedGraphError, match=said.format(opset=opset)):
+        Graph.from_model(named)
+
+
+def test_the_default_operator_set_may_be_named_twice_alike() -> None:
+    named = graph(BODY, opset=18).to_model()
+    named.opset_import.append(helper.make_opsetid("ai.onnx", 18))
+    assert Graph.from_model(named).opset == 18
