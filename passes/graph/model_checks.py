@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import onnx
 from onnx import TensorProto
@@ -70,6 +70,23 @@ def _check_interface(graph: onnx.GraphProto) -> None:
     if not graph.output:
         raise UnsupportedGraphError("the graph has no outputs")
     stored = {t.name for t in graph.initializer}
+    for body in (graph, *_inner_graphs(graph)):
+        _check_values(body)
+    for value in graph.input:
+        if value.name not in stored and not value.type.tensor_type.elem_type:
+            raise UnsupportedGraphError(f"input {value.name!r} has no element type")
+
+
+def _inner_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs that nodes hold (If, Loop, Scan), and those inside of them."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield inner
+                yield from _inner_graphs(inner)
+
+
+def _check_values(graph: onnx.GraphProto) -> None:
     for value in [*graph.input, *graph.output, *graph.value_info]:
         kind = value.type.WhichOneof("value")
         if kind not in ("tensor_type", None):
@@ -85,9 +102,6 @@ def _check_interface(graph: onnx.GraphProto) -> None:
                 raise UnsupportedGraphError(
                     f"{value.name}: a side of {dim.dim_value}; the file is damaged"
                 )
-    for value in graph.input:
-        if value.name not in stored and not value.type.tensor_type.elem_type:
-            raise UnsupportedGraphError(f"input {value.name!r} has no element type")
 
 
 def _check_operators(model: onnx.ModelProto, opset: int) -> None:

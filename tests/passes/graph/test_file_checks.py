@@ -300,3 +300,33 @@ def test_the_default_operator_set_may_be_named_twice_alike() -> None:
     named = graph(BODY, opset=18).to_model()
     named.opset_import.append(helper.make_opsetid("ai.onnx", 18))
     assert Graph.from_model(named).opset == 18
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("field", ["output", "value_info"])
+@pytest.mark.parametrize(("element", "side"), [(1000, 1), (1, 2**60)])
+def test_what_inner_graphs_declare_is_looked_at(
+    element: int, side: int, field: str, depth: int
+) -> None:
+    odd = helper.make_tensor_value_info("odd", element, [side])
+    other = helper.make_tensor_value_info("other", TensorProto.FLOAT, None)
+    nodes = [
+        helper.make_node("Identity", ["x"], ["odd"]),
+        helper.make_node("Neg", ["x"], ["other"]),
+    ]
+    ends = {"output": ([odd], []), "value_info": ([other], [odd])}[field]
+    body = helper.make_graph(nodes, "body", [], ends[0], value_info=ends[1])
+    for level in range(depth):
+        name = f"r{level}"
+        choice = helper.make_node("If", ["c"], [name], then_branch=body, else_branch=body)
+        result = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        body = helper.make_graph([choice], f"level{level}", [], [result])
+    body.input.extend(
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1]),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+        ]
+    )
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    with pytest.raises(UnsupportedGraphError, match=r"^odd: "):
+        Graph.from_model(model)
