@@ -28,6 +28,7 @@ _WORDS = (  # the field that holds a type's numbers when raw_data does not
     ("double_data", (TensorProto.DOUBLE,)),
     ("int64_data", (TensorProto.INT64,)),
     ("uint64_data", (TensorProto.UINT32, TensorProto.UINT64)),
+    ("string_data", (TensorProto.STRING,)),
 )
 _FIELDS: dict[int, str] = {
     **dict.fromkeys(BITS, "int32_data"),
@@ -53,9 +54,7 @@ def check_tensor(tensor: TensorProto) -> None:
     """Raise UnsupportedGraphError, naming the tensor, unless type, shape and bytes agree."""
     label = tensor.name or "a constant"
     kind = tensor.data_type
-    if kind == TensorProto.STRING:
-        return  # labels; nothing that computes reads them
-    if kind not in BITS:
+    if kind not in _FIELDS:
         raise UnsupportedGraphError(
             f"{label}: {type_name(kind)} values; float, double, half, bfloat16, integer and "
             "bool tensors are supported"
@@ -73,16 +72,23 @@ def check_tensor(tensor: TensorProto) -> None:
             f"{label}: its values are in another file, which was not read; "
             "load the model from its file"
         )
-    if tensor.HasField("raw_data"):
+    if tensor.HasField("raw_data") and kind != TensorProto.STRING:  # texts have a field alone
         present, expected, unit = len(tensor.raw_data), -(-size * BITS[kind] // 8), "bytes"
     else:
         present, unit = len(getattr(tensor, _FIELDS[kind])), "values"
-        expected = -(-size // 2) if BITS[kind] == 4 else size
+        expected = -(-size // 2) if BITS.get(kind) == 4 else size
     if present != expected:
         raise UnsupportedGraphError(
             f"{label}: {present} {unit} are stored for the shape {dims}, which takes {expected}; "
             "the file is damaged or truncated"
         )
+    for text in tensor.string_data:
+        try:
+            text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UnsupportedGraphError(
+                f"{label}: a text that is not UTF-8; the file is damaged"
+            ) from error
 
 
 def stored_tensors(graph: onnx.GraphProto, depth: int = 0) -> Iterator[TensorProto]:

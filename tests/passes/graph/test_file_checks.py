@@ -99,6 +99,18 @@ def not_text(m: onnx.ModelProto) -> None:
     m.graph.node[0].attribute.add(name="auto_pad", type=3, s=bytes([0xC3, 0x28]))
 
 
+def texts_that_are_not_there(m: onnx.ModelProto) -> None:
+    tensor(m, "w").data_type = TensorProto.STRING  # with the bytes of floats in raw_data
+
+
+def texts_of_bytes(m: onnx.ModelProto) -> None:
+    weight = tensor(m, "w")
+    weight.data_type = TensorProto.STRING
+    weight.ClearField("raw_data")
+    weight.string_data.extend([b"\xff"] * 8)
+    weight.dims[:] = [8]
+
+
 def no_input(m: onnx.ModelProto) -> None:
     m.graph.node[2].input[0] = ""
 
@@ -136,6 +148,8 @@ def strangers(m: onnx.ModelProto) -> None:
         (huge_weight, "w: the shape [1099511627776, 2, 1, 1] of a stored tensor; "),
         (negative_weight, "w: the shape [-2, 2, 1, 1] of a stored tensor; "),
         (unknown_type, "w: type 99 values; "),
+        (texts_that_are_not_there, "w: 0 values are stored for the shape [2, 2, 1, 1], which"),
+        (texts_of_bytes, "w: a text that is not UTF-8; the file is damaged"),
         (unread, "w: its values are in another file, which was not read; "),
         (untyped_input, "input 'x' has no element type"),
         (complex_output, "y: COMPLEX64 values; "),
