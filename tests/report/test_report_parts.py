@@ -128,7 +128,7 @@ def test_folders_are_left_out_and_names_stay() -> None:
     assert without_folders("coco:/a/b c/coco") == "coco:…/coco"
     assert without_folders("camvid:data/camvid, 1/2") == "camvid:data/camvid, 1/2"
     assert without_folders("http://host/page") == "http://host/page"
-    assert without_folders("~/work/seed.onnx --size 3x4") == "…/seed.onnx --size 3x4"
+    assert without_folders("~/nets/seed.onnx --size 3x4") == "…/seed.onnx --size 3x4"
 
 
 def test_durations() -> None:
