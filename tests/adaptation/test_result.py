@@ -24,8 +24,8 @@ RESULT = AdaptResult(
 def test_the_last_lines_of_a_run() -> None:
     assert RESULT.as_text().splitlines() == [
         "mIoU  57.49  (model.onnx in onnxruntime, 128 images)",
-        "baseline 55.10  (the seed's own architecture, tuned alike, 29.6M MAdds): "
-        "the target is +2.39",
+        "baseline 55.10  (the seed's own architecture, tuned with the same schedule, "
+        "29.6M MAdds): the target is +2.39",
         "before  target 20.25, baseline 1.00  (before the tuning)",
         "classes  road 90.0, sky 80.0; absent: boat",
         "seed    29.6M MAdds, 730K params",
