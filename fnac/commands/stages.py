@@ -176,7 +176,7 @@ def search(config: Config, model: Path, out: Path | None, resume: bool) -> Answe
         f"expected {say(told['expected'], unit)}{limit}, after {told['steps']:,} steps",
         f"alphas   entropy {told['entropy']:.0%} of an even choice's, lambda {told['lambda']:.3g}",
         *(f"note     {finding}" for finding in told["findings"]),
-        f"file     {told['output']}",
+        f"output: {told['output']}",
     ]
     return Answer(told, "\n".join(lines))
 
@@ -211,7 +211,7 @@ def derive(
         f"target  {human(told['madds'])} MAdds, {human(told['params'])} params",
         f"arch    {' '.join(told['choices'])}",
         *(f"note    {finding}" for finding in told["findings"]),
-        f"file    {told['output']}",
+        f"output: {told['output']}",
     ]
     return Answer(told, "\n".join(lines))
 
@@ -265,14 +265,14 @@ def tune(
     if "curve" in told:  # without labels
         curve = " ".join(f"{error:.4f}" for error in told["curve"])
         line = f"error   {told['error']:.4f} of the answers' variance; was {told['start']:.4f}"
-        text = f"{line}\nepochs  {curve}\nfile    {told['output']}"
+        text = f"{line}\nepochs  {curve}\noutput: {told['output']}"
         return Answer(told, text)
     val, kept = told["val"], told["weights"]
     measured = "not measured: no split val" if val is None else f"{val:.2f} on the split val"
     lines = [
         f"{told['metric']}  {measured}, with the {kept} weights of {told['steps']:,} steps",
-        f"loss    {told['loss']:.4g}",
-        f"file    {told['output']}",
+        f"loss:   {told['loss']:.4g}",
+        f"output: {told['output']}",
     ]
     return Answer(told, "\n".join(lines))
 
@@ -326,7 +326,8 @@ def emit(config: Config, model: Path, out: Path | None) -> Answer:
     told = run_emit(model, config, out=out)
     size = f"{told['size_bytes'] / 1e6:.2f} MB"
     lines = [
-        f"file    {told['output']}, {size} ({Path(model).name}: {before / 1e6:.2f} MB)",
+        f"output: {told['output']}",
+        f"size    {size} ({Path(model).name}: {before / 1e6:.2f} MB)",
         f"costs   {human(told['madds'])} MAdds, {human(told['params'])} params, "
         f"{told['nodes']:,} nodes",
     ]

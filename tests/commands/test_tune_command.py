@@ -135,3 +135,17 @@ def test_a_seed_without_a_task_is_asked_for_one(
 )
 def test_a_head_is_needed_where_no_output_fits(task: str, names: int, wanted: bool) -> None:
     assert needs_head(graph(CLASSIFIER), task, names) is wanted
+
+
+def test_the_lines_that_scripts_read_keep_their_names(
+    seed_and_classes: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed, data = seed_and_classes
+    words = ["tune", str(seed), "--task", "cls", "--data", data, *QUICK]
+    assert fnac([*words, "--set", "tune.steps=2", "-o", str(tmp_path / "run")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = dict(line.split(":", 1) for line in lines if line.startswith(("loss:", "output:")))
+    assert float(told["loss"]) > 0
+    assert Path(told["output"].strip()).is_file()
+    assert fnac(["emit", told["output"].strip(), "-o", str(tmp_path / "model.onnx")]) == 0
+    assert f"output: {tmp_path / 'model.onnx'}" in capsys.readouterr().out.splitlines()
