@@ -137,6 +137,13 @@ def test_a_head_is_needed_where_no_output_fits(task: str, names: int, wanted: bo
     assert needs_head(graph(CLASSIFIER), task, names) is wanted
 
 
+def test_a_classifier_whose_output_declares_no_shape_keeps_its_own_layer() -> None:
+    text = """(float[N,3,8,8] x) => (y) <float[2,3,3,3] w>
+        { c = Conv(x, w) g = GlobalAveragePool(c) y = Flatten(g) }"""
+    assert not needs_head(graph(text), "cls", 2)
+    assert needs_head(graph(text), "cls", 3)
+
+
 def test_the_lines_that_scripts_read_keep_their_names(
     seed_and_classes: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
