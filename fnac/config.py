@@ -19,10 +19,11 @@ from fnac.errors import UsageError
 from fnac.names import precision_name, task_name
 from fnac.passes.names import did_you_mean
 
+OPTIONS_ONLY = ("profile", "inspect", "verify", "bench", "run-pass", "report")
+"""Sections of commands that have options and no settings class."""
 SECTIONS = (
     "adapt", "task", "export", "expand", "search", "derive", "tune", "heal", "emit", "eval",
-    "shrink",
-    "profile", "inspect", "verify", "bench", "run-pass", "report",
+    "shrink", *OPTIONS_ONLY,
 )  # fmt: skip
 
 VERSION = 2
@@ -162,9 +163,21 @@ def build(kind: type[T], section: Mapping[str, Any], where: str) -> T:
 
     Raises UsageError naming ``where.key``, what was found and what is wanted.
     """
+    values = converted(kind, section, where)
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def converted(kind: type[Any], section: Mapping[str, Any], where: str) -> Section:
+    """Return the values of ``section`` in the types of the settings class ``kind``.
+
+    Raises UsageError for a key that it does not have and a value of another type.
+    """
     hints = typing.get_type_hints(kind)
-    fields = {f.name for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
+    fields = {f.name for f in dataclasses.fields(kind) if f.init}
+    values: Section = {}
     for key, value in section.items():
         if key not in fields:
             if (where, key) in RENAMED:
@@ -173,10 +186,7 @@ def build(kind: type[T], section: Mapping[str, Any], where: str) -> T:
             close = did_you_mean(key, fields)
             raise UsageError(f"{where}.{key}: no such setting{close}; known: {known}")
         values[key] = convert(value, hints[key], f"{where}.{key}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise UsageError(f"{where}: {error}") from error
+    return values
 
 
 def convert(value: Any, hint: Any, where: str) -> Any:
@@ -256,13 +266,12 @@ def differing(settings: Any) -> Any:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Read ``HxW`` (or ``N`` for a square) in pixels; raises UsageError."""
-    parts = text.lower().split("x")
-    if len(parts) == 1:
-        parts = parts * 2
-    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
-        raise UsageError(f"--size {text}: HxW was expected, e.g. 512x1024")
-    return int(parts[0]), int(parts[1])
+    """Read a size in pixels: ``96x128``, ``96,128``, ``96 x 128`` or ``96``; raises UsageError."""
+    numbers = re.fullmatch(r"\s*(\d+)(?:\s*[x,\s]\s*(\d+))?\s*", text.lower())
+    height, width = (int(one or numbers[1]) for one in numbers.groups()) if numbers else (0, 0)
+    if not height or not width:
+        raise _wrong("--size", text, tuple[int, int])
+    return height, width
 
 
 def _items(value: Any) -> list[Any]:

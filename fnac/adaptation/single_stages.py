@@ -19,6 +19,7 @@ from fnac.adaptation.settings import EvalSettings, task_of
 from fnac.config import Config, read
 from fnac.data.batches import size_of_data
 from fnac.data.preprocessing import state_preprocessing, tell_assumed
+from fnac.data.reader_names import PICTURES
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import Contract
@@ -96,14 +97,14 @@ def _images_of(on: Subject | None) -> Images | None:
 
 def to_calibrate_on(on: Subject, network: Graph) -> tuple[DataSource, Task]:
     """Return the data set that the settings name, or ``pictures:FOLDER`` without labels."""
-    from fnac.data.readers.picture_folder import SPEC, read_pictures
+    from fnac.data.readers.picture_folder import read_pictures
     from fnac.tasks.segmentation import Segmentation
 
     spec = on.adapt.data or ""
-    if spec.startswith(SPEC):
-        folder = spec.removeprefix(SPEC)
+    if spec.startswith(PICTURES):
+        folder = spec.removeprefix(PICTURES)
         if not folder:
-            raise UsageError(f"--data {spec}: it names no folder; wanted {SPEC}FOLDER")
+            raise UsageError(f"--data {spec}: it names no folder; wanted {PICTURES}FOLDER")
         pictures = read_pictures(Path(folder), skip_bad=on.adapt.skip_bad)
         return pictures, Segmentation(("nothing",))
     return on.source, on.task_for(network.manifest)
@@ -150,11 +151,10 @@ def run_tune(
 
     model  an ONNX file, or the name of a seed
     """
-    from fnac.data.readers.picture_folder import SPEC
     from fnac.stages.tune import tune
     from fnac.stages.tune_settings import TuneSettings
 
-    if str(config.get("adapt", {}).get("data") or "").startswith(SPEC):
+    if str(config.get("adapt", {}).get("data") or "").startswith(PICTURES):
         return run_heal(Path(model), config, out=out, resume=resume)
     settings = read(TuneSettings, config)
     graph = open_seed(model)
@@ -419,10 +419,9 @@ def _precisions(
 
 def _has_labels_for(manifest: Mapping[str, Any], on: Subject) -> bool:
     """Say whether a data set can measure a network; warn if only its classes are others."""
-    from fnac.data.readers.picture_folder import SPEC
 
     spec = on.adapt.data or ""
-    if not spec or spec.startswith(SPEC) or "val" not in on.source.splits:
+    if not spec or spec.startswith(PICTURES) or "val" not in on.source.splits:
         return False
     try:
         in_classes_of("the network", manifest, on.source, on.adapt.task, EvalSettings())

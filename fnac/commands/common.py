@@ -81,6 +81,7 @@ def configured(*uses: str, **targets: str) -> Callable[[F], F]:
                     said.setdefault(section, {})[key] = value
             config = gather(file=config_file, assignments=assignments, options=said)
             _refuse_unused(assignments, list(read))
+            _check_early(config, list(read))
             if print_config:
                 return _print_settings(config, list(read), keys, options)
             return function(*arguments, config=config, **options)
@@ -122,6 +123,26 @@ def _refuse_unused(assignments: Sequence[str], sections: Sequence[str]) -> None:
         if section not in sections:
             known = f"it reads {', '.join(sections)}" if sections else "it has no settings"
             raise UsageError(f"--set {text}: this command does not read section {section}; {known}")
+
+
+def _check_early(config: Config, sections: Sequence[str]) -> None:
+    """Refuse a value of a wrong type, or a reader that does not exist, before torch is loaded."""
+    from fnac.config import OPTIONS_ONLY, converted
+
+    # section task depends on what the file states
+    given = [one for one in sections if config.get(one) and one not in (*OPTIONS_ONLY, "task")]
+    task = config.get("adapt", {}).get("task") or "seg"
+    if given:
+        from fnac.overview.settings_table import SECTION_KINDS
+
+        for section in given:
+            converted(SECTION_KINDS[section], config[section], section)
+    data = config.get("adapt", {}).get("data")
+    if isinstance(data, str):
+        from fnac.data.reader_names import PICTURES, check_reader
+
+        if not data.startswith(PICTURES):
+            check_reader(data, task)
 
 
 def config_options(function: F) -> F:

@@ -21,10 +21,10 @@ from typing import Any
 import yaml
 
 from fnac.errors import FnacError, UsageError
-from fnac.passes.names import did_you_mean
 
 from .class_files import read_classes
 from .files import read_text
+from .reader_names import check_reader, readers_of
 from .readers.ade20k import read_ade20k
 from .readers.box_options import COCO_KEYS, VOC_KEYS, coco_options, voc_options, with_classes
 from .readers.camvid import read_camvid
@@ -144,20 +144,6 @@ READERS: dict[str, dict[str, Reader]] = {
     "scenes": {task: Reader(_scenes, _SCENE_KEYS) for task in SAMPLES},
 }
 """Name of a SPEC -> task -> reader."""
-MEANINGS = {
-    "cityscapes": "Cityscapes in its stock layout, 19 classes",
-    "camvid": "CamVid, 11 classes, in the tutorial's or SegNet's layout",
-    "ade20k": "ADE20K scene parsing, 150 classes",
-    "voc": "Pascal VOC: VOC2007, VOC2012",
-    "coco": "COCO boxes: annotations/instances_SPLIT.json",
-    "yolo": "images/ and labels/ with a text file an image",
-    "folder": "images/ and masks/ with classes.txt; for cls a folder a class",
-    "mpii": "MPII human pose, 16 joints",
-    "lsp": "Leeds Sports Pose, 14 joints",
-    "coco-keypoints": "persons in COCO's keypoint format",
-    "scenes": "built-in synthetic images: scenes:train=512,val=128,size=96",
-}
-"""Name of a SPEC -> what is read."""
 
 
 def open_data(
@@ -188,13 +174,10 @@ def open_data(
             told = f"it looks like {fits}" if fits else "its layout is none that is known"
             raise UsageError(
                 f"{where}: the reader is missing in front of the folder; {told}; wanted NAME:PATH "
-                f"with NAME of {', '.join(_readers_of(task))}, or a .yaml file"
+                f"with NAME of {', '.join(readers_of(task))}, or a .yaml file"
             )
-        raise UsageError(
-            f"{where}: unknown reader '{name}'{did_you_mean(name, _readers_of(task))}; wanted "
-            "NAME:PATH with NAME of "
-            f"{', '.join(_readers_of(task))}, or a .yaml file"
-        )
+        check_reader(spec, task)
+        raise UsageError(f"{where}: a file; wanted NAME:PATH, or a .yaml file")
     if name == "scenes":
         return _open(name, _scene_options(spec, rest), asked)
     if not rest:
@@ -226,7 +209,7 @@ def only_task_of(spec: str) -> str:
 def _readers_that_open(root: Path, task: str, random_seed: int) -> list[str]:
     """Return the readers of a task that find a training set in a folder."""
     readers = []
-    for name in _readers_of(task):
+    for name in readers_of(task):
         if name == "scenes":
             continue
         try:
@@ -237,10 +220,6 @@ def _readers_that_open(root: Path, task: str, random_seed: int) -> list[str]:
             continue
         readers.append(name)
     return readers
-
-
-def _readers_of(task: str) -> list[str]:
-    return [name for name, tasks in READERS.items() if task in tasks]
 
 
 def expanded(path: str) -> Path:
@@ -260,7 +239,7 @@ def _read_yaml(path: Path, task: str) -> tuple[str, Options]:
         raise UsageError(f"{path}: not YAML ({reason}); wanted reader, path, ...") from error
     if not isinstance(content, dict) or str(content.get("reader")) not in READERS:
         named = content.get("reader") if isinstance(content, dict) else type(content).__name__
-        known = ", ".join(_readers_of(task))
+        known = ", ".join(readers_of(task))
         raise UsageError(f"{path}: reader {named!r}; wanted 'reader:' of {known}")
     return str(content.pop("reader")), content
 
@@ -271,7 +250,7 @@ def _open(name: str, options: Options, asked: Asked) -> DataSource:
         raise UsageError(
             f"{asked.where}: {name} has no annotations for --task {asked.task}; it is read for "
             f"{', '.join(READERS[name])}; for {asked.task} there are: "
-            f"{', '.join(_readers_of(asked.task)) or 'no readers'}"
+            f"{', '.join(readers_of(asked.task)) or 'no readers'}"
         )
     known = reader.keys if name == "scenes" else reader.keys | {"path"}
     unknown = sorted(str(key) for key in options if key not in known)

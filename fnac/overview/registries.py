@@ -104,13 +104,12 @@ def _strategies() -> list[Named]:
 
 
 def _readers() -> list[Named]:
-    from fnac.data.readers.picture_folder import SPEC
-    from fnac.data.spec import MEANINGS, READERS
+    from fnac.data.reader_names import MEANINGS, PICTURES, TASKS_OF
 
     unlabelled = "images without labels: to calibrate on, shrink and heal"
     return [
-        *(Named(name, MEANINGS[name], tuple(tasks)) for name, tasks in READERS.items()),
-        Named(SPEC.rstrip(":"), unlabelled),
+        *(Named(name, MEANINGS[name], tasks) for name, tasks in TASKS_OF.items()),
+        Named(PICTURES.rstrip(":"), unlabelled),
     ]
 
 

@@ -108,11 +108,25 @@ def test_a_configuration_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
         gather(file=file)
 
 
-def test_sizes() -> None:
-    assert parse_size("180x240") == (180, 240)
-    assert parse_size("64") == (64, 64)
-    with pytest.raises(UsageError, match="HxW was expected"):
-        parse_size("64x")
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("180x240", (180, 240)),
+        ("180X240", (180, 240)),
+        ("96,128", (96, 128)),
+        ("96 x 128", (96, 128)),
+        ("96 128", (96, 128)),
+        ("64", (64, 64)),
+    ],
+)
+def test_a_size_is_read_as_people_write_it(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["64x", "x64", "big", "0x64", "-96x128", "1x2x3", "9.5x8", ""])
+def test_what_is_no_size_is_refused_in_words(text: str) -> None:
+    with pytest.raises(UsageError, match=r"wanted two whole numbers, e\.g\. 96x128"):
+        parse_size(text)
 
 
 @pytest.mark.parametrize(

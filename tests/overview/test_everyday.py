@@ -17,7 +17,8 @@ from fnac.adaptation.settings import AdaptSettings
 from fnac.adaptation.strategies import MEANINGS, STRATEGIES
 from fnac.cli import run as fnac
 from fnac.config import gather
-from fnac.data.spec import MEANINGS as LAYOUTS
+from fnac.data.reader_names import MEANINGS as LAYOUTS
+from fnac.data.reader_names import TASKS_OF
 from fnac.data.spec import READERS
 from fnac.models.recipes import recipe_names
 from fnac.models.seeds.seed_names import BUNDLED, FAMILIES
@@ -59,6 +60,7 @@ def test_every_list_names_what_the_registry_knows(
 def test_every_name_has_a_meaning() -> None:
     assert MEANINGS.keys() == STRATEGIES.keys()
     assert LAYOUTS.keys() == READERS.keys()
+    assert {name: tuple(tasks) for name, tasks in READERS.items()} == TASKS_OF
     assert SEEDS.keys() == {*FAMILIES, BUNDLED}
 
 

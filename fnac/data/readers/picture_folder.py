@@ -15,9 +15,6 @@ from ..folders import images_below, require_folder
 from ..sets.listed import ListedSource, Seen, files_of
 from ..source import IGNORE
 
-SPEC = "pictures:"
-"""How ``--data`` names such a folder, where a stage only calibrates."""
-
 
 @dataclass(frozen=True)
 class PictureDataset:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fnac.errors import DataError
+from fnac.passes.names import did_you_mean
 
 from ..sets.joints import PCK, JointSet
 from ..source import Dataset
@@ -69,7 +70,8 @@ class SceneSource:
             known = ", ".join(self.splits) or "no split at all"
             todo = f"; ask for it with --data scenes:{name}=128" if name in FIRST_NUMBER else ""
             raise DataError(
-                f"scenes: there is no split '{name}'; wanted one of those there are: {known}{todo}"
+                f"scenes: there is no split '{name}'{did_you_mean(name, self.splits)}; "
+                f"wanted one of those there are: {known}{todo}"
             )
         if name not in self._splits:
             scenes = SceneDataset(

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fnac.errors import DataError
+from fnac.passes.names import did_you_mean
 from fnac.progress import StepProgress
 from fnac.ranks import is_first_rank
 
@@ -139,7 +140,8 @@ class ListedSource(Generic[Item]):
         known = ", ".join(self.splits) or "no split at all"
         layout = f"the {self.name} reader expects" if self.layout is None else None
         return DataError(
-            f"{self.root} ({self.name}): found {known}; wanted {self.holds} for '{split}'; "
+            f"{self.root} ({self.name}): found {known}; wanted {self.holds} for '{split}'"
+            f"{did_you_mean(split, self.splits)}; "
             f"add them as {layout or (self.layout or '').format(split=split)}"
         )
 
