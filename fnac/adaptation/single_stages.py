@@ -19,7 +19,7 @@ from fnac.adaptation.settings import EvalSettings, task_of
 from fnac.config import Config, read
 from fnac.data.batches import size_of_data
 from fnac.data.preprocessing import state_preprocessing, tell_assumed
-from fnac.data.reader_names import PICTURES
+from fnac.data.readers.names import PICTURES
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import Contract

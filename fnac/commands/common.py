@@ -139,7 +139,7 @@ def _check_early(config: Config, sections: Sequence[str]) -> None:
             converted(SECTION_KINDS[section], config[section], section)
     data = config.get("adapt", {}).get("data")
     if isinstance(data, str):
-        from fnac.data.reader_names import PICTURES, check_reader
+        from fnac.data.readers.names import PICTURES, check_reader
 
         if not data.startswith(PICTURES):
             check_reader(data, task)

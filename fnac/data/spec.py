@@ -24,7 +24,6 @@ from fnac.errors import FnacError, UsageError
 
 from .class_files import read_classes
 from .files import read_text
-from .reader_names import check_reader, readers_of
 from .readers.ade20k import read_ade20k
 from .readers.box_options import COCO_KEYS, VOC_KEYS, coco_options, voc_options, with_classes
 from .readers.camvid import read_camvid
@@ -35,6 +34,7 @@ from .readers.coco_keypoints import read_coco_keypoints
 from .readers.folder import FolderOptions, read_folder
 from .readers.lsp import read_lsp
 from .readers.mpii import read_mpii
+from .readers.names import check_reader, readers_of
 from .readers.voc import read_voc
 from .readers.voc_segmentation import read_voc_segmentation
 from .readers.yolo import read_yolo

@@ -104,7 +104,7 @@ def _strategies() -> list[Named]:
 
 
 def _readers() -> list[Named]:
-    from fnac.data.reader_names import MEANINGS, PICTURES, TASKS_OF
+    from fnac.data.readers.names import MEANINGS, PICTURES, TASKS_OF
 
     unlabelled = "images without labels: to calibrate on, shrink and heal"
     return [

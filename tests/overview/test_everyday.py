@@ -17,8 +17,8 @@ from fnac.adaptation.settings import AdaptSettings
 from fnac.adaptation.strategies import MEANINGS, STRATEGIES
 from fnac.cli import run as fnac
 from fnac.config import gather
-from fnac.data.reader_names import MEANINGS as LAYOUTS
-from fnac.data.reader_names import TASKS_OF
+from fnac.data.readers.names import MEANINGS as LAYOUTS
+from fnac.data.readers.names import TASKS_OF
 from fnac.data.spec import READERS
 from fnac.models.recipes import recipe_names
 from fnac.models.seeds.seed_names import BUNDLED, FAMILIES
