@@ -126,21 +126,22 @@ class DataAccount:
                     "network gets; keep a part of the training set apart as 'val'",
                 )
             )
-        for kind, name, text in (
-            ("class-never-trained", "train", "{} cannot be trained"),
-            ("class-not-measured", self.measured, "the metric says nothing of {}"),
-        ):
+        for kind, name, of_one, of_many in (
+            ("class-never-trained", "train", "it cannot be trained", "they cannot be trained"),
+            (
+                "class-not-measured", self.measured,
+                "the metric says nothing of it", "the metric says nothing of them",
+            ),
+        ):  # fmt: skip
             split = self.split(name) if name is not None else None
             if split is not None and split.whole and not all(split.amounts):
                 one, count = KINDS.get(self.task, "class"), split.amounts.count(0)
                 names = self._names(split)
                 if count == 1:
-                    told = f"{one} {names} never occurs in '{name}': {text.format('it')}"
+                    told = f"{one} {names} never occurs in '{name}': {of_one}"
                 else:
                     many = "classes" if one == "class" else f"{one}s"
-                    told = (
-                        f"{count} {many} never occur in '{name}': {text.format('them')} ({names})"
-                    )
+                    told = f"{count} {many} never occur in '{name}': {of_many} ({names})"
                 findings.append(Finding(kind, f"data: {told}"))
         train = self.split("train")
         share = train.ignored / max(1, train.ignored + train.total)

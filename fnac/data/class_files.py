@@ -9,6 +9,7 @@ from pathlib import Path
 from fnac.errors import DataError
 
 from .files import read_text
+from .folders import same_spelling
 from .source import IGNORE
 
 COLOUR_FILES = ("colours.txt", "colors.txt", "label_colors.txt", "labelmap.txt", "class_dict.csv")
@@ -36,7 +37,11 @@ def read_classes(path: Path, least: int = 2) -> list[str]:
 
 
 def checked_classes(names: list[str], where: str, least: int = 2) -> list[str]:
-    """Return class names; DataError if one is listed twice, or if there are too few or too many."""
+    """Return class names, accents coded in one way; DataError if one is listed twice.
+
+    DataError also if there are too few or too many.
+    """
+    names = [same_spelling(name) for name in names]
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise DataError(f"{where}: '{twice}' is listed twice; wanted each class name once")

@@ -32,6 +32,7 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 
 ORIENTATION = 0x0112
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF's PhotometricInterpretation
 REDUCED = 254  # TIFF's NewSubfileType; bit 0: a smaller version of another page
 TURNED: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -127,6 +128,27 @@ def verify_image(path: Path) -> ImageFacts:
     return facts
 
 
+def lossy_coding(file: Image.Image, path: Path) -> str | None:
+    """Name the coding of an open image that changes its pixels; None where they are as drawn."""
+    if file.format in ("JPEG", "MPO"):
+        return "JPEG"
+    if file.format == "TIFF" and file.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
+        return f"TIFF with {file.info['compression'].removeprefix('tiff_').upper()} compression"
+    if file.format == "WEBP" and b"VP8 " in _riff_chunks(path):
+        return "lossy WebP"
+    return None
+
+
+def _riff_chunks(path: Path) -> list[bytes]:
+    """Return the names of the chunks of a WebP file, in their order."""
+    content, names, place = path.read_bytes(), [], 12
+    while place + 8 <= len(content):
+        names.append(content[place : place + 4])
+        length = int.from_bytes(content[place + 4 : place + 8], "little")
+        place += 8 + length + length % 2
+    return names
+
+
 def turned_pixels(file: Image.Image) -> Pixels:
     """Decode an open image as stored, including palette indices, rotated as a viewer does."""
     file.load()
@@ -201,6 +223,8 @@ def _colour(image: Image.Image, path: Path, kind: str) -> Image.Image:
     """Return an RGB image; DataError for values whose white level is not defined."""
     if image.mode in GREY_16 or (image.mode == "I" and kind in ("PNG", "PPM")):
         grey = np.asarray(image, dtype=np.int64)
+        if kind == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # type: ignore[attr-defined]
+            grey = 65535 - grey  # Pillow turns such grey round with 8 bits alone
         return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
     if image.mode == "I":
         raise DataError(

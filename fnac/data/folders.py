@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from fnac.errors import DataError
 
@@ -26,6 +27,14 @@ BESIDE_IMAGES = (
     ".mat", ".cache", ".npy", ".npz", ".log", ".zip",
 )  # fmt: skip
 """Suffixes of files that lie beside images and are no images."""
+
+
+def expanded(path: str) -> Path:
+    """Expand a leading ``~`` in a path: after ``NAME:`` no shell does it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user
+        return Path(path)
 
 
 def require_folder(folder: Path, what: str) -> None:
@@ -104,12 +113,16 @@ def image_named(folder: Path, name: str, others: Sequence[Path] = ()) -> Path:
     """Return the image that an annotation file calls ``name``: in ``folder``, or in ``others``.
 
     Names are taken as they are; where there is no such file, with Windows' separators turned round,
-    with their folders left out, and with a suffix added. Without any: the path as it is named.
+    with their folders left out, accents coded in the other way, ``%20`` decoded, and with a suffix
+    added. Without any: the path as it is named.
     """
     spelt = [name]
     if "\\" in name:
         spelt.append(name.replace("\\", "/"))
     spelt += [spelt[-1].rsplit("/", 1)[-1]] if "/" in spelt[-1] else []
+    spelt += [unquote(text) for text in spelt if "%" in text]  # Label Studio writes addresses
+    spelt += [unicodedata.normalize(form, text) for text in spelt for form in ("NFC", "NFD")]
+    spelt = list(dict.fromkeys(spelt))
     for place in (folder, *others):
         for text in spelt:
             try:

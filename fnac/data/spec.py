@@ -24,6 +24,7 @@ from fnac.errors import FnacError, UsageError
 
 from .class_files import read_classes
 from .files import read_text
+from .folders import expanded, same_spelling
 from .readers.ade20k import read_ade20k
 from .readers.box_options import COCO_KEYS, VOC_KEYS, coco_options, voc_options, with_classes
 from .readers.camvid import read_camvid
@@ -222,14 +223,6 @@ def _readers_that_open(root: Path, task: str, random_seed: int) -> list[str]:
     return readers
 
 
-def expanded(path: str) -> Path:
-    """Expand a leading ``~`` in a path: after ``NAME:`` no shell does it."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:  # no such user
-        return Path(path)
-
-
 def _read_yaml(path: Path, task: str) -> tuple[str, Options]:
     text = read_text(path, "a YAML file")
     try:
@@ -274,7 +267,7 @@ def _folder_options(options: dict[str, Any], base: Path, where: str) -> dict[str
     elif classes is not None:
         if not isinstance(classes, list) or not 2 <= len(classes) <= 255:
             raise UsageError(f"{where}: classes {classes!r}; wanted a list of 2 to 255 names")
-        options["classes"] = [str(name) for name in classes]
+        options["classes"] = [same_spelling(str(name)) for name in classes]
     if "ignore" in options:
         ignore = options["ignore"]
         ignore = [] if ignore is None else ignore if isinstance(ignore, list) else [ignore]

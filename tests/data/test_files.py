@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,18 @@ def test_greys_keep_their_values(tmp_path: Path, write: Callable[[Path], None]) 
     (path,) = tmp_path.iterdir()
     verify_image(path)
     assert np.array_equal(read_image(path), np.dstack([RAMP] * 3))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_whose_zero_is_white_is_turned_round(tmp_path: Path, bits: int) -> None:
+    """Scanners write such files; what is read does not depend on their depth."""
+    value = 200 if bits == 8 else 200 * 257
+    Image.new("L" if bits == 8 else "I;16", (8, 8), value).save(tmp_path / "a.tif")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    entry = content.index((262).to_bytes(2, "little") + b"\x03\x00\x01\x00\x00\x00\x01\x00")
+    content[entry + 8] = 0  # PhotometricInterpretation: WhiteIsZero
+    (tmp_path / "a.tif").write_bytes(content)
+    assert read_image(tmp_path / "a.tif")[0, 0].tolist() == [255 - 200] * 3
 
 
 @pytest.mark.parametrize(
@@ -216,6 +229,26 @@ def test_masks_that_hold_no_ids_say_why(
     with pytest.raises(DataError) as caught:
         read_mask(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "coding"),
+    [
+        ("a.webp", {"quality": 90}, "lossy WebP"),
+        ("a.tif", {"compression": "jpeg"}, "TIFF with JPEG compression"),
+        ("a.webp", {"lossless": True}, None),
+        ("a.tif", {"compression": "tiff_lzw"}, None),
+    ],
+)
+def test_masks_that_lossy_codings_changed_are_refused(
+    tmp_path: Path, name: str, options: dict[str, Any], coding: str | None
+) -> None:
+    Image.fromarray(IDS).save(tmp_path / name, **options)
+    if coding is None:
+        assert np.array_equal(read_mask(tmp_path / name), IDS)
+        return
+    with pytest.raises(DataError, match=f"a mask coded as {coding}, which changes label ids"):
+        read_mask(tmp_path / name)
 
 
 COLOURS = np.array([(0, 0, 0), (200, 10, 10), (0, 128, 255)], np.uint8)

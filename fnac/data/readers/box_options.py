@@ -8,6 +8,7 @@ from typing import Any
 from fnac.errors import UsageError
 
 from ..class_files import read_classes
+from ..folders import same_spelling
 
 COCO_KEYS = frozenset({"annotations", "images", "classes"})
 VOC_KEYS = frozenset({"lists", "images", "annotations", "classes"})
@@ -51,5 +52,5 @@ def with_classes(options: dict[str, Any], base: Path, where: str) -> dict[str, A
             or len(set(map(str, classes))) < len(classes)
         ):
             raise UsageError(f"{where}: classes {classes!r}; wanted a list of names, each once")
-        options["classes"] = [str(name) for name in classes]
+        options["classes"] = [same_spelling(str(name)) for name in classes]
     return options

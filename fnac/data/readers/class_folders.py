@@ -23,7 +23,7 @@ from fnac.errors import DataError
 
 from ..class_files import read_classes
 from ..files import IMAGE_SUFFIXES, read_image, verify_image
-from ..folders import images_below, is_hidden, require_folder, split_folders
+from ..folders import images_below, is_hidden, require_folder, same_spelling, split_folders
 from ..sets.listed import ListedSource, Seen, files_of
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def read_class_folders(
     Raises DataError where there are no class folders, or one that is not in the list.
     """
     require_folder(root, "a folder with train/CLASS/ and val/CLASS/, or CLASS/")
-    folders = split_folders(root)
+    folders = {} if _is_class_folder_alone(root) else split_folders(root)
     below = {split: _by_class(folder) for split, folder in (folders or {"": root}).items()}
     named = sorted({name for classes_below in below.values() for name in classes_below})
     listing = root / "classes.txt"
@@ -112,6 +112,20 @@ def read_class_folders(
     )  # fmt: skip
 
 
+def _is_class_folder_alone(root: Path) -> bool:
+    """Say whether ``train`` or ``test`` is a class: with images of its own, beside other classes.
+
+    Folders of splits hold folders.
+    """
+    splits = list(split_folders(root).values())
+    others = [path for path in root.iterdir() if path.is_dir() and path not in splits]
+    return (
+        bool(splits)
+        and not any(child.is_dir() for folder in splits for child in folder.iterdir())
+        and any(any(images_below(p)) for p in others if not is_hidden(Path(p.name)))
+    )
+
+
 def _by_class(folder: Path) -> dict[str, list[Path]]:
     """Return the images below each class's folder, at any depth; warn of empty folders."""
     by_class: dict[str, list[Path]] = {}
@@ -119,10 +133,11 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
     for home in sorted(path for path in folder.iterdir() if path.is_dir()):
         if is_hidden(Path(home.name)):
             continue
-        by_class[home.name] = list(images_below(home))
-        if not by_class[home.name]:
+        images = list(images_below(home))
+        if images:
+            by_class.setdefault(same_spelling(home.name), []).extend(images)
+        else:
             empty.append(home.name)
-            del by_class[home.name]
     if empty:
         logger.warning("%s: no image below %s: no class", folder, ", ".join(empty))
     loose = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]

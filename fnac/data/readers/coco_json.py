@@ -9,8 +9,8 @@ from typing import Any
 from fnac.errors import DataError
 
 from ..files import image_size
-from ..folders import image_named
-from ..json_files import as_key, as_whole, read_json, short
+from ..folders import image_named, same_spelling
+from ..json_files import as_key, as_whole, read_json, short, unquoted
 
 LISTS = ("images", "annotations", "categories")
 Key = int | str
@@ -41,7 +41,7 @@ def coco_classes(content: dict[str, Any], path: Path) -> dict[Key, str]:
         name = record.get("name") if isinstance(record, dict) else None
         if key is None or not isinstance(name, str | int) or not str(name).strip():
             raise DataError(f"{path}: category {short(record)}; wanted an object with id and name")
-        name = str(name).strip()
+        name = same_spelling(str(name).strip())
         if key in classes:
             raise DataError(f"{path}: category {key} is listed twice; wanted each id once")
         if name in names:
@@ -73,6 +73,7 @@ def image_records(content: dict[str, Any], path: Path, folder: Path, problems: l
     A size that is not stated is read from the image.
     """
     records: Images = {}
+    owners: dict[Path, Key] = {}
     for place, record in enumerate(content["images"]):
         key = as_key(record.get("id")) if isinstance(record, dict) else None
         if key is None:
@@ -88,11 +89,17 @@ def image_records(content: dict[str, Any], path: Path, folder: Path, problems: l
             problems.append(f"{path}: image {key}: the id is there twice; wanted each id once")
             continue
         image = image_named(folder, name, (path.parent, path.parent.parent))
+        if image in owners:  # a folder left out of a name, or data sets that were put together
+            problems.append(
+                f"{path}: images {unquoted(owners[image])} and {unquoted(key)} are both {image}; "
+                "wanted each file once, with all its annotations"
+            )
+            continue
         size = _size(record, image)
         if isinstance(size, str):
             problems.append(f"{path}: image {key}: {size}")
             continue
-        records[key] = image, size
+        records[key], owners[image] = (image, size), key
     return records
 
 

@@ -17,7 +17,7 @@ from fnac.errors import DataError
 
 from ..class_files import read_classes
 from ..files import IMAGE_SUFFIXES, image_size, is_there, read_text
-from ..folders import image_named, require_folder
+from ..folders import image_named, require_folder, same_spelling
 from ..json_files import as_whole
 from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
 from ..sets.listed import Listed, ListedSource
@@ -189,7 +189,7 @@ def _read_object(
     thing: ElementTree.Element, size: tuple[int, int], ids: Mapping[str, int]
 ) -> list[float] | str:
     """Return the row x0, y0, x1, y1, class id, or what is wrong."""
-    name = (thing.findtext("name") or "").strip()
+    name = same_spelling((thing.findtext("name") or "").strip())
     if name not in ids:
         return f"class '{name}'; wanted one of {', '.join(ids)}; other classes stand in classes.txt"
     corners = [thing.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]

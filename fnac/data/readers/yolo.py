@@ -1,10 +1,12 @@
 """YOLO label folders: one text file per image, lines ``CLASS x y width height`` in 0..1.
 
 ``images/SPLIT/NAME.jpg`` + ``labels/SPLIT/NAME.txt``, or ``SPLIT/images`` + ``SPLIT/labels``
-(Roboflow), or ``images/`` + ``labels/`` without splits: then a fraction is kept for validation,
-chosen by file name and the data's random seed. Names of the classes are those of ``data.yaml``
-(``names``: a list, or id: name), or of ``classes.txt``, ``obj.names``. Polygons (YOLO's
-segmentation labels) become their boxes; an image without a label file has no object.
+(Roboflow), or the folders or lists that ``train``, ``val`` and ``test`` of ``data.yaml`` name, or
+``images/`` + ``labels/`` without splits: then a fraction is kept for validation, chosen by file
+name and the data's random seed. Names of the classes are those of ``data.yaml`` (``names``: a list,
+or id: name), or of ``classes.txt``, ``obj.names``. Polygons (YOLO's segmentation labels) become
+their boxes, keypoints behind a box (``kpt_shape`` in ``data.yaml``) are passed over; an image
+without a label file has no object.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import logging
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +26,16 @@ from fnac.errors import DataError
 
 from ..class_files import read_classes
 from ..files import image_size, read_text
-from ..folders import images_below, require_folder, split_folders
-from ..json_files import as_number, as_whole
+from ..folders import (
+    SPLIT_NAMES,
+    expanded,
+    images_below,
+    is_hidden,
+    require_folder,
+    same_spelling,
+    split_folders,
+)
+from ..json_files import as_number, as_whole, short
 from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
 from ..sets.listed import Listed, ListedSource
 
@@ -51,22 +62,21 @@ def read_yolo(
     classes: names in the order of their ids, instead of those in the folder. Raises DataError.
     """
     require_folder(root, "a folder with images/ and labels/")
-    names = list(classes) if classes is not None else _names(root)
-    homes = _homes(root)
-    if "" not in homes:
-        parts = {
-            split: [(image, _label_file(image, *home)) for image in images_below(home[0])]
-            for split, home in homes.items()
-        }
-    else:
-        images, labels = homes[""]
-        pairs = [(image, _label_file(image, images, labels)) for image in images_below(images)]
-        parts = _split_off(root, pairs, val_fraction, random_seed)
+    stated = _stated(root)
+    names = list(classes) if classes is not None else _names(root, stated)
+    parts = _stated_parts(root, stated) if stated is not None else {}
+    if not parts:
+        homes = _homes(root)
+        found = {split: _pairs(*home) for split, home in homes.items()}
+        parts = _split_off(root, found[""], val_fraction, random_seed) if "" in found else found
     if not any(parts.values()):
         raise DataError(
             f"{root}: no images; wanted images/SPLIT/NAME.jpg; check the path in --data"
         )
-    items = {s: partial(_read_split, tuple(pairs), names) for s, pairs in parts.items() if pairs}
+    numbers = 0 if stated is None else stated.keypoint_numbers
+    items = {
+        s: partial(_read_split, tuple(pairs), names, numbers) for s, pairs in parts.items() if pairs
+    }
     return box_source("yolo", root, names, items, skip_bad)
 
 
@@ -83,12 +93,110 @@ def _homes(root: Path) -> dict[str, tuple[Path, Path]]:
     return {"": (root / "images", root / "labels")}
 
 
-def _label_file(image: Path, images: Path, labels: Path) -> Path:
-    return (labels / image.relative_to(images)).with_suffix(".txt")
+@dataclass(frozen=True)
+class _Stated:
+    """What ``data.yaml`` says: its path and its content."""
+
+    path: Path
+    content: Mapping[Any, Any]
+
+    @property
+    def keypoint_numbers(self) -> int:
+        """Numbers of the keypoints behind the box in each line; 0 if the data have none."""
+        shape = self.content.get("kpt_shape")
+        sides = [as_whole(side) for side in shape] if isinstance(shape, list) else []
+        if shape is not None and (len(sides) != 2 or not all(side and side > 0 for side in sides)):
+            raise DataError(f"{self.path}: kpt_shape {short(shape)}; wanted [KEYPOINTS, 2 or 3]")
+        return (sides[0] or 0) * (sides[1] or 0) if sides else 0
 
 
-def _names(root: Path) -> list[str]:
-    stated = next((root / name for name in NAME_FILES if (root / name).is_file()), None)
+def _stated(root: Path) -> _Stated | None:
+    """Read ``data.yaml``, if there is one."""
+    path = next((root / name for name in NAME_FILES if (root / name).is_file()), None)
+    if path is None:
+        return None
+    try:
+        content: Any = yaml.safe_load(read_text(path, "the names of the classes"))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not YAML ({reason}); wanted 'names:' of the classes") from error
+    return _Stated(path, content if isinstance(content, Mapping) else {})
+
+
+def _stated_parts(root: Path, stated: _Stated) -> dict[str, list[tuple[Path, Path]]]:
+    """Return the images of the splits that ``data.yaml`` names; {} if it names none that is there.
+
+    A split is a folder, a list of images (``.txt``), or several of them; relative to ``path``,
+    or to the folder of ``data.yaml``, which data sets that were moved lie in.
+    """
+    base = stated.content.get("path")
+    bases = [root / expanded(base)] if isinstance(base, str) else []
+    parts: dict[str, list[tuple[Path, Path]]] = {}
+    for split in SPLIT_NAMES:
+        value = stated.content.get(split)
+        pairs: list[tuple[Path, Path]] = []
+        for text in value if isinstance(value, list) else [value] if value else []:
+            place = _place(str(text).replace("\\", "/"), (*bases, root))
+            if place is None:
+                logger.warning(
+                    "%s: %s: %s is not there; the images are looked for in %s as usual",
+                    stated.path, split, text, root,
+                )  # fmt: skip
+                return {}
+            pairs += _listed_pairs(place) if place.is_file() else _pairs(place, _labels_of(place))
+        if pairs:
+            parts[split] = pairs
+    return parts
+
+
+def _place(text: str, bases: Sequence[Path]) -> Path | None:
+    """Find a folder or a list of images; ``../`` in front is Roboflow's slip."""
+    texts = (text, re.sub(r"^(\.\./)+", "", text))
+    return next((b / t for b in bases for t in texts if (b / t).exists()), None)
+
+
+def _labels_of(images: Path) -> Path:
+    """Return the folder of labels: ``labels`` in place of the last ``images``, else the same."""
+    parts = list(images.parts)
+    if "images" not in parts:
+        return images / "labels" if (images / "labels").is_dir() else images
+    parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
+    return Path(*parts)
+
+
+def _listed_pairs(listing: Path) -> list[tuple[Path, Path]]:
+    pairs = []
+    for line in read_text(listing, "one image per line").split("\n"):
+        if line.strip():
+            image = listing.parent / line.strip().replace("\\", "/")
+            pairs.append((image, (_labels_of(image.parent) / image.name).with_suffix(".txt")))
+    return pairs
+
+
+def _pairs(images: Path, labels: Path) -> list[tuple[Path, Path]]:
+    """Return each image below a folder with its label file; it need not be there.
+
+    Names are compared as ``list_by_stem`` does. Labels of no image are counted and told.
+    """
+    files = sorted(labels.rglob("*")) if labels.is_dir() else []
+    by_stem = {
+        same_spelling(path.relative_to(labels).with_suffix("").as_posix()): path
+        for path in files
+        if path.suffix.lower() == ".txt" and path.name not in LISTS
+        and not is_hidden(path.relative_to(labels))
+    }  # fmt: skip
+    pairs = []
+    for image in images_below(images):
+        beside = image.relative_to(images).with_suffix("")
+        label = by_stem.pop(same_spelling(beside.as_posix()), None)
+        pairs.append((image, label or labels / f"{beside.as_posix()}.txt"))
+    if by_stem and pairs:
+        alone = list(by_stem.values())
+        logger.warning("%s and %d more: no image of these labels", alone[0], len(alone) - 1)
+    return pairs
+
+
+def _names(root: Path, stated: _Stated | None) -> list[str]:
     if stated is not None:
         return _names_of_yaml(stated)
     listing = next((root / name for name in LISTS if (root / name).is_file()), None)
@@ -100,13 +208,8 @@ def _names(root: Path) -> list[str]:
     return read_classes(listing, least=1)
 
 
-def _names_of_yaml(path: Path) -> list[str]:
-    try:
-        content: Any = yaml.safe_load(read_text(path, "the names of the classes"))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: not YAML ({reason}); wanted 'names:' of the classes") from error
-    names = content.get("names") if isinstance(content, Mapping) else None
+def _names_of_yaml(stated: _Stated) -> list[str]:
+    path, names = stated.path, stated.content.get("names")
     if isinstance(names, Mapping):
         ids = [as_whole(key) for key in names]
         if ids != list(range(len(ids))):
@@ -114,10 +217,12 @@ def _names_of_yaml(path: Path) -> list[str]:
         names = list(names.values())
     if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
         raise DataError(f"{path}: no 'names'; wanted the class names in the order of their ids")
-    return [str(name) for name in names]
+    return [same_spelling(str(name)) for name in names]
 
 
-def _read_split(pairs: Sequence[tuple[Path, Path]], names: Sequence[str]) -> Listed[BoxPicture]:
+def _read_split(
+    pairs: Sequence[tuple[Path, Path]], names: Sequence[str], keypoint_numbers: int
+) -> Listed[BoxPicture]:
     pictures: list[BoxPicture] = []
     problems: list[str] = []
     for image, labels in pairs:
@@ -135,7 +240,7 @@ def _read_split(pairs: Sequence[tuple[Path, Path]], names: Sequence[str]) -> Lis
                 text = line.strip()[:60]
                 problems.append(f"{labels}: line {number}: '{text}'; wanted decimal points; {TODO}")
                 continue
-            row = _row(line.replace(",", " ").split(), size, names)
+            row = _row(line.replace(",", " ").split(), size, names, keypoint_numbers)
             if isinstance(row, str):
                 problems.append(f"{labels}: line {number}: {row}; {TODO}")
             elif row not in rows:  # tools write an object twice
@@ -146,14 +251,21 @@ def _read_split(pairs: Sequence[tuple[Path, Path]], names: Sequence[str]) -> Lis
     return Listed(tuple(pictures), tuple(problems))
 
 
-def _row(words: Sequence[str], size: tuple[int, int], names: Sequence[str]) -> list[float] | str:
-    """Return x0, y0, x1, y1 in pixels and the class id of a line, or what is wrong."""
+def _row(
+    words: Sequence[str], size: tuple[int, int], names: Sequence[str], keypoint_numbers: int
+) -> list[float] | str:
+    """Return x0, y0, x1, y1 in pixels and the class id of a line, or what is wrong.
+
+    keypoint_numbers  how many numbers of keypoints follow a box, which are not read
+    """
     height, width = size
     label = as_whole(words[0])
     if label is None or not 0 <= label < len(names):
         return f"class {words[0]}; wanted 0..{len(names) - 1}, the ids of {', '.join(names[:8])}"
     read = [as_number(word) for word in words[1:]]
     numbers = [number for number in read if number is not None]
+    if keypoint_numbers and len(read) == 4 + keypoint_numbers:
+        read, numbers = read[:4], [number for number in read[:4] if number is not None]
     if len(numbers) < len(read) or len(numbers) < 4 or (len(numbers) > 6 and len(numbers) % 2):
         return f"'{' '.join(words)[:60]}'; wanted CLASS x y width height, or a polygon"
     if len(numbers) <= 5:  # a fifth: the score of a prediction

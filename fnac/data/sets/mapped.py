@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fnac.errors import DataError, UsageError
 
+from ..folders import same_spelling
 from ..loader import Subset
 from ..source import IGNORE, Dataset, DataSource, Sample
 from .boxes import BoxDataset, BoxPicture
@@ -167,7 +168,7 @@ def same_names(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _spelled(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter not in " _-")
+    return "".join(letter for letter in same_spelling(name).casefold() if letter not in " _-")
 
 
 def _read(path: Path) -> Mapping[str, str | None]:

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
-from ..files import GREY_16, is_there, open_image, read_image, turned_pixels, verify_image
+from ..files import (
+    GREY_16,
+    is_there,
+    lossy_coding,
+    open_image,
+    read_image,
+    turned_pixels,
+    verify_image,
+)
 from ..folders import list_by_stem
 from ..source import IGNORE
 from .labels import ColourTable, Ids, LabelTable
@@ -41,10 +49,10 @@ def read_mask(path: Path, labels: LabelTable | ColourTable | None = None) -> Ids
     that lossy compression has touched hold other values than were drawn: they are refused.
     """
     with open_image(path, "a mask") as file:
-        kind, mode = file.format, file.mode
-        if kind in ("JPEG", "MPO"):
+        mode, lossy = file.mode, lossy_coding(file, path)
+        if lossy is not None:
             raise DataError(
-                f"{path}: a mask coded as JPEG, which changes label ids; wanted PNG or another "
+                f"{path}: a mask coded as {lossy}, which changes label ids; wanted PNG or another "
                 "lossless format; export it again"
             )
         if isinstance(labels, ColourTable):
@@ -192,7 +200,7 @@ def list_masks(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]:
     """List the masks of a folder by their image's stem (none where it is missing).
 
     Masks are called as their images, with another suffix or one of ``MASK_ENDINGS``; those that
-    belong to no image are told.
+    belong to no image are told. Raises DataError where two belong to one image.
     """
     by_stem = list_by_stem(folder, "masks") if folder.is_dir() else {}
     masks = {stem: mask for stem, mask in by_stem.items() if stem in pictures}
@@ -204,6 +212,11 @@ def list_masks(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]:
         names.append(stem.removesuffix(mask.suffix))
         names += [Path(stem).with_suffix("").as_posix()] if "." in stem else []  # a.jpg.png
         fitting = [name for name in names if name in pictures and name not in by_stem]
+        if fitting and fitting[0] in masks:
+            raise DataError(
+                f"{mask}: {masks[fitting[0]].name} is a mask of {pictures[fitting[0]].name} as "
+                "well; wanted one mask per image; move the others away"
+            )
         if fitting:
             masks[fitting[0]] = mask
         else:

@@ -106,3 +106,53 @@ def test_wrong_names(tmp_path: Path, text: str | None, message: str) -> None:
         (tmp_path / "data.yaml").write_text(text)
     with pytest.raises(DataError, match=message):
         read_yolo(tmp_path)
+
+
+def test_labels_are_found_in_every_spelling_and_what_is_left_over_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """macOS writes accents as two characters, Windows suffixes in capitals."""
+    write(tmp_path, "train/B\u00e4r", None)
+    write(tmp_path, "train/b", None)
+    (tmp_path / "labels/train").mkdir(parents=True)
+    for name in ("Ba\u0308r.txt", "b.TXT", "ghost.txt", "classes.txt"):
+        (tmp_path / "labels/train" / name).write_text(LINES)
+    split = read_yolo(tmp_path, classes=["cat", "dog"]).split("train")
+    assert [len(split[i][1]) for i in range(2)] == [1, 1]
+    assert "ghost.txt and 0 more: no image of these labels" in caplog.text
+
+
+def test_keypoints_behind_a_box_are_no_polygon(tmp_path: Path) -> None:
+    write(tmp_path, "train/a", "0 .5 .5 .2 .4 .1 .9 .8 .7\n0 .5 .5 .2 .2\n")
+    (tmp_path / "data.yaml").write_text("names: [hand]\nkpt_shape: [2, 2]\n")
+    boxes = read_yolo(tmp_path).split("train")[0][1]
+    assert boxes.tolist() == [[8, 3, 12, 7, 0], [8, 4, 12, 6, 0]]
+    (tmp_path / "data.yaml").write_text("names: [hand]\nkpt_shape: 2\n")
+    with pytest.raises(DataError, match="kpt_shape 2; wanted"):
+        read_yolo(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "train"),
+    [
+        ("train: images/small\nval: images/held\n", ["a"]),
+        ("path: elsewhere\ntrain: ../images/small\nval: [images/held]\n", ["a"]),
+        ("train: [images/small, images/train]\nval: images/held\n", ["a", "b", "c"]),
+        ("train: small.txt\nval: images/held\n", ["b"]),
+        ("train: images/gone\nval: images/held\n", ["b", "c"]),
+    ],
+)
+def test_the_splits_that_the_data_file_names(
+    tmp_path: Path, text: str, train: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder images/train beside those that are named is not what the user meant."""
+    for place in ("small/a", "train/b", "train/c", "held/d", "val/e"):
+        write(tmp_path, place)
+    (tmp_path / "small.txt").write_text("./images/train/b.jpg\n\n")
+    (tmp_path / "data.yaml").write_text(f"{text}names: [cat, dog]\n")
+    source = read_yolo(tmp_path)
+    split = source.split("train")
+    assert [split.id(i) for i in range(len(split))] == train
+    assert all(len(split[i][1]) == 1 for i in range(len(split)))
+    assert source.split("val").id(0) == ("e" if "gone" in text else "d")
+    assert ("train: images/gone is not there" in caplog.text) is ("gone" in text)
