@@ -55,4 +55,12 @@ def precision_name(name: str, where: str = "--precision") -> str:
 
 def _meant(name: str, known: Collection[str], aliases: Mapping[str, str], where: str) -> str:
     plain = name.strip().lower().replace("_", "-").replace(" ", "-")
-    return aliases[plain] if plain in aliases else known_name(where, plain, known)
+    if plain in aliases:
+        return aliases[plain]
+    if (
+        plain not in known
+        and not did_you_mean(plain, known)
+        and (other := did_you_mean(plain, aliases))
+    ):
+        raise UsageError(f"{where} {name}: no such name{other}; known: {', '.join(known)}")
+    return known_name(where, plain, known)

@@ -35,7 +35,7 @@ INTEGER_WEIGHTS = {
     "QLinearMatMul": 3,
 }  # fmt: skip
 NOT_COUNTED = (
-    "Einsum", "LSTM", "GRU", "RNN", "Attention", "DeformConv", "If", "Loop", "Scan",
+    "Einsum", "LSTM", "GRU", "RNN", "Attention", "DeformConv", "If", "Loop", "Scan", "DFT", "STFT",
 )  # fmt: skip
 """Operators that hold products which are counted nowhere; who counts says so."""
 HANDS_ON = ("Identity", "Cast")  # operators that leave the numbers of what they read as they are

@@ -53,8 +53,8 @@ FLOORS = {
     ],
     "fnac/data": [
         "files matlab_files preprocessing source",
-        "batches class_files folders json_files transforms",
-        "loader",
+        "batches folders json_files transforms",
+        "class_files loader",
         "sets",
         "account readers scenes",
         "spec",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from fnac.adaptation.folder import working_in
 from fnac.adaptation.history import tell_next, tell_unsearched, tell_untuned
+from fnac.adaptation.kept_files import KeptFiles
 from fnac.adaptation.plan import Plan, Subject
 from fnac.adaptation.resuming import read_plan
 from fnac.adaptation.settings import EvalSettings, task_of
-from fnac.config import Config, read
+from fnac.config import Config, as_json, read
 from fnac.data.batches import size_of_data
 from fnac.data.preprocessing import state_preprocessing, tell_assumed
 from fnac.data.readers.names import PICTURES
@@ -122,6 +124,8 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
         how, kept = on.adapt, folder / "latency.json"
         if ranks.first:
             latency_table(how.budget_of, how.latency_table, model, kept)
+            if kept.exists():
+                KeptFiles(folder).note(kept.name)
         ranks.wait()
         searched = search(
             graph,
@@ -165,7 +169,11 @@ def run_tune(
         if _wants_head(graph, on, head) or not is_model_file(str(model)):
             start = folder / "start.onnx"
             if ranks.first and not start.exists():
-                _write_start(graph, on, settings, head, start)
+                _write_start(graph, on, settings, head, part := folder / "start.part.onnx")
+                KeptFiles(folder).take(part, start.name)
+                KeptFiles(folder).write(START_OF, as_json(_start_of(model, graph)))
+            elif (folder / START_OF).exists():
+                _check_start_of(model, graph, folder)
             ranks.wait()
             graph = Graph.load(start)
         manifest = copy.deepcopy(graph.manifest)
@@ -179,6 +187,26 @@ def run_tune(
     tell_next("emit", tuned.output, "-o", tuned.output.with_name("model.onnx"))
     told = _plain(tuned, ("output", "steps", "loss", "val", "weights"))
     return {**told, "metric": task.metric, "head": graph.manifest.get("head")}
+
+
+START_OF = "start_of.json"
+"""Of which network a run's start.onnx was made: its name, and the digest of its weights."""
+
+
+def _start_of(model: Path | str, graph: Graph) -> dict[str, str]:
+    from fnac.training.checkpoints import weights_digest
+
+    return {"model": str(model), "weights": weights_digest(graph)}
+
+
+def _check_start_of(model: Path | str, graph: Graph, folder: Path) -> None:
+    """Raise UsageError if the run in ``folder`` began with another network than ``model``."""
+    began = json.loads((folder / START_OF).read_text(encoding="utf-8"))
+    if began["weights"] != _start_of(model, graph)["weights"]:
+        raise UsageError(
+            f"--resume: {folder} began with {began['model']}, and {model} has other weights; give "
+            "the network that it began with, or begin a new run"
+        )
 
 
 def open_seed(model: Path | str) -> Graph:

@@ -22,6 +22,8 @@ PRESETS: dict[str, tuple[Triple, Triple, str]] = {
     "caffe": ((103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255, 1 / 255, 1 / 255), "BGR"),
 }
 """Name -> mean, std (on pixels / 255, in the order of the channels) and colour order."""
+SAME = 1e-3
+"""How far two means or standard deviations may be apart by rounding."""
 EXAMPLE = "three numbers on pixels / 255, e.g. 0.485,0.456,0.406, or " + ", ".join(PRESETS)
 
 ASSUMED = (
@@ -79,14 +81,35 @@ def parse_stated(mean: Stated | None, std: Stated | None) -> tuple[Triple, Tripl
 
 
 def state_preprocessing(manifest: dict[str, Any], mean: Stated | None, std: Stated | None) -> None:
-    """Write preprocessing into a manifest: the user's, else the file's, else the assumed one."""
+    """Write preprocessing into a manifest: the user's, else the file's, else the assumed one.
+
+    Warns if the user's is another than the file states.
+    """
     stated = parse_stated(mean, std)
     if stated is not None:
+        _tell_other(manifest, stated)
         mean, std, color = stated
         unit = (0.0, 1.0)
         state_input(manifest, mean=mean, std=std, color=color, range=unit, pad=None, assumed=False)
         return
     state_input(manifest)
+
+
+def _tell_other(manifest: Mapping[str, Any], stated: tuple[Triple, Triple, str]) -> None:
+    """Warn if a user states another preprocessing than a file does."""
+    if Contract.read(manifest).input.assumed or not manifest.get("preprocessing"):
+        return
+    mean, std, color = preprocessing(manifest)
+    numbers = zip((*mean, *std), (*stated[0], *stated[1]), strict=True)
+    if color != stated[2] or max(abs(one - other) for one, other in numbers) > SAME:
+        told = [
+            f"mean {_shown(means)}, std {_shown(stds)}, {order}"
+            for means, stds, order in ((mean, std, color), stated)
+        ]
+        logger.warning(
+            "--mean, --std: the file states %s; %s is taken instead, which is of another network "
+            "unless the file is wrong", *told,
+        )  # fmt: skip
 
 
 def preprocessing_findings(manifest: Mapping[str, Any]) -> tuple[Finding, ...]:

@@ -22,6 +22,8 @@ from fnac.passes.files import write_atomically
 from fnac.passes.graph import Graph
 from fnac.training.settings import NO_MATTER
 
+BEGUN_WITH = "weights_begun_with"
+"""Entry of a run's settings: the digest of the weights that it began with."""
 _UNREADABLE = (
     *(OSError, RuntimeError, EOFError, NotImplementedError),
     *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
@@ -68,6 +70,11 @@ def load_checkpoint(
     now = json.loads(fingerprint(settings))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
+            if key == BEGUN_WITH:
+                raise TrainingError(
+                    f"{path}: this run began with a network of other weights than the one given "
+                    "now; give that one, or start a new run"
+                )
             raise TrainingError(
                 f"{path}: {key} was {before.get(key)!r} when this run began and is "
                 f"{now.get(key)!r} now; resume with the same settings, or start a new run"

@@ -24,6 +24,7 @@ from fnac.importer import ImportedModule, write_back
 from fnac.passes.graph import Graph
 from fnac.progress import StepProgress
 from fnac.training.checkpoints import (
+    BEGUN_WITH,
     fingerprint,
     load_checkpoint,
     of_this_run,
@@ -86,7 +87,7 @@ class TrainingRun(abc.ABC):
         began = {
             "steps": setup.total,
             "network": self.stage,
-            "weights_begun_with": weights_digest(setup.graph),
+            BEGUN_WITH: weights_digest(setup.graph),
         }
         self.identity = {**setup.identity, **began}
         module = prepare_module(setup.module, setup.fabric, setup.settings)

@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -155,7 +156,8 @@ def _torchvision(name: str, pretrained: bool, classes: int | None) -> LibraryNet
         options: dict[str, Any] = {} if pretrained or classes is None else {"num_classes": classes}
         if segments and not pretrained:
             options["weights_backbone"] = None
-        module = zoo.get_model(name, weights=weights, progress=False, **options)
+        with contextlib.redirect_stdout(sys.stderr):  # torch says there what it downloads
+            module = zoo.get_model(name, weights=weights, progress=False, **options)
     except (OSError, RuntimeError) as error:
         raise _not_downloaded(f"torchvision:{name}", error) from error
     if segments:
@@ -182,7 +184,8 @@ def _timm(name: str, pretrained: bool, classes: int | None) -> LibraryNetwork:
         raise ModelError(f"timm:{name}: {_similar(name, timm.list_models())}")
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     try:
-        module: Any = timm.create_model(name, pretrained=pretrained, **options)
+        with contextlib.redirect_stdout(sys.stderr):
+            module: Any = timm.create_model(name, pretrained=pretrained, **options)
     except (OSError, RuntimeError) as error:
         raise _not_downloaded(f"timm:{name}", error) from error
     config = timm.data.resolve_model_data_config(module)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 
 from torch import Tensor
@@ -69,7 +71,8 @@ def published_weights(name: str) -> tuple[StateDict, str]:
         )
     publisher, fetch = SOURCES[name]
     try:
-        return fetch(), LICENCES[publisher]
+        with contextlib.redirect_stdout(sys.stderr):  # torch says there what it downloads
+            return fetch(), LICENCES[publisher]
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         copy = f" of {FBNETC_URL}" if name == "fbnetc" else ""

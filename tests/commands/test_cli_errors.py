@@ -228,8 +228,9 @@ def test_weights_that_cannot_be_downloaded_say_what_to_do(fnac, monkeypatch) -> 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     monkeypatch.setenv("TORCH_HOME", os.devnull + "-none")
-    code, _, err = fnac("export", "mobilenetv2", "-o", "m.onnx")
+    code, out, err = fnac("export", "mobilenetv2", "-o", "m.onnx", "--json")
     assert code == 2
+    assert out == "", "what is downloaded is no result"
     assert "--weights" in err
     assert not Path("m.onnx").exists()
 

@@ -35,6 +35,8 @@ def test_a_task_goes_by_its_usual_names(said: str, task: str) -> None:
     ("words", "why"),
     [
         (["--task", "sego"], "--task sego: no such name; did you mean 'seg'?; known: seg, det"),
+        (["--task", "segmentaton"], "no such name; did you mean 'segmentation' or 'segment'?"),
+        (["--task", "seg", "--recipe", "camvid"], "did you mean 'camvid-deeplabv3-mobilenetv2'?"),
         (["mobilnetv2", "--task", "seg"], "did you mean 'mobilenetv2'?; known: mobilenetv2"),
         (["--task", "seg", "--recipe", "bultin-seg"], "did you mean 'builtin-seg'"),
         (["--task", "seg", "--head", "deeplab3"], "did you mean 'deeplabv3' or 'deeplabv3plus'?"),

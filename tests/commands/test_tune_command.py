@@ -107,6 +107,31 @@ def test_a_seed_gets_a_head_for_the_data_set(
     assert fnac([*words, "-o", str(tmp_path / "again")]) == 0
     again = (tmp_path / "again" / "target.onnx").read_bytes()
     assert again == whole
+    capsys.readouterr()
+    start = Graph.load(tmp_path / "run" / "start.onnx")
+    start.manifest["name"] = "edited"  # the weights are as they were
+    start.save(tmp_path / "run" / "start.onnx")
+    assert fnac([*words, "-o", str(tmp_path / "run"), "--resume"]) == 6
+    assert "start.onnx: it is not as this run left it" in capsys.readouterr().err
+
+
+def test_a_run_is_not_continued_with_another_network(
+    seed_and_classes: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What start.onnx was made of counts, wherever the file lies now."""
+    seed, data = seed_and_classes
+    words = ["--task", "cls", "--data", data, *QUICK, "-o", str(tmp_path / "run")]
+    assert fnac(["tune", str(seed), *words]) == 0
+    moved, other = tmp_path / "moved.onnx", tmp_path / "other.onnx"
+    moved.write_bytes(seed.read_bytes())
+    network = Graph.load(seed)
+    weights = next(one for one in network.constants() if one.values.dtype.kind == "f")
+    weights.values = weights.values + 1
+    network.save(other)
+    capsys.readouterr()
+    assert fnac(["tune", str(other), *words, "--resume"]) == 2
+    assert f"{tmp_path}/run began with {seed}, and {other} has other" in capsys.readouterr().err
+    assert fnac(["tune", str(moved), *words, "--resume"]) == 0
 
 
 def test_a_recipe_says_how_a_seed_is_tuned(

@@ -14,7 +14,7 @@ from fnac.data.account import take_account
 from fnac.data.spec import open_data
 from fnac.errors import DataError
 
-WRONG = "images-in-both", "boxes-twice-train", "mixed-palettes"
+WRONG = "images-in-both", "images-twice-train", "boxes-twice-train", "mixed-palettes"
 
 
 def doubtful(spec: str, task: str, measured: str | None = "val") -> dict[str, str]:
@@ -97,6 +97,22 @@ def test_colours_of_high_ids_are_the_palette_s_own(tmp_path: Path) -> None:
     spec.write_text("reader: folder\npath: .\nids: {0: ground, 200: thing}\n")
     told = doubtful(str(spec), "seg")
     assert "index 200 of the palette is 200 0 0 in train0.png and 0 200 0" in told["mixed-palettes"]
+
+
+def test_an_image_that_is_listed_twice_is_told(tmp_path: Path) -> None:
+    """Its labels count twice in training and in the metric."""
+    for name in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+        Image.new("RGB", (9, 9), 50 * len(name)).save(tmp_path / f"images/{name}.png")
+        (tmp_path / f"labels/{name}.txt").write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "train.txt").write_text("images/train.png\nimages\\train.png\n")
+    (tmp_path / "val.txt").write_text("images/val.png\n")
+    (tmp_path / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [thing]\n")
+    assert doubtful(f"yolo:{tmp_path}", "det") == {
+        "images-twice-train": "data: 1 image is listed more than once in 'train' (first "
+        "train.png), and trained on and measured that often; list each image once"
+    }
 
 
 def test_boxes_that_are_there_twice_are_told(tmp_path: Path) -> None:

@@ -176,6 +176,20 @@ def test_what_is_assumed_is_written_down_and_found() -> None:
     assert preprocessing_findings(manifest) == ()
 
 
+def test_another_preprocessing_than_the_file_states_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Measured with it, a network loses points, and nothing else says why."""
+    manifest: dict[str, object] = {"size": [8, 8]}
+    state_preprocessing(manifest, None, None)
+    state_preprocessing(manifest, "tf", None)
+    state_preprocessing(manifest, "0.5,0.5,0.5", "0.5,0.5,0.5")
+    assert not caplog.records, "nobody had stated one, or it is the same"
+    state_preprocessing(manifest, "imagenet", None)
+    assert "the file states mean 0.5,0.5,0.5, std 0.5,0.5,0.5, RGB; mean 0.485" in caplog.text
+    assert preprocessing(manifest)[0] == (0.485, 0.456, 0.406)
+
+
 @pytest.mark.parametrize(
     ("mean", "std", "wanted"),
     [

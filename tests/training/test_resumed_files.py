@@ -13,6 +13,7 @@ import torch
 
 from fnac.errors import TrainingError
 from fnac.training.checkpoints import (
+    BEGUN_WITH,
     fingerprint,
     load_checkpoint,
     of_this_run,
@@ -86,11 +87,15 @@ def test_what_another_network_ends_in_is_named(tmp_path: Path) -> None:
         )
 
 
-def test_the_weights_that_a_run_began_with_are_told_apart() -> None:
+def test_the_weights_that_a_run_began_with_are_told_apart(tmp_path: Path) -> None:
     text = "(float[1,2] x) => (float[1,2] y) <float[2,2] w = {1,2,3,4}> { y = MatMul(x, w) }"
     one, same = graph(text), graph(text)
     other = graph(text.replace("4}", "5}"))
     assert weights_digest(one) == weights_digest(same) != weights_digest(other)
+    began = {**SETTINGS, BEGUN_WITH: weights_digest(one)}
+    torch.save({"settings": fingerprint(began)}, tmp_path / "last.ckpt")
+    with pytest.raises(TrainingError, match="this run began with a network of other weights"):
+        load_checkpoint(tmp_path / "last.ckpt", {**SETTINGS, BEGUN_WITH: weights_digest(other)})
 
 
 # ------------------------------------------------------------------ logs

@@ -66,9 +66,9 @@ def read_yolo(
     names = list(classes) if classes is not None else _names(root, stated)
     parts = _stated_parts(root, stated) if stated is not None else {}
     if not parts:
-        homes = _homes(root)
-        found = {split: _pairs(*home) for split, home in homes.items()}
-        parts = _split_off(root, found[""], val_fraction, random_seed) if "" in found else found
+        parts = {split: _pairs(*home) for split, home in _homes(root).items()}
+        if "" in parts:
+            parts = _split_off(root, parts[""], val_fraction, random_seed)
     if not any(parts.values()):
         raise DataError(
             f"{root}: no images; wanted images/SPLIT/NAME.jpg; check the path in --data"

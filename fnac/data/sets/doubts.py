@@ -1,4 +1,4 @@
-"""Problems between samples: images in two splits, duplicate boxes, mixed palettes.
+"""Problems between samples: images in two splits or listed twice, duplicate boxes, mixed palettes.
 
 Each of these trains and measures without an error and ends in a number that is wrong.
 """
@@ -6,6 +6,7 @@ Each of these trains and measures without an error and ends in a number that is 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def doubts(source: ListedSource[object], measured: str | None) -> Iterator[Findi
         yield from _images_in_both(source, str(measured))
     names = [name for name in ("train", measured) if name is not None]
     for name in dict.fromkeys(names):
+        yield from _images_twice(name, source.kept(name))
         yield from _boxes_twice(name, source.kept(name))
     pairs = [(i, s) for name in dict.fromkeys(names) for i, s in _looks(source, name)]
     yield from _mixed_palettes(pairs)
@@ -69,6 +71,19 @@ def _mark(path: Path) -> bytes:
 
 def _place(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _images_twice(name: str, items: Sequence[object]) -> Iterator[Finding]:
+    """Find images that a list names several times; several persons of an image are none of them."""
+    times = Counter(item.image for item in items if isinstance(item, Pair | BoxPicture))
+    twice = [path.name for path, count in times.items() if count > 1]
+    if twice:
+        images = "1 image is" if len(twice) == 1 else f"{len(twice)} images are"
+        yield Finding(
+            f"images-twice-{name}",
+            f"data: {images} listed more than once in '{name}' (first {twice[0]}), and trained on "
+            "and measured that often; list each image once",
+        )
 
 
 def _boxes_twice(name: str, items: Sequence[object]) -> Iterator[Finding]:

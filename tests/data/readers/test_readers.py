@@ -85,6 +85,8 @@ def test_folder_with_split_folders(tmp_path: Path) -> None:
     assert [len(source.split(s)) for s in ("train", "val")] == [3, 1]
     with pytest.raises(DataError, match=r"\(folder\): found train, val; wanted images for 'test'"):
         source.split("test")
+    with pytest.raises(DataError, match=r"wanted images for 'vall'; did you mean 'val'\?"):
+        source.split("vall")
 
 
 def test_missing_val_split_is_refused(tmp_path: Path) -> None:
