@@ -53,6 +53,11 @@ GROUPS = {
 }
 """Commands in the order of work, each in a few words."""
 ORDER = tuple(name for commands in GROUPS.values() for name in commands)
+NEEDED_TO_TRAIN = {
+    *("torch", "torchvision", "lightning_fabric", "torchmetrics", "faster_coco_eval"),
+    *("matplotlib", "safetensors"),
+}
+"""Modules of packages that requirements-slim.txt leaves out."""
 EXAMPLES = """\
   fnac adapt --task seg
   fnac data folder:flowers
@@ -194,6 +199,16 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if debug or package not in NEEDED_TO_TRAIN:
+            return _bug(error, debug)
+        click.echo(
+            f"fnac: {package} is not installed, and this command needs it; "
+            "`pip install fnac` without --no-deps installs everything",
+            err=True,
+        )
+        return 2
     except OSError as error:
         if debug or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             return _bug(error, debug)

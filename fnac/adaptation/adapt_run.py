@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fnac.adaptation.calibrating import emit_images
 from fnac.adaptation.folder import data_findings
 from fnac.adaptation.kept_files import KeptFiles
 from fnac.adaptation.plan import Plan
 from fnac.adaptation.result import AdaptResult
-from fnac.adaptation.single_stages import emit_images, expand_graph, unsearched_super
+from fnac.adaptation.single_stages import expand_graph, unsearched_super
 from fnac.config import as_json, write_json
 from fnac.data.batches import size_of_shape
 from fnac.data.preprocessing import preprocessing_findings, tell_assumed
@@ -282,8 +283,8 @@ class AdaptRun:
             return
         target, part = self.path("target.onnx"), self.path("model.part.onnx")
         settings = self.plan.emit
-        graph, source = Graph.load(target), self.plan.source
-        images = emit_images(graph, settings, source, self.plan.task_for(graph.manifest))
+        graph = Graph.load(target)
+        images = emit_images(graph, settings, self.plan)
         emitted = emit(
             target, part, settings, images=images, named="model.onnx", kit=False, loaded=graph
         )

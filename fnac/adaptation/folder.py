@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib.util
 import json
 import logging
 import os
@@ -212,24 +213,29 @@ def _for_all(
 
 
 def environment() -> dict[str, Any]:
-    """Return what the result may depend on: versions, device, threads, the command."""
-    import torch
+    """Return what the result may depend on: versions, device, threads, the command.
 
+    Without torch the device is the CPU, and there is no ``torch_threads``.
+    """
     versions = {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    cuda = torch.cuda.is_available()
+    device: dict[str, Any] = {"device": "cpu", "cpu_count": os.cpu_count()}
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            device["device"] = torch.cuda.get_device_name(0)
+        device["torch_threads"] = torch.get_num_threads()
     return {
         "fnac": metadata.version("fnac"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": versions,
-        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
-        "cpu_count": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
+        **device,
         "command": ["fnac", *sys.argv[1:]],
     }
 

@@ -7,9 +7,9 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fnac.adaptation.calibrating import images_to_calibrate, to_calibrate_on
 from fnac.adaptation.plan import Subject
 from fnac.adaptation.settings import task_of
-from fnac.adaptation.single_stages import to_calibrate_on
 from fnac.config import Config, read
 from fnac.data.preprocessing import state_preprocessing, tell_assumed
 from fnac.errors import UsageError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from fnac.stages.heal import HealResult
     from fnac.stages.heal_settings import HealSettings
     from fnac.stages.shrinking.result import ShrinkResult
-    from fnac.tasks.base import Task
 
 DEFAULT_BUDGET = "0.6x"
 
@@ -44,9 +43,9 @@ class ShrinkJob:
         return Subject.read(self.config, task_of(self.original.manifest))
 
     @functools.cached_property
-    def data(self) -> tuple[DataSource, Task]:
-        """The images, and the task whose preprocessing they get."""
-        return to_calibrate_on(self.on, self.original)
+    def data(self) -> DataSource:
+        """The images."""
+        return to_calibrate_on(self.on)
 
     def shrink(
         self, *, only_curve: bool = False, journal: Path | None = None, resume: bool = False
@@ -80,8 +79,6 @@ class ShrinkJob:
 
     def _images(self, graph: Graph, size: tuple[int, int] | None, count: int) -> np.ndarray:
         """Return the images to fit to and to measure on, (N, C, H, W), prepared for the network."""
-        from fnac.stages.opening.calibration import calibration_images
-
         if not self.on.adapt.data:
             raise UsageError(
                 "--data: wanted images to fit weights to; they need no labels: "
@@ -90,8 +87,7 @@ class ShrinkJob:
         size = size or graph.image_size()
         if size is None:
             raise UsageError("the file does not say how large its images are; give --size HxW")
-        source, task = self.data
-        return calibration_images(source, task, size, graph.manifest, count=count)
+        return images_to_calibrate(self.on, graph, size, count, self.data)
 
     def healing(self, epochs: int, folder: Path) -> HealSettings:
         """Return the settings of a healing in ``folder``; refuse early what could not run."""
@@ -113,6 +109,5 @@ class ShrinkJob:
         """
         from fnac.stages.heal import heal
 
-        source, _ = self.data
         folder.mkdir(parents=True)
-        return heal(shrunk.graph, self.original, source.split("train"), settings, folder)
+        return heal(shrunk.graph, self.original, self.data.split("train"), settings, folder)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fnac.adaptation.calibrating import emit_images, images_for_batchnorm, to_calibrate_on
 from fnac.adaptation.folder import working_in
 from fnac.adaptation.history import tell_next, tell_unsearched, tell_untuned
 from fnac.adaptation.kept_files import KeptFiles
@@ -31,15 +32,12 @@ from fnac.stages.exporting.settings import ExportSettings, is_model_file
 from fnac.tasks import make_task
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fnac.data.source import DataSource
     from fnac.search.settings import SearchSettings
     from fnac.stages.emit import EmitSettings
     from fnac.stages.evaluate import EvalResult
-    from fnac.stages.expand import ExpandSettings, Images
+    from fnac.stages.expand import ExpandSettings
     from fnac.stages.tune_settings import TuneSettings
-    from fnac.tasks.base import Task
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +62,10 @@ def expand_graph(
     from fnac.stages.expand import expand
 
     if on is not None and settings.size is None and graph.image_size() is None:
-        train = to_calibrate_on(on, graph)[0].split("train")
+        train = to_calibrate_on(on).split("train")
         settings = dataclasses.replace(settings, size=size_of_data(train, settings.task or "seg"))
     manager = PassManager(verify=verify, dump=dump)
-    expanded = expand(graph, settings, manager=manager, images=_images_of(on))
+    expanded = expand(graph, settings, manager=manager, images=images_for_batchnorm(on))
     return expanded, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
 
 
@@ -78,38 +76,8 @@ def prepare_graph(
     from fnac.stages.expand import prepare_seed
 
     manager = PassManager(verify=verify)
-    prepared = prepare_seed(graph, settings, manager=manager, images=_images_of(on))
+    prepared = prepare_seed(graph, settings, manager=manager, images=images_for_batchnorm(on))
     return prepared, [{**entry.as_json(), "stage": "expand"} for entry in manager.ledger]
-
-
-def _images_of(on: Subject | None) -> Images | None:
-    """Return a function that loads the images for calibrating restored BatchNorms."""
-    from fnac.stages.opening.calibration import calibration_images
-
-    if on is None:
-        return None
-
-    def images(network: Graph) -> np.ndarray:
-        source, task = to_calibrate_on(on, network)
-        size, count = _image_size(network), on.adapt.calibrate
-        return calibration_images(source, task, size, network.manifest, count=count)
-
-    return images
-
-
-def to_calibrate_on(on: Subject, network: Graph) -> tuple[DataSource, Task]:
-    """Return the data set that the settings name, or ``pictures:FOLDER`` without labels."""
-    from fnac.data.readers.picture_folder import read_pictures
-    from fnac.tasks.segmentation import Segmentation
-
-    spec = on.adapt.data or ""
-    if spec.startswith(PICTURES):
-        folder = spec.removeprefix(PICTURES)
-        if not folder:
-            raise UsageError(f"--data {spec}: it names no folder; wanted {PICTURES}FOLDER")
-        pictures = read_pictures(Path(folder), skip_bad=on.adapt.skip_bad)
-        return pictures, Segmentation(("nothing",))
-    return on.source, on.task_for(network.manifest)
 
 
 def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
@@ -288,7 +256,7 @@ def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
     check_device(settings)
     graph = Graph.load(model)
     on = Subject.read(config, task_of(graph.manifest))
-    source, _ = to_calibrate_on(on, graph)
+    source = to_calibrate_on(on)
     if is_first_rank():
         source.check()
     adapt = dataclasses.replace(on.adapt, seed=str(model))
@@ -407,10 +375,7 @@ def run_emit(model: Path, config: Config, *, out: Path) -> dict[str, Any]:
 
     settings, graph = read(EmitSettings, config), Graph.load(model)
     on = Subject.read(config, task_of(graph.manifest))
-    images = None
-    if on.adapt.data:
-        source, task = to_calibrate_on(on, graph)
-        images = emit_images(graph, settings, source, task)
+    images = emit_images(graph, settings, on) if on.adapt.data else None
     tell_untuned(model, graph.manifest)
     emitted = emit(model, out, settings, images=images, loaded=graph)
     tell_next("eval", out, "--data", on.adapt.data or "SPEC")
@@ -464,7 +429,6 @@ def _has_labels_for(manifest: Mapping[str, Any], on: Subject) -> bool:
 
 def _size_speed_metric(path: Path, on: Subject, is_measured: bool) -> dict[str, Any]:
     from fnac.stages.deployment.kit import contract_of, has_contract, latency_ms
-    from fnac.stages.evaluate import Feeding, evaluate_onnx
 
     graph = Graph.load(path)
     told: dict[str, Any] = {"size_bytes": path.stat().st_size}
@@ -473,6 +437,8 @@ def _size_speed_metric(path: Path, on: Subject, is_measured: bool) -> dict[str, 
     took = latency_ms(path, contract_of(graph, path, path.name))
     told["latency_ms"] = None if took is None else round(took, 3)
     if is_measured:
+        from fnac.stages.evaluate import Feeding, evaluate_onnx
+
         measured = evaluate_onnx(
             path,
             on.source,
@@ -481,18 +447,6 @@ def _size_speed_metric(path: Path, on: Subject, is_measured: bool) -> dict[str, 
         )
         told |= {"metric": measured.metric, "value": measured.value, "images": measured.images}
     return told
-
-
-def emit_images(
-    graph: Graph, settings: EmitSettings, source: DataSource, task: Task
-) -> np.ndarray | None:
-    """Return the images that int8 is calibrated on; None if they are not needed."""
-    from fnac.stages.opening.calibration import calibration_images
-
-    if not settings.int8:
-        return None
-    size = _image_size(graph)
-    return calibration_images(source, task, size, graph.manifest, count=settings.calibration)
 
 
 def run_eval(model: Path, config: Config) -> EvalResult:
@@ -563,13 +517,6 @@ def in_classes_of(
             "(YAML, name in the data set: name in the file)"
         )
     return source
-
-
-def _image_size(graph: Graph) -> tuple[int, int]:
-    size = graph.image_size()
-    if size is None:
-        raise UsageError("the network's image size is not known; give --size HxW")
-    return size
 
 
 def _plain(result: Any, keys: tuple[str, ...]) -> dict[str, Any]:

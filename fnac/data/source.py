@@ -13,15 +13,16 @@ A sample is an image and *one* tensor, the truth; what is in it depends on the t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IGNORE = 255
 """The mask value that neither the loss nor the metric counts."""
 
-Sample = tuple[Tensor, Tensor]
-Batch = tuple[Tensor, Tensor]
+Sample: TypeAlias = "tuple[Tensor, Tensor]"
+Batch: TypeAlias = "tuple[Tensor, Tensor]"
 
 
 class Dataset(Protocol):

@@ -112,7 +112,7 @@ def bench(paths: Sequence[Path], settings: BenchSettings) -> BenchResult:
 
     Raises UnsupportedGraphError naming a file that onnxruntime cannot run.
     """
-    from fnac.stages.opening.onnx_network import open_session
+    from fnac.stages.opening.sessions import open_session
 
     sessions = []
     sizes: list[tuple[int, int] | None] = []

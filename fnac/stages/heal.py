@@ -175,6 +175,7 @@ class HealRun(TrainingRun):
             workers=settings.workers,
             shuffle=False,
             drop_last=False,
+            collate=PICTURES.collate,
         )
 
     # ------------------------------------------------------------------ begin, resume, save

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from fnac.data.readers.picture_folder import read_pictures
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.super_network.choose import choose
@@ -81,6 +83,17 @@ def test_it_heals_without_labels(tmp_path: Path, original: Path) -> None:
     assert [float(row["error"]) for row in rows] == pytest.approx(
         [point.error for point in result.curve]
     )
+
+
+def test_images_of_several_sizes_heal(tmp_path: Path, original: Path) -> None:
+    """As they lie in a folder: each is resized to the network's size."""
+    for number, (height, width) in enumerate([(SIZE, SIZE), (40, 56), (32, 24), (50, 50)] * 2):
+        noise = np.random.default_rng(number).integers(0, 255, (height, width, 3)).astype("u1")
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+    images = read_pictures(tmp_path).split("train")
+    settings = HealSettings(**{**BASE, "epochs": 1})
+    result = heal(hurt(original), original, images, settings, tmp_path / "heal")
+    assert len(result.curve) == 2
 
 
 def test_it_never_ends_below_its_start(tmp_path: Path, original: Path) -> None:

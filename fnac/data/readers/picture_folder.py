@@ -1,12 +1,13 @@
-"""Images of any folder, without labels: for calibration, fitting and healing."""
+"""Images of any folder, without labels: for calibration, fitting and healing.
+
+torch is imported when a sample is read as tensors, not before: what shrinks needs none.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from fnac.errors import DataError
 
@@ -14,6 +15,9 @@ from ..files import IMAGE_SUFFIXES, read_image, verify_image
 from ..folders import images_below, require_folder
 from ..sets.listed import ListedSource, Seen, files_of
 from ..source import IGNORE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class PictureDataset:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Decode one: image uint8 (3, H, W), mask uint8 (H, W), void."""
+        import torch
+
         image = torch.from_numpy(read_image(self.files[index])).permute(2, 0, 1)
         return image, torch.full(image.shape[1:], IGNORE, dtype=torch.uint8)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from fnac.passes.running.agreement import UNLIKE, variance_apart
 if TYPE_CHECKING:
     from fnac.data.source import DataSource
     from fnac.tasks.base import Task
+
+Item = TypeVar("Item")
 
 
 def calibration_images(
@@ -36,9 +38,15 @@ def calibration_images(
     if len(dataset) == 0:
         raise DataError(f"{source.name}: split {split} is empty; images are needed to calibrate")
     transform = task.eval_transform(size, manifest)
-    places = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
-    images, _ = task.collate([transform(*dataset[int(place)]) for place in places])
+    places = evenly(range(len(dataset)), count)
+    images, _ = task.collate([transform(*dataset[place]) for place in places])
     return images.numpy()
+
+
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """Return ``count`` of the items, or all if there are fewer, evenly over their order."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)
+    return [items[int(place)] for place in places]
 
 
 def unlike_training(graph: Graph, images: np.ndarray) -> Finding | None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from torch import Tensor
 
 from fnac.data.preprocessing import manifest_size
@@ -20,15 +19,9 @@ from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import state_input
 from fnac.passes.graph.model_checks import one_line
 
-logger = logging.getLogger(__name__)
+from .sessions import SESSION_ERRORS, open_session
 
-_SESSION_ERRORS = tuple(
-    getattr(ort_errors, name)
-    for name in (
-        "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel",
-        "NoSuchFile", "NotImplemented", "RuntimeException",
-    )
-)  # fmt: skip
+logger = logging.getLogger(__name__)
 
 FOLLOW_ARGMAX = ("Cast", "Squeeze", "Unsqueeze", "Identity", "Reshape")
 """Operators that may stand between an arg-max and the output."""
@@ -129,7 +122,7 @@ class OnnxNetwork:
             batch = np.concatenate([batch, np.repeat(batch[-1:], self.fixed_batch - count, axis=0)])
         try:
             outputs = self.session.run(None, {self._input.name: batch})
-        except _SESSION_ERRORS as error:
+        except SESSION_ERRORS as error:
             raise UnsupportedGraphError(
                 f"{self.path}: does not run on input {batch.shape} ({one_line(error)})"
             ) from error
@@ -144,34 +137,6 @@ class OnnxNetwork:
                     "its float16 or the preprocessing (--mean, --std) may be to blame"
                 )
         return answers
-
-
-def open_session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
-    """Load a file on ``device`` (auto, cuda, cpu), errors only in the log; threads 0 = its choice.
-
-    Raises UnsupportedGraphError where onnxruntime refuses the file, UsageError for ``cuda``
-    without a CUDA device; where CUDA then fails it runs on the CPU, and a warning says so once.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    providers: list[Any] = ["CPUExecutionProvider"]
-    offered = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device != "cpu" and offered and torch.cuda.is_available():
-        onnxruntime.preload_dlls()
-        # TF32 would move logits by 1e-3; the number must be the same as on a CPU.
-        providers.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))
-    elif device == "cuda":
-        raise UsageError("--device cuda: onnxruntime sees no CUDA device; wanted one, or cpu")
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except _SESSION_ERRORS as error:
-        raise UnsupportedGraphError(
-            f"{path}: onnxruntime cannot load it ({one_line(error)}); wanted an ONNX network"
-        ) from error
-    if len(providers) > len(session.get_providers()):
-        logger.warning("onnxruntime could not use CUDA for %s: it runs on the CPU", path.name)
-    return session
 
 
 def _session_with_scores(
