@@ -152,7 +152,6 @@ PAGES = {
         before=_readme,
         instead={
             CLONE: "",
-            **DATA,
             "fnac adapt --task seg": f"fnac adapt --task seg {SMALL}",
             "--budget 0.6x": "--budget 0.6x --effort 1",
             "export mobilenetv2": "export mobilenetv2 --weights none",  # no download
@@ -163,11 +162,12 @@ PAGES = {
             "--size 64x64 --no-verify",
             POSE: f"{POSE} --size 64x64 {LITTLE} --no-baseline",
             "mobilenetv2.onnx": "seed.onnx",
-            'data="cityscapes:data/cityscapes", budget="0.9x"': (
+            'data="cityscapes:/data/cityscapes", budget="0.9x"': (
                 f'data="{SCENES}", budget="0.9x", size="64x64", no_verify=True, '
                 "search={'epochs': 2, 'warmup_epochs': 1}, tune={'epochs': 1}"
             ),
             "classes=19": "classes=7",
+            **DATA,
         },
         leaves=("small.onnx", "runs/city/report.html", "out", "segmenter.onnx"),
     ),
