@@ -129,6 +129,24 @@ def run_tune(
     if str(config.get("adapt", {}).get("data") or "").startswith(PICTURES):
         return run_heal(Path(model), config, out=out, resume=resume)
     settings = read(TuneSettings, config)
+    with tuning(model, config, settings, out=out, resume=resume) as (on, folder, start, graph):
+        target, task = folder / "target.onnx", on.task_for(graph.manifest)
+        tuned = tune(
+            start, on.source, task, target, folder / "tune", settings, resume=resume, loaded=graph
+        )
+    tell_next("emit", tuned.output, "-o", tuned.output.with_name("model.onnx"))
+    told = _plain(tuned, ("output", "steps", "loss", "val", "weights"))
+    return {**told, "metric": task.metric, "head": graph.manifest.get("head")}
+
+
+@contextlib.contextmanager
+def tuning(
+    model: Path | str, config: Config, settings: TuneSettings, *, out: Path | None, resume: bool
+) -> Iterator[tuple[Subject, Path, Path, Graph]]:
+    """Claim a run folder to tune ``model`` in, and put a head on a seed that has none.
+
+    yields  the data set's settings, the folder, the file that is tuned, and what it holds
+    """
     graph = open_seed(model)
     _check_task_said(graph, config)
     head = config.get("expand", {})
@@ -148,13 +166,7 @@ def run_tune(
         state_preprocessing(manifest, settings.mean, settings.std)
         tell_assumed(manifest)
         ranks.wait()
-        target, task = folder / "target.onnx", on.task_for(graph.manifest)
-        tuned = tune(
-            start, on.source, task, target, folder / "tune", settings, resume=resume, loaded=graph
-        )
-    tell_next("emit", tuned.output, "-o", tuned.output.with_name("model.onnx"))
-    told = _plain(tuned, ("output", "steps", "loss", "val", "weights"))
-    return {**told, "metric": task.metric, "head": graph.manifest.get("head")}
+        yield on, folder, start, graph
 
 
 START_OF = "start_of.json"

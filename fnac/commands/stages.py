@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -235,6 +235,8 @@ def derive(
 @device_options
 @size_option
 @mean_options
+@click.option("--find-lr", "find", flag_value="lr", help="Print a learning rate to use, and stop.")
+@click.option("--find-batch", "find", flag_value="batch", help="Print a batch size, and stop.")
 @resume_option
 @printed
 @configured(
@@ -246,7 +248,12 @@ def derive(
     **in_section("tune", {**TRAINING, **TEACHER, **MEAN, "size": "size"}),
 )
 def tune(
-    config: Config, model: Path | str, recipe: str | None, out: Path | None, resume: bool
+    config: Config,
+    model: Path | str,
+    recipe: str | None,
+    out: Path | None,
+    find: Literal["lr", "batch"] | None,
+    resume: bool,
 ) -> Answer:
     """Fine-tune any ONNX network on a data set; the tuned file is RUN/target.onnx.
 
@@ -257,10 +264,15 @@ def tune(
     """
     from fnac.adaptation.settings import with_recipe
     from fnac.adaptation.single_stages import run_tune
+    from fnac.errors import UsageError
 
     if recipe is not None:
         seed = {**config.get("adapt", {}), "seed": str(model)}
         config = with_recipe({**config, "adapt": seed}, recipe)
+    if find is not None:
+        if resume or out:
+            raise UsageError(f"--find-{find} keeps nothing: drop --resume and --out")
+        return _suggested(model, config, find)
     told = run_tune(model, config, out=out, resume=resume)
     if "curve" in told:  # without labels
         curve = " ".join(f"{error:.4f}" for error in told["curve"])
@@ -275,6 +287,23 @@ def tune(
         f"output: {told['output']}",
     ]
     return Answer(told, "\n".join(lines))
+
+
+def _suggested(model: Path | str, config: Config, what: Literal["lr", "batch"]) -> Answer:
+    """Run a range test and say what it suggests."""
+    from fnac.adaptation.finding import SHOWN, run_find
+
+    told = run_find(model, config, what)
+    if what == "lr":
+        few = told["points"][:: max(1, len(told["points"]) // SHOWN)]
+        rows = [[f"{rate:.1e}", f"{loss:.4g}"] for rate, loss in few]
+        shown = table(["learning rate", "loss"], rows)
+        return Answer(
+            told, f"{shown}\n\ntry  --lr {told['lr']:.1e} --head-lr {told['head_lr']:.1e}"
+        )
+    rows = [[size, f"{speed:.3g}"] for size, speed in told["points"]]
+    shown = table(["batch", "images/s"], rows)
+    return Answer(told, f"{shown}\n\ntry  --batch {told['batch']}  ({told['limit']})")
 
 
 EMIT = ("no_postprocess", "fp16", "int8", "preprocess", "opset", "size", "no_verify")

@@ -31,6 +31,7 @@ from fnac.tasks.base import Task
 from fnac.tasks.network_check import check_logits, check_pictures
 from fnac.training.kept_weights import KeptWeights
 from fnac.training.loop import METRICS, Setup, TrainingRun
+from fnac.training.mixing import open_mixing
 from fnac.training.objectives import open_objective
 from fnac.training.runtime import open_fabric, same_buffers, training_loader
 from fnac.training.settings import for_batch
@@ -75,6 +76,23 @@ def tune(
     loaded    what ``model`` holds, where it is loaded already; it is trained
     raises    UsageError for a super network or other classes, TrainingError when training fails
     """
+    run = open_tuning(model, source, task, folder, settings, baseline=baseline, loaded=loaded)
+    run.open(resume=resume)
+    run.train()
+    return run.finish(output)
+
+
+def open_tuning(
+    model: Path,
+    source: DataSource,
+    task: Task,
+    folder: Path,
+    settings: TuneSettings,
+    *,
+    baseline: Path | None = None,
+    loaded: Graph | None = None,
+) -> TuneRun:
+    """Return a fine-tuning that has not begun; see :func:`tune`."""
     graph = Graph.load(model) if loaded is None else loaded
     if settings.size is None and manifest_size(graph.manifest) is None:
         size = graph.image_size() or size_of_data(source.split("train"), task.name)
@@ -82,10 +100,7 @@ def tune(
     state_training(graph, task, settings.size, settings.mean, settings.std)
     module = _trainable(graph, task, model)
     settings = for_batch(settings, settings.batch_size)
-    run = TuneRun(graph, module, source, task, folder, settings, baseline)
-    run.open(resume=resume)
-    run.train()
-    return run.finish(output)
+    return TuneRun(graph, module, source, task, folder, settings, baseline)
 
 
 class TuneRun(TrainingRun):
@@ -115,6 +130,7 @@ class TuneRun(TrainingRun):
         )
         total = settings.steps or settings.epochs * loader.batches_per_epoch
         objective = open_objective(task, settings, graph.manifest, fabric.device, baseline)
+        self.mixing = open_mixing(task, mixup=settings.mixup, cutmix=settings.cutmix)
         identity = as_plain(settings)
         super().__init__(
             Setup(
@@ -183,6 +199,8 @@ class TuneRun(TrainingRun):
 
     def step(self, step: int, images: Tensor, truths: Tensor) -> None:
         """Take a weight step."""
+        if self.mixing is not None:
+            images, truths = self.mixing(images, truths)
         loss = self.weights.step(step, images, truths)
         self.kept.update()
         rates = {"lr": self.weights.lr, "head_lr": self.weights.head_lr}

@@ -29,6 +29,13 @@ class TuneSettings(TeacherSettings, KeptSettings, TrainingSettings):
     freeze_bn: bool = False
     """Train with the running statistics of BN and leave its parameters (after recalibration)."""
 
+    mixup: float = 0.0
+    """For cls: blend pairs of images and their classes, with shares drawn from Beta(mixup, mixup),
+    as torchvision's MixUp does; 0: off; 0.2 is common."""
+    cutmix: float = 0.0
+    """For cls: paste a box of another image, with shares drawn from Beta(cutmix, cutmix), as
+    torchvision's CutMix does; 0: off; 1 is common. With ``mixup`` each batch gets one of both."""
+
     mean: Stated | None = None
     """Of the preprocessing, on pixels / 255, or `imagenet`, `tf`, `caffe`; none: the file's."""
     std: Stated | None = None
@@ -41,5 +48,7 @@ class TuneSettings(TeacherSettings, KeptSettings, TrainingSettings):
         parse_stated(self.mean, self.std)
         if self.epochs < 1 or (self.steps is not None and self.steps < 1):
             raise UsageError("epochs, steps: wanted at least 1")
+        if min(self.mixup, self.cutmix) < 0:
+            raise UsageError("mixup, cutmix: wanted 0 (off) or a number above 0")
         if self.eval_every < 1:
             raise UsageError(f"eval_every {self.eval_every}: wanted at least 1 epoch")

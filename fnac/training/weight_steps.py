@@ -35,7 +35,10 @@ class WeightSteps:
 
         images   float32 (n, 3, H, W) on any device; truths: as the objective wants them
         """
-        factor = self.settings.factor(step, self.total, self.per_epoch)
+        return self.step_at(self.settings.factor(step, self.total, self.per_epoch), images, truths)
+
+    def step_at(self, factor: float, images: Tensor, truths: Tensor) -> Tensor:
+        """Take a step at ``factor`` times the learning rates of the settings; see ``step``."""
         self.lr, self.head_lr = set_learning_rates(self.optimizer, factor)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.objective(self.network(images), images, truths)

@@ -246,7 +246,7 @@ PAGES = {
     ),
     "docs/training.md": Page(
         before=_training,
-        instead={"-o runs/flowers": f"-o runs/flowers {TUNE}"},
+        instead={"folder:flowers -o": f"folder:flowers {TUNE} -o"},
         spans=("fnac report runs/flowers",),
         leaves=("data.png", "runs/flowers/start.onnx", "runs/flowers/run.log", "seen/0.png"),
     ),

@@ -93,7 +93,7 @@ def small_seed(noise: float = 0.0) -> Graph:
     for node in graph.nodes:
         if node.op == "BatchNormalization":
             node.attrs["epsilon"] = 1e-5
-    graph.manifest.update(role="seed", task="cls", size=[32, 32])
+    graph.manifest.update(size=[32, 32])
     return graph
 
 
