@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fnac.adaptation.single_stages import tuning
 from fnac.config import Config, read
+from fnac.data.readers.names import PICTURES
 from fnac.errors import UsageError
 
 SHOWN = 15
@@ -22,13 +23,12 @@ def run_find(model: Path | str, config: Config, what: Literal["lr", "batch"]) ->
 
     It trains in a folder that is removed: the file and run folders stay as they are.
     """
-    from fnac.data.readers.picture_folder import SPEC
     from fnac.stages.tune import open_tuning
     from fnac.stages.tune_settings import TuneSettings
     from fnac.training.finders import find_batch, find_rate
 
-    if str(config.get("adapt", {}).get("data") or "").startswith(SPEC):
-        raise UsageError(f"--find-{what}: wanted a data set with labels, not {SPEC}FOLDER")
+    if str(config.get("adapt", {}).get("data") or "").startswith(PICTURES):
+        raise UsageError(f"--find-{what}: wanted a data set with labels, not {PICTURES}FOLDER")
     settings = read(TuneSettings, config)
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch) / "run"
