@@ -80,10 +80,10 @@ FLOORS = {
     "fnac/adaptation": [
         "history kept_files result settings",
         "plan",
-        "resuming",
+        "calibrating resuming",
         "folder",
         "single_stages",
-        "adapt_run shrink_file",
+        "adapt_run finding shrink_file",
         "dry_run strategies",
     ],
     "passes/blocks": [
@@ -117,11 +117,12 @@ FLOORS = {
         "attach_detections",
     ],
     "fnac/training": [
-        "heap settings teacher watchers",
+        "heap mixing settings teacher watchers",
         "run_log",
         "checkpoints imitation kept_weights objectives optimizers runtime",
         "weight_steps",
         "loop",
+        "finders",
     ],
     "fnac/search": [
         "comparison health sampler settings steering",

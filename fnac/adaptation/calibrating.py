@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fnac.data.plain_images import plain_images
 from fnac.data.readers.names import PICTURES
 from fnac.data.readers.picture_folder import PictureDataset, read_pictures
+from fnac.data.transforms.plain_images import plain_images
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
 from fnac.stages.opening.calibration import calibration_images, evenly

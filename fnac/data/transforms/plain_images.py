@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .files import read_image
-from .preprocessing import preprocessing
+from ..files import read_image
+from ..preprocessing import preprocessing
 
 
 def plain_images(
