@@ -8,6 +8,10 @@ imported and compared with onnxruntime, at a batch of one and, two images agains
 two; expanded, the seed derived out of the super network and verified against the file; emitted,
 beside onnxslim's file where that is installed (its package or ``PYTHONPATH``); and one step of
 training is taken. Each file has a process of its own. What is refused is written as it is said.
+
+Times are of the file, the emitted one and onnxslim's, in turn. Two files of the same nodes may
+differ by a tenth on a machine that does other things as well, so the nodes that onnxruntime runs
+in the end, after its own optimisation, stand beside the times.
 """
 
 from __future__ import annotations
@@ -19,11 +23,13 @@ import multiprocessing
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from studies import write_table
@@ -53,9 +59,10 @@ HEADER = (
 CLOSE = 1e-4  # of the largest output: what two runtimes' float noise explains
 CLOSE_IN_HALF = 1e-2  # of a network that computes in float16, whose numbers are 1e-3 apart
 FLOOR = 1e-2  # of probabilities that are all next to nothing, runtimes have no digits
-SECONDS = 300  # that one file may take
+SECONDS = 300  # that one file may take, unless --seconds says otherwise
 ANY = (224, 224)  # what files of any size are given
-RUNS = 25  # timed runs of each file, in turn; the shortest counts
+RUNS = range(25, 400)  # timed runs of each file, in turn, at least and at most; the shortest counts
+TIMED = 10e9  # ns of processor time for all timed runs, beyond the least number of them
 
 
 class Row:
@@ -163,7 +170,9 @@ class Row:
         if self.quick:
             return size, ""
         least = _least_times(files, _one(random_feed(Graph.load(self.path), self.size)))
-        return size, " ".join(f"{one / least[0]:.2f}" for one in least[1:])
+        times = " ".join(f"{one / least[0]:.2f}" for one in least[1:])
+        run_by_it = [_nodes_that_run(file, self.folder / "optimised.onnx") for file in files]
+        return size, f"{times} ({' '.join(str(sum(nodes.values())) for nodes in run_by_it)} nodes)"
 
     def _step(self) -> tuple[str, ...]:
         back = self.folder / "back.onnx"
@@ -206,13 +215,26 @@ def _least_times(files: list[Path], feed: dict[str, np.ndarray]) -> list[float]:
         for file in files
     ]
     least = [float("inf")] * len(files)
-    for _ in range(RUNS):
+    begun = time.process_time_ns()
+    for done in range(RUNS.stop):
+        if done >= RUNS.start and time.process_time_ns() - begun > TIMED:
+            break
         for place, session in enumerate(sessions):
             fed = {i.name: array for i, array in zip(session.get_inputs(), feed.values())}
             start = time.process_time_ns()
             session.run(None, fed)
             least[place] = min(least[place], time.process_time_ns() - start)
     return least
+
+
+def _nodes_that_run(file: Path, out: Path) -> Counter[str]:
+    """Return operator -> nodes of it in the graph that onnxruntime makes of a file and runs."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(out)
+    onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(out, load_external_data=False).graph.node)
 
 
 def _gap_of_two(
@@ -243,7 +265,6 @@ def _said(worst: float, close: float = CLOSE) -> str:
 def _why_not_slimmed(path: Path, out: Path) -> str | None:
     """Let onnxslim write its file; say why it did not."""
     try:
-        import onnx
         import onnxslim
     except ImportError:
         return "onnxslim is not installed"
@@ -262,7 +283,7 @@ def _in_a_process(path: Path, sink: Any, quick: bool) -> None:
         sink.send(Row(path, Path(folder), quick=quick).take())
 
 
-def row(path: Path, *, quick: bool) -> dict[str, Any]:
+def row(path: Path, *, quick: bool, seconds: float) -> dict[str, Any]:
     """Return the cells of one file by column, from a process of its own."""
     source, sink = multiprocessing.Pipe(duplex=False)
     fork = multiprocessing.get_context("fork")
@@ -270,7 +291,7 @@ def row(path: Path, *, quick: bool) -> dict[str, Any]:
     process.start()
     sink.close()
     try:
-        found = source.recv() if source.poll(SECONDS) else {"inspect": f"BUG: over {SECONDS} s"}
+        found = source.recv() if source.poll(seconds) else {"inspect": f"BUG: over {seconds:g} s"}
     except EOFError:
         found = {"inspect": "BUG: the process died"}
     if process.is_alive():
@@ -287,13 +308,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of files")
     parser.add_argument("--rows", type=Path, help="JSON lines, one a file, as they come")
     parser.add_argument("--quick", action="store_true", help="neither proofs nor timing")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="that one file may take")
     given = parser.parse_args()
     named = given.only
     files = [p for p in sorted(given.folder.glob("*.onnx")) if not named or p.stem in named]
 
     def rows() -> Any:
         for path in files:
-            found = row(path, quick=given.quick)
+            found = row(path, quick=given.quick, seconds=given.seconds)
             if given.rows is not None:
                 with given.rows.open("a") as sink:
                     sink.write(json.dumps(found) + "\n")

@@ -39,6 +39,7 @@ from fnac.passes.graph.layout import image_axes, sides
 from fnac.passes.graph.model_checks import OPSETS
 from fnac.passes.manager import PassManager
 from fnac.passes.normalize.drop_identity import DropIdentity
+from fnac.passes.normalize.fold_shape_arithmetic import FoldShapeArithmetic
 from fnac.passes.normalize.lift_constants import LiftConstants
 from fnac.passes.normalize.raise_opset import RaiseOpset
 from fnac.passes.running.run import check_runs
@@ -119,6 +120,7 @@ def pipeline(graph: Graph, settings: EmitSettings) -> list[Pass]:
     """Return the passes that finish ``graph``, in order."""
     passes: list[Pass] = [
         LiftConstants(),  # a weight behind Identity or Constant is a weight
+        FoldShapeArithmetic(declared=not settings.any_size, weights=True),
         DropIdentity(),  # Dropout between a convolution and its BN would hide one from the other
         FoldBatchNorm(),
         Clean(),

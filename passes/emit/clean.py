@@ -7,9 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from ..base import Keeps, Pass, Report
 from ..graph import Graph
+from ..graph.operators import CONTROL_FLOW, DRAWS
 from ..graph.surgery import set_input, set_outputs
 from ..graph.tensor_checks import is_float
 
@@ -24,10 +26,11 @@ class Clean(Pass):
     """Remove everything that no output needs, and the exporter's leftovers.
 
     Matches  1. nodes that no output depends on, 2. optional outputs that nothing reads, 3. equal
-             stored numbers and small integer tensors (bounds of Clip, axes, shapes), 4. notes of
-             exporters: documentation and metadata of nodes whose key is not fnac's.
-    Changes  1, 2 and 4 are removed; 3 are stored once. Weights are never merged: equal ones may
-             differ after training. Nodes are in execution order.
+             stored numbers and small integer tensors (bounds of Clip, axes, shapes), 4. nodes that
+             compute what an earlier one computes: the same operator, attributes and inputs,
+             5. notes of exporters: documentation and metadata of nodes whose key is not fnac's.
+    Changes  1, 2 and 5 are removed; 3 are stored and 4 computed once. Weights are never merged:
+             equal ones may differ after training. Nodes are in execution order.
     Keeps    interface and outputs, bit-identical.
     """
 
@@ -44,6 +47,7 @@ class Clean(Pass):
             if key not in alive:
                 report.rewrote[name] = "unused"
         _merge_constants(graph, report)
+        _merge_nodes(graph, report)
         for node in graph.nodes:
             first = OPTIONAL_FROM.get(node.op, len(node.outputs))
             if node.attrs.get("training_mode", 0):
@@ -72,6 +76,30 @@ def _merge_constants(graph: Graph, report: Report) -> None:
             if first is not tensor:
                 set_input(node, index, first)
                 report.rewrote[node.name] = "equal constants merged"
+
+
+def _merge_nodes(graph: Graph, report: Report) -> None:
+    """Let the readers of a node that repeats an earlier one read that one's results."""
+    kept: dict[tuple[str, str, int, tuple[int | None, ...]], list[gs.Node]] = {}
+    for node in list(graph.nodes):
+        if node.op in (*DRAWS, *CONTROL_FLOW) or node.attrs.get("training_mode", 0):
+            continue
+        given = tuple(None if t.is_empty() else id(t) for t in node.inputs)
+        alike = kept.setdefault((node.op, node.domain or "", len(node.outputs), given), [])
+        first = next((one for one in alike if _attributes(one) == _attributes(node)), None)
+        if first is None or any(graph.is_output(t) for t in node.outputs):
+            alike.append(node)
+            continue
+        name = node.name
+        for mine, theirs in zip(list(node.outputs), first.outputs, strict=True):
+            graph.replace_uses(mine, theirs)
+        report.rewrote[name] = f"computed once, by {first.name}"
+    graph.cleanup()
+
+
+def _attributes(node: gs.Node) -> dict[str, bytes]:
+    made = OnnxExporter.export_node(node)
+    return {one.name: one.SerializeToString(deterministic=True) for one in made.attribute}
 
 
 def _is_merged(tensor: gs.Constant) -> bool:

@@ -36,10 +36,19 @@ class FoldShapeArithmetic(Pass):
              3. nodes all of whose inputs are stored: integers, or a movement of floats (Reshape,
                 Transpose, Cast, ...). Arithmetic on stored floats of more than one number is left:
                 it computes a weight from parameters that are to be trained, unless it is the
-                scale of a Resize.
+                scale of a Resize. A float repeated (ConstantOfShape, Expand, Tile) is left too: it
+                is padding, no weight.
     Changes  the tensor becomes an initializer of the same name; its nodes are removed.
-    Keeps    interface and outputs, at every image size.
+    Keeps    interface and outputs, at every image size; with ``declared``, at the sizes that the
+             inputs declare.
+
+    ``declared``  numbers for batch, height and width in the inputs' shapes are final: what follows
+                  from them is stored as well
+    ``weights``   no parameter is trained any more: arithmetic on stored floats is stored as well
     """
+
+    declared: bool = False
+    weights: bool = False
 
     name: ClassVar[str] = "fold-shape-arithmetic"
     keeps: ClassVar[Keeps] = Keeps.INTERFACE | Keeps.OUTPUTS
@@ -47,12 +56,10 @@ class FoldShapeArithmetic(Pass):
     def run(self, graph: Graph) -> Report:
         """See the class."""
         report = Report()
-        for node in list(graph.nodes):
-            name = node.name
-            report.note(name, fold_stored(node, graph, report))
+        self._fold_stored(graph, report)
         graph.cleanup()  # shapes are inferred of whole nodes only
         if any(node.op in READS_SIZE for node in graph.nodes):
-            known = _known_at_any_size(graph)
+            known = known_at(graph) if self.declared else _known_at_any_size(graph)
             derived = _made_of_findings(graph)
             for node in list(graph.nodes):
                 name = node.name
@@ -60,9 +67,16 @@ class FoldShapeArithmetic(Pass):
                     report.note(name, _fold_target(node, known, graph, derived))
                 else:
                     report.note(name, _fold_known(node, known, graph))
+            self._fold_stored(graph, report)  # what those shapes had still kept open
         if report.rewrote:
             graph.cleanup()
         return report
+
+    def _fold_stored(self, graph: Graph, report: Report) -> None:
+        for node in list(graph.nodes):
+            if node.outputs:  # not one that has just been stored
+                name = node.name
+                report.note(name, fold_stored(node, graph, report, weights=self.weights))
 
 
 def _fold_known(node: gs.Node, known: Known, graph: Graph) -> Rewrote | None:

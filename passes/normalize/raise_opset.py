@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import onnx
@@ -30,6 +30,7 @@ class RaiseOpset(Pass):
              and every reduction but the argmax take their numbers as inputs, not attributes.
     Changes  operators rewritten (Clip bounds, Softmax below 13, BatchNormalization 7 -> 15, ...).
              Metadata of the model and of nodes that keep their name, and the manifest, are kept.
+             What the converter adds is named after the node that it belongs to.
     Keeps    interface and outputs. Left when the converter has no rule for an operator.
 
     The converter copies its input several times and is limited to 2 GB, so it gets weights as
@@ -61,6 +62,7 @@ class RaiseOpset(Pass):
             report.left[WHOLE] = f"ONNX's version converter left a graph that is broken: {error}"
             return report
         _give_back(converted, weights)
+        _name_after_origins(graph, converted)
         kept = {node.name: node.metadata for node in graph.nodes}
         for node in converted.nodes:
             node.metadata = dict(kept.get(node.name, {}))
@@ -112,6 +114,38 @@ def _tell_shapes(model: onnx.ModelProto, known: Known) -> None:
     for output in model.graph.output:
         if output.name in told and not output.type.tensor_type.HasField("shape"):
             output.CopyFrom(told[output.name])
+
+
+def _name_after_origins(old: Graph, new: Graph) -> None:
+    """Name a node that the converter added after the file's node that it makes, or leads to."""
+    names = {node.name for node in old.nodes}
+    makers = {tensor.name: node.name for node in old.nodes for tensor in node.outputs}
+    taken = set(names)
+    for node in new.nodes:
+        if node.name in names:
+            continue
+        origin = _origin(node, new, names, makers)
+        if origin is None:
+            continue
+        name = f"{origin}.{node.op}"
+        while name in taken:
+            name += "_"
+        node.name = name
+        taken.add(name)
+
+
+def _origin(
+    node: gs.Node, graph: Graph, names: Collection[str], makers: Mapping[str, str]
+) -> str | None:
+    reached = [node]
+    for one in reached:  # grows: breadth first, downstream
+        if one.name in names:
+            return one.name
+        for tensor in one.outputs:
+            if tensor.name in makers:
+                return makers[tensor.name]
+            reached += [n for n in graph.consumers(tensor) if n not in reached]
+    return None
 
 
 def _keep_meaning(old: Graph, new: Graph) -> None:

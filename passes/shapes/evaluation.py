@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Left, Report, Rewrote
 from ..graph import Graph
-from ..graph.operators import CONTROL_FLOW, DRAWS, RESIZES
+from ..graph.operators import CONTROL_FLOW, DRAWS, READS_SIZE, RESIZES
 from ..graph.surgery import become_constant, values_of
 from ..graph.tensor_checks import is_float
 from .arithmetic import FOLLOWED
@@ -23,23 +23,32 @@ LARGEST = 1 << 20  # elements of a folded result that its inputs do not already 
 
 # the numbers stay the same ones, so a parameter that passes through them stays a parameter
 MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Flatten", "Identity")
+REPEATS = ("ConstantOfShape", "Expand", "Tile")  # one number many times: padding, no weight
 NEVER = ("Constant", *DRAWS, *CONTROL_FLOW, "DequantizeLinear")
 
 
-def fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
-    """Evaluate a node whose inputs are all stored."""
+def fold_stored(
+    node: gs.Node, graph: Graph, report: Report, *, weights: bool = False
+) -> Rewrote | Left | None:
+    """Evaluate a node whose inputs are all stored.
+
+    weights  also where it computes a weight from parameters: they are trained no more
+    """
     inputs = [t for t in node.inputs if not t.is_empty()]
     if not inputs or node.op in NEVER or len(node.outputs) != 1:
         return None
     if not all(isinstance(t, gs.Constant) for t in inputs):
         return None
+    arrays = {t.name: values_of(t) for t in inputs}
     result = node.outputs[0]
     if graph.is_output(result):
         return Left("it is an output of the network")
-    floats = [t for t in inputs if is_float(t.dtype) and values_of(t).size > 1]
-    if floats and node.op not in MOVES and not is_size(graph, result):
+    floats = [t for t in inputs if is_float(arrays[t.name].dtype) and arrays[t.name].size > 1]
+    size_alone = node.op in READS_SIZE or is_size(graph, result)
+    if floats and node.op not in MOVES and not size_alone and not weights:
         return Left("it computes a weight from parameters")
-    arrays = {t.name: values_of(t) for t in inputs}
+    if node.op in REPEATS and not size_alone and _makes_floats(node, arrays):
+        return Left("floats of one value are padding, not weights")
     largest = max(LARGEST, *(a.size for a in arrays.values()))
     size = _size_of_result(node, arrays, graph.opset)
     if size is not None and size > largest:
@@ -53,6 +62,14 @@ def fold_stored(node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left |
     if floats:
         report.initializers[constant.name] = f"copied from {floats[0].name} ({node.op})"
     return Rewrote("evaluated")
+
+
+def _makes_floats(node: gs.Node, arrays: dict[str, np.ndarray]) -> bool:
+    """Say whether an operator of ``REPEATS`` repeats a float."""
+    if node.op == "ConstantOfShape":
+        fill = node.attrs.get("value")
+        return fill is None or is_float(np.asarray(fill.values).dtype)
+    return is_float(arrays[node.inputs[0].name].dtype)
 
 
 def is_size(graph: Graph, tensor: gs.Tensor, depth: int = 8) -> bool:

@@ -1,12 +1,15 @@
 """Run command lines of fnac one by one, each in a forked child under limits of time and memory.
 
 ``Server`` starts this module as a process of its own: it has loaded what the commands need and has
-one thread, so that a child starts in milliseconds and a crash or a hang costs nobody else.
+one thread, so that a child starts in milliseconds and a crash or a hang costs nobody else. What a
+command loads by itself, it loads once in ``_serve``, not once in every child.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import json
 import os
 import resource
@@ -81,9 +84,29 @@ def _serve() -> None:
     onnxruntime.set_default_logger_severity(4)
     for name in PASSES:
         resolve(name)
+    _load_commands()
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         print(json.dumps(dataclasses.asdict(_run(json.loads(line)))), file=answers, flush=True)
+
+
+def _load_commands() -> None:
+    """Let each command refuse a file that is not there, and with it load its modules."""
+    import fnac.cli
+
+    missing = "no-such-file.onnx"
+    lines = [
+        ["inspect", missing],
+        ["profile", missing],
+        ["expand", missing, "-o", "not-written.onnx"],
+        ["verify", missing, missing],
+    ]
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
+        for line in lines:
+            code = fnac.cli.run(line)
+            assert code in (2, 3), (line, code)
+    gc.collect()
+    gc.freeze()  # the children share the pages
 
 
 def _run(arguments: list[str]) -> Outcome:

@@ -49,3 +49,29 @@ def test_notes_of_the_exporter_go_and_ours_stay() -> None:
     assert report.rewrote == dict.fromkeys(("y", "graph"), "exporter's notes dropped")
     assert after.nodes[0].metadata == {"fnac.part": "head"}
     assert (after.doc_string, after.metadata) == ("", {"licence": "MIT"})
+
+
+def test_what_is_computed_twice_is_computed_once() -> None:
+    before = graph(
+        """(float[N,2,4,4] x) => (y) <float[2,2,1,1] w, float two = {2}>
+           { a = Relu(x) b = Relu(x) c = Mul(a, two) d = Mul(b, two)
+             e = LeakyRelu<alpha = 0.1>(c) f = LeakyRelu<alpha = 0.2>(d)
+             g = Add(e, f) y = Conv(g, w) }"""
+    )
+    after, report = applied(Clean(), before)
+    assert report.rewrote == {"b": "computed once, by a", "d": "computed once, by c"}
+    assert [node.op for node in after.nodes] == [
+        *("Relu", "Mul", "LeakyRelu", "LeakyRelu", "Add", "Conv")
+    ]
+    assert_same_outputs(before, after)
+
+
+def test_what_is_drawn_twice_and_what_is_an_output_stays() -> None:
+    before = graph(
+        """(float[N,2] x) => (float[N,2] y, float[N,2] z, float[N,2] q)
+           { y = Relu(x) z = Relu(x) r = RandomNormalLike<seed = 1.0>(x)
+             s = RandomNormalLike<seed = 1.0>(x) q = Sub(r, s) }"""
+    )
+    after, report = applied(Clean(), before)
+    assert report.rewrote == {}
+    assert len(after.nodes) == 5

@@ -109,3 +109,60 @@ def test_what_is_propagated_is_what_onnxruntime_computes(node: str) -> None:
     )
     found = known_at(g).numbers("y")
     np.testing.assert_array_equal(found, outputs(g)["y"])
+
+
+@pytest.mark.parametrize(
+    ("body", "repeat"),
+    [
+        ("<int64[4] s = {1, 3, 4, 4}> { z = ConstantOfShape(s) ", "ConstantOfShape"),
+        ("<float zero = {0}, int64[4] s = {1, 3, 4, 4}> { z = Expand(zero, s) ", "Expand"),
+        (
+            "<float[1,1,1,1] zero = {0}, int64[4] s = {1, 3, 4, 4}> { z = Tile(zero, s) ",
+            "Tile",
+        ),
+    ],
+)
+@pytest.mark.parametrize("settings", [{}, {"declared": True, "weights": True}])
+def test_padding_never_becomes_a_weight(body: str, repeat: str, settings: dict[str, bool]) -> None:
+    before = graph(f"(float[1,2,4,4] x) => (y) {body} y = Concat<axis = 1>(x, z) }}")
+    after, report = applied(FoldShapeArithmetic(**settings), before)
+    assert report.left == {"z": "floats of one value are padding, not weights"}
+    assert [node.op for node in after.nodes] == [repeat, "Concat"]
+
+
+@pytest.mark.parametrize("opset", [9, 11, 13, 18, 21])
+def test_the_shape_of_a_parameter_is_no_weight(opset: int) -> None:
+    before = graph(
+        """(float[1,6] x) => (float[2,3] y) <float[2,3] w>
+           { s = Shape(w) r = Reshape(x, s) y = Relu(r) }""",
+        opset=opset,
+    )
+    after, report = applied(FoldShapeArithmetic(), before)
+    assert report.rewrote == {"s": "evaluated"}
+    assert constants(after)["s"] == [2, 3]
+    assert "w" not in constants(after)  # nothing else needs it
+    assert_same_outputs(before, after)
+
+
+@pytest.mark.parametrize("opset", [9, 11, 13, 18, 21])
+def test_a_finished_network_computes_only_what_the_image_changes(opset: int) -> None:
+    split = "u = Unsqueeze(h, at)" if opset >= 13 else "u = Unsqueeze<axes = [0]>(h)"
+    before = graph(
+        f"""(float[1,4,6,6] x) => (float[6,6] y)
+           <int64 two = {{2}}, int64[1] at = {{0}}, int64[1] rest = {{-1}}, float[4,4,1,1] v,
+            float[4,1,1,1] g>
+           {{ s = Shape(x) h = Gather(s, two) {split} t = Concat<axis = 0>(u, rest)
+              n = Mul(v, g) c = Conv(x, n) q = Reshape(c, t)
+              z = ConstantOfShape(s) p = Add(c, z) m = Flatten<axis = 3>(p)
+              f = MatMul(q, m) y = Relu(f) }}""",
+        opset=opset,
+        values={"v": 1, "g": 2},
+    )
+    as_ever, _ = applied(FoldShapeArithmetic(), before)
+    assert {"Shape", "Mul"} <= {node.op for node in as_ever.nodes}
+    after, report = applied(FoldShapeArithmetic(declared=True, weights=True), before)
+    assert [node.op for node in after.nodes] == [
+        *("Conv", "Reshape", "ConstantOfShape", "Add", "Flatten", "MatMul", "Relu")
+    ]
+    assert report.initializers["n"] == "copied from v (Mul)"
+    assert_same_outputs(before, after)

@@ -97,3 +97,15 @@ def test_the_converter_is_given_no_weights(opset: int, monkeypatch: pytest.Monke
     assert all(np.array_equal(c.values, stored[c.name]) for c in after.constants())
     assert [tensor.name for tensor in after.inputs] == ["x"]
     assert_same_outputs(before, after)
+
+
+@pytest.mark.parametrize("opset", [7, 11])
+def test_what_the_converter_adds_is_named_after_the_files_node(opset: int) -> None:
+    """A Softmax below 13 becomes Flatten, Softmax and Reshape: messages name it, not those."""
+    before = graph(
+        "(float[N,2,3,3] x) => (y) { a = Relu(x) b = Softmax(a) y = Neg(b) }", opset=opset
+    )
+    after, _ = applied(RaiseOpset(), before)
+    assert len(after.nodes) > 3
+    assert {node.name.split(".")[0] for node in after.nodes} == {"a", "b", "y"}
+    assert len({node.name for node in after.nodes}) == len(after.nodes)

@@ -53,8 +53,8 @@ def shape_in_pieces(net: Written, x: str) -> str:
 
 
 def enlarged_to_a_size(net: Written, x: str) -> str:
-    """``F.interpolate(conv(x), size=x.shape[2:])``, by scales up to operator set 9."""
-    small = net.conv(x, 4, 4, s=2)
+    """``F.interpolate(pool(x), size=x.shape[2:])``, by scales up to operator set 9."""
+    small = net.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
     if net.opset < 9:
         return str(net.op("Upsample", small, scales=[1.0, 1.0, 2.0, 2.0], mode="nearest"))
     if net.opset == 9:
