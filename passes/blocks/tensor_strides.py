@@ -52,6 +52,11 @@ def why_not_square(graph: Graph, tensors: Iterable[gs.Tensor]) -> str | None:
     return None
 
 
+def shrinks(node: gs.Node) -> bool:
+    """Say whether a Resize makes the features smaller, as a stem may; shapes must be known."""
+    return node.op in RESIZES and max(_shrinking(node)) > 1
+
+
 def _factors(node: gs.Node, graph: Graph) -> Pair:
     match node.op:
         case op if op in WINDOWED:

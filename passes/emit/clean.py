@@ -98,8 +98,8 @@ def _merge_nodes(graph: Graph, report: Report) -> None:
 
 
 def _attributes(node: gs.Node) -> dict[str, bytes]:
-    made = OnnxExporter.export_node(node)
-    return {one.name: one.SerializeToString(deterministic=True) for one in made.attribute}
+    attributes = OnnxExporter.export_node(node).attribute
+    return {one.name: one.SerializeToString(deterministic=True) for one in attributes}
 
 
 def _is_merged(tensor: gs.Constant) -> bool:

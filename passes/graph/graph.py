@@ -45,6 +45,7 @@ from .layout import image_axes, sides
 from .manifest import MANIFEST_KEY, MANIFEST_VERSION, read_manifest
 from .model_checks import check_model, one_line
 from .stored_numbers import with_stored_numbers
+from .tensor_checks import weights_amiss
 from .writing import empty_weights, serialized
 
 TWO_GIGABYTES = 2**31 - 1
@@ -96,6 +97,12 @@ class Graph:
             for beside in sorted(where.parent.glob(f"{glob.escape(where.name)}*")):
                 if is_lfs_pointer(beside):  # the weights beside the file
                     raise _pointer(beside) from error
+            amiss = None
+            if not isinstance(error, DecodeError | OSError):
+                structure = onnx.load(where, load_external_data=False).graph
+                amiss = weights_amiss(structure, where.parent)
+            if amiss is not None:
+                raise UnsupportedGraphError(f"{where}: {amiss}; copy both files again") from error
             why = "" if isinstance(error, DecodeError) else f" ({one_line(error)})"
             raise UnsupportedGraphError(
                 f"{where}: not a readable ONNX file{why}; it may be truncated or of another format"

@@ -18,6 +18,14 @@ from .tensor_checks import element_type
 IR_VERSION = 10  # onnxruntime 1.31 accepts at most 13 while onnx 1.23 stamps 14
 STORED = 64  # elements; a float tensor of more is a weight, and no shape depends on its numbers
 
+ONNX_ERRORS = (
+    onnx.shape_inference.InferenceError,
+    onnx.checker.ValidationError,  # the checker looks at nodes that are inferred one by one
+    RuntimeError,
+    ValueError,
+)
+"""What ONNX raises where it cannot infer a graph or a node."""
+
 _PLACE = re.compile(r"\(op_type:(\w+), node name: ([^)]*)\): (?:\[\w+\] )?(.+)")
 
 Shape = tuple[int | str | None, ...]
@@ -73,7 +81,7 @@ def inferred_model(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.shape_inference.infer_shapes(
             model, check_type=True, strict_mode=True, data_prop=True
         )
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+    except ONNX_ERRORS as error:
         raise UnsupportedGraphError(
             f"shapes cannot be inferred: {_in_words(error)}{_of_one_image(model)}"
         ) from error

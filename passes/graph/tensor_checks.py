@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -120,3 +121,24 @@ def type_name(kind: int) -> str:
     """Return an element type's name, or its number if ONNX has none for it."""
     known = TensorProto.DataType.values()
     return TensorProto.DataType.Name(kind) if kind in known else f"type {kind}"
+
+
+def weights_amiss(graph: onnx.GraphProto, folder: Path) -> str | None:
+    """Say which file of weights in a model's folder is gone or too short; None if none is."""
+    for tensor in graph.initializer:
+        told = {entry.key: entry.value for entry in tensor.external_data}
+        name = told.get("location", "")
+        numbers = [told.get("offset") or "0", told.get("length") or "0"]
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            continue
+        if not all(number.isdecimal() for number in numbers):
+            continue
+        beside, expected = folder / name, sum(map(int, numbers))
+        if not beside.is_file():
+            return f"its weights, {name}, are not beside it"
+        if beside.stat().st_size < expected:
+            return (
+                f"its weights, {name}, are {beside.stat().st_size} bytes; at least "
+                f"{expected} are expected"
+            )
+    return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_graphsurgeon as gs
 
-from ..blocks.tensor_strides import tensor_strides
+from ..blocks.tensor_strides import shrinks, tensor_strides
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
 from ..graph.operators import ENLARGING, GLOBAL_POOLS, POOLS_TO_POINT, READS_SIZE
@@ -29,8 +29,12 @@ def has_own_head(graph: Graph) -> bool:
     if any(id(output) not in trunk for output in graph.outputs):
         return True
     needed = ancestors(*graph.outputs)
-    enlarges = any(id(node) in needed and node.op in ENLARGING for node in graph.nodes)
+    enlarges = any(id(node) in needed and _enlarges(node) for node in graph.nodes)
     return enlarges and not any(cut.inputs[0].op in POOLS_TO_POINT for cut in cuts)
+
+
+def _enlarges(node: gs.Node) -> bool:
+    return node.op in ENLARGING and not shrinks(node)
 
 
 def encoder_ends(graph: Graph) -> list[gs.Tensor]:
@@ -95,7 +99,7 @@ def _of_one_stride(graph: Graph, strides: dict[int, float]) -> list[int]:
             continue
         several = len({strides[id(t)] for t in made_of}) > 1
         several = several or (node.op == "Concat" and any(id(t) in pooled for t in made_of))
-        if node.op in ENLARGING or several or any(id(t) in mixed for t in made_of):
+        if _enlarges(node) or several or any(id(t) in mixed for t in made_of):
             mixed.update(id(t) for t in node.outputs)
         elif node.op in GLOBAL_POOLS or all(id(t) in pooled for t in made_of):
             pooled.update(id(t) for t in node.outputs)

@@ -17,6 +17,7 @@ import onnx
 
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
+from ..graph.inference import ONNX_ERRORS
 from ..graph.operators import LOOPS
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _elements(model: onnx.ModelProto) -> dict[str, int]:
                 output.type.tensor_type.ClearField("shape")
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+    except ONNX_ERRORS:
         return {}  # onnxruntime infers for itself and has the last word
     return {
         value.name: math.prod(max(d.dim_value, 1) for d in value.type.tensor_type.shape.dim)

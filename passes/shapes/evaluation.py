@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 
 from ..base import Left, Report, Rewrote
 from ..graph import Graph
+from ..graph.inference import ONNX_ERRORS
 from ..graph.operators import CONTROL_FLOW, DRAWS, READS_SIZE, RESIZES
 from ..graph.surgery import become_constant, values_of
 from ..graph.tensor_checks import is_float
@@ -96,7 +97,7 @@ def _size_of_result(node: gs.Node, arrays: dict[str, np.ndarray], opset: int) ->
     model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", opset)])
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
+    except ONNX_ERRORS:
         return None
     shape = inferred.graph.output[0].type.tensor_type.shape
     if not inferred.graph.output[0].type.tensor_type.HasField("shape"):

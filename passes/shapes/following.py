@@ -25,6 +25,7 @@ import onnx
 import onnx.shape_inference
 
 from ..errors import UnsupportedGraphError
+from ..graph.inference import ONNX_ERRORS
 from ..graph.operators import READS_SIZE
 from .arithmetic import FOLLOWED, Call, Shape, evaluate
 from .values import LONGEST, Value, value_of
@@ -219,11 +220,11 @@ class _Walk:
         try:
             schema = onnx.defs.get_schema(node.op_type, self.opset, "")
             typed = onnx.shape_inference.infer_node_outputs(
-                schema, node, types, data, opset_imports=self.imports
+                schema, _as_defined(node, schema), types, data, opset_imports=self.imports
             )
         except onnx.defs.SchemaError:
             return {}
-        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        except ONNX_ERRORS as error:
             words = " ".join(str(error).split())[:300]
             raise UnsupportedGraphError(
                 f"{node.name or node.output[0]} ({node.op_type}): shapes cannot be "
@@ -237,6 +238,18 @@ class _Walk:
             for name, type_ in typed.items()
             if type_.tensor_type.HasField("shape")
         }
+
+
+def _as_defined(node: onnx.NodeProto, schema: onnx.defs.OpSchema) -> onnx.NodeProto:
+    """Return the node without attributes that its operator does not have; ONNX refuses those."""
+    known = [attribute for attribute in node.attribute if attribute.name in schema.attributes]
+    if len(known) == len(node.attribute):
+        return node
+    plain = onnx.NodeProto()
+    plain.CopyFrom(node)
+    del plain.attribute[:]
+    plain.attribute.extend(known)
+    return plain
 
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:

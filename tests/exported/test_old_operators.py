@@ -16,9 +16,7 @@ ROWS = {"rows_and_gemm": 5 * 256, "normalised_rows": 2 * 256}  # weights of thei
 BIASED = 5  # and a bias, up to operator set 10
 
 
-def sweep(
-    spelling: Spelling, opset: int, folder: Path, stages: Sequence[Stage] = STAGES
-) -> None:
+def sweep(spelling: Spelling, opset: int, folder: Path, stages: Sequence[Stage] = STAGES) -> None:
     net = Written(FIXED, opset)
     x = backbone(net, "x")
     name = spelling.__name__

@@ -144,3 +144,14 @@ def test_what_is_folded_computes_the_same_at_every_size(
     after = graph.to_model()
     for sides in ((1, 3, 16, 24), (2, 3, 32, 8)):
         assert shape_in_onnxruntime(after, *sides) == shape_in_onnxruntime(model, *sides)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 11, 13, 17, 21])
+def test_an_attribute_that_an_operator_has_not_hides_no_shape(opset: int) -> None:
+    """Old exporters write some; behind a shape that ONNX does not follow, too."""
+    model = network(view, opset, nodes=False)
+    plain = known_at(Graph.from_model(model), (16, 24), batch=1).shapes
+    for node in model.graph.node:
+        node.attribute.add(name="written_by", type=onnx.AttributeProto.INT, i=1)
+    found = known_at(Graph.from_model(model), (16, 24), batch=1).shapes
+    assert found == plain
