@@ -77,9 +77,17 @@ class ModelPath(UserPath):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read the path."""
+        from fnac.errors import UsageError
+        from fnac.models.seeds.seed_names import parse_seed_name
         from fnac.passes.files import model_file
 
-        return model_file(super().convert(value, param, ctx))
+        path = super().convert(value, param, ctx)
+        if not path.exists() and parse_seed_name(str(value)) is not None:
+            raise UsageError(
+                f"{value}: the name of a seed, where an ONNX file is wanted; write it first: "
+                f"fnac export {value} -o {path.name}.onnx"
+            )
+        return model_file(path)
 
 
 class SeedType(ModelPath):

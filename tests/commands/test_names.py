@@ -138,6 +138,17 @@ def test_a_folder_without_its_reader_is_told_which_reads_it(
     assert "its layout is none that is known; wanted NAME:PATH" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["expand", "profile", "inspect"])
+def test_a_seed_where_a_file_is_wanted_is_told_apart(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run([command, "resnet18"]) == 2
+    assert "write it first: fnac export resnet18 -o resnet18.onnx" in capfd.readouterr().err
+    assert run([command, "resnet18.onnx"]) == 2
+    assert "there is no such file" in capfd.readouterr().err
+
+
 def test_a_pass_and_its_argument_are_named(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
