@@ -229,9 +229,9 @@ class AdaptRun:
             limit=CostLimit(self.plan.budget if arch is None else None, self.latencies()),
             arch=arch,
             arch_output=self.path("arch.json"),
-            unsearched=unsearched_super(self.folder, self.plan)
-            if settings.weights == "seed"
-            else None,
+            unsearched=None
+            if settings.weights == "super"
+            else unsearched_super(self.folder, self.plan),
         )
         self.kept.note("arch.json")
         self._add_to_ledger(derived.ledger)

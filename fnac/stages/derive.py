@@ -41,7 +41,8 @@ class DeriveSettings:
     use_at_least: float = 0.95
     """Share of the budget that the choice must use, where some architecture does."""
     weights: Literal["super", "seed", "random"] = "super"
-    """Of the searched super network, remapped from the seed (FNA at ICLR 2020), or at random."""
+    """Of the searched super network, remapped from the seed (FNA at ICLR 2020), or at random; in an
+    adaptation, ``seed`` and ``random`` begin with the head as ``expand`` left it."""
     random_seed: int = 0
     """Of weights at random."""
     verify: bool = True
@@ -84,14 +85,15 @@ def derive(
                  the task alone moved them (a steered search notes them); without budget and arch,
                  the argmax of every layer
     arch         an architecture file, or the seed's own architecture
-    unsearched   the super network as ``expand`` left it: weights for ``weights: seed``
+    unsearched   the super network as ``expand`` left it: weights for ``weights: seed``, and the
+                 head for ``weights: random`` (without it, the head of ``model``)
     arch_output  where ``arch.json`` goes
     raises       UsageError for an impossible budget, an unfit architecture or options that
                  contradict each other
     """
     if limit.budget is not None and arch is not None:
         raise UsageError("--budget and --arch: the one chooses, the other is a choice; give one")
-    if (settings.weights == "seed") != (unsearched is not None):
+    if settings.weights != "random" and (settings.weights == "seed") != (unsearched is not None):
         raise UsageError(
             "--from seed: wanted together with the super network as expand left it, whose weights "
             "are remapped from the seed"

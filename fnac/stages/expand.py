@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import onnx_graphsurgeon as gs
+
 from fnac.data.preprocessing import Stated, parse_stated, state_preprocessing
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.models.spaces import space_names
@@ -301,8 +303,8 @@ def _state(graph: Graph, settings: ExpandSettings) -> None:
         axes = image_axes(tensor)
         if axes is not None:
             tensor.shape = with_size(tensor.shape, axes, size)
-    for output in graph.outputs:
-        if settings.size is not None and output.shape is not None and len(output.shape) == 4:
+    for output in graph.outputs if settings.size is not None else ():
+        if isinstance(output, gs.Variable) and output.shape is not None and len(output.shape) == 4:
             output.shape = [*output.shape[:2], None, None]
     if _of_colour(graph):
         state_preprocessing(graph.manifest, settings.mean, settings.std)

@@ -68,7 +68,8 @@ class RaiseOpset(Pass):
             node.metadata = dict(kept.get(node.name, {}))
         _keep_meaning(graph, converted)
         for old, new in zip(graph.outputs, converted.outputs, strict=True):
-            new.shape, new.dtype = old.shape, old.dtype
+            if not isinstance(new, gs.Constant):  # a stored tensor has its own
+                new.shape, new.dtype = old.shape, old.dtype
         graph.become(converted)
         report.rewrote[WHOLE] = f"operator set {before} -> {self.to}"
         return report

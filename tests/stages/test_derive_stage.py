@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx_graphsurgeon as gs
 import pytest
 
 from fnac.architectures.budget import CostLimit, parse_budget
@@ -138,3 +139,21 @@ def test_a_floor_that_bound_is_said(tmp_path: Path) -> None:
     assert "held-to-budget" in kinds
     assert read_findings(Graph.load(result.output).manifest) == result.findings
     assert result.cost >= 0.95 * result.budget
+
+
+def test_random_weights_begin_with_the_head_that_expand_left(tmp_path: Path) -> None:
+    """A head that the search has trained would help weights at random."""
+
+    def stem(graph: Graph) -> gs.Node:
+        return next(node for node in graph.nodes if node.op == "Conv")
+
+    unsearched = Graph.load(searched(tmp_path / "made.onnx"))
+    stem(unsearched).metadata["fnac.part"] = "head"  # weights that Randomize leaves
+    unsearched.save(tmp_path / "before.onnx")
+    fresh = stem(unsearched).inputs[1].values.copy()
+    stem(unsearched).inputs[1].values = fresh + 1
+    model = unsearched.save(tmp_path / "super.onnx")
+    how = DeriveSettings(weights="random")
+    for before, expected in ((tmp_path / "before.onnx", fresh), (None, fresh + 1)):
+        target = derive(model, tmp_path / "t.onnx", how, unsearched=before).output
+        np.testing.assert_array_equal(stem(Graph.load(target)).inputs[1].values, expected)

@@ -41,9 +41,9 @@ class Differentiable(Strategy):
         self.run.ranks.wait()
 
     def unsearched(self) -> Path | None:
-        """Return the super network before training where weights are remapped from the seed."""
+        """Return the super network before training, unless the target takes trained weights."""
         how = self.run.plan.derive.weights
-        return unsearched_super(self.run.folder) if how == "seed" else None
+        return None if how == "super" else unsearched_super(self.run.folder)
 
     def _judge(self) -> None:
         """Record the choice and random architectures of its cost, judged by the trained weights."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import onnx_graphsurgeon as gs
+
 from fnac.data.preprocessing import Stated, state_preprocessing
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import Contract, state_input
@@ -60,7 +62,9 @@ def set_image_size(graph: Graph, size: Size) -> None:
     for tensor, axes in fixed:
         tensor.shape = with_size(tensor.shape, axes, size)
     for output in graph.outputs:
-        if output.shape is not None and len(output.shape) > 2:  # maps, rows of anchors
+        if isinstance(output, gs.Constant) or output.shape is None:
+            continue  # a stored tensor has its own
+        if len(output.shape) > 2:  # maps, rows of anchors
             batch, *rest = output.shape
             known = rest[:1] if len(rest) == 3 else [None]
             output.shape = [batch, *known, *[None] * (len(rest) - len(known))]

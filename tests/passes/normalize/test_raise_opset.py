@@ -48,6 +48,16 @@ def test_metadata_manifest_and_interface_survive() -> None:
     assert [list(t.shape) for t in (*after.inputs, *after.outputs)] == [["N", 4], ["N", 4]]
 
 
+def test_an_output_may_be_a_stored_tensor() -> None:
+    before = graph(
+        "(float[N,4] x) => (float[N,4] y, float[2] c) <float[2] c = {1, 2}> { y = Relu(x) }",
+        opset=11,
+    )
+    after, report = applied(RaiseOpset(), before)
+    assert report.rewrote == {"graph": "operator set 11 -> 18"}
+    assert list(after.outputs[1].values) == [1, 2]
+
+
 def test_left_when_the_converter_has_no_rule() -> None:
     before = graph(
         """(float[3,2,4] x) => (float[3,1,2,5] y) <float[1,15,4] w, float[1,15,5] r>
