@@ -294,5 +294,11 @@ NOT_RUN = {
 }
 """Commands that no test runs, with the reason."""
 
-UNFINISHED = ("README.md", "docs/commands.md", "docs/strategies.md", "docs/studies.md")
+UNFINISHED = (
+    "README.md",
+    "docs/commands.md",
+    "docs/metadata.md",
+    "docs/strategies.md",
+    "docs/studies.md",
+)
 """Pages whose stand-ins do not yet carry all their commands to the end."""
