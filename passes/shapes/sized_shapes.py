@@ -17,18 +17,35 @@ from .following import Known, follow
 def shapes_at(graph: Graph, size: Sequence[int] | None) -> dict[str, Shape]:
     """Return tensor name -> shape for a batch of one, at ``size`` (H, W).
 
+    First sides that differ from input to input, or that the arithmetic fixes (a ``Gemm`` with
+    ``transA``), are no batch: they stay as the file declares them.
+
     Where arithmetic on sizes (a channel shuffle, TF's padding) hides a shape from ONNX's inference,
     it is followed (:mod:`.following`).
 
     Raises UnsupportedGraphError if ONNX cannot infer the graph.
     """
-    inferred = inferred_model(graph.skeleton(size, 1))
+    inferred = _inferred_for_one(graph, size)
     shapes = _shapes_of(graph, inferred)
     if _hidden(graph, shapes):
         shapes |= follow(inferred).shapes
     if size is not None:
         _check_reshapes(graph, shapes, size)
     return shapes
+
+
+def _inferred_for_one(graph: Graph, size: Sequence[int] | None) -> onnx.ModelProto:
+    """Infer the graph for a batch of one, or as declared where its first sides are no batch."""
+    firsts = [tensor.shape[0] for tensor in graph.inputs if tensor.shape]
+    declared = all(isinstance(first, int) for first in firsts)
+    if declared and len(set(firsts)) > 1:
+        return inferred_model(graph.skeleton(size))
+    try:
+        return inferred_model(graph.skeleton(size, 1))
+    except UnsupportedGraphError:
+        if not declared or set(firsts) <= {1}:
+            raise
+        return inferred_model(graph.skeleton(size))
 
 
 def known_at(

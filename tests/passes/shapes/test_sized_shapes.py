@@ -64,3 +64,16 @@ def test_a_target_of_another_image_size_is_no_cost() -> None:
         UnsupportedGraphError, match=r"s \(Reshape\): \(1, 4, 6, 6\) at 6x6 cannot b"
     ):
         profile(shuffle, (6, 6))
+
+
+@pytest.mark.parametrize(
+    ("text", "madds"),
+    [
+        ("(float[7,5] x) => (y) <float[7,3] w> { y = Gemm<transA=1>(x, w) }", 5 * 7 * 3),
+        ("(float[5,4] x, float[4] z) => (y) { y = MatMul(x, z) }", 5 * 4),
+        ("(float[5,4,6] x, float[5,6,3] z) => (y) { y = MatMul(x, z) }", 4 * 6 * 3),  # per image
+        ("(float[10,6] x, float[6,2] z) => (y) { y = MatMul(x, z) }", 10 * 6 * 2),
+    ],
+)
+def test_a_first_side_that_is_no_batch_stays_as_declared(text: str, madds: int) -> None:
+    assert profile(graph(text)).madds == madds
