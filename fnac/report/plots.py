@@ -22,7 +22,9 @@ SEED_COLOUR = "#8d99ae"
 TARGET_COLOUR = "#1f9e89"
 BUDGET_COLOUR = "#d1495b"
 SECOND_COLOUR = "#e9a03b"
-DPI = 130
+DPI = 150
+WIDTH = 4.0
+"""Of a chart in inches; the page shows it 9 to 14 cm wide."""
 MOST_POINTS = 4000
 MOST_CURVES = 12
 """Curves that a legend names."""
@@ -84,9 +86,7 @@ def stage_madds(network: Network, seed: Sequence[str], target: Sequence[str] | N
         for side, (name, arch, colour) in enumerate(present):
             places = [at - 0.4 + width * (side + 0.5) for at in range(len(stages))]
             heights = [network.cost(arch, stage).madds for stage in stages]
-            bars = axes.bar(places, heights, width * 0.94, color=colour, label=name)
-            labels = [human(value) for value in heights]
-            axes.bar_label(bars, labels, color=theme.ink, fontsize=6, padding=1)
+            axes.bar(places, heights, width * 0.94, color=colour, label=name)
         axes.set_xticks(range(len(stages)), [str(stage) for stage in stages])
         axes.set_xlabel("stage")
         _counts(axes, "MAdds")
@@ -105,14 +105,15 @@ def search_pictures(curve: Curve, network: Network | None) -> list[Picture]:
 
     def loss(axes: Axes, theme: Theme) -> None:
         for kind, colour in (("weights", TARGET_COLOUR), ("alphas", SECOND_COLOUR)):
-            _trace(axes, curve.points("step", "loss", kind=kind), colour, f"{kind} steps")
+            trained = f"steps of the {kind}"
+            _trace(axes, curve.points("step", "loss", kind=kind), colour, trained)
         axes.set_ylabel("loss")
         _mark_search(axes, curve, theme)
         _legend(axes, theme)
 
     def madds(axes: Axes, theme: Theme) -> None:
         xs, ys = _thin(*curve.points("step", "sampled_madds"))
-        axes.plot(xs, ys, ".", ms=2.5, alpha=0.45, color=SEED_COLOUR, label="sampled")
+        axes.plot(xs, ys, ".", ms=3, alpha=0.7, color=SEED_COLOUR, label="drawn")
         xs, ys = _thin(*curve.points("step", "expected_madds"))
         axes.plot(xs, ys, lw=1.6, color=TARGET_COLOUR, label="expected")
         xs, ys = _thin(*curve.points("step", "budget_madds"))
@@ -195,16 +196,20 @@ def tuning_pictures(curve: Curve) -> list[Picture]:
         axes.plot(epochs[best], ys[best], "o", ms=8, mfc="none", mec=BUDGET_COLOUR)
         place = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
         axes.annotate(f"best {ys[best]:.1f}", (epochs[best], ys[best]), **place)  # type: ignore
+        axes.set_xlim(0, max(epochs) + 1)
         axes.set_ylim(0, max(1.0, 1.25 * max(ys)))
         axes.set_ylabel(f"validation {metric}, %")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     def rate(axes: Axes, theme: Theme) -> None:
-        for column, colour in (("lr", TARGET_COLOUR), ("head_lr", SECOND_COLOUR)):
+        for column, colour, part in (
+            ("lr", TARGET_COLOUR, "backbone"),
+            ("head_lr", SECOND_COLOUR, "head"),
+        ):
             xs, ys = _thin(*curve.points("step", column))
             if xs:
-                axes.plot(xs, ys, lw=1.4, color=colour, label=column)
+                axes.plot(xs, ys, lw=1.4, color=colour, label=part)
         axes.set_ylabel("learning rate")
         axes.set_xlabel("step")
         _legend(axes, theme)
@@ -223,7 +228,8 @@ def tuning_pictures(curve: Curve) -> list[Picture]:
         ),
         (
             "lr", "tune_lr", "Learning rate", rate,
-            "How far a step goes, for the backbone (lr) and the head (head_lr).",
+            "How far a step goes, for backbone (tune.lr) and head (tune.head_lr). It should "
+            "end near 0.",
         ),
     ]  # fmt: skip
     return [
@@ -252,7 +258,7 @@ def precision_recall(curves: Mapping[str, Sequence[float]]) -> Picture:
         "Each class, for boxes that overlap an object by half. The nearer a curve runs to the "
         "upper right corner, the better; where it drops to 0, objects are not found at any score."
     )
-    return _picture("precision_recall", "Precision and recall", draw, reading=reading, height=3.2)
+    return _picture("precision_recall", "Precision and recall", draw, reading=reading, height=3.0)
 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Picture:
@@ -264,7 +270,7 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Picture:
         labels = [name.replace("$", r"\$") for name in names]
         axes.set_xticks(range(len(names)), labels, rotation=90)
         axes.set_yticks(range(len(names)), labels)
-        axes.tick_params(labelsize=max(3.5, 7 - len(names) / 10))
+        axes.tick_params(labelsize=max(3.5, 8 - len(names) / 8))
         axes.grid(False)
         axes.set_xlabel("answer")
         axes.set_ylabel("truth")
@@ -338,7 +344,7 @@ def alphas_picture(alphas: Mapping[str, Mapping[str, float]], run: RunFolder) ->
     reading = (
         "How likely each candidate of each layer is, bright: likely. The ring is the choice within "
         "the budget; where it is not on the brightest cell of its row, the budget spoke against "
-        "it. Rows of one colour are undecided."
+        "it. Rows of one colour are undecided; an empty cell is a candidate that the layer lacks."
     )
     return _picture("alphas", f"Final alphas{ringed}", draw, height=height, reading=reading)
 
@@ -370,7 +376,7 @@ def _picture(
     caption: str,
     draw: Callable[[Axes, Theme], None],
     *,
-    height: float = 2.6,
+    height: float = 2.3,
     reading: str = "",
 ) -> Picture:
     """Draw one chart once for each theme."""
@@ -398,7 +404,9 @@ def _chart(draw: Callable[[Axes, Theme], None], theme: Theme, height: float) -> 
         "grid.linewidth": 0.6,
     }
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(4.6, height), dpi=DPI, facecolor=theme.paper, layout="constrained")
+        figure = Figure(
+            figsize=(WIDTH, height), dpi=DPI, facecolor=theme.paper, layout="constrained"
+        )
         draw(figure.add_subplot(), theme)
         return _png(figure)
 

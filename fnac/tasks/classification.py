@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
@@ -29,7 +29,8 @@ from .segmentation import whole_picture_transform
 from .settings import ClassificationSettings
 
 TOP = 5
-PICTURE_SIDE = 192
+PICTURE_SIDE = 320
+CAPTION_SIZE = 18.0
 
 
 def open_task(
@@ -169,8 +170,8 @@ class Classification(Task):
         likely = self.logits(output, "model")[0].softmax(0)
         said = int(likely.argmax())
         caption = (
-            f"{self.classes[truth]}, "
-            f"found: {self.classes[said]} ({100 * float(likely[said]):.0f} %)"
+            f"truth: {self.classes[truth]}\n"
+            f"prediction: {self.classes[said]}, {100 * float(likely[said]):.0f} %"
         )
         return _with_caption(cut_to_shape(image, size), caption, said == truth)
 
@@ -221,11 +222,14 @@ def _with_caption(image: Tensor, caption: str, right: bool) -> Image.Image:
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     factor = PICTURE_SIDE / min(picture.size)
     picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
+    font = ImageFont.load_default(CAPTION_SIZE)
     pen = ImageDraw.Draw(picture)
-    left, top, wide, high = pen.textbbox((0, 0), caption)
-    width = max(picture.width, round(wide - left) + 8)
-    whole = Image.new("RGB", (width, picture.height + round(high - top) + 10), "white")
+    widest = max(pen.textlength(line, font=font) for line in caption.splitlines())
+    if widest > picture.width - 8:  # every picture has the width of its image
+        font = ImageFont.load_default(max(6.0, CAPTION_SIZE * (picture.width - 8) / widest))
+    _, _, _, high = pen.multiline_textbbox((0, 0), caption, font=font)
+    whole = Image.new("RGB", (picture.width, picture.height + round(high) + 10), "white")
     whole.paste(picture, (0, 0))
     colour = (0, 110, 0) if right else (190, 0, 0)
-    ImageDraw.Draw(whole).text((4, picture.height + 4 - top), caption, fill=colour)
+    ImageDraw.Draw(whole).text((4, picture.height + 3), caption, fill=colour, font=font)
     return whole

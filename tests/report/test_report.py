@@ -220,7 +220,7 @@ def test_header_has_facts_and_figures(page: str) -> None:
     assert "<dt>budget</dt><dd>0.9x</dd>" in page
     assert "<dt>head</dt><dd>deeplabv3</dd>" in page
     assert "<dt>size</dt><dd>96×128</dd>" in page
-    assert "<b>47.25</b>" in page
+    assert "<b>47.25 %</b>" in page
     assert "301M" in page
     assert "2.57M" in page
     assert "MAdds = multiply-adds = MACs = FLOPs/2" in page

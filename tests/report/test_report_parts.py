@@ -73,12 +73,13 @@ def test_the_parts_come_in_the_order_of_questions(page: str) -> None:
 
 def test_the_verdict_says_how_good_how_dear_how_fast(page: str) -> None:
     assert (
-        "The target reaches 47.25 mIoU; the seed&#x27;s own architecture, tuned with the same "
-        "schedule, 45.00 (+2.25). It costs 80.0% of the seed&#x27;s multiply-adds."
+        "The target reaches 47.25 % mIoU on 24 samples that it was not trained on; the seed&#x27;s "
+        "own architecture, tuned with the same schedule, 45.00 % (+2.25 points). It costs 80.0% of "
+        "the seed&#x27;s multiply-adds and takes 1.23 ms an image here."
     ) in page
     assert "<b>1.23 ms</b>" in page
-    assert "begun 2026-01-02 03:04 · took 1 min 45 s · on CPU, 2 cores" in page
-    assert "<h1>Semantic segmentation of camvid:…/camvid</h1>" in page
+    assert "begun 2026-01-02 03:04 UTC · took 1 min 45 s · on CPU, 2 cores" in page
+    assert "<h1>Semantic segmentation of camvid</h1>" in page
 
 
 def test_no_folder_of_the_machine_is_passed_on(page: str) -> None:
@@ -92,8 +93,8 @@ def test_files_are_linked_and_commands_can_be_copied(page: str) -> None:
 
 
 def test_predictions_say_which_they_are(page: str) -> None:
-    assert "best: mIoU 88.0, image a" in page
-    assert "worst: mIoU 3.0, image b" in page
+    assert "best: mIoU 88.0 %, image a" in page
+    assert "worst: mIoU 3.0 %, image b" in page
     assert '<i style="background:rgb(10,20,30)"></i> <span>road</span>' in page
     assert page.count('<div class="panels">') == 2
 
@@ -145,6 +146,6 @@ def test_a_run_of_one_stage_shows_that_stage_alone(tmp_path: Path) -> None:
     network.save(tmp_path / "target.onnx")
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert re.findall(r"<section id=\"([\w-]+)\"", page) == ["files", "training", "details"]
-    assert "Tuned to 40.00 top-1 on the validation split, in 2 steps." in page
+    assert "Tuned to 40.00 % top-1 on the validation split, in 2 steps." in page
     assert 'alt="Validation during tuning"' in page
     assert "Search" not in page

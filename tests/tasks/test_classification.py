@@ -16,7 +16,7 @@ from fnac.data.readers.class_folders import read_class_folders
 from fnac.data.transforms.classes import cut_to_shape
 from fnac.errors import TrainingError, UnsupportedGraphError, UsageError
 from fnac.tasks import make_task
-from fnac.tasks.classification import Classification
+from fnac.tasks.classification import PICTURE_SIDE, Classification
 from fnac.tasks.settings import ClassificationSettings
 from tests.support.persons import write_picture
 
@@ -135,7 +135,7 @@ def test_pictures(tmp_path: Path) -> None:
     outputs = [{"logits": torch.tensor([[9.0, 0, 0]])}] * 2
     paths = TASK.pictures(dataset, outputs, tmp_path / "out", (16, 16), MANIFEST)
     assert [p.name for p in paths] == ["prediction_00-ape-0.png", "prediction_01-bee-0.png"]
-    below = [np.array(Image.open(p))[192:].astype(int) for p in paths]
+    below = [np.array(Image.open(p))[PICTURE_SIDE:].astype(int) for p in paths]
     for rows, strongest in zip(below, (1, 0), strict=True):  # right is written green, wrong red
         inked = rows[rows.sum(-1) < 300]
         assert len(inked)

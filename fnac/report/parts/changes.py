@@ -89,7 +89,7 @@ def _widths(widths: list[tuple[str, int, int]]) -> Html:
         "The seed was tuned, then hidden channels were taken away where its answers miss them "
         "least. A block that kept all of them is one that the task needs most."
     )
-    heading = ["block", "was", "is", "change", "share kept"]
+    heading = ["block", "channels", "kept", "change", "share kept"]
     return join([element("p", note, cls="note"), table(heading, rows, (1, 2, 3))])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from fnac.names import TASK_MEANINGS
@@ -45,8 +46,11 @@ def fact(run: RunFolder, name: str) -> str | None:
         value = value.get("name", value.get("spec"))
     if name == "size" and isinstance(value, (list, tuple)):
         return "×".join(map(str, value))
-    if name == "data" and value is None and run.config.get("adapt") is not None:
-        return "built-in scenes"
+    if value is None and run.config.get("adapt") is not None:
+        if name == "data":
+            return "built-in scenes"
+        if name == "budget":
+            return "1x (the default)"
     return (
         None if value is None or isinstance(value, (list, tuple)) else without_folders(str(value))
     )
@@ -56,6 +60,21 @@ def task_in_words(run: RunFolder) -> str:
     """Return the task as a title has it: ``Semantic segmentation``."""
     meaning = TASK_MEANINGS.get(fact(run, "task") or "", "Adaptation").partition(":")[0]
     return meaning[:1].upper() + meaning[1:]
+
+
+def data_in_words(run: RunFolder) -> str | None:
+    """Return the data set as a title has it: ``built-in scenes``, or the name of its folder."""
+    said = fact(run, "data")
+    reader, _, path = (said or "").partition(":")
+    if reader == "scenes":
+        return "built-in scenes"
+    return PurePath(path).name or said
+
+
+def seed_in_words(run: RunFolder) -> str | None:
+    """Return the seed as a title has it: ``the bundled seed``, or its file's name."""
+    said = fact(run, "seed")
+    return "the bundled seed" if said == "bundled" else PurePath(said).name if said else None
 
 
 def without_folders(text: str) -> str:

@@ -42,8 +42,12 @@ def files(run: RunFolder) -> Html:
         return section(heading, missing("Target (target.onnx, model.onnx)"), anchor="files")
     told = COMMANDS if (run.path / "model.onnx").is_file() else EMIT
     commands = element("pre", told.format(run=run.path.name or "."))
-    note = element("p", "Links work while the page lies in the folder of its run.", cls="note")
-    parts = join([table(["file", "size", "what it is"], rows, (1,)), commands, note])
+    note = (
+        f"Links work while the page lies in the folder of its run. The commands are for the folder "
+        f"that {run.path.name or 'it'} lies in; SPEC is a labelled data set, such as coco:FOLDER."
+    )
+    told_how = element("p", note, cls="note")
+    parts = join([table(["file", "size", "what it is"], rows, (1,)), commands, told_how])
     return section(heading, parts, anchor="files")
 
 

@@ -25,24 +25,26 @@ def per_class(run: RunFolder, charts: Sequence[Picture]) -> Html:
     rows = [
         [name, _bar(value), f"{value:.2f}"] for name, value in sorted(known, key=lambda one: one[1])
     ]
+    of_one = metric[0].removeprefix("m")  # mIoU and mAP are means over the classes
     parts: list[object] = [
         element(
             "p",
-            f"{metric[0]} of each {kind}, the lowest first; a {kind} near 0 was not learnt, or has "
+            f"{of_one} of each {kind}, the lowest first; a {kind} near 0 was not learnt, or has "
             "hardly any samples (see the table of the data in run.log, or fnac data).",
             cls="note",
         ),
-        table([kind, "", metric[0]], rows, (2,)),
+        table([kind, "", f"{of_one}, %"], rows, (2,)),
     ]
     if absent:
         parts.append(element("p", f"Not measured, for they do not occur: {', '.join(absent)}."))
     names = [str(entry["name"]) for entry in entries]
     if pairs := _confusions(run.results.get("confusion"), names):
         parts += [element("h3", "Taken for another class"), pairs]
-    if charts:
-        shown = [chart.shown() for chart in charts]
-        parts.append(element("div", join(shown), cls="charts"))
-    return section(heading, *parts, anchor="classes")
+    if not charts:
+        return section(heading, *parts, anchor="classes")
+    sides = [element("div", join(side)) for side in (parts, [chart.shown() for chart in charts])]
+    beside = element("div", join(sides), cls="beside")
+    return section(heading, beside, anchor="classes")
 
 
 def _bar(value: float) -> Html:

@@ -10,6 +10,8 @@ from fnac.report.run_folder import RunFolder
 
 MOST_PREDICTIONS = 12
 MOST_COLOURS = 30
+ENLARGED = 400
+"""Narrower pictures are shown larger than they are, pixel by pixel."""
 RANKS = {"best": "best", "median": "in the middle", "worst": "worst"}
 
 
@@ -40,10 +42,14 @@ def predictions(run: RunFolder) -> Html:
 def _reading(panels: list[str], metric: str) -> Html:
     if not panels:
         return raw("")
-    text = (
-        f"From left to right: {', '.join(panels)}. Images from all over the validation split were "
-        f"measured one by one: shown are those with the best, a middling and the worst {metric}. "
-        "The worst say more than the best: look for what they have in common."
+    if len(panels) > 1:
+        text = f"From left to right: {', '.join(panels)}. "
+    else:  # the picture says it
+        text = ""
+    text += (
+        "Images from all over the validation split were measured one by one; these have the best, "
+        f"a middling and the worst {metric}. The worst say more than the best: look for what they "
+        "have in common."
     )
     return element("p", text, cls="note")
 
@@ -66,8 +72,19 @@ def _figure(file: Path, entry: dict[str, Any] | None, panels: list[str], metric:
     if entry is None:
         return picture(file.read_bytes(), file.stem)
     rank = RANKS.get(str(entry["rank"]), str(entry["rank"]))
-    caption = f"{rank}: {metric} {float(entry['value']):.1f}, image {entry['id']}"
+    caption = f"{rank}: {_measured(metric, float(entry['value']))}, image {entry['id']}"
     heads = raw("")
     if len(panels) > 1:
         heads = element("div", join([element("span", name) for name in panels]), cls="panels")
-    return picture(file.read_bytes(), caption, above=heads)
+    png = file.read_bytes()
+    figure = picture(png, caption, above=heads)
+    if int.from_bytes(png[16:20], "big") >= ENLARGED:  # the width in a PNG's header
+        return figure
+    return element("div", figure, cls="enlarged")
+
+
+def _measured(metric: str, value: float) -> str:
+    """Write the metric of one image; of a single answer it is right or wrong."""
+    if metric == "top-1":
+        return "right" if value > 50 else "wrong"
+    return f"{metric} {value:.1f} %"

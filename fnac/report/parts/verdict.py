@@ -10,11 +10,13 @@ from fnac.report.html import Html, element, join, missing, raw, table
 from fnac.report.parts.facts import (
     COUNTS,
     FACTS,
+    data_in_words,
     duration,
     fact,
     figure,
     is_number,
     metric_of,
+    seed_in_words,
     side,
     spelled,
     task_in_words,
@@ -25,7 +27,7 @@ from fnac.text import MADDS_NOTE, percent
 
 def title(run: RunFolder) -> str:
     """Return what the page is of: task, data set and seed."""
-    data, seed = fact(run, "data"), fact(run, "seed")
+    data, seed = data_in_words(run), seed_in_words(run)
     words = task_in_words(run)
     words += f" of {data}" if data else ""
     return words + (f", from {seed}" if seed else "")
@@ -34,7 +36,7 @@ def title(run: RunFolder) -> str:
 def header(run: RunFolder) -> Html:
     """Title, verdict, the main figures, and the run's settings."""
     facts = [
-        element("div", join([element("dt", name), element("dd", value)], ""))
+        element("div", join([element("dt", _named(run, name)), element("dd", value)], ""))
         for name in FACTS
         if name != "task" and (value := fact(run, name)) is not None
     ]
@@ -50,9 +52,20 @@ def header(run: RunFolder) -> Html:
     elif not run.single:
         parts.append(missing("Results (results.json)"))
     if not run.single:
-        parts.append(element("p", f"{MADDS_NOTE}; whole network, exact counting.", cls="note"))
+        parts.append(
+            element(
+                "p",
+                f"Metrics are in percent. {MADDS_NOTE}; whole network, exact counting.",
+                cls="note",
+            )
+        )
     parts.append(element("dl", join(facts), cls="facts"))
     return element("header", join(parts))
+
+
+def _named(run: RunFolder, name: str) -> str:
+    """Return what a fact is called: the classes of a pose network are joints."""
+    return "joints" if name == "classes" and fact(run, "task") == "pose" else name
 
 
 def verdict(run: RunFolder) -> Html:
@@ -61,20 +74,24 @@ def verdict(run: RunFolder) -> Html:
     seed, baseline = side(run, "seed"), side(run, "baseline")
     tuned = run.manifest.get("tune")
     if run.single and isinstance(tuned, dict) and is_number(tuned.get("val")):
-        text = f"Tuned to {tuned['val']:.2f} {tuned.get('metric')} on the validation split"
+        text = f"Tuned to {tuned['val']:.2f} % {tuned.get('metric')} on the validation split"
         return element("p", f"{text}, in {tuned.get('steps')} steps.", cls="verdict")
     if metric is None or not target:
         return raw("")
     name, value = metric
-    text = f"The target reaches {value:.2f} {name}"
+    text = f"The target reaches {value:.2f} % {name}"
+    if is_number(target.get("images")):
+        text += f" on {target['images']} samples that it was not trained on"
     if is_number(baseline.get("value")):
         gain = value - float(baseline["value"])
         text += "; the seed's own architecture, tuned with the same schedule, "
-        text += f"{baseline['value']:.2f} ({gain:+.2f})"
+        text += f"{baseline['value']:.2f} % ({gain:+.2f} points)"
     else:
         text += "; the seed's own architecture was not measured (fnac adapt without --no-baseline)"
     if seed.get("madds") and is_number(target.get("madds")):
         text += f". It costs {target['madds'] / seed['madds']:.1%} of the seed's multiply-adds"
+        if is_number(run.speed.get("latency_ms")):
+            text += f" and takes {run.speed['latency_ms']:.2f} ms an image here"
     return element("p", f"{text}.", cls="verdict")
 
 
@@ -93,7 +110,7 @@ def _when_and_where(run: RunFolder) -> str:
     env = run.env if isinstance(run.env, dict) else {}
     parts = []
     if env.get("date"):
-        parts.append(f"begun {str(env['date'])[:16].replace('T', ' ')}")
+        parts.append(f"begun {str(env['date'])[:16].replace('T', ' ')} UTC")
     if run.times:
         parts.append(f"took {duration(sum(run.times.values()))}")
     if env.get("device"):
@@ -111,8 +128,8 @@ def _cards(run: RunFolder) -> Html:
     baseline: Any = side(run, "baseline").get("value")
     if metric is not None:
         name, value = metric
-        note = "target" if not is_number(baseline) else f"baseline {float(baseline):.2f} → target"
-        cards.append((name, f"{value:.2f}", note))
+        note = "target" if not is_number(baseline) else f"baseline {float(baseline):.2f} % → target"
+        cards.append((name, f"{value:.2f} %", note))
     seed, target = _costs(run, "seed"), _costs(run, "target")
     for key in COUNTS:
         before: Any = seed.get(key)
@@ -157,6 +174,7 @@ def _result_rows(run: RunFolder) -> dict[str, Mapping[str, Any]]:
         if not row:
             continue
         value = row.pop("value", None)
+        row.pop("images", None)  # the verdict has them
         measured: dict[str, Any] = {}
         if metric is not None and name != "seed":
             measured = {metric[0]: metric[1] if name == "target" else value}
