@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from fnac.data.class_files import Colour
 from fnac.data.source import IGNORE
 
 from .panels import palette
@@ -22,7 +23,6 @@ TEXT_SHARE = 36
 """The height of the image in heights of a line."""
 MARGIN = 6
 LEFT, RIGHT, MIDDLE = (80, 160, 255), (255, 120, 60), (250, 220, 80)
-Colour = tuple[int, int, int]
 Picture = npt.NDArray[np.uint8]
 
 

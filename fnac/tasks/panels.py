@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import colorsys
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
+
+from fnac.data.class_files import Colour
+from fnac.data.source import IGNORE
 
 GAP_PIXELS = 4
 NAME_BYTES = 120
@@ -40,9 +43,27 @@ def coloured(names: Sequence[str], first: int = 0) -> list[tuple[str, tuple[int,
     ]
 
 
-def draw_panel(image: Tensor, truth: Tensor, prediction: Tensor) -> Image.Image:
-    """Lay image uint8 (3, H, W), truth and prediction (H, W) side by side, in this order."""
+def class_palette(own: Mapping[int, Colour]) -> npt.NDArray[np.uint8]:
+    """Return the palette with a data set's ``own`` colours in it: uint8 (256, 3).
+
+    If one of them is black, the ignored pixels (255) are cream, as in Pascal VOC.
+    """
     colours = palette()
+    for label, colour in own.items():
+        colours[label] = colour
+    if (0, 0, 0) in own.values():
+        colours[IGNORE] = (224, 224, 192)
+    return colours
+
+
+def draw_panel(
+    image: Tensor, truth: Tensor, prediction: Tensor, own: Mapping[int, Colour] | None = None
+) -> Image.Image:
+    """Lay image uint8 (3, H, W), truth and prediction (H, W) side by side, in this order.
+
+    own  colours of the data set by class id; the other ids have those of ``palette``
+    """
+    colours = class_palette(own or {})
     tiles = [
         image.permute(1, 2, 0).numpy(),
         colours[truth.numpy().astype(np.uint8)],

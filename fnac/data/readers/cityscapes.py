@@ -23,6 +23,14 @@ CLASSES = [
     "motorcycle", "bicycle",
 ]  # fmt: skip
 
+# Colours of cityscapesScripts, in the order of CLASSES.
+COLOURS = (
+    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153),
+    (153, 153, 153), (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152),
+    (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100),
+    (0, 80, 100), (0, 0, 230), (119, 11, 32),
+)  # fmt: skip
+
 # Ids of cityscapesScripts (helpers/labels.py) in the order of CLASSES; all others are ignored.
 TRAINED_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 LABEL_IDS = LabelTable(
@@ -43,7 +51,7 @@ def read_cityscapes(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]
             f"{root}: no image like leftImg8bit/train/CITY/*{_IMAGE_END}; wanted the stock "
             "layout of Cityscapes; unpack both archives into this folder"
         )
-    return mask_source("cityscapes", root, CLASSES, pairs, skip_bad)
+    return mask_source("cityscapes", root, CLASSES, pairs, skip_bad, dict(enumerate(COLOURS)))
 
 
 def _list_split(root: Path, split: str) -> tuple[Pair, ...]:

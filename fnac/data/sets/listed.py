@@ -23,6 +23,7 @@ from fnac.passes.names import did_you_mean
 from fnac.progress import StepProgress
 from fnac.ranks import is_first_rank
 
+from ..class_files import Colour
 from ..source import Dataset
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class ListedSource(Generic[Item]):
     holds     what a split is made of, in the plural; for messages
     layout    how a split is stored, with ``{split}`` in it; None: as the reader has it
     skip_bad  leave out what is wrong and say how much, instead of raising DataError
+    colours   of the classes by id, where those who made the data set chose them
     """
 
     name: str
@@ -77,6 +79,7 @@ class ListedSource(Generic[Item]):
     holds: str = "images"
     layout: str | None = None
     skip_bad: bool = False
+    colours: Mapping[int, Colour] = field(default_factory=dict)
     _splits: dict[str, Dataset] = field(default_factory=dict, init=False, repr=False, compare=False)
     _kept: dict[str, tuple[Item, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fnac.errors import DataError
 
+from ..class_files import Colour
 from ..files import (
     GREY_16,
     is_there,
@@ -23,7 +24,7 @@ from ..files import (
     verify_image,
 )
 from ..folders import list_by_stem
-from ..source import IGNORE
+from ..source import IGNORE, DataSource
 from .labels import ColourTable, Ids, LabelTable
 from .listed import ListedSource, Seen, files_of
 
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 GREY = ("L", "P", "1", "I", *GREY_16)
 OPAQUE = 255
+LOOKED_AT = 8
+"""Masks that are asked for the colours of the classes."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +138,14 @@ def look_at_pair(pair: Pair) -> Seen:
     if wrong is not None:
         return Seen(f"{pair.mask}: {wrong}")
     pixels = np.bincount(pair.labels.apply(mask).ravel(), minlength=IGNORE + 1)
-    palette = _palette(pair.mask, mask) if isinstance(pair.labels, LabelTable) else {}
+    palette: Mapping[int, int] = {}
+    if isinstance(pair.labels, LabelTable):
+        palette = _palette(pair.mask, np.unique(mask).tolist())
     return Seen(None, pixels[:IGNORE], int(pixels[IGNORE]), palette)
 
 
-def _palette(path: Path, mask: Ids) -> dict[int, int]:
-    """Return the colours of the indices in a mask with a palette; {} where it has none."""
+def _palette(path: Path, indices: Iterable[int]) -> dict[int, int]:
+    """Return the packed colours of indices in a mask with a palette; {} where it has none."""
     with open_image(path, "a mask") as file:
         if file.mode != "P":
             return {}
@@ -148,7 +153,7 @@ def _palette(path: Path, mask: Ids) -> dict[int, int]:
         colours = file.getpalette() or []
     return {
         i: (colours[3 * i] << 16) + (colours[3 * i + 1] << 8) + colours[3 * i + 2]
-        for i in np.unique(mask).tolist()
+        for i in indices
         if 3 * i + 2 < len(colours)
     }
 
@@ -185,11 +190,46 @@ def mask_source(
     classes: Sequence[str],
     pairs: Mapping[str, Sequence[Pair]],
     skip_bad: bool = False,
+    colours: Mapping[int, Colour] | None = None,
 ) -> ListedSource[Pair]:
-    """Return the data set of these pairs, split by split."""
+    """Return the data set of these pairs, split by split; ``colours``: class id -> colour."""
     return ListedSource(
-        name, root, list(classes), files_of(pairs), look_at_pair, FileDataset, skip_bad=skip_bad
-    )
+        name, root, list(classes), files_of(pairs), look_at_pair, FileDataset,
+        skip_bad=skip_bad, colours=colours or {},
+    )  # fmt: skip
+
+
+def class_colours(source: DataSource) -> dict[int, Colour]:
+    """Return the colours that a data set of masks gives its classes, by id; {} if it has none.
+
+    They are those of its reader (Cityscapes), of its list of colours, or those stored in its masks
+    (the palettes of CamVid and VOC): the first mask with colours that tell the classes apart.
+    """
+    if not isinstance(source, ListedSource) or source.colours:
+        return dict(getattr(source, "colours", {}))
+    for pair in source.kept("val" if "val" in source.splits else source.splits[0])[:LOOKED_AT]:
+        if not isinstance(pair, Pair):
+            return {}
+        table = pair.labels
+        if isinstance(table, ColourTable):
+            stored = {colour: colour for colour in table.mapping}
+        else:
+            stored = _palette(pair.mask, table.mapping)
+        named = {table.mapping[one]: _unpacked(colour) for one, colour in stored.items()}
+        named.pop(IGNORE, None)
+        if len(set(named.values())) == len(source.classes) and not all(
+            map(_is_grey, named.values())
+        ):
+            return named
+    return {}
+
+
+def _unpacked(colour: int) -> Colour:
+    return colour >> 16, colour >> 8 & 255, colour & 255
+
+
+def _is_grey(colour: Colour) -> bool:
+    return len(set(colour)) == 1
 
 
 MASK_ENDINGS = ("_mask", "-mask", "_label", "_labels", "_seg", "_gt", "_L", "_labelIds")

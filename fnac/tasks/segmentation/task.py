@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +16,10 @@ from torch.nn import functional
 
 from fnac.data.account import class_amounts
 from fnac.data.batches import BatchSettings
+from fnac.data.class_files import Colour
 from fnac.data.loader import keep_in_memory
 from fnac.data.preprocessing import preprocessing
+from fnac.data.sets.masks import class_colours
 from fnac.data.source import IGNORE, Batch, Dataset, DataSource, Sample
 from fnac.data.transforms.pictures import (
     EvalTransform,
@@ -31,7 +34,7 @@ from ..collapse import class_findings
 from ..divergence import softened_divergence
 from ..mean_iou import MeanIoU
 from ..network_check import check_count
-from ..panels import coloured, draw_panel
+from ..panels import class_palette, draw_panel
 from ..settings import SegmentationSettings
 from .losses import MapLoss, balanced_weights
 
@@ -65,18 +68,23 @@ def open_task(
                 f"({', '.join(source.classes)}); give one for each, in this order"
             )
     loss = MapLoss(settings.loss, settings.focal_gamma, weights)
-    return Segmentation(tuple(source.classes), criterion=loss)
+    colours = partial(class_colours, source)
+    return Segmentation(tuple(source.classes), criterion=loss, colours=colours)
 
 
 @dataclass(frozen=True)
 class Segmentation(Task):
-    """The task ``seg``; ``classes`` are the class names in the order of their ids."""
+    """The task ``seg``; ``classes`` are the class names in the order of their ids.
+
+    colours  returns the colours that the data set gives its classes, by id
+    """
 
     classes: tuple[str, ...]
     name: str = "seg"
     metric: str = MeanIoU.name
     output_names: tuple[str, ...] = ("logits",)
     criterion: MapLoss = field(default_factory=MapLoss)
+    colours: Callable[[], Mapping[int, Colour]] = field(default=dict, repr=False, compare=False)
 
     @property
     def num_classes(self) -> int:
@@ -177,8 +185,10 @@ class Segmentation(Task):
         return SegmentationEvaluation(self, size, where)
 
     def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
-        """Return the classes in the colours of the masks."""
-        return coloured(self.classes)
+        """Return the classes in the colours of the masks, and what is ignored in its own."""
+        rows = class_palette(self.colours()).tolist()
+        names = dict(enumerate(self.classes)) | {IGNORE: "ignored"}
+        return [(name, (r, g, b)) for i, name in names.items() for r, g, b in [rows[i % 256]]]
 
     def picture(
         self, sample: Sample, output: Outputs, size: Size, manifest: Manifest
@@ -186,7 +196,7 @@ class Segmentation(Task):
         """Lay image, truth and prediction side by side, at the network's input size."""
         ids = class_ids(output, size, self.num_classes, "model")[0].to("cpu")
         image, truth = resize_pair(*sample, (int(ids.shape[0]), int(ids.shape[1])))
-        return draw_panel(image, truth, ids.to(torch.uint8))
+        return draw_panel(image, truth, ids.to(torch.uint8), self.colours())
 
     def _logits(self, outputs: Tensor | tuple[Tensor, ...], count: int) -> Tensor:
         shape = (count, self.num_classes)
