@@ -75,7 +75,7 @@ def read_yaml(path: Path, *, of_run: bool = False) -> Config:
         words = " ".join(str(error).split())
         raise UsageError(f"{path}: is not YAML: {words}") from error
     if not isinstance(loaded, dict):
-        raise UsageError(f"{path}: a mapping of sections was expected, {_kind(loaded)} was found")
+        raise UsageError(f"{path}: {_kind(loaded)} was found; wanted a mapping of sections")
     version = loaded.pop("version", None if of_run else VERSION)
     if version != VERSION:
         raise UsageError(
@@ -87,8 +87,8 @@ def read_yaml(path: Path, *, of_run: bool = False) -> Config:
             loaded[section] = {}
         elif not isinstance(values, dict):
             raise UsageError(
-                f"{path}: section {section}: a mapping of settings was expected, {_kind(values)} "
-                "was found"
+                f"{path}: section {section}: {_kind(values)} was found; wanted a mapping "
+                "of settings"
             )
     return {str(section): dict(values) for section, values in loaded.items()}
 
@@ -100,7 +100,7 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
     path, equals, value = text.partition("=")
     section, dot, key = path.strip().partition(".")
     if not equals or not dot or not key:
-        raise UsageError(f"--set {text}: section.key=value was expected, e.g. --set tune.epochs=12")
+        raise UsageError(f"--set {text}: wanted section.key=value, e.g. --set tune.epochs=12")
     try:
         return section, key, yaml.safe_load(value)
     except yaml.YAMLError as error:

@@ -145,4 +145,4 @@ def _convert(owner: str, key: str, value: str, hint: Any) -> Any:
         if kind is str:
             return value
     names = " or ".join(getattr(t, "__name__", str(t)) for t in options)
-    raise PipelineError(f"{owner}: {key}={value!r} was given; {names} is expected")
+    raise PipelineError(f"{owner}: {key}={value!r} was given; wanted {names}")

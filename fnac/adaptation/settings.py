@@ -183,7 +183,7 @@ def one_task(said: str | None, config: Config, recipe: Config | None, name: str 
     """
     task = said or task_named(config)
     if task is None:
-        raise UsageError("--task: seg, det, pose or cls is expected, or a --recipe that is for one")
+        raise UsageError("--task: wanted seg, det, pose or cls, or a --recipe that is for one")
     of_recipe = None if recipe is None else task_named(recipe)
     if of_recipe not in (None, task):
         raise UsageError(f"--task {task}: recipe {name} is for {of_recipe}; take another recipe")

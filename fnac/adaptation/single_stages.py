@@ -204,9 +204,7 @@ def _check_task_said(graph: Graph, config: Config) -> None:
         return
     shape = graph.outputs[0].shape if graph.outputs else None
     if shape is None or len(shape) != 4:
-        raise UsageError(
-            "--task: seg, det, pose or cls is expected: the file does not state its task"
-        )
+        raise UsageError("--task: wanted seg, det, pose or cls: the file does not state its task")
 
 
 def _wants_head(graph: Graph, on: Subject, head: Mapping[str, Any]) -> bool:

@@ -104,7 +104,7 @@ def read_latency(path: Path) -> dict[str, Any]:
         raise UsageError(f"--latency-table {path}: cannot be read ({error})") from error
     if not isinstance(table, Mapping) or not {"fixed_ms", "layers"} <= table.keys():
         raise UsageError(
-            f"--latency-table {path}: not a latency table; fixed_ms and layers are expected; "
+            f"--latency-table {path}: not a latency table; wanted fixed_ms and layers; "
             "fnac bench SUPER.onnx --latency-table FILE writes one"
         )
     return dict(table)

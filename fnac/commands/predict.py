@@ -121,7 +121,7 @@ def _corners(text: str) -> list[float]:
     except ValueError:
         corners = []
     if len(corners) != 4:
-        raise UsageError(f"--box {text}: X0,Y0,X1,Y1 was expected, e.g. 10,20,110,220")
+        raise UsageError(f"--box {text}: wanted X0,Y0,X1,Y1, e.g. 10,20,110,220")
     return corners
 
 

@@ -68,7 +68,7 @@ def parse_stated(mean: Stated | None, std: Stated | None) -> tuple[Triple, Tripl
             )
         return PRESETS[named.pop()]
     if mean is None or std is None:
-        raise UsageError("mean and std: one of them was given; both or neither are expected")
+        raise UsageError("mean and std: one of them was given; wanted both or neither")
     means, stds = _triple(mean, "mean"), _triple(std, "std")
     if max(map(abs, means)) > 2 or max(stds) > 2:
         raise UsageError(
@@ -129,9 +129,9 @@ def _triple(value: Stated, name: str) -> Triple:
         numbers = value.split(",") if isinstance(value, str) else value
         first, second, third = (float(number) for number in numbers)
     except ValueError:
-        raise UsageError(f"--{name} {value}: {EXAMPLE} was expected") from None
+        raise UsageError(f"--{name} {value}: wanted {EXAMPLE}") from None
     if not all(map(math.isfinite, (first, second, third))):
-        raise UsageError(f"--{name} {value}: {EXAMPLE} was expected")
+        raise UsageError(f"--{name} {value}: wanted {EXAMPLE}")
     return first, second, third
 
 

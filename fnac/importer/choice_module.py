@@ -86,7 +86,7 @@ class ChoiceModule(nn.Module):
     def two_path(self, first: int, second: int) -> None:
         """Run two different paths from now on."""
         if self._checked(first) == self._checked(second):
-            raise ValueError(f"{self.name}: path {first} twice; two different paths are expected")
+            raise ValueError(f"{self.name}: path {first} twice; wanted two different paths")
         self.mode = TwoPath(first, second)
 
     def gumbel(self, index: int, noise: Tensor, tau: float) -> None:
@@ -94,7 +94,7 @@ class ChoiceModule(nn.Module):
         if noise.shape != self.alpha.shape or tau <= 0:
             raise ValueError(
                 f"{self.name}: noise of shape {tuple(noise.shape)} and tau {tau}; "
-                f"shape {tuple(self.alpha.shape)} and a positive tau are expected"
+                f"wanted shape {tuple(self.alpha.shape)} and a positive tau"
             )
         self.mode = Gumbel(self._checked(index), noise, tau)
 

@@ -101,7 +101,7 @@ def _insert(builder: Builder, point: Point) -> None:
 def _check(model: onnx.ModelProto) -> None:
     """Refuse all operators without a converter, in one error."""
     if not model.graph.node and not model.graph.output:
-        raise UnsupportedGraphError("the model holds no graph; a network is expected")
+        raise UnsupportedGraphError("the model holds no graph; wanted a network")
     if not _readable(model.graph):
         raise UnsupportedGraphError(
             "a name in the model is not UTF-8 text; the file is damaged; export the network again"

@@ -71,7 +71,7 @@ def grouped(counted: Profile, graph: Graph, by: str) -> list[dict[str, Any]]:
             for key, (madds, params) in counted.by("op").items()
         ]
     if by != "block":
-        raise UsageError(f"--by {by}: node, op or block was expected")
+        raise UsageError(f"--by {by}: wanted node, op or block")
     from fnac.passes.blocks.find import find_blocks
 
     owner: dict[str, str] = {}

@@ -85,9 +85,9 @@ class EmitSettings(DetectorAnswers):
     def __post_init__(self) -> None:
         """Refuse contradictions."""
         if self.fp16 and self.int8:
-            raise UsageError("--fp16 and --int8 were both given; one precision is expected")
+            raise UsageError("--fp16 and --int8 were both given; wanted one precision")
         if self.labels not in ("int64", "uint8"):
-            raise UsageError(f"labels={self.labels}; int64 or uint8 is expected")
+            raise UsageError(f"labels={self.labels}; wanted int64 or uint8")
         if self.opset is not None and self.opset not in OPSETS:
             raise UsageError(
                 f"--opset {self.opset}: wanted {OPSETS.start} to {OPSETS.stop - 1}, or none"

@@ -106,7 +106,7 @@ def _content(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise UsageError(f"{path}: a mapping was expected with {', '.join(KEYS)}")
+        raise UsageError(f"{path}: wanted a mapping with {', '.join(KEYS)}")
     for key in content:
         if key not in KEYS:
             close = did_you_mean(str(key), KEYS)
@@ -118,7 +118,7 @@ def _mapping(value: Any, path: Path, where: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise UsageError(f"{path}: {where}: a mapping was expected, {value!r} was found")
+        raise UsageError(f"{path}: {where}: {value!r} was found; wanted a mapping")
     return {str(key): one for key, one in value.items()}
 
 
@@ -137,7 +137,7 @@ def _grid(grid: dict[str, Any], path: Path) -> dict[str, Config]:
     for key, values in grid.items():
         if "." not in key or not isinstance(values, list) or not values:
             raise UsageError(
-                f"{path}: grid.{key}: a setting and a list of its values were expected, e.g. "
+                f"{path}: grid.{key}: wanted a setting and a list of its values, e.g. "
                 "adapt.budget: [1x, 0.5x]"
             )
     combinations = itertools.product(*grid.values()) if grid else ()

@@ -43,7 +43,7 @@ def check_pictures(graph: Graph) -> None:
             fits &= not isinstance(colours, int) or colours == 3
     if not fits:
         raise UnsupportedGraphError(
-            f"inputs {inputs}: one input of colour images as floats (N, 3, H, W) is expected"
+            f"inputs {inputs}: wanted one input of colour images as floats (N, 3, H, W)"
         )
 
 

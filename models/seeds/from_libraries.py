@@ -91,8 +91,8 @@ def export_library_network(network: LibraryNetwork, size: tuple[int, int]) -> on
             ) from error
         if not isinstance(output, torch.Tensor):
             raise ModelError(
-                f"{network.name}: it leaves {type(output).__name__}, not one tensor; a classifier "
-                "or a segmentation network is expected"
+                f"{network.name}: it leaves {type(output).__name__}, not one tensor; wanted a "
+                "classifier or a segmentation network"
             )
         try:
             with _quiet():

@@ -44,8 +44,8 @@ def read_name(name: str, own: int = 1) -> Spelled:
     kernel = 0 if match is None else own + 2 if match[1] == UP else int(match[1])
     if match is None or kernel % 2 == 0 or match[3] == "0":
         raise CandidateNameError(
-            f"candidate {name!r}: k5e6 (odd kernel, expansion), k5g2 (odd kernel, groups), "
-            "k5g2w1.5 (and hidden width), k5 or kup (two more than the block's own) is expected"
+            f"candidate {name!r}: wanted k5e6 (odd kernel, expansion), k5g2 (odd kernel, groups), "
+            "k5g2w1.5 (and hidden width), k5 or kup (two more than the block's own)"
         )
     expansion, width = (None if match[i] is None else float(match[i]) for i in (2, 4))
     groups = None if match[3] is None else int(match[3])

@@ -21,7 +21,7 @@ class DetectorAnswers:
     def __post_init__(self) -> None:
         """Refuse values that allow no detections."""
         if not 0 <= self.iou <= 1 or not 0 <= self.score < 1:
-            raise ValueError(f"iou={self.iou:g}, score={self.score:g}; 0 to 1 is expected")
+            raise ValueError(f"iou={self.iou:g}, score={self.score:g}; wanted 0 to 1")
         if self.candidates < 1 or self.detections < 1:
             raise ValueError(
                 f"candidates={self.candidates}, detections={self.detections}; wanted at least 1"

@@ -137,6 +137,6 @@ def _not_of_its_form(key: str, value: Any, form: str) -> UnsupportedGraphError:
     shown = json.dumps(value)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     return UnsupportedGraphError(
-        f"the manifest (metadata {MANIFEST_KEY!r}): {key} is {shown}; {form} is expected; "
+        f"the manifest (metadata {MANIFEST_KEY!r}): {key} is {shown}; wanted {form}; "
         "build the file again"
     )

@@ -34,7 +34,7 @@ def check_model(model: onnx.ModelProto) -> None:
     opset = _opset(model)
     for sparse in model.graph.sparse_initializer:
         raise UnsupportedGraphError(
-            f"{sparse.values.name}: a sparse initializer; dense weights are expected; "
+            f"{sparse.values.name}: a sparse initializer; wanted dense weights; "
             "export the network without sparsity"
         )
     for tensor in stored_tensors(model.graph):

@@ -54,7 +54,7 @@ def check_node(node: onnx.NodeProto, schema: OpSchema, label: str) -> None:
             attributes[name].type == 0 and _holds(attributes[name], expected)
         ):
             raise UnsupportedGraphError(
-                f"{label}: attribute {name} of {node.op_type} is of {kind}; {expected} is expected"
+                f"{label}: attribute {name} of {node.op_type} is of {kind}; wanted {expected}"
             )
 
 

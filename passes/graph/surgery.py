@@ -23,7 +23,7 @@ def stored(tensor: gs.Tensor | None) -> np.ndarray | None:
 def values_of(tensor: gs.Tensor) -> np.ndarray:
     """Return the array of a tensor that is known to be stored; raises TypeError if it is not."""
     if not isinstance(tensor, gs.Constant):
-        raise TypeError(f"{tensor.name} is computed; a stored tensor was expected")
+        raise TypeError(f"{tensor.name} is computed; wanted a stored tensor")
     return tensor.values
 
 

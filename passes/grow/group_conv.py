@@ -38,7 +38,7 @@ class GroupConv(Pass):
         if self.kernel < 1 or self.kernel % 2 == 0 or self.groups < 1:
             raise ArgumentError(
                 f"group-conv: kernel={self.kernel}, groups={self.groups}; "
-                "an odd kernel and at least one group are expected"
+                "wanted an odd kernel and at least one group"
             )
 
     def visit(self, node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:

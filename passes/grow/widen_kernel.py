@@ -32,7 +32,7 @@ class WidenKernel(Pass):
     def __post_init__(self) -> None:
         """Refuse a kernel that has no centre."""
         if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ArgumentError(f"widen-kernel: kernel={self.kernel}; an odd size is expected")
+            raise ArgumentError(f"widen-kernel: kernel={self.kernel}; wanted an odd size")
 
     def visit(self, node: gs.Node, graph: Graph, report: Report) -> Rewrote | Left | None:
         """Widen ``node`` if it is depthwise."""

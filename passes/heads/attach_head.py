@@ -52,7 +52,7 @@ class AttachHead(Pass):
         if len(graph.inputs) != 1:
             raise UnsupportedGraphError(
                 f"attach-head: {len(graph.inputs)} inputs were found "
-                f"({', '.join(t.name for t in graph.inputs)}); a backbone with one is expected"
+                f"({', '.join(t.name for t in graph.inputs)}); wanted a backbone with one"
             )
         _align(graph, head)
         joined = _join(graph, head)
@@ -88,9 +88,7 @@ class AttachHead(Pass):
 
     def _load(self) -> Graph:
         if (self.path is None) == (self.model is None):
-            raise UnsupportedGraphError(
-                "attach-head: one head is expected, as path=FILE or as a model"
-            )
+            raise UnsupportedGraphError("attach-head: wanted one head, as path=FILE or as a model")
         if self.path is not None:
             return Graph.load(Path(self.path))
         assert self.model is not None

@@ -74,8 +74,8 @@ class ReplaceClasses(Pass):
         maker = "the network's input" if node is None else f"{node.name} ({node.op})"
         if node is None or node.op not in LAST_LAYERS or stored(argument(node, 1)) is None:
             raise UnsupportedGraphError(
-                f"replace-classes: {maker} makes the output {graph.outputs[0].name}; a convolution "
-                "or Gemm with stored weights is expected there; let a head be attached instead"
+                f"replace-classes: {maker} makes the output {graph.outputs[0].name}; wanted a "
+                "convolution or Gemm with stored weights there; let a head be attached instead"
             )
         readers = [r for r in graph.consumers(node.outputs[0]) if r.op not in READS_SIZE]
         if len(readers) + graph.is_output(node.outputs[0]) != 1:

@@ -39,9 +39,7 @@ class SetOutputStride(Pass):
     def __post_init__(self) -> None:
         """Refuse a stride that is no power of two."""
         if self.stride < 1 or self.stride & (self.stride - 1):
-            raise ArgumentError(
-                f"output stride {self.stride}: a power of two is expected (8, 16, 32)"
-            )
+            raise ArgumentError(f"output stride {self.stride}: wanted a power of two (8, 16, 32)")
 
     def run(self, graph: Graph) -> Report:
         """Dilate in place. Raises UnsupportedGraphError naming what cannot be dilated."""

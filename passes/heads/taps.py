@@ -100,8 +100,8 @@ def _up_to(cuts: list[gs.Tensor], end: gs.Tensor) -> list[gs.Tensor]:
         if tensor is end:
             return cuts[: index + 1]
     raise UnsupportedGraphError(
-        f"{end.name}: other tensors go past it to the output; an image classifier, or a backbone "
-        "that ends in its features, is expected"
+        f"{end.name}: other tensors go past it to the output; wanted an image classifier, or "
+        "a backbone that ends in its features"
     )
 
 
@@ -132,8 +132,8 @@ def _last_features(
     if output.shape is not None and len(output.shape) == 4:
         return output
     raise UnsupportedGraphError(
-        f"{output.name}: neither features (N, C, h, w) nor a global pooling were found; an image "
-        "classifier, or a backbone that ends in its features, is expected"
+        f"{output.name}: neither features (N, C, h, w) nor a global pooling were found; wanted an "
+        "image classifier, or a backbone that ends in its features"
     )
 
 

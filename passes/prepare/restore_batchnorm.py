@@ -67,7 +67,7 @@ class RestoreBatchNorm(Pass):
         if self.where not in WHERE:
             raise ValueError(f"where={self.where}; known: {', '.join(WHERE)}")
         if self.data is not None and self.images is not None:
-            raise ValueError("data and images were both given; one source of images is expected")
+            raise ValueError("data and images were both given; wanted one source of images")
 
     def run(self, graph: Graph) -> Report:
         """See the class. Raises UnsupportedGraphError if the images do not fit the network."""

@@ -281,7 +281,7 @@ def too_few_pixels(moments: Moments) -> str:
         return ""
     return (
         f"{moments.unknowns} weights and a constant are fitted to {moments.pixels} pixels;"
-        f" at least {moments.unknowns + 1} are expected: give more images"
+        f" wanted at least {moments.unknowns + 1}: give more images"
     )
 
 
@@ -290,7 +290,7 @@ def _pictures(values: NDArray[np.generic]) -> NDArray[np.generic]:
     if values.ndim == 2:
         return values[:, :, None, None]
     if values.ndim != 4:
-        raise ValueError(f"an array (N, c, H, W) or (N, c) is expected, not {values.shape}")
+        raise ValueError(f"an array {values.shape}; wanted (N, c, H, W) or (N, c)")
     return values
 
 

@@ -100,7 +100,7 @@ def output_statistics(
         if not (np.isfinite(statistics.mean).all() and np.isfinite(statistics.squares).all()):
             raise UnsupportedGraphError(
                 f"{name}: its statistics over the images are not finite; "
-                "images preprocessed for this network are expected"
+                "wanted images preprocessed for this network"
             )
     return merged
 
@@ -197,7 +197,7 @@ def check_fit(graph: Graph, images: np.ndarray) -> None:
     """Raise UnsupportedGraphError unless the network takes one image and ``images`` fit it."""
     if len(graph.inputs) != 1:
         names = ", ".join(t.name for t in graph.inputs)
-        raise UnsupportedGraphError(f"the network has the inputs {names}; one image is expected")
+        raise UnsupportedGraphError(f"the network has the inputs {names}; wanted one image")
     shape = list(graph.inputs[0].shape or [])
     fits = images.ndim == 4 and len(images) > 0 and len(shape) == 4
     if not fits or any(
@@ -205,7 +205,7 @@ def check_fit(graph: Graph, images: np.ndarray) -> None:
     ):
         raise UnsupportedGraphError(
             f"input {graph.inputs[0].name}: images of shape {list(images.shape)} were given; "
-            f"{shape} is expected"
+            f"wanted {shape}"
         )
 
 

@@ -126,8 +126,8 @@ class Judge:
         other = _understood(one, answered)
         if original.shape != other.shape:
             raise UnsupportedGraphError(
-                f"{one.name}: {list(answered.shape)} is not what the original answers; answers of "
-                "one shape are expected"
+                f"{one.name}: {list(answered.shape)} is not what the original answers; wanted "
+                "answers of one shape"
             )
         if one.meaning == "values":
             rest = (original - other).astype(np.float64) ** 2 / self._spread[one.name]

@@ -55,7 +55,7 @@ def choose(graph: Graph, arch: Sequence[str] | None) -> Report:
     if len(points) != len(layers):
         raise UnsupportedGraphError(
             f"choose: {len(points)} choice points were found and {len(layers)} layers in the "
-            "manifest; a super network made by fnac expand is expected"
+            "manifest; wanted a super network made by fnac expand"
         )
     if not points:
         return report

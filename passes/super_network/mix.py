@@ -150,7 +150,7 @@ class Mix(Pass):
         if self.size:
             sides = self.size.split("x")
             if len(sides) != 2 or not all(side.isdecimal() for side in sides):
-                raise ArgumentError(f"mix: size={self.size}; HxW is expected, e.g. size=224x224")
+                raise ArgumentError(f"mix: size={self.size}; wanted HxW, e.g. size=224x224")
             graph.manifest["size"] = [int(side) for side in sides]
         elif graph.image_size() is None:
             raise UnsupportedGraphError(

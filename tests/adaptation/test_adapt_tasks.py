@@ -134,7 +134,7 @@ def test_a_task_is_named_once(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     from fnac.cli import run as fnac
 
     assert fnac(["adapt", "-o", str(tmp_path / "a")]) == 2
-    assert "--task: seg, det, pose or cls is expected, or a --recipe" in capfd.readouterr().err
+    assert "--task: wanted seg, det, pose or cls, or a --recipe" in capfd.readouterr().err
     words = ["adapt", "--task", "seg", "--recipe", "coco-ssdlite-mobilenetv2", "--data", "coco:x"]
     assert fnac(words) == 2
     assert "recipe coco-ssdlite-mobilenetv2 is for det" in capfd.readouterr().err

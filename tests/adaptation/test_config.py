@@ -97,14 +97,14 @@ def test_a_slip_in_a_section_is_answered_with_the_closest() -> None:
 
 @pytest.mark.parametrize("text", ["tune", "tune=3", "epochs=3", "=3"])
 def test_set_wants_section_key_value(text: str) -> None:
-    with pytest.raises(UsageError, match=r"section\.key=value was expected"):
+    with pytest.raises(UsageError, match=r"wanted section\.key=value"):
         parse_assignment(text)
 
 
 def test_a_configuration_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("- 1\n")
-    with pytest.raises(UsageError, match="a mapping of sections was expected, list was found"):
+    with pytest.raises(UsageError, match="list was found; wanted a mapping of sections"):
         gather(file=file)
 
 
@@ -135,7 +135,7 @@ def test_what_is_no_size_is_refused_in_words(text: str) -> None:
         ("", "the pipeline is empty"),
         ("sparkle", "no pass is called 'sparkle'; known: .*widen-kernel"),
         ("widen-kernel{size=3}", "widen-kernel: no argument 'size=3'; arguments: kernel"),
-        ("widen-kernel{kernel=big}", "widen-kernel: kernel='big' was given; int is expected"),
+        ("widen-kernel{kernel=big}", "widen-kernel: kernel='big' was given; wanted int"),
         ("widen-kernel{kernel=5", "cannot read"),
         ("normalize{x=1}", "normalize: takes no arguments"),
     ],

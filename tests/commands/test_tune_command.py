@@ -152,7 +152,7 @@ def test_a_seed_without_a_task_is_asked_for_one(
 ) -> None:
     seed, data = seed_and_classes
     assert fnac(["tune", str(seed), "--data", data, *QUICK]) == 2
-    assert "--task: seg, det, pose or cls is expected" in capsys.readouterr().err
+    assert "--task: wanted seg, det, pose or cls" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_modes_survive_deepcopy_and_compile(module: ImportedModule) -> None:
 def test_wrong_choices_are_refused(module: ImportedModule) -> None:
     with pytest.raises(ValueError, match=r"one: path 3; 0 to 2 are there"):
         module.choose([3, 0])
-    with pytest.raises(ValueError, match=r"two: path 1 twice; two different paths are expected"):
+    with pytest.raises(ValueError, match=r"two: path 1 twice; wanted two different paths"):
         module.two_path([(0, 1), (1, 1)])
     with pytest.raises(ValueError, match=r"one: noise of shape \(2,\)"):
         module.gumbel([0, 0], [torch.zeros(2), torch.zeros(2)], 1.0)

@@ -137,7 +137,7 @@ def test_a_pose_network_answers_in_keypoints(tmp_path: Path, precision: str) -> 
 
 
 def test_senseless_settings_of_detections_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"iou=2, score=0.05; 0 to 1 is expected"):
+    with pytest.raises(UsageError, match=r"iou=2, score=0.05; wanted 0 to 1"):
         EmitSettings(iou=2)
 
 

@@ -262,7 +262,7 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     """NaN would become class 0 of an arg-max, or JSON that no reader takes."""
     weights = np.full((2, 3, 8, 8), np.nan, np.float32)
     path = graph(LOGITS.format(c=2), values={"w": weights}).save(tmp_path / "nan.onnx")
-    with pytest.raises(UnsupportedGraphError, match="output y holds NaN; numbers were expected"):
+    with pytest.raises(UnsupportedGraphError, match="output y holds NaN; wanted numbers"):
         Predictor(path, task="cls")(np.zeros((32, 40, 3), np.uint8))
 
 

@@ -56,7 +56,7 @@ def test_runs_and_a_grid_times_random_seeds(tmp_path: Path) -> None:
         ("runs: {a: {}}\nrandom_seeds: [1, 1]", "wanted a list of different whole numbers"),
         ("runs: {a: {}}\nreference: b", "reference 'b' is not a run"),
         ("runs: {a: {adupt: {}}}", "adupt: no such section"),
-        ("grid: {adapt.budget: 1x}", "a setting and a list of its values were expected"),
+        ("grid: {adapt.budget: 1x}", "wanted a setting and a list of its values"),
         ("runs: {a b: {}, a-b: {}}", "two runs would share a folder"),
     ],
 )

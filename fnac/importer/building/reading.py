@@ -50,7 +50,7 @@ class Reader:
             return None
         if not isinstance(value, Constant):
             raise UnsupportedGraphError(
-                f"{node.label}: {what} are computed when the network runs; constants are expected; "
+                f"{node.label}: {what} are computed when the network runs; wanted constants; "
                 "export the network with them fixed"
             )
         return [_python(n) for n in array_of(value.tensor).reshape(-1)]
@@ -67,7 +67,7 @@ class Reader:
     def reference(self) -> fx.Node:
         """Return the tensor whose device new tensors use: the scope's first input."""
         if not self.scope.inputs:
-            raise UnsupportedGraphError("the network has no inputs; one image input is expected")
+            raise UnsupportedGraphError("the network has no inputs; wanted one image input")
         return self.scope.inputs[0]
 
     def size(self, value: Value, axis: int) -> Any:

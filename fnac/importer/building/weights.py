@@ -53,7 +53,7 @@ def initializers(graph: onnx.GraphProto) -> dict[str, Constant]:
         values[proto.name] = Constant(tensor, proto.name, trainable=weight, stored=True)
     for sparse in graph.sparse_initializer:
         raise UnsupportedGraphError(
-            f"{sparse.values.name}: a sparse initializer; dense weights are expected; "
+            f"{sparse.values.name}: a sparse initializer; wanted dense weights; "
             "export the network without sparsity"
         )
     return values

@@ -57,7 +57,7 @@ def window(node: Node, kernel: tuple[int, ...]) -> Window:
     auto = node.get("auto_pad", "NOTSET")
     if auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER", ""):
         raise UnsupportedGraphError(
-            f"{node.label}: auto_pad {auto!r}; NOTSET, VALID, SAME_UPPER or SAME_LOWER is expected"
+            f"{node.label}: auto_pad {auto!r}; wanted NOTSET, VALID, SAME_UPPER or SAME_LOWER"
         )
     upper = auto == "SAME_UPPER"
     begin: tuple[int, ...] | None = pads[:n]

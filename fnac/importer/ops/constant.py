@@ -35,7 +35,7 @@ def constant(builder: Builder, node: Node) -> Any:
             return torch.tensor(node.get(attribute), dtype=dtype)
     raise UnsupportedGraphError(
         f"{node.label}: a constant given as {', '.join(node.attributes) or 'nothing'}; "
-        "a dense tensor or numbers are expected"
+        "wanted a dense tensor or numbers"
     )
 
 
@@ -48,8 +48,8 @@ def constant_of_shape(builder: Builder, node: Node) -> Any:
     if isinstance(shape, list) and not any(isinstance(n, torch.fx.Node) for n in shape):
         if math.prod(shape) > LARGEST:
             raise UnsupportedGraphError(
-                f"{node.label}: a constant of {math.prod(shape)} elements; at most {LARGEST} "
-                "are expected; the file may be damaged"
+                f"{node.label}: a constant of {math.prod(shape)} elements; wanted at most "
+                f"{LARGEST}; the file may be damaged"
             )
         return torch.full(shape, filler.item(), dtype=filler.dtype)
     return builder.call(layout.full, shape, filler.item(), filler.dtype, builder.reference())

@@ -75,7 +75,7 @@ def _pad(builder: Builder, node: Node, pads: Any, value: Any, axes: Any) -> Any:
     mode = node.get("mode", "constant")
     if mode not in ("constant", "edge", "reflect", "wrap"):
         raise UnsupportedGraphError(
-            f"{node.label}: mode {mode!r}; constant, edge, reflect or wrap is expected"
+            f"{node.label}: mode {mode!r}; wanted constant, edge, reflect or wrap"
         )
     return builder.call(layout.pad, node.inputs[0], pads, mode, value, axes)
 

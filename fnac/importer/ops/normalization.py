@@ -30,7 +30,7 @@ def batch_normalization(builder: Builder, node: Node) -> Any:
     assert x is not None
     if not node.get("spatial", 1):
         raise UnsupportedGraphError(
-            f"{node.label}: spatial=0, statistics for each pixel; one for each channel is expected"
+            f"{node.label}: spatial=0, statistics for each pixel; wanted one for each channel"
         )
     epsilon, momentum = node.get("epsilon", 1e-5), node.get("momentum", 0.9)
     training = bool(node.get("training_mode", 0))

@@ -23,7 +23,7 @@ def constant_if(builder: Builder, node: Node) -> Any:
     if condition is None:
         raise UnsupportedGraphError(
             f"{node.label}: its condition depends on the network's input; "
-            "a constant condition is expected; export the network without control flow"
+            "wanted a constant condition; export the network without control flow"
         )
     branch: onnx.GraphProto = node.get("then_branch" if bool(condition) else "else_branch")
     builder.scope.values.update(initializers(branch))

@@ -15,7 +15,7 @@ class BatchNorm(_BatchNorm):
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
-            raise ValueError(f"{input.ndim} dimensions were found; (N, C, ...) is expected")
+            raise ValueError(f"{input.ndim} dimensions were found; wanted (N, C, ...)")
 
 
 def batch_norm_update(

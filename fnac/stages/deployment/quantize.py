@@ -41,7 +41,7 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
 
     if len(graph.inputs) != 1:
         raise UnsupportedGraphError(
-            f"--int8: the network has {len(graph.inputs)} inputs; one image is expected"
+            f"--int8: the network has {len(graph.inputs)} inputs; wanted one image"
         )
     logging.getLogger("onnxruntime").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:

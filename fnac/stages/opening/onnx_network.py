@@ -133,7 +133,7 @@ class OnnxNetwork:
         for name, values in answers.items():
             if values.is_floating_point() and values.isnan().any():
                 raise UnsupportedGraphError(
-                    f"{self.path}: output {name} holds NaN; numbers were expected; its weights, "
+                    f"{self.path}: output {name} holds NaN; wanted numbers; its weights, "
                     "its float16 or the preprocessing (--mean, --std) may be to blame"
                 )
         return answers

@@ -152,7 +152,7 @@ def keep_own_head(
     if shape is not None and len(shape) != rank:
         raise UnsupportedGraphError(
             f"--head own: output {graph.outputs[0].name} {list(shape)} was found; "
-            f"{rank} dimensions are expected for --task {task}"
+            f"wanted {rank} dimensions for --task {task}"
         )
     graph.manifest |= {"task": task, "head": OWN_HEAD, "num_classes": classes, "classes": None}
 
@@ -209,7 +209,7 @@ def _channels(tensor: gs.Tensor, kind: HeadKind) -> int:
     shape = tensor.shape
     if shape is None or len(shape) < 2 or not isinstance(shape[1], int):
         raise UnsupportedGraphError(
-            f"{tensor.name}: its shape {shape} was found; a known number of "
-            f"channels is expected under the head {kind.name}"
+            f"{tensor.name}: its shape {shape} was found; wanted a known number of "
+            f"channels under the head {kind.name}"
         )
     return int(shape[1])

@@ -221,7 +221,7 @@ def test_leaves_alone_and_says_why(
 
 
 def test_senseless_settings_are_refused() -> None:
-    with pytest.raises(PipelineError, match=r"iou=1.5, score=0.05; 0 to 1 is expected"):
+    with pytest.raises(PipelineError, match=r"iou=1.5, score=0.05; wanted 0 to 1"):
         parse_pipeline("attach-detections{iou=1.5}")
     with pytest.raises(PipelineError, match="candidates=0, detections=100; wanted at least 1"):
         parse_pipeline("attach-detections{candidates=0}")

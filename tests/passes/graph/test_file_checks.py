@@ -162,7 +162,7 @@ def strangers(m: onnx.ModelProto) -> None:
         (not_text, "a name in the model is not UTF-8 text; "),
         (no_input, "y: input X of Relu is missing"),
         (too_many, "y: 3 inputs of Relu, which has 1"),
-        (float_kernel, "c: attribute kernel_shape of Conv is of FLOAT; INTS is expected"),
+        (float_kernel, "c: attribute kernel_shape of Conv is of FLOAT; wanted INTS"),
         (twice, "c: an attribute of Conv is there twice"),
         (reference, "c: attribute group refers to a function's, outside of one"),
         (a_piece, "w: a piece (segment) of a tensor; "),
@@ -185,15 +185,15 @@ LAYER = {"name": "a", "candidates": [{"name": "k3", "madds": 1, "params": 1}]}
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"size": [224]}, "size is [224]; two positive numbers of pixels or null is expected"),
+        ({"size": [224]}, "size is [224]; wanted two positive numbers of pixels or null"),
         ({"layers": 5}, "layers are 5; wanted a list"),
         ({"layers": [LAYER | {"candidates": []}]}, "layer a: its candidates are []; wanted"),
         ({"layers": [LAYER | {"seed_choice": "k5"}]}, "seed_choice is 'k5'; wanted one of"),
-        ({"role": "super"}, "layers is null; at least one layer is expected"),
+        ({"role": "super"}, "layers is null; wanted at least one layer"),
         ({"layers": [LAYER] * 2}, "layers are a, a; wanted layers of different names"),
         ({"preprocessing": {"mean": [0, 0, "x"]}}, "an object with mean and std"),
-        ({"num_classes": -1}, "num_classes is -1; a count or null is expected"),
-        ({"fixed_madds": True}, "fixed_madds is true; a count is expected"),
+        ({"num_classes": -1}, "num_classes is -1; wanted a count or null"),
+        ({"fixed_madds": True}, "fixed_madds is true; wanted a count"),
     ],
 )
 def test_a_spoilt_manifest_is_refused_by_key(entry: dict[str, object], words: str) -> None:

@@ -114,7 +114,7 @@ def test_a_large_enough_network_is_left_as_it_is() -> None:
 
 
 def test_what_cannot_be_dilated() -> None:
-    with pytest.raises(ArgumentError, match="output stride 12: a power of two is expected"):
+    with pytest.raises(ArgumentError, match="output stride 12: wanted a power of two"):
         SetOutputStride(stride=12)
     for opset, why in ((18, "operator set 18 has no dilated"), (19, "onnxruntime pads no further")):
         pool = graph(POOLED.format(EVEN["average"]), opset=opset)
@@ -279,7 +279,7 @@ def test_attaches_from_a_file_once(tmp_path: Path) -> None:
 
 
 def test_heads_that_do_not_fit() -> None:
-    with pytest.raises(UnsupportedGraphError, match="one head is expected, as path=FILE"):
+    with pytest.raises(UnsupportedGraphError, match="wanted one head, as path=FILE"):
         applied(AttachHead(), backbone())
     wrong = graph("""(float[N,7,h,w] features) => (float[N,7,h,w] y) { y = Relu(features) }""")
     with pytest.raises(UnsupportedGraphError, match="reads 7 channels, the backbone leaves 8"):

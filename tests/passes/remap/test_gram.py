@@ -199,7 +199,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         Gram(2).add(np.ones((1, 2, 4, 4)), np.ones((1, 2, 4, 4)))
     with pytest.raises(ValueError, match=r"the target is \(1, 1, 4, 4\), not \(1, 1, 2, 2\)"):
         Gram(2, window=Window(3), outputs=1).add(np.ones((1, 2, 4, 4)), np.ones((1, 1, 4, 4)))
-    with pytest.raises(ValueError, match=r"\(N, c, H, W\) or \(N, c\) is expected, not \(3,\)"):
+    with pytest.raises(ValueError, match=r"an array \(3,\); wanted \(N, c, H, W\) or \(N, c\)"):
         Gram(3).add(np.ones(3))
     with pytest.raises(ValueError, match="a depthwise convolution of 4 channels has no 3 outputs"):
         Gram(4, outputs=3, depthwise=True)
@@ -222,6 +222,6 @@ def test_rank_and_whether_the_pictures_suffice() -> None:
     few = gathered(Gram(5), x[:3])
     assert effective_rank(few.second) == 2  # three points span a plane
     assert too_few_pixels(few) == (
-        "5 weights and a constant are fitted to 3 pixels; at least 6 are expected: give more images"
+        "5 weights and a constant are fitted to 3 pixels; wanted at least 6: give more images"
     )
     assert effective_rank(gathered(Gram(2), np.full((9, 2), 3.7)).second) == 0

@@ -372,7 +372,7 @@ def test_refusals() -> None:
     open_size.inputs[0].shape = ["N", 3, "H", "W"]
     with pytest.raises(UnsupportedGraphError, match="does not say how large its images are, at"):
         applied(MIX, open_size)
-    with pytest.raises(ArgumentError, match=r"size=224; HxW is expected, e\.g\. size=224x224"):
+    with pytest.raises(ArgumentError, match=r"size=224; wanted HxW, e\.g\. size=224x224"):
         applied(Mix(size="224"), open_size)
     assert applied(Mix(size="16x16"), open_size)[0].manifest["size"] == [16, 16]
     mixed, _ = applied(MIX, mbconv_network())
