@@ -160,6 +160,8 @@ def _open(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    # what is fused depends on where a part begins and ends; features must not
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return open_session(model, options)
     except ort_errors() as error:

@@ -66,7 +66,7 @@ def test_the_seeds_own_strategy_is_its_own_control(tmp_path: Path) -> None:
     assert baseline["value"] == metric["value"]  # the same network, tuned alike
     page = (folder / "report.html").read_text()
     control = "the seed&#x27;s own architecture, tuned with the same schedule, "
-    assert f"{control}{metric['value']:.2f} (+0.00)" in page
+    assert f"{control}{metric['value']:.2f} % (+0.00 points)" in page
 
 
 @pytest.mark.slow

@@ -209,12 +209,12 @@ def test_spellings_of_mean_and_std(mean: object, std: object, wanted: object) ->
 @pytest.mark.parametrize(
     ("mean", "std", "message"),
     [
-        ("0.5,0.5,0.5", None, "mean and std: one of them was given; both or neither"),
+        ("0.5,0.5,0.5", None, "mean and std: one of them was given; wanted both or neither"),
         ("123.7,116.3,103.5", "58.4,57.1,57.4", "pixels of 0 to 255; divide them by 255"),
         ("imagenet", "0.5,0.5,0.5", "imagenet brings mean, std and colour order along"),
         ("imagenet", "tf", "give it alone"),
-        ("torch", "0.5,0.5,0.5", "--mean torch: three numbers on pixels / 255, e.g."),
-        ("0.5,0.5", "0.5,0.5,0.5", "--mean 0.5,0.5: three numbers"),
+        ("torch", "0.5,0.5,0.5", "--mean torch: wanted three numbers on pixels / 255, e.g."),
+        ("0.5,0.5", "0.5,0.5,0.5", "--mean 0.5,0.5: wanted three numbers"),
         ("0.5,0.5,nan", "0.5,0.5,0.5", "three numbers"),
         ("0,0,0", "1,1,0", "--std 1,1,0: wanted numbers above 0"),
     ],

@@ -47,7 +47,7 @@ def test_names_are_as_short_as_they_can_be() -> None:
 
 @pytest.mark.parametrize("name", ["k4e3", "k3e", "k3e3.", "ke3", "k3g0", "k3e3g2", "skip"])
 def test_what_means_nothing_is_refused(name: str) -> None:
-    with pytest.raises(CandidateNameError, match=rf"candidate '{name}': k5e6 \(odd kernel"):
+    with pytest.raises(CandidateNameError, match=rf"candidate '{name}': wanted k5e6 \(odd kernel"):
         read_name(name)
 
 
