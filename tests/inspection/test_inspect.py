@@ -45,7 +45,10 @@ def test_top_cuts_nodes_and_groups_but_not_the_totals(by: str) -> None:
 
 @pytest.mark.parametrize(
     ("by", "top", "message"),
-    [("node", 0, "--top 0: wanted at least 1 row"), ("part", None, "--by part: wanted node, op or block")],
+    [
+        ("node", 0, "--top 0: wanted at least 1 row"),
+        ("part", None, "--by part: wanted node, op or block"),
+    ],
 )
 def test_a_profile_that_cannot_be(by: str, top: int | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):

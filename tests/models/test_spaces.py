@@ -115,7 +115,9 @@ def test_the_compiler_reads_every_bundled_candidate(name: str) -> None:
 def test_a_candidate_that_means_nothing_is_explained(tmp_path: Path, candidate: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(f"candidates: [k3g1, {candidate}]")
-    with pytest.raises(UsageError, match=rf"--space .*bad\.yaml: candidate '{candidate}': wanted k5e6 "):
+    with pytest.raises(
+        UsageError, match=rf"--space .*bad\.yaml: candidate '{candidate}': wanted k5e6 "
+    ):
         mixing_pass(resnet_network(), ExpandSettings(space=str(file)))
 
 
