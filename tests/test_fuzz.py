@@ -20,7 +20,7 @@ from tests.support.mbconv_networks import mbconv_network
 from tests.support.mutations import mutate
 
 DOCUMENTED = {0, 2, 3, 4, 5, 6}  # exit codes; 1 is a bug
-SHORT, FULL = 38, int(os.environ.get("FNAC_FUZZ", "2000"))
+SHORT, FULL = 20, int(os.environ.get("FNAC_FUZZ", "2000"))
 
 LEGACY = """(float[N,3,16,16] image, float[8,3,3,3] w, float[8] b) => (float[N,5] y)
 <float[8,3,3,3] w, float[8] b, float[5,8] f, float[5] g, int64[1] zero = {0}, int64[1] one = {-1}>

@@ -8,6 +8,7 @@ is not run again as the one before the next pass.
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ class Runner:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
-        options.intra_op_num_threads = 2
+        options.intra_op_num_threads = threads()
         if holds_loop(model.graph):
             limit_loops(model, options)
         else:
@@ -102,6 +103,14 @@ class Runner:
             while len(self._sessions) > SESSIONS:
                 self._sessions.popitem(last=False)
         return key, session
+
+
+def threads() -> int:
+    """Return the threads of a session: two, or one where ``OMP_NUM_THREADS`` is 1.
+
+    onnxruntime does not read that variable, and its threads spin while they wait.
+    """
+    return 1 if os.environ.get("OMP_NUM_THREADS") == "1" else 2
 
 
 def without_weights(graph: Graph) -> tuple[onnx.ModelProto, Arrays]:

@@ -115,7 +115,7 @@ def kill_when(folder: Path, log: str, lines: int) -> None:
     assert running.returncode == -signal.SIGKILL, "the run ended before it could be killed"
 
 
-@pytest.mark.parametrize("stage", ["search", "tune"])
+@pytest.mark.parametrize("stage", ["search", pytest.param("tune", marks=pytest.mark.slow)])
 def test_a_killed_run_resumes_to_the_same_bytes(
     stage: str, undisturbed: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
@@ -187,6 +187,7 @@ def test_weights_from_the_seed(undisturbed: tuple[Path, dict[str, object]], tmp_
     assert not (trained[stem] == seed[stem]).all()
 
 
+@pytest.mark.slow
 def test_a_target_can_be_adapted_again(
     undisturbed: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:

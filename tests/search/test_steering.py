@@ -91,7 +91,7 @@ CASES = [
     *itertools.product([40], [0.6, 1.0, 1.15], [-2.0, 2.0]),
     (176, 0.6, 0.0),
     (176, 0.8, 2.0),
-    (2000, 0.6, 2.0),
+    pytest.param(2000, 0.6, 2.0, marks=pytest.mark.slow),
 ]
 
 

@@ -110,7 +110,11 @@ def test_segmentation_has_the_papers_figures() -> None:
 
 @pytest.mark.parametrize(
     ("task", "remap", "shuffle"),
-    [(None, "fna-live", False), ("seg", "fna", True), ("seg", "fna-live", False)],
+    [
+        (None, "fna-live", False),
+        ("seg", "fna", True),
+        pytest.param("seg", "fna-live", False, marks=pytest.mark.slow),
+    ],
 )
 def test_exported_seed_comes_back(task: str | None, remap: str, shuffle: bool) -> None:
     settings = ExpandSettings(task=task, classes=5 if task else None, remap=remap)

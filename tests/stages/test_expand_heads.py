@@ -99,9 +99,17 @@ def choices(made: Graph) -> list[tuple[str, list[str]]]:
     ]
 
 
+DEAR = ("mobilenetv2", "resnet50")
+"""Kinds of blocks of which one head is enough by default; ResNet-18 is tried under every head."""
+
+
 def marked(seed: str, head: str) -> object:
-    """Leave the relatives of MobileNetV2 to the slow tests: their blocks are of one kind."""
+    """Leave to the slow tests what costs seconds and has its like among the others.
+
+    The relatives of MobileNetV2 have blocks of its kind.
+    """
     slow = seed.startswith(("fbnetc", "proxyless"))
+    slow |= seed.startswith(DEAR) and head not in ("deeplabv3", "linear")
     return pytest.param(seed, head, marks=pytest.mark.slow if slow else ())
 
 

@@ -88,6 +88,7 @@ def test_a_network_of_torchvision_and_its_preprocessing() -> None:
     assert torch.equal(made.module.conv1.weight, again.module.conv1.weight)
 
 
+@pytest.mark.slow
 @needs_onnxscript
 def test_a_segmentation_network_of_torchvision_keeps_its_head_or_gets_another() -> None:
     name = "torchvision:deeplabv3_mobilenet_v3_large"
