@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fnac.adaptation.calibrating import emit_images
-from fnac.adaptation.folder import data_findings
+from fnac.adaptation.folder import data_findings, limit_in_ms
 from fnac.adaptation.kept_files import KeptFiles
 from fnac.adaptation.plan import Plan
 from fnac.adaptation.result import AdaptResult
@@ -25,7 +25,7 @@ from fnac.adaptation.single_stages import expand_graph, unsearched_super
 from fnac.config import as_json, write_json
 from fnac.data.batches import size_of_shape
 from fnac.data.preprocessing import preprocessing_findings, tell_assumed
-from fnac.findings import FINDINGS, read_findings, together, written
+from fnac.findings import FINDINGS, Finding, read_findings, together, written
 from fnac.passes.graph import Graph
 from fnac.passes.graph.graph import lies_in_one_file
 from fnac.passes.stored_layers import read_layers
@@ -54,6 +54,8 @@ EACH = 2
 """Images of the best, of the middling and of the worst that are drawn."""
 GIVEN = "given"
 """Folder of finished stages that another run of a study had in common with this one."""
+TIMING_NOISE = 0.05
+"""Share by which two timings of one file may differ on an idle machine."""
 SHRUNK = 1.25
 """Times the seed's size from which on fnac warns that images are shrunk to it."""
 
@@ -300,6 +302,7 @@ class AdaptRun:
             data_findings(self.folder),
             read_findings(manifest),
             measured.findings,
+            self._too_slow(self._kit(measured)),
         )
         baseline = None
         if self.plan.adapt.baseline:
@@ -322,7 +325,6 @@ class AdaptRun:
             FINDINGS: written(findings),
         }
         write_json(self.path("results.json"), results)
-        self._kit(measured)
         self._pictures()
         return AdaptResult(
             folder=self.folder,
@@ -386,8 +388,11 @@ class AdaptRun:
         path = self.path("times.json")
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
-    def _kit(self, result: EvalResult) -> None:
-        """Write the deployment files beside model.onnx, with its metric in the model card."""
+    def _kit(self, result: EvalResult) -> float | None:
+        """Write the deployment files beside model.onnx, with its metric in the model card.
+
+        Returns its latency in milliseconds; None where it was not measured.
+        """
         from fnac.passes.cost import profile
         from fnac.stages.deployment.kit import Costs, Measured, write_kit
 
@@ -399,6 +404,32 @@ class AdaptRun:
         size = self.path("model.onnx").stat().st_size
         speed = {key: described.get(key) for key in ("latency_ms", "latency_on")}
         write_json(self.path("speed.json"), {**speed, "size_bytes": size})
+        return described.get("latency_ms")
+
+    def _too_slow(self, took: float | None) -> list[Finding]:
+        """Return a finding if model.onnx was timed above a budget of latency."""
+        asked = self._asked_ms()
+        if asked is None or took is None or took <= asked * (1 + TIMING_NOISE):
+            return []
+        finding = Finding(
+            "latency-above-budget",
+            f"--budget {self.plan.adapt.budget}: model.onnx takes {took:.2f} ms for an image, "
+            f"{asked:.2f} ms were asked for; ask for less, or run it where nothing else runs",
+        )
+        log.warning("%s", finding)
+        return [finding]
+
+    def _asked_ms(self) -> float | None:
+        """Return a budget of latency in milliseconds; None for other budgets."""
+        from fnac.architectures.budget import budget_costs
+
+        budget = self.plan.budget
+        if budget is None or budget.of != "latency":
+            return None
+        if (kept := limit_in_ms(self.folder)) is not None:
+            return kept
+        manifest = Graph.load(self.path("super.onnx")).manifest
+        return budget.resolve(budget_costs(manifest, "latency", self.latencies())) / 1e6
 
     def _pictures(self) -> None:
         """Draw what the model does best, middling and worst on; say which image is which."""

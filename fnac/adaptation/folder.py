@@ -40,6 +40,8 @@ RUN_LOG = "run.log"
 """Everything that a run said, with the time; a resumed one goes on in it."""
 DATA = "data.json"
 """The account of a run's data (fnac.data.account)."""
+LIMIT = "search/limit.json"
+"""The latency of the seed and of the budget in nanoseconds, where whole networks are timed."""
 PACKAGES = (
     "torch",
     "torchvision",
@@ -265,3 +267,12 @@ def data_findings(folder: Path) -> tuple[Finding, ...]:
     """Return the findings on a run's data; () if there are none."""
     path = folder / DATA
     return read_findings(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()
+
+
+def limit_in_ms(folder: Path) -> float | None:
+    """Return the limit in milliseconds that a run folder keeps; None where it keeps none."""
+    path = folder / LIMIT
+    if not path.exists():
+        return None
+    kept: Mapping[str, int] = json.loads(path.read_text())
+    return kept["limit_ns"] / 1e6

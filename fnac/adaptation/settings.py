@@ -113,10 +113,14 @@ class AdaptSettings:
                 f"{option}: --strategy {self.strategy} chooses at one size; take --strategy "
                 "measured or random, or one --size"
             )
-        if self.budget_of != "madds":
+        if self.budget_of == "params":
             raise UsageError(
-                f"{option}: larger images cost nothing in {self.budget_of}; give the budget in "
-                "MAdds"
+                f"{option}: larger images cost nothing in params; give the budget in MAdds"
+            )
+        if self.budget_of == "latency" and self.strategy not in NARROWS_TUNED_SEED:
+            raise UsageError(
+                f"{option}, --budget-of latency: --strategy {self.strategy} knows latencies at one "
+                "size only; take --strategy measured, or a budget in MAdds"
             )
         if any(stride not in (8, 16, 32) for stride in self.output_strides):
             said = ",".join(map(str, self.output_strides))

@@ -140,6 +140,17 @@ def pipeline(graph: Graph, settings: EmitSettings) -> list[Pass]:
     return passes + halves
 
 
+def as_emitted(graph: Graph, settings: EmitSettings) -> Graph:
+    """Return a copy that the passes of ``emit`` have finished, unproven: what to time.
+
+    It keeps its size and stays in float32 where int8 is asked for, which needs images.
+    """
+    finished = graph.copy()
+    settings = dataclasses.replace(settings, any_size=False)
+    PassManager(verify=False).run(pipeline(finished, settings), finished)
+    return finished
+
+
 def emit(
     model: Path,
     out: Path,

@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 
 from fnac.architectures.budget import Budget, say
-from fnac.architectures.latency import LatencySettings, time_graph
 from fnac.errors import DataError, UnsupportedGraphError, UsageError
 from fnac.findings import Finding
 from fnac.passes.blocks.hidden_channels import HiddenChannels
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager
-from fnac.passes.shapes.sized_shapes import shapes_at
 from fnac.passes.shrink.answers import Judge, Verdict
 from fnac.passes.shrink.original import Original
 from fnac.passes.shrink.sensitivity import Probing, Sensitivity, measure_sensitivities
@@ -31,7 +29,7 @@ from fnac.stages.opening.calibration import unlike_training
 from fnac.stages.shrinking.choice import Choice, Chooser, distinct, search_widths
 from fnac.stages.shrinking.journal import Journal
 from fnac.stages.shrinking.maker import MOST_MEASURED, Maker, Small
-from fnac.stages.shrinking.milliseconds import ROUNDS, LatencyGoal
+from fnac.stages.shrinking.milliseconds import ROUNDS, LatencyGoal, Timer, in_ms
 from fnac.stages.shrinking.result import Latency, Row, ShrinkResult, Tried
 from fnac.stages.shrinking.settings import ShrinkSettings
 from fnac.stages.shrinking.shrinkable import (
@@ -44,7 +42,6 @@ from fnac.stages.shrinking.shrinkable import (
 logger = logging.getLogger(__name__)
 
 LEAST_TO_VARY = 3  # images; with more of them two are held back
-TIMED = 40  # runs of each network that is timed
 OTHER_BUDGETS = (0.9, 0.75, 0.6, 0.5, 0.4)
 
 
@@ -83,12 +80,14 @@ def shrink_to_several(
     compared: int = 0,
     only_curve: bool = False,
     journal: Journal | None = None,
+    timer: Timer = in_ms,
 ) -> list[ShrinkResult]:
     """Return up to ``count`` different networks within the budget, see :func:`shrink`.
 
     They come in the order of their errors, the best first; one for a budget in milliseconds.
 
     compared  choices of the same cost that are drawn at random and made whole to compare with
+    timer     what a budget in milliseconds is measured with
     """
     started = time.perf_counter()
     settings = settings or ShrinkSettings()
@@ -107,7 +106,7 @@ def shrink_to_several(
     known, left = _measure(original, subject.sets, judge, settings, journal)
     unit = "madds" if budget.of == "latency" else budget.of
     chooser = Chooser(known, subject.costs([one.name for one in known], unit))
-    goal = LatencyGoal.of(budget, subject.graph, _in_ms) if budget.of == "latency" else None
+    goal = LatencyGoal.of(budget, subject.graph, timer) if budget.of == "latency" else None
     if goal is None:
         limit = _resolved(budget, chooser, subject, settings)
     else:
@@ -245,15 +244,6 @@ def _resolved(
     return limit
 
 
-def _in_ms(graph: Graph) -> float:
-    """Return the latency of one image in ms; the median of TIMED runs."""
-    timed = graph.copy()
-    shapes = shapes_at(timed, timed.image_size())
-    for tensor in timed.inputs:
-        tensor.shape = list(shapes[tensor.name])
-    return time_graph(timed, LatencySettings(runs=TIMED))
-
-
 def _curve(chooser: Chooser, subject: Shrinkable, of: str) -> tuple[tuple[int, float], ...]:
     total = subject.madds if of == "madds" else subject.params
     points = []
@@ -277,7 +267,7 @@ def _rank(
         ranked = _search(chooser, limit, maker, settings, journal)
         if goal is None:
             return ranked, None
-        took = _in_ms(maker.network(ranked[0].widths).graph)
+        took = goal.timer(maker.network(ranked[0].widths).graph)
         latency = Latency(goal.before, took, goal.limit)
         limit = goal.tighter(limit, took)
         if took <= goal.limit or limit < chooser.least():

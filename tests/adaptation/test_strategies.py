@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fnac.adaptation.strategies.halving import rounds
@@ -24,6 +25,9 @@ SHORT = [
 ]
 
 
+QUICK = ["--set", "shrink.effort=0", "--set", "shrink.images=8"]
+
+
 def adapted(folder: Path, strategy: str, *more: str) -> dict[str, object]:
     words = ["adapt", "--task", "seg", "-o", str(folder), "--strategy", strategy, *SHORT, *more]
     assert run(words) == 0
@@ -35,7 +39,10 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize(("strategy", "looked_at"), [("random", 2), ("sample", 1), ("seed", 1)])
+@pytest.mark.parametrize(
+    ("strategy", "looked_at"),
+    [("random", 2), pytest.param("sample", 1, marks=pytest.mark.slow), ("seed", 1)],
+)
 def test_a_strategy_leaves_a_target_its_candidates_and_the_control(
     strategy: str, looked_at: int, tmp_path: Path
 ) -> None:
@@ -55,18 +62,13 @@ def test_a_strategy_leaves_a_target_its_candidates_and_the_control(
     assert list(json.loads((folder / "times.json").read_text())) == [
         *("prepare", "choose", "baseline", "tune", "emit", "eval")
     ]
-
-
-def test_the_seeds_own_strategy_is_its_own_control(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    results = adapted(folder, "seed")
-    baseline, metric = results["baseline"], results["metric"]
-    assert isinstance(baseline, dict)
-    assert isinstance(metric, dict)
-    assert baseline["value"] == metric["value"]  # the same network, tuned alike
-    page = (folder / "report.html").read_text()
-    control = "the seed&#x27;s own architecture, tuned with the same schedule, "
-    assert f"{control}{metric['value']:.2f} % (+0.00 points)" in page
+    if strategy == "seed":  # it is its own control: the same network, tuned alike
+        metric = results["metric"]
+        assert isinstance(metric, dict)
+        assert baseline["value"] == metric["value"]
+        page = (folder / "report.html").read_text()
+        control = "the seed&#x27;s own architecture, tuned with the same schedule, "
+        assert f"{control}{metric['value']:.2f} % (+0.00 points)" in page
 
 
 @pytest.mark.slow
@@ -117,6 +119,56 @@ def test_measured_shrinks_the_tuned_seed_to_the_budget(tmp_path: Path) -> None:
     assert (folder / "model.onnx").read_bytes() == model
 
 
+def clock(graph: Graph) -> float:
+    """Milliseconds of a made-up machine: a fixed one, and one for each million MAdds."""
+    return 1.0 + profile(graph).madds / 1e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["measured", "uniform"])
+def test_a_budget_of_latency_is_met_by_the_network_as_it_is_emitted(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[Graph] = []
+
+    def noted(graph: Graph) -> float:
+        timed.append(graph)
+        return clock(graph)
+
+    monkeypatch.setattr("fnac.adaptation.strategies.limit.in_ms", noted)
+    folder = tmp_path / "run"
+    more = ["--set", "tune.epochs=2", "--set", "tune.held_out=0", *QUICK, "--finalists", "1"]
+    adapted(folder, strategy, "--budget", "0.8x", "--budget-of", "latency", *more)
+    limit = json.loads((folder / "search/limit.json").read_text())
+    assert limit["limit_ns"] == int(0.8 * limit["seed_ns"])
+    emitted = [np.dtype(graph.outputs[0].dtype) for graph in timed]
+    assert set(emitted) == {np.dtype(np.int64)}  # labels, as in the emitted file
+    took = clock(Graph.load(folder / "model.onnx"))
+    assert 0.9 * limit["limit_ns"] < 1e6 * took <= limit["limit_ns"]
+    (folder / "target.onnx").unlink()
+    before = (folder / "model.onnx").read_bytes()
+    asked = len(timed)
+    (folder / "model.onnx").unlink()
+    shutil.rmtree(folder / "tune")
+    assert run(["adapt", "--resume", "-o", str(folder)]) == 0
+    assert (folder / "model.onnx").read_bytes() == before
+    assert len(timed) == asked  # the limit was kept
+
+
+@pytest.mark.slow
+def test_a_file_above_its_budget_of_latency_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is timed as ten thousand times quicker than its file."""
+    monkeypatch.setattr("fnac.adaptation.strategies.limit.in_ms", lambda graph: 1e-4 * clock(graph))
+    more = ["--set", "tune.epochs=2", "--set", "tune.held_out=0", *QUICK, "--finalists", "1"]
+    words = ["--budget", "0.9x", "--budget-of", "latency"]
+    results = adapted(tmp_path / "run", "measured", *words, *more)
+    findings = results["findings"]
+    assert isinstance(findings, list)
+    assert "latency-above-budget" in [one["kind"] for one in findings]
+
+
 @pytest.mark.slow
 def test_uniform_leaves_every_block_the_same_share(tmp_path: Path) -> None:
     folder = tmp_path / "run"
@@ -139,6 +191,7 @@ def test_uniform_leaves_every_block_the_same_share(tmp_path: Path) -> None:
     assert len(rows(folder)) == 1
 
 
+@pytest.mark.slow
 def test_measured_leaves_a_seed_that_is_cheap_enough_as_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     results = adapted(folder, "measured", "--set", "tune.epochs=2")
@@ -155,9 +208,6 @@ def test_measured_refuses_a_budget_that_no_widths_reach(
     assert run([*words, "--budget", "0.01x"]) == 2
     assert "the least that --strategy measured can reach is" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
-
-
-QUICK = ["--set", "shrink.effort=0", "--set", "shrink.images=8"]
 
 
 @pytest.mark.slow
@@ -237,6 +287,19 @@ def test_sizes_and_output_strides_are_tuned_by_halves_and_resume_exactly(tmp_pat
         (
             ["--strategy", "measured", "--sizes", "auto", "--budget-of", "params"],
             "--sizes: larger images cost nothing in params",
+        ),
+        (
+            [
+                "--strategy",
+                "random",
+                "--sizes",
+                "auto",
+                "--budget-of",
+                "latency",
+                "--budget",
+                "9ms",
+            ],
+            "--strategy random knows latencies at one size only",
         ),
         (
             ["--strategy", "measured", "--sizes", "auto", "--set", "eval.size=64x64"],

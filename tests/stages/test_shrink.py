@@ -15,9 +15,10 @@ from fnac.passes.graph import Graph
 from fnac.passes.manager import PassManager, interface
 from fnac.passes.running.run import run as run_graph
 from fnac.passes.shrink.answers import Verdict
-from fnac.stages.shrink import shrink, split_images
+from fnac.stages.shrink import shrink, shrink_to_several, split_images
 from fnac.stages.shrinking.journal import Journal, digest
 from fnac.stages.shrinking.milliseconds import HALVINGS
+from fnac.stages.shrinking.result import ShrinkResult
 from fnac.stages.shrinking.settings import ShrinkSettings
 from fnac.stages.shrinking.shrinkable import open_shrinkable
 from tests.support.graphs import graph
@@ -205,9 +206,7 @@ def test_the_command_heals_and_says_at_once_what_could_not_be_healed(
     assert not (tmp_path / "other.onnx").exists()
 
 
-def test_a_budget_of_latency_is_met_by_the_network_that_is_made(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_budget_of_latency_is_met_by_the_network_that_is_made() -> None:
     """A clock that counts MAdds and a fixed part: 1 ms and 1 ms for each 100,000."""
     made: list[Graph] = []
 
@@ -215,9 +214,13 @@ def test_a_budget_of_latency_is_met_by_the_network_that_is_made(
         made.append(graph)
         return 1.0 + profile(graph, (16, 16)).madds / 1e5
 
-    monkeypatch.setattr("fnac.stages.shrink._in_ms", clock)
+    def timed(graph: Graph, budget: str) -> ShrinkResult:
+        return shrink_to_several(
+            graph, images(), parse_budget(budget, "latency"), QUICK, timer=clock
+        )[0]
+
     g = network()
-    found = shrink(g, images(), parse_budget("0.8x", "latency"), QUICK)
+    found = timed(g, "0.8x")
     assert found.latency is not None
     assert found.latency.before == clock(g)
     assert found.latency.budget == pytest.approx(0.8 * clock(g))
@@ -225,12 +228,12 @@ def test_a_budget_of_latency_is_met_by_the_network_that_is_made(
     assert found.latency.after == clock(found.graph)
     assert found.as_json()["latency_ms"]["after"] == found.latency.after
     with pytest.raises(UsageError, match="quickest network"):
-        shrink(g, images(), parse_budget("0.5ms", "latency"), QUICK)
-    whole = shrink(g, images(), parse_budget("2x", "latency"), QUICK)
+        timed(g, "0.5ms")
+    whole = timed(g, "2x")
     assert whole.after["madds"] == whole.before["madds"]
 
 
-def test_a_budget_of_latency_that_is_missed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_of_latency_that_is_missed_is_told() -> None:
     """A clock that finds every network that is made 9 ms slower than those it was chosen by."""
     asked = 0
 
@@ -240,8 +243,8 @@ def test_a_budget_of_latency_that_is_missed_is_told(monkeypatch: pytest.MonkeyPa
         chosen_by = 2 + HALVINGS  # the network itself, the quickest, and those between
         return 1.0 + profile(graph, (16, 16)).madds / 1e5 + 9.0 * (asked > chosen_by)
 
-    monkeypatch.setattr("fnac.stages.shrink._in_ms", clock)
-    found = shrink(network(), images(), parse_budget("0.8x", "latency"), QUICK)
+    budget = parse_budget("0.8x", "latency")
+    (found,) = shrink_to_several(network(), images(), budget, QUICK, timer=clock)
     assert found.latency is not None
     assert found.latency.after > found.latency.budget
     (finding,) = found.findings

@@ -13,24 +13,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fnac.adaptation.folder import LIMIT
 from fnac.adaptation.single_stages import prepare_graph
 from fnac.architectures.arch_file import named_choices
-from fnac.architectures.budget import Budget, say
 from fnac.config import as_json
 from fnac.errors import UsageError
 from fnac.findings import FINDINGS, Finding, read_findings, together, written
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
-from fnac.passes.manager import PassManager
-from fnac.passes.remap.eliminate import width_on_grid
 from fnac.search.comparison import compare
 from fnac.stages.shrink import shrink_to_several
 from fnac.stages.shrinking.result import Tried
-from fnac.stages.shrinking.shrinkable import open_shrinkable
 
 from .base import Candidate, Strategy
 from .halving import FINALISTS, Score, halve
@@ -44,6 +40,7 @@ from .inputs import (
     inputs_to_try,
     keep_reference,
 )
+from .limit import Limit
 
 if TYPE_CHECKING:
     from fnac.stages.tune_settings import TuneSettings
@@ -66,12 +63,12 @@ class Measured(Strategy):
         if run.path("super.onnx").exists():
             raise UsageError("--strategy measured: the seed is a super network; give its seed")
         graph, ledger = self._prepared(None)
-        limit, _, of = self._limit(graph)
+        limit = self._limit(graph)
         inputs = inputs_to_try(run.plan, graph)
         graphs = {
             one.name: graph if one == input_of(graph) else self._prepared(one)[0] for one in inputs
         }
-        reached = self._within_reach(graphs, limit, of)
+        reached = self._within_reach(graphs, limit)
         run.path(INPUTS).mkdir(parents=True, exist_ok=True)
         for name in reached if are_choices(run.plan) else ():
             part = graphs[name].save(run.path(f"{INPUTS}/{name}.part.onnx"))
@@ -137,48 +134,38 @@ class Measured(Strategy):
             part = dataclasses.replace(part, steps=steps if first else settings.steps - steps)
         return dataclasses.replace(part, teacher=None) if first else part
 
-    def _limit(self, graph: Graph) -> tuple[int, int, str]:
-        """Return the budget in numbers, the seed's cost, and their unit."""
-        budget = self.run.plan.budget
-        cost = profile(graph, graph.image_size())
-        of = "madds" if budget is None else budget.of
-        if of == "latency":
-            raise UsageError(
-                "--budget-of latency: --strategy measured counts madds or params; "
-                "--strategy diff knows latencies"
-            )
-        total = cost.madds if of == "madds" else cost.params
-        if budget is None:
-            return total, total, of
-        return int(budget.amount * total if budget.relative else budget.amount), total, of
+    def _limit(self, graph: Graph) -> Limit:
+        """Return what the target may cost; ``graph`` is the seed with its head."""
+        plan, kept = self.run.plan, self.run.path(LIMIT)
+        if kept.exists():
+            return Limit.read(kept, plan.emit)
+        limit = Limit.measure(plan.budget, graph, plan.emit)
+        if limit.of == "latency":
+            kept.parent.mkdir(exist_ok=True)
+            self.run.kept.write(LIMIT, as_json(limit.as_json()))
+            log.info(
+                "the seed takes %s for an image on this machine, the budget is %s",
+                limit.say(limit.total), limit.say(limit.amount),
+            )  # fmt: skip
+        return limit
 
-    def _within_reach(self, graphs: dict[str, Graph], limit: int, of: str) -> list[str]:
+    def _within_reach(self, graphs: dict[str, Graph], limit: Limit) -> list[str]:
         """Return the inputs at which some widths are within the budget; at least one."""
-        least = {name: self._least(graph, limit, of) for name, graph in graphs.items()}
-        reached = [name for name, cost in least.items() if cost <= limit]
+        how = self.run.plan.shrink
+        least = {name: limit.least(graph, how) for name, graph in graphs.items()}
+        reached = [name for name, cost in least.items() if cost <= limit.amount]
         if not reached:
             raise UsageError(
-                f"--budget: that is {say(limit, of)} for the whole network, head included; the "
-                f"least that --strategy {self.name} can reach is {say(min(least.values()), of)}; "
-                "ask for more, or take --strategy diff"
+                f"--budget: that is {limit.say(limit.amount)} for the whole network, head "
+                f"included; the least that --strategy {self.name} can reach is "
+                f"{limit.say(min(least.values()))}; ask for more, or take --strategy diff"
             )
         for name in sorted(set(least) - set(reached)):
             log.warning(
                 "%s: the lowest cost there is %s, above the budget of %s; this size is "
-                "left out", name, say(least[name], of), say(limit, of),
+                "left out", name, limit.say(least[name]), limit.say(limit.amount),
             )  # fmt: skip
         return reached
-
-    def _least(self, graph: Graph, limit: int, of: str) -> int:
-        """Return the cost of the smallest widths; the whole network's if that fits the budget."""
-        cost = profile(graph, graph.image_size())
-        total = cost.madds if of == "madds" else cost.params
-        if total <= limit:
-            return total
-        subject = open_shrinkable(graph, heads=False, manager=PassManager(verify=False))
-        how = self.run.plan.shrink
-        least = [width_on_grid(one.count, how.least, how.multiple) for one in subject.sets]
-        return subject.costs([one.name for one in subject.sets], of).of(least)
 
     # ------------------------------------------------------------------ the finalists
 
@@ -186,12 +173,12 @@ class Measured(Strategy):
         """Write the finalists of every input that are not there yet."""
         run = self.run
         tuned = Graph.load(run.path("tuned_seed.onnx"))
-        base, (limit, total, of) = input_of(tuned), self._limit(tuned)
+        base, limit = input_of(tuned), self._limit(tuned)
         inputs = {base.name: run.path("tuned_seed.onnx")}
         if are_choices(run.plan):
             inputs = {p.stem: p for p in sorted(run.path(INPUTS).glob("*.onnx"))}
         count = -(-run.plan.adapt.finalists // len(inputs))
-        if limit >= total and base.name not in inputs:
+        if limit.amount >= limit.total and base.name not in inputs:
             self._write_own(tuned, base)
         for name, path in inputs.items():
             if run.path(f"{FINALISTS}/{name}.json").exists():
@@ -201,27 +188,24 @@ class Measured(Strategy):
                 graph = Graph.load(path)
                 carry_weights(tuned, graph)
                 keep_reference(tuned, graph)
-            cost = profile(graph, graph.image_size())
-            if (cost.madds if of == "madds" else cost.params) <= limit:
+            if limit.cost(graph) <= limit.amount:
                 self._write_own(graph, input_of(graph))
                 continue
-            self._write_shrunk(graph, name, limit, of, count)
+            self._write_shrunk(graph, name, limit, count)
 
     def _write_own(self, graph: Graph, at: Input) -> None:
         name = f"{at.name}-{OWN}"
         self._write(graph, self.run.path(f"{FINALISTS}/{name}.onnx"))
         self.run.kept.write(f"{FINALISTS}/{at.name}.json", as_json({"names": [name], "tried": []}))
 
-    def _write_shrunk(self, graph: Graph, at: str, limit: int, of: str, count: int) -> None:
-        networks, account = self.shrunk(graph, limit, of, count)
+    def _write_shrunk(self, graph: Graph, at: str, limit: Limit, count: int) -> None:
+        networks, account = self.shrunk(graph, limit, count)
         names = [f"{at}-{number}" for number in range(len(networks))]
         for name, network in zip(names, networks, strict=True):
             self._write(network, self.run.path(f"{FINALISTS}/{name}.onnx"))
         self.run.kept.write(f"{FINALISTS}/{at}.json", as_json({"names": names, **account}))
 
-    def shrunk(
-        self, graph: Graph, limit: int, of: str, count: int
-    ) -> tuple[list[Graph], dict[str, Any]]:
+    def shrunk(self, graph: Graph, limit: Limit, count: int) -> tuple[list[Graph], dict[str, Any]]:
         """Return up to ``count`` networks within ``limit``, and an account of what was tried."""
         from fnac.stages.opening.calibration import calibration_images
 
@@ -232,10 +216,10 @@ class Measured(Strategy):
             plan.source, plan.task_for(graph.manifest), size, graph.manifest,
             count=how.images + how.held_back,
         )  # fmt: skip
-        budget = Budget(f"{limit}", of, Fraction(limit), relative=False)
         results = shrink_to_several(
-            graph, images, budget, how, count=count, compared=plan.adapt.compared
-        )
+            graph, images, limit.budget(), how,
+            count=count, compared=plan.adapt.compared, timer=limit.milliseconds,
+        )  # fmt: skip
         account = {
             "shrink": [one.as_json() for one in results],
             "tried": [dataclasses.asdict(one) for one in results[0].tried],
