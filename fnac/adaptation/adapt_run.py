@@ -27,7 +27,7 @@ from fnac.data.batches import size_of_shape
 from fnac.data.preprocessing import preprocessing_findings, tell_assumed
 from fnac.findings import FINDINGS, Finding, read_findings, together, written
 from fnac.passes.graph import Graph
-from fnac.passes.graph.graph import lies_in_one_file
+from fnac.passes.graph.graph import lies_in_one_file, manifest_of
 from fnac.passes.stored_layers import read_layers
 from fnac.ranks import Ranks
 from fnac.stages.exporting.settings import is_model_file
@@ -69,7 +69,11 @@ class AdaptRun:
 
     def task(self, network: str) -> Task:
         """Return the task for a network of the folder."""
-        return self.plan.task_for(Graph.load(self.path(network)).manifest)
+        return self.plan.task_for(self.manifest(network))
+
+    def manifest(self, network: str) -> dict[str, Any]:
+        """Return the manifest of a network of the folder, without building its graph."""
+        return manifest_of(self.path(network))
 
     def path(self, name: str) -> Path:
         """Return the path of a file of the run."""
@@ -136,7 +140,7 @@ class AdaptRun:
             if self.path(GIVEN).exists():  # others of the study take it, before it is trained
                 self.keep_given({"super.onnx": self.path("super.onnx")})
             log.info("expanded: %d layers to choose", len(read_layers(graph.manifest)))
-        manifest = Graph.load(self.path("super.onnx")).manifest
+        manifest = self.manifest("super.onnx")
         costs = budget_costs(manifest, plan.adapt.budget_of, self.latencies())
         if said := beyond(plan.budget, costs):
             log.warning("%s", said)
@@ -182,7 +186,7 @@ class AdaptRun:
         """baseline.onnx -> baseline.onnx, fine-tuned with the target's schedule."""
         if not self.plan.adapt.baseline:
             return
-        if "tune" not in Graph.load(self.path("baseline.onnx")).manifest:
+        if "tune" not in self.manifest("baseline.onnx"):
             self.take_given("baseline.onnx")
         if settings.teacher == "baseline":  # it cannot be its own
             settings = dataclasses.replace(settings, teacher=None)
@@ -196,7 +200,7 @@ class AdaptRun:
         from fnac.architectures.budget import CostLimit
         from fnac.stages.search import search
 
-        if "search" in Graph.load(self.path("super.onnx")).manifest:
+        if "search" in self.manifest("super.onnx"):
             return
         part = self.path("super.part.onnx")
         if self.ranks.first:
@@ -249,7 +253,7 @@ class AdaptRun:
         return path if path.exists() else None
 
     def _tune(self, network: str, folder: str, settings: TuneSettings) -> None:
-        if "tune" not in Graph.load(self.path(network)).manifest:
+        if "tune" not in self.manifest(network):
             settings = dataclasses.replace(settings, measure_start=True)
             self.tune_file(network, folder, settings, network)
 
@@ -296,7 +300,7 @@ class AdaptRun:
     def evaluate(self) -> AdaptResult:
         """Measure model.onnx in onnxruntime; write results.json and the images."""
         measured = self._measure("model.onnx")
-        manifest = Graph.load(self.path("target.onnx")).manifest
+        manifest = self.manifest("target.onnx")
         findings = together(
             preprocessing_findings(manifest),
             data_findings(self.folder),
@@ -345,7 +349,7 @@ class AdaptRun:
 
     def _before_tuning(self, network: str) -> dict[str, float]:
         """Return the metric that a network had before it was tuned, in torch, in percent."""
-        before = Graph.load(self.path(network)).manifest.get("tune", {}).get("before")
+        before = self.manifest(network).get("tune", {}).get("before")
         return {} if before is None else {"before_tuning": before}
 
     def _measure(self, network: str) -> EvalResult:
@@ -428,7 +432,7 @@ class AdaptRun:
             return None
         if (kept := limit_in_ms(self.folder)) is not None:
             return kept
-        manifest = Graph.load(self.path("super.onnx")).manifest
+        manifest = self.manifest("super.onnx")
         return budget.resolve(budget_costs(manifest, "latency", self.latencies())) / 1e6
 
     def _pictures(self) -> None:
@@ -441,7 +445,7 @@ class AdaptRun:
         ranked = [(rank, one) for rank, group in groups.items() for one in group]
         picked = Picked(dataset, tuple(one.index for _, one in ranked))
         outputs, size = predict_first(model, task, picked, len(picked), how.size)
-        manifest = Graph.load(model).manifest
+        manifest = self.manifest("model.onnx")
         files = task.pictures(picked, outputs, self.path("pictures"), size, manifest)
         told = {
             "metric": task.metric,

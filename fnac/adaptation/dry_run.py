@@ -163,7 +163,7 @@ def _budget(run: AdaptRun) -> dict[str, Any]:
     """Return the budget and the reachable range, in one unit."""
     from fnac.architectures.budget import budget_costs
 
-    plan, manifest = run.plan, Graph.load(run.path("super.onnx")).manifest
+    plan, manifest = run.plan, run.manifest("super.onnx")
     costs, budget = budget_costs(manifest, plan.adapt.budget_of, run.latencies()), plan.budget
     return {
         "asked": "none" if budget is None else budget.text,
@@ -208,7 +208,7 @@ def _try_steps(run: AdaptRun, notes: list[str]) -> dict[str, Any]:
 
     plan, trained, target = run.plan, run.path("trained.onnx"), run.path("target.onnx")
     cuda = plan.search.device != "cpu" and torch.cuda.is_available()
-    size = _size_of_steps(plan, Graph.load(run.path("super.onnx")).manifest, cuda, notes)
+    size = _size_of_steps(plan, run.manifest("super.onnx"), cuda, notes)
     few, task = FewSamples(plan.source, 4 * STEP_PICTURES), run.task("super.onnx")
     began = time.perf_counter()
     search(

@@ -73,16 +73,6 @@ class Network:
         )
 
 
-def manifest_of(path: Path) -> dict[str, Any]:
-    """Read the manifest of an ONNX file; {} if it has none.
-
-    Raises OSError, or UnsupportedGraphError for a file that is not ONNX.
-    """
-    from fnac.passes.graph import Graph
-
-    return Graph.load(path).manifest
-
-
 def read_hidden(path: Path) -> dict[str, int]:
     """Return the channels that each convolution of a file puts out, by the node's name."""
     from fnac.passes.graph import Graph

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from fnac.architectures.arch_file import ArchFile, parse_arch
 from fnac.errors import FnacError, UsageError
 from fnac.findings import read_findings
-from fnac.report.network import Network, manifest_of, read_hidden, read_network
+from fnac.passes.graph.graph import manifest_of
+from fnac.report.network import Network, read_hidden, read_network
 
 T = TypeVar("T")
 

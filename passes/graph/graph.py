@@ -544,6 +544,20 @@ class Graph:
                     yield tensor
 
 
+def manifest_of(path: Path) -> dict[str, Any]:
+    """Read the manifest of an ONNX file without building its graph; {} if it has none.
+
+    For files that fnac wrote: the network itself is not checked. Raises OSError, or
+    UnsupportedGraphError for a file that is not ONNX.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise UnsupportedGraphError(f"{path}: not a readable ONNX file") from error
+    stored = next((one.value for one in model.metadata_props if one.key == MANIFEST_KEY), None)
+    return {} if stored is None else read_manifest(stored)
+
+
 def _not_there(path: Path) -> FileNotThereError:
     if not path.is_dir():
         return FileNotThereError(f"{path}: there is no such file; give the path of an ONNX file")

@@ -124,7 +124,7 @@ class Evolution(Differentiable):
 
         run = self.run
         run.path(FINALISTS).mkdir(parents=True, exist_ok=True)
-        space = space_costs(Graph.load(run.path("super.onnx")).manifest)
+        space = space_costs(run.manifest("super.onnx"))
         for number, arch in enumerate(ranked[: run.plan.adapt.finalists]):
             at = f"{FINALISTS}/{number}"
             if run.path(f"{at}.onnx").exists():

@@ -24,6 +24,7 @@ from fnac.errors import UsageError
 from fnac.passes.cost import profile
 from fnac.passes.graph import Graph
 from fnac.passes.graph.contract import cost_size
+from fnac.passes.graph.graph import manifest_of
 
 from .base import Candidate
 from .differentiable import Differentiable
@@ -71,7 +72,7 @@ class RandomSearch(Differentiable):
                 keep_reference(network, graph)
                 run.plan.task_for(graph.manifest).describe(graph.manifest)
                 run.kept.take(graph.save(path.with_suffix(".part")), f"{INPUTS}/{path.name}")
-            least = budget_costs(Graph.load(self._super(one.name, base)).manifest, "madds").least()
+            least = budget_costs(manifest_of(self._super(one.name, base)), "madds").least()
             if least <= limit:
                 left.append(one.name)
                 continue

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from fnac.passes.errors import PassFailedError, UnsupportedGraphError
 from fnac.passes.graph import Graph
+from fnac.passes.graph.graph import manifest_of
 from fnac.passes.graph.manifest import read_manifest
 from fnac.passes.graph.model_checks import one_line
 from fnac.passes.running.limits import check_memory
@@ -201,6 +202,18 @@ def test_a_spoilt_manifest_is_refused_by_key(entry: dict[str, object], words: st
         read_manifest(json.dumps({"version": 1, **entry}))
     assert words in str(error.value)
     assert read_manifest('{"version": 1, "own": 3}') == {"own": 3}
+
+
+def test_a_manifest_is_read_without_its_graph(tmp_path: Path) -> None:
+    network = graph(BODY)
+    without = network.save(tmp_path / "without.onnx")
+    assert manifest_of(without) == {} == Graph.load(without).manifest
+    network.manifest.update(role="target", task="seg", classes=["road", "car"])
+    path = network.save(tmp_path / "with.onnx")
+    assert manifest_of(path) == Graph.load(path).manifest != {}
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(UnsupportedGraphError, match="with.onnx: not a readable ONNX file"):
+        manifest_of(path)
 
 
 def test_a_network_that_needs_too_much_memory_is_not_run() -> None:
