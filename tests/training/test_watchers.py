@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import sys
 import types
@@ -17,7 +18,7 @@ from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.segmentation import Segmentation
 from fnac.training.runtime import check_device
 from fnac.training.watchers import Training, Watcher, Watchers, watched_by, watching
-from fnac.training.watchers.services import numbers
+from fnac.training.watchers.services import MLflow, numbers
 from tests.support.super_networks import CLASSES, SIZE, SquaresSource, tiny_super
 
 
@@ -135,7 +136,7 @@ def test_a_logger_gets_settings_and_figures(
     service = types.ModuleType("wandb")
     running = types.SimpleNamespace(
         log=lambda figures, step: said.append(("log", (step, figures))),
-        finish=lambda: said.append(("finish", None)),
+        finish=lambda exit_code: said.append(("finish", exit_code)),
     )
 
     def init(**how: Any) -> Any:
@@ -146,13 +147,36 @@ def test_a_logger_gets_settings_and_figures(
     service.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
     monkeypatch.setitem(sys.modules, "wandb", service)
     run(tmp_path / "mine", loggers=("wandb",))
-    (first, how), (last, _) = said[0], said[-1]
-    assert (first, last) == ("init", "finish")
+    (first, how), last = said[0], said[-1]
+    assert (first, last) == ("init", ("finish", 0))
     assert (how["project"], how["name"]) == ("fnac", "mine-tune")
     assert how["config"]["epochs"] == 2
     step, figures = said[1][1]
     assert step == 1
     assert {"loss", "lr", "head_lr", "epoch"} == figures.keys()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, "FINISHED"), (ValueError("bad"), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+)
+def test_mlflow_is_told_how_a_run_ended(
+    error: BaseException | None, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, said = types.ModuleType("mlflow"), list[str]()
+    for name in ("set_experiment", "log_params"):
+        setattr(service, name, lambda *_: None)
+    service.start_run = lambda run_name: None  # type: ignore[attr-defined]
+    service.end_run = lambda status: said.append(status)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", service)
+    training = Training("tune", Path("tune"), 4, 0, {})
+    with (
+        contextlib.nullcontext() if error is None else pytest.raises(type(error)),
+        watching(Watchers(training, (MLflow(),))),
+    ):
+        if error is not None:
+            raise error
+    assert said == [status]
 
 
 def test_texts_and_the_step_are_no_figures() -> None:

@@ -48,14 +48,19 @@ class WandB(Watcher):
             config=dict(training.settings),
             reinit=True,
         )
+        self.exit_code = 0
 
     def row(self, training: Training, figures: Figures) -> None:
         """Log every figure."""
         self.run.log(numbers(figures), step=int(figures["step"]))
 
+    def stopped(self, training: Training, error: BaseException) -> None:
+        """Remember that the run did not reach its end."""
+        self.exit_code = 1
+
     def end(self, training: Training) -> None:
-        """Finish the run."""
-        self.run.finish()
+        """Finish the run, as failed where it was stopped."""
+        self.run.finish(exit_code=self.exit_code)
 
 
 class MLflow(Watcher):
@@ -67,15 +72,20 @@ class MLflow(Watcher):
         self.mlflow.set_experiment(PROJECT)
         self.mlflow.start_run(run_name=_name(training))
         self.mlflow.log_params(dict(training.settings))
+        self.status = "FINISHED"
 
     def row(self, training: Training, figures: Figures) -> None:
         """Log every figure; names may hold no ``@``."""
         told = {name.replace("@", "-at-"): value for name, value in numbers(figures).items()}
         self.mlflow.log_metrics(told, step=int(figures["step"]))
 
+    def stopped(self, training: Training, error: BaseException) -> None:
+        """Remember whether the run was interrupted or failed."""
+        self.status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+
     def end(self, training: Training) -> None:
-        """End the run."""
-        self.mlflow.end_run()
+        """End the run, with its status."""
+        self.mlflow.end_run(status=self.status)
 
 
 KINDS: dict[str, type[Watcher]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}

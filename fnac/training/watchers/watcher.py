@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 Figures = Mapping[str, float | int | str]
@@ -42,6 +43,9 @@ class Watcher:
 
     def row(self, training: Training, figures: Figures) -> None:
         """A step was taken (``loss``), or the network was measured (``val_...``)."""
+
+    def stopped(self, training: Training, error: BaseException) -> None:
+        """The training was interrupted or failed; ``end`` comes next."""
 
     def end(self, training: Training) -> None:
         """The training is over, or was interrupted."""
@@ -82,7 +86,20 @@ def watching(watchers: Watchers) -> Iterator[None]:
         for watcher in watchers.watchers:
             watcher.begin(watchers.training)
             ends.callback(watcher.end, watchers.training)
+            ends.push(_tell_if_stopped(watcher, watchers.training))
         yield
+
+
+def _tell_if_stopped(
+    watcher: Watcher, training: Training
+) -> Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], None]:
+    def left(
+        kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            watcher.stopped(training, error)
+
+    return left
 
 
 def current() -> tuple[Watcher, ...]:
