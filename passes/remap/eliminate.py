@@ -128,6 +128,22 @@ def width_on_grid(channels: int, share: float, multiple: int = 8) -> int:
     return min(width, channels) if share < 1 else max(width, channels)
 
 
+def _divided(row: Floats, column: Floats, block: Floats) -> tuple[Floats, Floats]:
+    """Return L^-1 row and column L^-T for the Cholesky factor L of a diagonal block of H.
+
+    Raises LinAlgError if the block is not positive definite.
+    """
+    if len(block) == 1:  # a number: the solver's overhead would be most of the elimination
+        if not block[0, 0] > 0:
+            raise np.linalg.LinAlgError("a channel's own entry of H is not positive")
+        root = np.sqrt(block[0, 0])
+        return row / root, column / root
+    corner = np.linalg.cholesky((block + block.T) / 2)
+    new = scipy.linalg.solve_triangular(corner, row, lower=True, check_finite=False)
+    factor = scipy.linalg.solve_triangular(corner, column.T, lower=True, check_finite=False).T
+    return new, factor
+
+
 class _State:
     """H and W of one map while channels are removed.
 
@@ -159,9 +175,7 @@ class _State:
         rows, factors = self.rows[:used], self.factors[:, :used]
         row = self.inverse[own] - rows[:, own].T @ rows
         column = self.weight[:, own] - factors @ rows[:, own]
-        corner = np.linalg.cholesky((row[:, own] + row[:, own].T) / 2)
-        new = scipy.linalg.solve_triangular(corner, row, lower=True, check_finite=False)
-        factor = scipy.linalg.solve_triangular(corner, column.T, lower=True, check_finite=False).T
+        new, factor = _divided(row, column, row[:, own])
         along = factor.T @ self.weight - (factor.T @ factors) @ rows
         self._follow(new, along, factor.T @ factor)
         self.rows[used : used + taps] = new
