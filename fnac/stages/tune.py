@@ -130,7 +130,13 @@ class TuneRun(TrainingRun):
         )
         total = settings.steps or settings.epochs * loader.batches_per_epoch
         objective = open_objective(task, settings, graph.manifest, fabric.device, baseline)
-        self.mixing = open_mixing(task, mixup=settings.mixup, cutmix=settings.cutmix)
+        self.mixing = open_mixing(
+            task,
+            mixup=settings.mixup,
+            cutmix=settings.cutmix,
+            mosaic=settings.mosaic,
+            images=settings.batch_size // fabric.world_size,
+        )
         identity = as_plain(settings)
         super().__init__(
             Setup(

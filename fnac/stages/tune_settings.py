@@ -35,6 +35,9 @@ class TuneSettings(TeacherSettings, KeptSettings, TrainingSettings):
     cutmix: float = 0.0
     """For cls: paste a box of another image, with shares drawn from Beta(cutmix, cutmix), as
     torchvision's CutMix does; 0: off; 1 is common. With ``mixup`` each batch gets one of both."""
+    mosaic: float = 0.0
+    """For det: probability that an image becomes a mosaic of itself and three others of its batch,
+    each at half its size; 0: off; 0.5 to 1 is common."""
 
     mean: Stated | None = None
     """Of the preprocessing, on pixels / 255, or `imagenet`, `tf`, `caffe`; none: the file's."""
@@ -50,5 +53,7 @@ class TuneSettings(TeacherSettings, KeptSettings, TrainingSettings):
             raise UsageError("epochs, steps: wanted at least 1")
         if min(self.mixup, self.cutmix) < 0:
             raise UsageError("mixup, cutmix: wanted 0 (off) or a number above 0")
+        if not 0 <= self.mosaic <= 1:
+            raise UsageError(f"mosaic {self.mosaic:g}: wanted a probability, 0 to 1")
         if self.eval_every < 1:
             raise UsageError(f"eval_every {self.eval_every}: wanted at least 1 epoch")

@@ -226,14 +226,25 @@ def _cut(
 
     Leaves out those of which too little is left.
     """
-    x0, y0, x1, y1 = visible
+    x0, y0, _, _ = visible
     shift, scale = boxes.new_tensor(origin * 2), boxes.new_tensor(factors * 2)
     moved = (boxes[:, :4] - shift) * scale + boxes.new_tensor([x0, y0, x0, y0])
-    low, high = boxes.new_tensor([x0, y0] * 2), boxes.new_tensor([x1, y1] * 2)
+    return kept_boxes(moved, boxes[:, 4:], visible)
+
+
+def kept_boxes(
+    moved: Tensor, classes: Tensor, visible: tuple[float, float, float, float]
+) -> Tensor:
+    """Clip boxes (n, 4) to ``visible`` (x0, y0, x1, y1); return those kept, (k, 5).
+
+    A box of which less than ``LEAST_SHARE`` is left is dropped. classes: (n, 1).
+    """
+    x0, y0, x1, y1 = visible
+    low, high = moved.new_tensor([x0, y0] * 2), moved.new_tensor([x1, y1] * 2)
     clipped = moved.maximum(low).minimum(high)
     left = (clipped[:, 2:] - clipped[:, :2]).clamp(min=0).prod(dim=1)
     kept = left >= LEAST_SHARE * (moved[:, 2:] - moved[:, :2]).prod(dim=1)
-    return torch.cat([clipped, boxes[:, 4:]], dim=1)[kept]
+    return torch.cat([clipped, classes], dim=1)[kept]
 
 
 def _iou_window(
