@@ -177,7 +177,7 @@ export function read(outputs, image, contract) {
         labels[y * image.width + x] = Number(outputs.labels.data[row * columns + column]);
       }
     }
-    return { labels, names };
+    return { labels, names, colours: contract.colours ?? [] };
   }
   if (outputs.keypoints) {
     const [height, width] = contract.input.size;

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fnac.data.sets.joints import JointSet
+from fnac.data.sets.masks import class_colours
 from fnac.data.source import IGNORE, Dataset, DataSource, Sample
 from fnac.tasks.overlay import draw_boxes, draw_classes, draw_labels, draw_skeletons
 
@@ -59,11 +60,12 @@ def _tile(dataset: Dataset, place: int, draw: Draw) -> Image.Image:
 
 def _drawing(source: DataSource, task: str) -> Draw:
     names: Sequence[str] = source.classes
+    own = class_colours(source) if task == "seg" else {}
 
     def labels(sample: Sample) -> Image.Image:
         ids = sample[1].numpy().astype(np.int64)
         shown = [int(i) for i in np.unique(ids) if i != IGNORE]
-        return draw_labels(_pixels(sample), ids, names, shown)
+        return draw_labels(_pixels(sample), ids, names, shown, own)
 
     def boxes(sample: Sample) -> Image.Image:
         rows = sample[1].tolist()

@@ -83,6 +83,7 @@ OF_HEAD = (
     "stride",
     "outputs",
     "limbs",
+    "colours",
     "postprocess",
 )
 """What a manifest says of a head."""

@@ -6,12 +6,15 @@ the middle of its first pixel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from fnac.data.class_files import Colour
 
 from .overlay import draw_boxes, draw_classes, draw_labels, draw_skeletons
 
@@ -39,10 +42,14 @@ class Answer(Protocol):
 
 @dataclass(frozen=True)
 class Labels:
-    """Segmentation: ``labels`` int64 (H, W), class ids of the image's pixels."""
+    """Segmentation: ``labels`` int64 (H, W), class ids of the image's pixels.
+
+    colours  of the data set, by class id; the other classes have fnac's own
+    """
 
     labels: npt.NDArray[np.int64]
     names: tuple[str, ...]
+    colours: Mapping[int, Colour] = field(default_factory=dict)
 
     def shares(self) -> list[tuple[int, int]]:
         """Return (class id, pixels) of the classes that occur, largest first."""
@@ -71,7 +78,8 @@ class Labels:
 
     def draw(self, image: Picture) -> Image.Image:
         """Paint the classes over the image, with a legend."""
-        return draw_labels(image, self.labels, self.names, [i for i, _ in self.shares()])
+        shown = [i for i, _ in self.shares()]
+        return draw_labels(image, self.labels, self.names, shown, self.colours)
 
     def mask(self) -> Image.Image:
         """Return the class ids as a grey image, to be saved as PNG."""

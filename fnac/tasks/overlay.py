@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fnac.data.class_files import Colour
 from fnac.data.source import IGNORE
 
-from .panels import palette
+from .panels import class_palette, palette
 
 OPACITY = 0.55
 LEAST_SIDE = 320
@@ -27,18 +27,24 @@ Picture = npt.NDArray[np.uint8]
 
 
 def draw_labels(
-    image: Picture, labels: npt.NDArray[np.int64], names: Sequence[str], shown: Sequence[int]
+    image: Picture,
+    labels: npt.NDArray[np.int64],
+    names: Sequence[str],
+    shown: Sequence[int],
+    own: Mapping[int, Colour] | None = None,
 ) -> Image.Image:
     """Paint class ids (H, W) over image uint8 (H, W, 3); the legend names the classes ``shown``.
 
+    own  colours of the data set by class id; the other ids have those of ``palette``
+
     What a truth ignores (255) stays as it is in the image.
     """
-    colours = palette()[labels % 255]
-    mixed = (1 - OPACITY) * image.astype(np.float32) + OPACITY * colours
+    colours = class_palette(own or {})
+    mixed = (1 - OPACITY) * image.astype(np.float32) + OPACITY * colours[labels % 255]
     if len(names) <= IGNORE:
         mixed = np.where((labels == IGNORE)[..., None], image, mixed)
     picture, _ = _enlarged(mixed.round().astype(np.uint8))
-    return _with_legend(picture, [(_colour(i), names[i]) for i in shown])
+    return _with_legend(picture, [(_colour(i, colours), names[i]) for i in shown])
 
 
 def draw_boxes(
@@ -57,7 +63,7 @@ def draw_boxes(
         name = names[label] if score is None else f"{names[label]} {score:.2f}"
         x0, y0, x1, y1 = (edge * factor for edge in box)
         pen.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=_colour(label), width=width)
-        _tag(pen, (x0, y0), name, _colour(label), font)
+        draw_tag(pen, (x0, y0), name, _colour(label), font)
     shown = dict.fromkeys(label for _, _, label in detections)
     return _with_legend(picture, [(_colour(i), names[i]) for i in shown])
 
@@ -137,7 +143,7 @@ def _with_legend(picture: Image.Image, entries: Sequence[tuple[Colour, str]]) ->
     return whole
 
 
-def _tag(
+def draw_tag(
     pen: ImageDraw.ImageDraw,
     corner: tuple[float, float],
     text: str,
@@ -161,8 +167,9 @@ def _font(picture: Image.Image) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(_line(picture) - 4)
 
 
-def _colour(label: int) -> Colour:
-    r, g, b = (int(part) for part in palette()[label % 255])
+def _colour(label: int, colours: npt.NDArray[np.uint8] | None = None) -> Colour:
+    colours = palette() if colours is None else colours
+    r, g, b = (int(part) for part in colours[label % 255])
     return r, g, b
 
 

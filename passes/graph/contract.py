@@ -1,8 +1,9 @@
 """The contract of a file: how to prepare its input and what it outputs, kept in its manifest.
 
-The manifest's keys ``size``, ``preprocessing``, ``outputs``, ``task``, ``classes``, ``limbs`` and
-``stride`` are the contract (docs/metadata.md); this module alone knows their form. What other tools
-read (plain entries, spelled as Ultralytics spells them) is derived from it when a file is written.
+The manifest's keys ``size``, ``preprocessing``, ``outputs``, ``task``, ``classes``, ``colours``,
+``limbs`` and ``stride`` are the contract (docs/metadata.md); this module alone knows their form.
+What other tools read (plain entries, spelled as Ultralytics spells them) is derived from it when a
+file is written.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Triple = tuple[float, float, float]
+Colour = tuple[int, int, int]
 Entry = Mapping[str, Any]
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -123,6 +125,7 @@ class Contract:
     outputs  one entry each: name, meaning, unit; for boxes box_format, for scores score_floor
     classes  names by id; for pose the names of the joints; None: not known
     limbs    pose: pairs of joints that a drawing connects
+    colours  seg: the data set's RGB colour of each class; (): it has none of its own
     """
 
     input: InputContract
@@ -130,6 +133,7 @@ class Contract:
     outputs: tuple[Entry, ...] = ()
     classes: tuple[str, ...] | None = None
     limbs: tuple[tuple[int, int], ...] = ()
+    colours: tuple[Colour, ...] = ()
 
     @classmethod
     def read(cls, manifest: Mapping[str, Any]) -> Contract:
@@ -145,12 +149,14 @@ class Contract:
         values.setdefault("assumed", "mean" not in stated)
         values["size"] = (int(size[0]), int(size[1])) if size else None
         names = manifest.get("classes")
+        colours = tuple((int(r), int(g), int(b)) for r, g, b in manifest.get("colours") or ())
         return cls(
             input=InputContract(**values),
             task=manifest.get("task"),
             outputs=tuple(manifest.get("outputs") or ()),
             classes=None if names is None else tuple(names),
             limbs=tuple((int(a), int(b)) for a, b in manifest.get("limbs") or ()),
+            colours=colours if len(colours) == len(names or ()) else (),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -166,6 +172,8 @@ class Contract:
             entries["mirrored"] = [list(pair) for pair in mirrored_pairs(joints)]
         else:
             entries["classes"] = None if self.classes is None else list(self.classes)
+            if self.colours:
+                entries["colours"] = [list(colour) for colour in self.colours]
         return entries
 
 

@@ -73,6 +73,10 @@ def _preprocessing(value: Any) -> bool:
     )
 
 
+def _colour(value: Any) -> bool:
+    return _list_of(lambda part: _count(part) and part <= 255, 3)(value)
+
+
 def _output(value: Any) -> bool:
     return _object(value) and _text(value.get("name"))
 
@@ -98,6 +102,7 @@ FORM: dict[str, tuple[str, Check]] = {
     "heal": ("an object", _object),
     "preprocessing": ("an object with mean and std, three numbers each, ...", _preprocessing),
     "outputs": ("a list of objects, each with a name", _list_of(_output)),
+    "colours": ("a list of RGB colours, three numbers of 0 to 255 each", _list_of(_colour)),
     "limbs": ("a list of pairs of joints", _list_of(_list_of(_count, 2))),
     "stride": ("a count or null", _or_null(_count)),
     **dict.fromkeys(

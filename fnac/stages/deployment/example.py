@@ -141,7 +141,8 @@ def read(
         ids = outputs["labels"][0].astype(np.int64)
         rows = (2 * np.arange(image.height) + 1) * ids.shape[0] // (2 * image.height)
         columns = (2 * np.arange(image.width) + 1) * ids.shape[1] // (2 * image.width)
-        return {"labels": ids[rows][:, columns], "names": contract["classes"]}
+        seen = {"labels": ids[rows][:, columns], "names": contract["classes"]}
+        return {**seen, "colours": contract.get("colours", [])}
     if "keypoints" in outputs:
         return {"keypoints": read_keypoints(outputs, image, contract), "limbs": contract["limbs"]}
     if contract["task"] == "cls":
@@ -225,6 +226,8 @@ def draw(image: Image.Image, answer: dict[str, Any]) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     if "labels" in answer:
         colours = np.array([colour_of(i) for i in range(256)], np.uint8)
+        for i, own in enumerate(answer["colours"]):
+            colours[i] = own
         painted = Image.fromarray(colours[answer["labels"] % 256])
         return Image.blend(picture, painted, 0.5)
     for one in answer.get("boxes", []):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from fnac.data.class_files import Colour
 from fnac.data.files import read_image
 from fnac.data.folders import images_below
 from fnac.data.preprocessing import Stated, state_preprocessing, tell_assumed
@@ -46,10 +47,11 @@ Box = Sequence[float]
 
 @dataclass(frozen=True)
 class _Named:
-    """A stand-in for a data set: the names of a network's classes or joints."""
+    """A stand-in for a data set: names and colours of a network's classes, or its joints."""
 
     classes: list[str]
     joints: JointSet
+    colours: Mapping[int, Colour]
     name: str = "the file"
     splits: tuple[str, ...] = ()
 
@@ -95,7 +97,8 @@ class Predictor:
         self.size = self.network.evaluation_size(size)
         names = contract.classes or self._numbered(name)
         joints = JointSet(tuple(names), contract.limbs, PCK)
-        self.task = make_task(name, _Named(list(names), joints), self.manifest)
+        colours = dict(enumerate(contract.colours))
+        self.task = make_task(name, _Named(list(names), joints, colours), self.manifest)
 
     def __call__(self, image: Picture, boxes: Sequence[Box] | None = None) -> Answer:
         """Predict on image uint8 (H, W, 3), RGB.
@@ -112,7 +115,7 @@ class Predictor:
             case Segmentation() as task:
                 outputs = self._run((picture, torch.zeros(size, dtype=torch.uint8)))
                 ids = class_ids(outputs, self.size, task.num_classes, str(self.network.path))
-                return Labels(_to_size(ids[0], size), task.names)
+                return Labels(_to_size(ids[0], size), task.names, task.colours())
             case Detection() as task:
                 outputs = self._run((picture, torch.zeros((0, 5))))
                 detections = unstacked(outputs, task.fit(self.size, self.manifest), [size])[0]

@@ -100,6 +100,14 @@ class Segmentation(Task):
         """Raise UsageError if the network was made for another number of classes."""
         check_count(manifest, self.name, self.classes)
 
+    def describe(self, manifest: dict[str, Any]) -> None:
+        """Write classes and, where the data set has its own, their colours into a manifest."""
+        super().describe(manifest)
+        manifest.pop("colours", None)
+        if own := self.colours():
+            rows = class_palette(own)[: self.num_classes]
+            manifest["colours"] = [[int(part) for part in row] for row in rows]
+
     # ------------------------------------------------------------------ samples
 
     def train_transform(self, batches: BatchSettings, manifest: Manifest) -> TrainTransform:
