@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from fnac.errors import UnsupportedGraphError
-from fnac.importer import import_onnx
+from fnac.importer import ImportedModule, import_onnx
+from fnac.stages.opening import pairs
 from fnac.stages.opening.pairs import check_pair
 from fnac.stages.tune import tune
 from fnac.stages.tune_settings import TuneSettings
@@ -76,3 +78,24 @@ def test_tune_refuses_it_before_anything_else(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedGraphError, match=r"r \(Reshape\)"):
         tune(model, SquaresSource(), Segmentation(CLASSES), tmp_path / "o.onnx", folder, settings)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(("share", "is_refused"), [(5e-6, False), (1e-3, True)])
+def test_what_torch_rounds_otherwise_for_two_images_is_no_mixing(
+    share: float, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that sums in another order differs by more than onnxruntime's noise says."""
+    made = graph(network(KEEPS["rows"]), opset=13)
+    answers = pairs._answers
+
+    def other_kernel(module: ImportedModule, images: list[torch.Tensor]) -> list[torch.Tensor]:
+        found = answers(module, images)
+        return found if len(images[0]) == 1 else [one * (1 + share) for one in found]
+
+    monkeypatch.setattr(pairs, "_answers", other_kernel)
+    module = import_onnx(made.to_model())
+    if not is_refused:
+        check_pair(module, made)
+        return
+    with pytest.raises(UnsupportedGraphError, match="two images in one batch mix"):
+        check_pair(module, made)
