@@ -48,7 +48,7 @@ class StepProgress:
         kind: Callable[[int], str] | None = None,
         memory: Callable[[], float] | None = None,
     ) -> None:
-        self._memory = memory or _peak_memory
+        self._memory = memory or peak_memory
         self._unit, self._brief, self._images = unit, brief, images
         self._label, self._total, self._first, self._done = label, total, start, start
         self._said = start
@@ -142,7 +142,7 @@ class StepProgress:
         )
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """Return the most bytes of main memory that this process has had."""
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_RSS)
 

@@ -38,6 +38,22 @@ def percent(part: float, whole: float) -> str:
     return "±0%" if abs(change) < 0.05 else f"{change:+.1f}%"
 
 
+def file_size(count: float) -> str:
+    """Write a number of bytes as ``2.71 MB``, or ``8.4 kB`` if it is small."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as ``42 s``, ``3 min 20 s`` or ``2 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
 def printable(text: str, *, lines: bool = True) -> str:
     """Return a text that is safe for a terminal, with control characters escaped.
 

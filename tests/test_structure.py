@@ -80,7 +80,7 @@ FLOORS = {
     "fnac/adaptation": [
         "history kept_files result settings",
         "plan",
-        "calibrating resuming",
+        "calibrating estimate resuming",
         "folder",
         "single_stages",
         "adapt_run finding shrink_file",

@@ -21,7 +21,7 @@ from fnac.adaptation.folder import data_findings, limit_in_ms
 from fnac.adaptation.kept_files import KeptFiles
 from fnac.adaptation.plan import Plan
 from fnac.adaptation.result import AdaptResult
-from fnac.adaptation.single_stages import expand_graph, unsearched_super
+from fnac.adaptation.single_stages import compared_speed, expand_graph, unsearched_super
 from fnac.config import as_json, write_json
 from fnac.data.batches import size_of_shape
 from fnac.data.preprocessing import preprocessing_findings, tell_assumed
@@ -152,9 +152,11 @@ class AdaptRun:
             return
         height, width = self.plan.source.split("train")[0][0].shape[-2:]
         if abs(size[0] / size[1] / (height / width) - 1) > 0.1:
+            better = size_of_shape((height, width), max(size))
+            hint = "; --size {}x{} is nearer to theirs".format(*better) if better != size else ""
             log.warning(
-                "images of %dx%d are squeezed to %dx%d, another shape; --size %dx%d keeps theirs",
-                *(height, width, *size, *size_of_shape((height, width), max(size))),
+                "images of %dx%d are squeezed to %dx%d, another shape%s",
+                *(height, width, *size, hint),
             )
         elif self.plan.expand.size is None and height > SHRUNK * size[0]:
             log.warning(
@@ -404,10 +406,14 @@ class AdaptRun:
         data = self.plan.adapt.data or "built-in scenes"
         stated = Measured(result.metric, result.value, result.images, result.split, data)
         costs = Costs(counted.madds, counted.params)
-        described = write_kit(self.path("model.onnx"), costs, measured=stated)
-        size = self.path("model.onnx").stat().st_size
-        speed = {key: described.get(key) for key in ("latency_ms", "latency_on")}
-        write_json(self.path("speed.json"), {**speed, "size_bytes": size})
+        model, speed = self.path("model.onnx"), {}
+        if self.plan.adapt.baseline:
+            network = self.path("baseline.onnx")
+            speed = compared_speed(model, network, self.plan.emit, self.plan)
+        latency = speed.get("latency_ms")
+        described = write_kit(model, costs, measured=stated, latency=latency)
+        speed |= {key: described.get(key) for key in ("latency_ms", "latency_on")}
+        write_json(self.path("speed.json"), {**speed, "size_bytes": model.stat().st_size})
         return described.get("latency_ms")
 
     def _too_slow(self, took: float | None) -> list[Finding]:

@@ -1,7 +1,8 @@
-"""``fnac adapt --dry-run``: check the data, the plan and the costs; take one step of each kind.
+"""``fnac adapt --dry-run``: check the data, the plan and the costs; take some steps of each kind.
 
-Nothing is kept. Steps are taken on two images; on a CPU at a smaller size, because a step of a
-large recipe there takes minutes and tens of gigabytes.
+Nothing is kept. Steps are taken on two images, on a CPU at a smaller size, because a step of a
+large recipe there takes minutes and tens of gigabytes; again on whole batches if they are short.
+From the time that they took the whole run's is estimated.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fnac.adaptation.adapt_run import AdaptRun
+from fnac.adaptation.estimate import STEPS, Estimate, StepClock, Timed, estimate
 from fnac.adaptation.plan import Plan
 from fnac.data.loader import Subset
 from fnac.data.source import Dataset, DataSource
@@ -30,6 +32,7 @@ from fnac.stages.tune_settings import TuneSettings
 
 STEP_PICTURES = 2  # at most: the BN of a pooled branch needs more than one value per channel
 CPU_SIDE = 320  # pixels of the longer side in a CPU's steps
+SHORT_S = 10.0  # seconds that steps on whole batches may take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +50,13 @@ class DryRun:
     budget: dict[str, Any]
     plan: dict[str, int]
     steps: dict[str, Any]
+    estimate: Estimate
     notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``--dry-run --json`` prints."""
-        return {**dataclasses.asdict(self), "notes": list(self.notes)}
+        whole = dataclasses.asdict(self)
+        return {**whole, "estimate": self.estimate.as_json(), "notes": list(self.notes)}
 
     def as_text(self) -> str:
         """Return what ``--dry-run`` prints."""
@@ -67,10 +72,10 @@ class DryRun:
             f"search  {self.plan['search_steps']:,} weight steps, of them "
             f"{self.plan['warmup_steps']:,} warm-up; {self.plan['alpha_steps']:,} alpha steps",
             f"tune    {self.plan['tune_steps']:,} steps",
-            f"tried   one search step {self.steps['search_s']:.1f} s, one tuning step "
-            f"{self.steps['tune_s']:.1f} s (start-up and loading included), on "
-            f"{self.steps['images']} images at {self.steps['height']}x{self.steps['width']}, "
-            f"{self.steps['device']}",
+            f"tried   one search step {self.steps['search_s']:.2f} s, one tuning step "
+            f"{self.steps['tune_s']:.2f} s, on {self.steps['images']} images at "
+            f"{self.steps['height']}x{self.steps['width']}, {self.steps['device']}",
+            *self.estimate.as_lines(self.steps["device"]),
             *(f"note    {note}" for note in self.notes),
         ]
         return "\n".join(lines)
@@ -85,16 +90,20 @@ class DryRun:
 
 
 class FewSamples:
-    """A data set that shows only the first samples of each split."""
+    """A data set that shows only the first samples of each split: so many to train, and of others.
 
-    def __init__(self, source: DataSource, count: int) -> None:
-        self._source, self._count = source, count
+    train, others  the most samples of the split train, and of any other split
+    """
+
+    def __init__(self, source: DataSource, train: int, others: int) -> None:
+        self._source, self._train, self._others = source, train, others
         self.name, self.classes, self.splits = source.name, source.classes, source.splits
 
     def split(self, name: str) -> Dataset:
         """Return the first samples of a split."""
         whole = self._source.split(name)
-        return Subset(whole, tuple(range(min(self._count, len(whole)))))
+        most = self._train if name == "train" else self._others
+        return Subset(whole, tuple(range(min(most, len(whole)))))
 
     def check(self, splits: Sequence[str] | None = None) -> None:
         """Check all files of the data set."""
@@ -110,16 +119,21 @@ def dry_run(plan: Plan) -> DryRun:
         run = AdaptRun(plan, Path(folder), Ranks(first=True))
         plan.check_device()
         plan.check_data()
+        began = time.perf_counter()
         run.seed()
         run.expand()
+        prepare = time.perf_counter() - began
         steps = _planned_steps(plan, notes)
         figures, space = _costs(run.path("super.onnx"))
         budget = _budget(run)
         with _quiet():  # what a search of one step says of itself misleads
-            tried = _try_steps(run, notes)
+            tried, timed = _try_steps(run, notes)
         source = plan.source
         data = {name: len(source.split(name)) for name in source.splits}
-    return DryRun(plan.adapt.task, data, figures, space, budget, steps, tried, tuple(notes))
+        manifest = run.manifest("super.onnx")
+        validation = data.get(plan.eval.split, 0)
+        told = estimate(plan, manifest, steps, timed, prepare=prepare, validation=validation)
+    return DryRun(plan.adapt.task, data, figures, space, budget, steps, tried, told, tuple(notes))
 
 
 @contextlib.contextmanager
@@ -197,56 +211,84 @@ def _planned_steps(plan: Plan, notes: list[str]) -> dict[str, int]:
     }
 
 
-def _try_steps(run: AdaptRun, notes: list[str]) -> dict[str, Any]:
-    """Take one search step and one tuning step; return their time and image size."""
+def _try_steps(run: AdaptRun, notes: list[str]) -> tuple[dict[str, Any], Timed]:
+    """Take steps of each kind on two images, then on whole batches if that will not take long."""
+    import torch
+
+    plan = run.plan
+    cuda = plan.search.device != "cpu" and torch.cuda.is_available()
+    manifest = run.manifest("super.onnx")
+    size = _size_of_steps(plan, manifest, cuda, notes)
+    images = min(STEP_PICTURES, plan.search.batch_size)
+    timed = _time_steps(run, images, size, cuda)
+    batch = min(plan.search.batch_size, plan.tune.batch_size)
+    whole = batch / images * STEPS * (timed.search + timed.tune)
+    filled = len(plan.source.split("train")) >= 2 * batch  # both halves of a search
+    if batch > images and whole < SHORT_S and filled:
+        images, timed = batch, _time_steps(run, batch, size, cuda)
+    tried = {
+        "search_s": round(timed.search, 3),
+        "tune_s": round(timed.tune, 3),
+        "images": images,
+        "height": size[0],
+        "width": size[1],
+        "device": "GPU" if cuda else "CPU",
+    }
+    return tried, timed
+
+
+def _time_steps(run: AdaptRun, images: int, size: tuple[int, int], cuda: bool) -> Timed:
+    """Take ``STEPS`` steps of the search and of the fine-tuning, of ``images`` images each."""
     import torch
 
     from fnac.architectures.budget import CostLimit
+    from fnac.progress import peak_memory
     from fnac.stages.derive import DeriveSettings, derive
     from fnac.stages.search import search
     from fnac.stages.tune import tune
+    from fnac.training.watchers import watched_by
+
+    def memory() -> float:
+        return float(torch.cuda.max_memory_allocated()) if cuda else peak_memory()
 
     plan, trained, target = run.plan, run.path("trained.onnx"), run.path("target.onnx")
-    cuda = plan.search.device != "cpu" and torch.cuda.is_available()
-    size = _size_of_steps(plan, run.manifest("super.onnx"), cuda, notes)
-    few, task = FewSamples(plan.source, 4 * STEP_PICTURES), run.task("super.onnx")
-    began = time.perf_counter()
-    search(
-        run.path("super.onnx"),
-        few,
-        task,
-        trained,
-        run.path("search"),
-        dataclasses.replace(_small(plan.search, size), steps=1, warmup_steps=0, split=0.5),
-        limit=CostLimit(plan.budget, run.latencies()),
+    few = FewSamples(plan.source, 4 * STEPS * images, 2 * images)
+    task, clock, before = run.task("super.onnx"), StepClock(), memory()
+    searching = dataclasses.replace(
+        _small(plan.search, size, images), steps=STEPS, warmup_steps=0, split=0.5
     )
-    searched = time.perf_counter()
-    derive(trained, target, DeriveSettings(verify=False), arch="seed")
-    derived = time.perf_counter()
-    tuning = dataclasses.replace(_small(plan.tune, size), steps=1, recalibrate_bn=0)
-    tune(target, few, task, target, run.path("tune"), tuning)
-    return {
-        "search_s": round(searched - began, 2),
-        "tune_s": round(time.perf_counter() - derived, 2),
-        "images": min(STEP_PICTURES, plan.search.batch_size),
-        "height": size[0],
-        "width": size[1],
-        "device": "CUDA" if cuda else "CPU",
-    }
+    tuning = dataclasses.replace(_small(plan.tune, size, images), steps=STEPS, recalibrate_bn=0)
+    with watched_by(clock):
+        search(
+            run.path("super.onnx"), few, task, trained, run.path("search"), searching,
+            limit=CostLimit(plan.budget, run.latencies()),
+        )  # fmt: skip
+        derive(trained, target, DeriveSettings(verify=False), arch="seed")
+        tune(target, few, task, target, run.path("tune"), tuning)
+    validated = len(few.split("val")) if "val" in few.splits else 0
+    return Timed.read(
+        clock,
+        images=images,
+        area=size[0] * size[1],
+        validated=validated,
+        memory=memory(),
+        before=before,
+    )
 
 
 S = TypeVar("S", SearchSettings, TuneSettings)
 
 
-def _small(settings: S, size: tuple[int, int]) -> S:
-    """Return the settings for steps on a few images of one size; of one, if the plan says so."""
+def _small(settings: S, size: tuple[int, int], images: int) -> S:
+    """Return the settings for steps on so many images of one size; of fewer, if the plan has."""
     return dataclasses.replace(
         settings,
         size=size,
         crop=None,
-        batch_size=min(STEP_PICTURES, settings.batch_size),
+        batch_size=min(images, settings.batch_size),
         lr_batch=None,
         workers=0,
+        log_every=1,
         lr_warmup_steps=0,
     )
 

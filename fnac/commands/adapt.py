@@ -116,7 +116,7 @@ USES = ("task", "derive", "emit", "eval", "shrink")
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Check data, plan and costs, take one step of each kind; keep nothing.",
+    help="Check data, plan and costs, estimate time and memory from a few steps; keep nothing.",
 )
 @resume_option
 @no_verify_option

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -174,7 +175,7 @@ def run_pass(
     if ledger is not None:
         write_json(ledger, entries)
     rows = [
-        [e["pass"], len(e["rewrote"]), len(e["left"]), e["verdict"], _gap(e["max_abs_diff"])]
+        [e["pass"], len(e["rewrote"]), len(e["left"]), _verdict(e), _gap(e["max_abs_diff"])]
         for e in entries
     ]
     lines = [table(["pass", "rewrote", "left", "verdict", "max diff"], rows)]
@@ -182,6 +183,12 @@ def run_pass(
         left = list(entry["left"].items())[:10]
         lines += [printable(f"left {node}: {why}", lines=False) for node, why in left]
     return Answer({"out": str(out), "ledger": entries}, "\n".join(lines))
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    """Return whether a pass was proven; one that changed nothing needs no proof."""
+    verdict = str(entry["verdict"])
+    return "no change" if verdict == "not run" and not entry["rewrote"] else verdict
 
 
 def _gap(value: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from fnac.report.drawing import Drawing
 from fnac.report.html import Html, element, join, raw
 from fnac.report.parts.changes import architecture
 from fnac.report.parts.costs import stages, trade_off
-from fnac.report.parts.facts import metric_of
+from fnac.report.parts.facts import fact, metric_of
 from fnac.report.parts.files import files as files_of_run
 from fnac.report.parts.folded import folded
 from fnac.report.parts.per_class import per_class
@@ -65,16 +65,17 @@ def write_page(folder: Path) -> Path:
     if run.single:  # it has no other parts
         parts = {anchor: parts[anchor] for anchor in OF_ONE_STAGE}
     shown = {anchor: part for anchor, part in parts.items() if part}
-    body = join([header(run), _contents(shown), *shown.values()])
+    names = {**PARTS, "classes": "Joints"} if fact(run, "task") == "pose" else PARTS
+    body = join([header(run), _contents(names, shown), *shown.values()])
     page = folder / "report.html"
     write_atomically(page, _document(f"fnac: {title(run)}", body).encode("utf-8"))
     log.info("report: %s", page)
     return page
 
 
-def _contents(anchors: Iterable[str]) -> Html:
+def _contents(names: Mapping[str, str], anchors: Iterable[str]) -> Html:
     """Links to the parts."""
-    return element("nav", join([element("a", PARTS[a], href=f"#{a}") for a in anchors]))
+    return element("nav", join([element("a", names[a], href=f"#{a}") for a in anchors]))
 
 
 def _drawing(run: RunFolder) -> Drawing | None:

@@ -29,7 +29,7 @@ from .segmentation import whole_picture_transform
 from .settings import ClassificationSettings
 
 TOP = 5
-PICTURE_SIDE = 320
+PICTURE_SIDE = 420
 CAPTION_SIZE = 18.0
 
 

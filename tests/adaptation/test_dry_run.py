@@ -39,6 +39,13 @@ def test_it_predicts_steps_and_costs_and_keeps_nothing(
     budget = found["budget"]
     assert budget == {"asked": "1x", "value": budget["seed"], "unit": "madds", **whole}
     assert not found["notes"]
+    assert found["steps"]["images"] == 8  # the steps are short, so they were taken on whole batches
+    told = found["estimate"]
+    assert [*told["seconds"]] == ["prepare", "search", "baseline", "tune", "measure"]
+    assert min(told["seconds"].values()) > 0
+    assert told["seconds"]["baseline"] == told["seconds"]["tune"]
+    assert told["memory_bytes"] > 1e8
+    assert not told["at_least"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,6 +61,9 @@ def test_too_few_samples_are_a_note_and_processes_a_refusal(
     assert line.startswith("budget  ")
     assert "(1x); the seed costs " in line
     assert " MAdds, the search space has " in line
+    assert found.steps["images"] == 2
+    assert "\ntime    about " in found.as_text()
+    assert "\nmemory  about " in found.as_text()
     assert found.notes[0].startswith(
         "search: the weights' part has 2 samples, which do not fill one batch of 16"
     )

@@ -10,7 +10,8 @@ import pytest
 
 from fnac.report import write_report
 from fnac.report.parts.changes import in_words
-from fnac.report.parts.facts import duration, without_folders
+from fnac.report.parts.facts import without_folders
+from fnac.text import duration
 from tests.support.graphs import graph
 
 RESULTS = {
@@ -30,6 +31,13 @@ k3,,100,10,41.0,2,1,,,0
 k5,,120,12,40.0,2,0,,,0
 k7,,140,14,,0,0,,,0
 """
+SPEED = {
+    "latency_ms": 1.234,
+    "latency_on": "a CPU",
+    "size_bytes": 2_500_000,
+    "baseline_latency_ms": 1.5,
+    "baseline_size_bytes": 3_000_000,
+}
 PREDICTIONS = {
     "metric": "mIoU",
     "panels": ["image", "truth", "prediction"],
@@ -49,7 +57,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     for name, content in (
         ("results.json", RESULTS),
         ("times.json", {"tune": 100.0, "eval": 5.0}),
-        ("speed.json", {"latency_ms": 1.234, "latency_on": "a CPU", "size_bytes": 2_500_000}),
+        ("speed.json", SPEED),
         ("env.json", {"date": "2026-01-02T03:04:05+00:00", "device": "cpu", "cpu_count": 2}),
         ("pictures/predictions.json", PREDICTIONS),
     ):
@@ -75,9 +83,11 @@ def test_the_verdict_says_how_good_how_dear_how_fast(page: str) -> None:
     assert (
         "The target reaches 47.25 % mIoU on 24 samples that it was not trained on; the seed&#x27;s "
         "own architecture, tuned with the same schedule, 45.00 % (+2.25 points). It costs 80.0% of "
-        "the seed&#x27;s multiply-adds and takes 1.23 ms an image here."
+        "the seed&#x27;s multiply-adds and takes 1.23 ms an image on a CPU "
+        "(the seed&#x27;s own: 1.50 ms)."
     ) in page
-    assert "<b>1.23 ms</b>" in page
+    assert "<b>1.50 → 1.23 ms</b>" in page
+    assert "<b>3.00 → 2.50 MB</b>" in page
     assert "begun 2026-01-02 03:04 UTC · took 1 min 45 s · on CPU, 2 cores" in page
     assert "<h1>Semantic segmentation of camvid</h1>" in page
 
@@ -108,7 +118,7 @@ def test_classes_are_sorted_and_their_confusions_named(page: str) -> None:
 
 
 def test_architectures_that_were_judged_are_drawn(page: str) -> None:
-    assert 'alt="Architectures that were looked at"' in page
+    assert 'alt="Architectures that were tried"' in page
 
 
 @pytest.mark.parametrize(

@@ -113,14 +113,3 @@ def spelled(key: str) -> str:
 def is_number(value: object) -> bool:
     """Say whether a value is a number, and not true or false."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def duration(seconds: float) -> str:
-    """Write seconds as ``42 s``, ``3 min 20 s`` or ``2 h 5 min``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnac.report.html import Html, element, join, missing, section, table
+from fnac.report.parts.facts import fact
 from fnac.report.run_folder import RunFolder
 
 FILES = {
@@ -23,6 +24,8 @@ fnac predict {run}/model.onnx images/ -o seen/
 fnac eval {run}/model.onnx --data SPEC --split test
 fnac emit {run}/target.onnx --int8 --data SPEC -o int8.onnx
 """
+EXAMPLES = {"det": "coco:FOLDER", "pose": "coco-keypoints:FOLDER"}
+"""Task -> a data set; the others have folder:FOLDER."""
 EMIT = "fnac emit {run}/target.onnx -o {run}/model.onnx\n"
 
 
@@ -42,9 +45,10 @@ def files(run: RunFolder) -> Html:
         return section(heading, missing("Target (target.onnx, model.onnx)"), anchor="files")
     told = COMMANDS if (run.path / "model.onnx").is_file() else EMIT
     commands = element("pre", told.format(run=run.path.name or "."))
+    example = EXAMPLES.get(fact(run, "task") or "", "folder:FOLDER")
     note = (
         f"Links work while the page lies in the folder of its run. The commands are for the folder "
-        f"that {run.path.name or 'it'} lies in; SPEC is a labelled data set, such as coco:FOLDER."
+        f"that {run.path.name or 'it'} lies in; SPEC is a labelled data set, such as {example}."
     )
     told_how = element("p", note, cls="note")
     parts = join([table(["file", "size", "what it is"], rows, (1,)), commands, told_how])

@@ -29,8 +29,9 @@ def per_class(run: RunFolder, charts: Sequence[Picture]) -> Html:
     parts: list[object] = [
         element(
             "p",
-            f"{of_one} of each {kind}, the lowest first; a {kind} near 0 was not learnt, or has "
-            "hardly any samples (see the table of the data in run.log, or fnac data).",
+            f"{of_one[:1].upper()}{of_one[1:]} of each {kind}, the lowest first; a {kind} near 0 "
+            "was not learnt, or has hardly any samples (see the table of the data in run.log, or "
+            "fnac data).",
             cls="note",
         ),
         table([kind, "", f"{of_one}, %"], rows, (2,)),

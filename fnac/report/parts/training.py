@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fnac.report.html import Html, element, join, missing, section
-from fnac.report.parts.facts import duration
 from fnac.report.plots import Picture
 from fnac.report.run_folder import RunFolder
+from fnac.text import duration
 
 
 def training(run: RunFolder, of_tuning: Sequence[Picture], of_search: Sequence[Picture]) -> Html:

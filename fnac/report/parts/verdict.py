@@ -11,7 +11,6 @@ from fnac.report.parts.facts import (
     COUNTS,
     FACTS,
     data_in_words,
-    duration,
     fact,
     figure,
     is_number,
@@ -22,7 +21,7 @@ from fnac.report.parts.facts import (
     task_in_words,
 )
 from fnac.report.run_folder import RunFolder
-from fnac.text import MADDS_NOTE, percent
+from fnac.text import MADDS_NOTE, duration, percent
 
 
 def title(run: RunFolder) -> str:
@@ -91,7 +90,11 @@ def verdict(run: RunFolder) -> Html:
     if seed.get("madds") and is_number(target.get("madds")):
         text += f". It costs {target['madds'] / seed['madds']:.1%} of the seed's multiply-adds"
         if is_number(run.speed.get("latency_ms")):
-            text += f" and takes {run.speed['latency_ms']:.2f} ms an image here"
+            text += f" and takes {run.speed['latency_ms']:.2f} ms an image"
+            if machine := run.speed.get("latency_on"):
+                text += f" on {machine}"
+            if is_number(own := run.speed.get("baseline_latency_ms")):
+                text += f" (the seed's own: {own:.2f} ms)"
     return element("p", f"{text}.", cls="verdict")
 
 
@@ -143,10 +146,16 @@ def _cards(run: RunFolder) -> Html:
         )
         cards.append((spelled(key), shown, note))
     if is_number(run.speed.get("latency_ms")):
-        note = f"an image, {run.speed.get('latency_on')}"
-        cards.append(("latency", f"{run.speed['latency_ms']:.2f} ms", note))
+        note = "an image"
+        own: Any = run.speed.get("baseline_latency_ms")
+        before = f"{own:.2f} → " if is_number(own) else ""
+        note = f"seed → target, {note}" if before else note
+        cards.append(("latency", f"{before}{run.speed['latency_ms']:.2f} ms", note))
     if is_number(run.speed.get("size_bytes")):
-        cards.append(("file", f"{run.speed['size_bytes'] / 1e6:.2f} MB", "model.onnx"))
+        size: Any = run.speed.get("baseline_size_bytes")
+        before = f"{size / 1e6:.2f} → " if is_number(size) else ""
+        note = "seed → target" if before else "model.onnx"
+        cards.append(("file", f"{before}{run.speed['size_bytes'] / 1e6:.2f} MB", note))
     built = [
         element("div", join([element("span", n), element("b", v), element("span", t)]), cls="card")
         for n, v, t in cards

@@ -14,7 +14,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,12 @@ def beside(model: Path, name: str) -> Path:
 
 
 def write_kit(
-    model: Path, costs: Costs, *, named: str | None = None, measured: Measured | None = None
+    model: Path,
+    costs: Costs,
+    *,
+    named: str | None = None,
+    measured: Measured | None = None,
+    latency: float | None = None,
 ) -> dict[str, Any]:
     """Write contract, example and model card beside the emitted file ``model``.
 
@@ -81,6 +86,7 @@ def write_kit(
 
     named     the name that the file will have in the end
     measured  its metric; None: what its manifest says of tuning
+    latency   ``latency_ms`` where it was measured already
     """
     graph = Graph.load(model)
     final = model.with_name(named or model.name)
@@ -88,7 +94,7 @@ def write_kit(
     example = _free(beside(final, "example.py"), final)
     card = _free(beside(final, "README.md"), final)
     described = contract_of(graph, model, final.name)
-    took = latency_ms(model, described)
+    took = latency_ms(model, described) if latency is None else latency
     timed = {} if took is None else {"latency_ms": round(took, 3), "latency_on": this_machine()}
     write_atomically(contract, (json.dumps(described, indent=1) + "\n").encode())
     script = EXAMPLE.read_text(encoding="utf-8")
@@ -166,31 +172,53 @@ def latency_ms(model: Path, described: Mapping[str, Any]) -> float | None:
 
     None where the input's size is not known, or onnxruntime cannot run the file here.
     """
-    image = described["input"]
+    return latencies_ms([(model, described)])[0]
+
+
+def latencies_ms(models: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[float | None]:
+    """Return ``latency_ms`` of several models, run in turn: what else runs slows all alike."""
+    opened = [_opened(model, described["input"]) for model, described in models]
+    times: list[list[float]] = [[] for _ in models]
+    for _ in range(MOST_RUNS):
+        for one, own in zip(opened, times, strict=True):
+            if one is None or sum(own) >= TIMED_SECONDS:
+                continue
+            start = time.perf_counter()
+            one.session.run(None, one.feed)
+            own.append((time.perf_counter() - start) / one.images)
+    return [1000 * float(np.median(own)) if own else None for own in times]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    """A session with what it is fed: so many ``images``."""
+
+    session: onnxruntime.InferenceSession
+    feed: Mapping[str, np.ndarray]
+    images: int
+
+
+def _opened(model: Path, image: Mapping[str, Any]) -> _Opened | None:
+    """Open a model that takes ``image``, and run it once; None if that cannot be."""
     if image["size"] is None:
         return None
     height, width = image["size"]
-    shape = (1, height, width, 3) if image["layout"] == "NHWC" else (1, 3, height, width)
-    batch = described["input"]["shape"][0]
-    shape = (batch if isinstance(batch, int) else 1, *shape[1:])
+    images = image["shape"][0] if isinstance(image["shape"][0], int) else 1
+    inner = (height, width, 3) if image["layout"] == "NHWC" else (3, height, width)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    providers = ["CPUExecutionProvider"]
-    pixels = np.random.default_rng(0).integers(0, 255, shape) / 255
+    pixels = np.random.default_rng(0).integers(0, 255, (images, *inner)) / 255
     feed = {image["name"]: pixels.astype(image["dtype"])}
     try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=providers)
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"]
+        )
         session.run(None, feed)
     except ort_errors() as error:
         words = " ".join(str(error).split())[:200]
         logger.warning("%s: not timed, for onnxruntime cannot run it here (%s)", model.name, words)
         return None
-    times: list[float] = []
-    while len(times) < MOST_RUNS and sum(times) < TIMED_SECONDS:
-        start = time.perf_counter()
-        session.run(None, feed)
-        times.append(time.perf_counter() - start)
-    return 1000 * float(np.median(times)) / shape[0]
+    return _Opened(session, feed, images)
 
 
 def _free(path: Path, model: Path) -> Path:

@@ -10,7 +10,8 @@ from fnac.data.sets.joints import JointSet, side_of
 
 from ..panels import lay_beside
 
-SMALLEST_SIDE = 192
+SMALLEST_SIDE = 288
+"""Pixels; the report shows an image of them at a third of that."""
 LEFT, RIGHT, MIDDLE = (80, 160, 255), (255, 120, 60), (250, 220, 80)
 
 
@@ -38,7 +39,7 @@ def _skeleton(
     picture = plain.copy()
     pen = ImageDraw.Draw(picture)
     spots = [((float(p[0]) + 0.5) * factor, (float(p[1]) + 0.5) * factor) for p in places]
-    width = max(2, picture.height // 80)
+    width = max(3, picture.height // 48)
     for a, b in joints.limbs:
         if drawn[a] and drawn[b]:
             pen.line([spots[a], spots[b]], fill=_colour(joints, a, b), width=width)

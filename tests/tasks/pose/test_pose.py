@@ -304,13 +304,13 @@ def test_pictures(tmp_path: Path) -> None:
     assert [p.name for p in paths] == ["prediction_00-p0-0.png", "prediction_01-p1-1.png"]
     with Image.open(paths[0]) as picture:
         pixels = np.array(picture)
-    side = 192
+    side = 320  # five times the input
     assert pixels.shape == (side, 3 * side + 2 * GAP_PIXELS, 3)
     plain, truth, found = (pixels[:, i * (side + GAP_PIXELS) :][:, :side] for i in range(3))
     assert (plain != truth).any()
     assert (plain != found).any()
     # the right wrist is orange in both; joint 2 is not labelled, so only the prediction has it
-    x, y = (targets[0, 10, :2].numpy() * 3 + 1).astype(int)
+    x, y = (targets[0, 10, :2].numpy() * 5 + 2).astype(int)
     assert tuple(truth[y, x]) == tuple(found[y, x]) == (255, 120, 60)
     assert (truth != found).any()
 
