@@ -84,11 +84,15 @@ class _InOrder(click.Group):
 
 
 class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to the current stderr, which test runners replace."""
+    """Writes to the current stderr, which test runners replace; no line twice in a row."""
+
+    last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
-        super().emit(record)
+        if (said := record.getMessage()) != self.last:
+            self.last = said
+            super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record on one line, unless it is a table (``extra={"lines": True}``).
@@ -179,12 +183,10 @@ def run(arguments: list[str]) -> int:
     except click.NoSuchOption as error:
         from fnac.commands.unknown_options import what_is_meant
 
-        error.show()
-        if meant := what_is_meant(error):
-            click.echo(f"fnac: {meant}", err=True)
+        _refuse(error, what_is_meant(error))
         return 2
     except click.ClickException as error:
-        error.show()
+        _refuse(error)
         return 2
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -224,6 +226,15 @@ def in_front(arguments: list[str]) -> list[str]:
     options = [word for word in arguments[:end] if word in ("--debug", "--quiet")]
     rest = [word for word in arguments[:end] if word not in options]
     return [*options, *rest, *arguments[end:]]
+
+
+def _refuse(error: click.ClickException, meant: str | None = None) -> None:
+    """Say in one line what is wrong with a command line, and where its options are listed."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "fnac"
+    words = error.format_message() if meant is None else f"{error.message} {meant}"
+    words = printable(" ".join(words.split()).rstrip("."), lines=False)
+    click.echo(f"fnac: {words}; {path} --help lists what there is", err=True)
 
 
 def _bug(error: Exception, debug: bool) -> int:

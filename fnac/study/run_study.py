@@ -78,8 +78,8 @@ def _run_all(runs: Sequence[StudyRun], folder: Path, processes: int) -> dict[str
     else:
         if processes > 1:
             log.warning(
-                "processes: %d: Ray is not installed (pip install 'fnac[ray]'); the runs go one "
-                "at a time", processes,
+                "processes: %d: Ray is not installed (pip install -e '.[ray]' in the clone of "
+                "fnac); the runs go one at a time", processes,
             )  # fmt: skip
         outcomes = [run_one(run, folder) for run in runs]
     return {run.folder: why for run, why in zip(runs, outcomes, strict=True) if why is not None}

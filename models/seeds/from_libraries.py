@@ -230,7 +230,7 @@ def _require(package: str, extra: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise ModelError(
             f"{package} is not installed; networks of timm and torchvision need it: "
-            f"pip install 'fnac[{extra}]'"
+            f"pip install -e '.[{extra}]' in the clone of fnac"
         )
 
 
