@@ -187,6 +187,7 @@ PAGES = {
         instead={
             "fnac adapt --task seg": f"fnac adapt --task seg --size 64x64 {LITTLE}",
             "--config fnac.yaml": f"--config fnac.yaml --size 64x64 --no-baseline {LITTLE} {PAIRS}",
+            "adapt seed.onnx --task det": "adapt bundled --task det",  # with strides up to 32
             "--strategy measured": "--strategy measured --size 64x64 --no-baseline --no-verify "
             f"--budget 0.9x --finalists 1 {TUNE}",
             "--resume": "--resume -o runs/seg",
