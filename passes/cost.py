@@ -39,6 +39,10 @@ NOT_COUNTED = (
 )  # fmt: skip
 """Operators that hold products which are counted nowhere; who counts says so."""
 HANDS_ON = ("Identity", "Cast")  # operators that leave the numbers of what they read as they are
+READS_NUMBERS = (  # sizes, limits, thresholds: never trained
+    *("Resize", "Upsample", "Clip", "Pad", "Dropout", "Range", "Tile", "TopK"),
+    "NonMaxSuppression",
+)
 BN_STATISTICS = (3, 4)  # inputs of BatchNormalization that are not parameters
 
 
@@ -194,7 +198,7 @@ def _stored_behind(tensor: gs.Tensor) -> tuple[gs.Constant | None, gs.Tensor]:
 
 def is_parameter(node: gs.Node, index: int, tensor: gs.Constant) -> bool:
     """Say whether input ``index`` of ``node`` holds trainable numbers."""
-    if node.op in ("Resize", "Upsample", "Clip", "Pad", "Dropout", "Range", "Tile", "TopK"):
+    if node.op in READS_NUMBERS:
         return False
     if node.op == "BatchNormalization" and index in BN_STATISTICS:
         return False

@@ -16,9 +16,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fnac.config import as_plain
 from fnac.data.loader import EpochLoader
+from fnac.errors import UnsupportedGraphError
 from fnac.findings import FINDINGS, Finding, read_findings, together, written
 from fnac.importer import ImportedModule, write_back
 from fnac.passes.graph import Graph
@@ -72,6 +74,16 @@ class Setup:
     identity: Mapping[str, Any]
 
 
+def _check_epsilons(module: ImportedModule) -> None:
+    """Raise UnsupportedGraphError for a BatchNormalization that divides by zero in training."""
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm) and part.eps <= 0:
+            raise UnsupportedGraphError(
+                f"{name} (BatchNormalization): its epsilon is {part.eps:g}: a channel that never "
+                "varies in a batch would be divided by zero; set it to 1e-5 to train the network"
+            )
+
+
 class TrainingRun(abc.ABC):
     """One training of a network in its folder."""
 
@@ -90,6 +102,7 @@ class TrainingRun(abc.ABC):
             BEGUN_WITH: weights_digest(setup.graph),
         }
         self.identity = {**setup.identity, **began}
+        _check_epsilons(setup.module)
         module = prepare_module(setup.module, setup.fabric, setup.settings)
         self.module: ImportedModule = module  # type: ignore
         self.weights = open_weight_steps(

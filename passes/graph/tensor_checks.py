@@ -74,13 +74,13 @@ def check_tensor(tensor: TensorProto) -> None:
             "load the model from its file"
         )
     if tensor.HasField("raw_data") and kind != TensorProto.STRING:  # texts have a field alone
-        present, expected, unit = len(tensor.raw_data), -(-size * BITS[kind] // 8), "bytes"
+        present, needed, unit = len(tensor.raw_data), -(-size * BITS[kind] // 8), "bytes"
     else:
         present, unit = len(getattr(tensor, _FIELDS[kind])), "values"
-        expected = -(-size // 2) if BITS.get(kind) == 4 else size
-    if present != expected:
+        needed = -(-size // 2) if BITS.get(kind) == 4 else size
+    if present != needed:
         raise UnsupportedGraphError(
-            f"{label}: {present} {unit} are stored for the shape {dims}, which takes {expected}; "
+            f"{label}: {present} {unit} are stored for the shape {dims}, which takes {needed}; "
             "the file is damaged or truncated"
         )
     for text in tensor.string_data:
@@ -133,12 +133,11 @@ def weights_amiss(graph: onnx.GraphProto, folder: Path) -> str | None:
             continue
         if not all(number.isdecimal() for number in numbers):
             continue
-        beside, expected = folder / name, sum(map(int, numbers))
+        beside, least = folder / name, sum(map(int, numbers))
         if not beside.is_file():
             return f"its weights, {name}, are not beside it"
-        if beside.stat().st_size < expected:
+        if beside.stat().st_size < least:
             return (
-                f"its weights, {name}, are {beside.stat().st_size} bytes; at least "
-                f"{expected} are expected"
+                f"its weights, {name}, are {beside.stat().st_size} bytes; wanted at least {least}"
             )
     return None

@@ -11,7 +11,14 @@ import onnx_graphsurgeon as gs
 from ..blocks.tensor_strides import shrinks, tensor_strides
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
-from ..graph.operators import ENLARGING, GLOBAL_POOLS, POOLS_TO_POINT, READS_SIZE
+from ..graph.operators import (
+    ENDS_FEATURES,
+    ENLARGING,
+    GLOBAL_POOLS,
+    LAYERS,
+    POOLS_TO_POINT,
+    READS_SIZE,
+)
 from .cuts import ancestors, deepest_output, find_cuts
 
 LEAST, MOST = 16, 32
@@ -22,15 +29,37 @@ def has_own_head(graph: Graph) -> bool:
     """Say whether ``graph`` is more than a classifier or a backbone.
 
     That is: an output is no tensor that all that is computed later goes through; or something on
-    the way enlarges features, and not all is pooled to a point behind it (HRNet's classifier).
+    the way enlarges features, and not all is pooled to a point behind it (HRNet's classifier); or
+    what is made of several strides is joined, and not pooled or flattened as one (a detector's rows
+    of all scales in one output, landmarks of several scales); or boxes are suppressed.
     """
     cuts = find_cuts(graph, deepest_output(graph))
     trunk = {id(cut) for cut in cuts}
     if any(id(output) not in trunk for output in graph.outputs):
         return True
     needed = ancestors(*graph.outputs)
+    if any(id(node) in needed and node.op == "NonMaxSuppression" for node in graph.nodes):
+        return True
     enlarges = any(id(node) in needed and _enlarges(node) for node in graph.nodes)
-    return enlarges and not any(cut.inputs[0].op in POOLS_TO_POINT for cut in cuts)
+    if enlarges and not any(cut.inputs[0].op in POOLS_TO_POINT for cut in cuts):
+        return True
+    joined = _of_several_strides(graph)
+    behind = [cut.inputs[0].op for cut in cuts if id(cut) in joined]
+    return bool(behind) and not any(op in (*ENDS_FEATURES, "Flatten") for op in behind)
+
+
+def _of_several_strides(graph: Graph) -> set[int]:
+    """Return the ids of the tensors that tensors of different strides were made one of."""
+    strides = tensor_strides(graph)
+    joined: set[int] = set()
+    sizes: set[int] = set()
+    for node in graph.nodes:
+        made_of = [t for t in node.inputs if id(t) in strides and id(t) not in sizes]
+        if not made_of or node.op in READS_SIZE:
+            sizes.update(id(t) for t in node.outputs)
+        elif len({strides[id(t)] for t in made_of}) > 1 or any(id(t) in joined for t in made_of):
+            joined.update(id(t) for t in node.outputs)
+    return joined
 
 
 def _enlarges(node: gs.Node) -> bool:
@@ -70,6 +99,9 @@ def encoder_ends(graph: Graph) -> list[gs.Tensor]:
 def features_of_encoder(graph: Graph, cuts: list[gs.Tensor]) -> gs.Tensor:
     """Return the last of the encoder's ``cuts``, which must have its deepest stride.
 
+    Where a layer makes it that no layer follows (logits that are enlarged, rows of boxes), it is a
+    prediction already: the cut that this layer reads is returned.
+
     Raises UnsupportedGraphError if no one tensor holds all features of that stride.
     """
     strides = tensor_strides(graph)
@@ -79,7 +111,29 @@ def features_of_encoder(graph: Graph, cuts: list[gs.Tensor]) -> gs.Tensor:
             f"no one tensor of stride {deepest:g} holds all that the network's own head reads; "
             "leave --task out to keep the head"
         )
-    return cuts[-1]
+    read = _read_by_layers(graph)
+    features = [cut for cut in cuts if id(cut) in read and strides.get(id(cut)) == deepest]
+    if not features or id(cuts[-1]) in _without_layers(graph, features[-1]):
+        return cuts[-1]
+    return features[-1]
+
+
+def _without_layers(graph: Graph, tensor: gs.Tensor) -> set[int]:
+    """Return the ids of ``tensor`` and of what is made of it on a way without layers."""
+    made = {id(tensor)}
+    for node in graph.nodes:
+        if node.op not in LAYERS and any(id(t) in made for t in node.inputs):
+            made.update(id(t) for t in node.outputs)
+    return made
+
+
+def _read_by_layers(graph: Graph) -> set[int]:
+    """Return the ids of the tensors that a convolution or linear layer is computed from."""
+    read: set[int] = set()
+    for node in reversed(graph.nodes):
+        if node.op in LAYERS or any(id(t) in read for t in node.outputs):
+            read.update(id(t) for t in node.inputs)
+    return read
 
 
 def _of_one_stride(graph: Graph, strides: dict[int, float]) -> list[int]:

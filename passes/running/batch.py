@@ -53,6 +53,10 @@ def why_not_two(reference: Graph, graph: Graph, runner: Runner | None = None) ->
     for name, pair in together.items():
         if not apart[0][name].ndim:
             return f"output {name} is one number for the whole batch"
+        shapes = [list(each[name].shape) for each in apart]
+        if shapes[0][1:] != shapes[1][1:]:
+            at = _folding(graph, (one, two, both), name, runner)
+            return f"{at}output {name} {as_found(*shapes)}"
         joined = np.concatenate([apart[0][name], apart[1][name]])
         if pair.shape != joined.shape:
             at = _folding(graph, (one, two, both), name, runner)
@@ -65,6 +69,14 @@ def why_not_two(reference: Graph, graph: Graph, runner: Runner | None = None) ->
             at = _folding(graph, (one, two, both), name, runner)
             return f"{at}two images in one batch mix: output {name} differs by {gap:.3g}"
     return None
+
+
+def as_found(one: Sequence[int], other: Sequence[int]) -> str:
+    """Return what is said of an output as large as what is found in an image (boxes)."""
+    return (
+        f"is as large as what is found: {list(one)} for one image, {list(other)} for another, "
+        "which do not fit in one batch"
+    )
 
 
 def _noise_of(
@@ -106,6 +118,8 @@ def _folding(graph: Graph, feeds: Sequence[Arrays], output: str, runner: Runner)
 def _is_mixed(one: np.ndarray, two: np.ndarray, both: np.ndarray) -> bool:
     if one.dtype.kind != "f" or not one.ndim:
         return False  # sizes, and what is chosen by them
+    if one.shape[1:] != two.shape[1:]:
+        return True
     apart = np.concatenate([one, two])
     scale = float(np.abs(apart).max(initial=0))
     return apart.shape != both.shape or not np.allclose(

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from fnac.data.readers.picture_folder import read_pictures
-from fnac.errors import UsageError
+from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.graph import Graph
 from fnac.passes.super_network.choose import choose
 from fnac.stages.heal import HealResult, heal, keeps_statistics, rate_share
@@ -216,3 +216,12 @@ def test_the_rate_follows_the_error_and_good_starts_keep_their_statistics() -> N
 def test_settings_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         HealSettings(**{**BASE, **changed})
+
+
+def test_an_epsilon_of_zero_is_refused_with_the_layer(original: Path, tmp_path: Path) -> None:
+    """Torch does not train such a layer; a runtime runs it."""
+    graph = Graph.load(original)
+    norm = next(node for node in graph.nodes if node.op == "BatchNormalization")
+    norm.attrs["epsilon"] = 0.0
+    with pytest.raises(UnsupportedGraphError, match=r"BatchNormalization\): its epsilon is 0"):
+        run(tmp_path / "run", graph, original)

@@ -61,21 +61,34 @@ def madds(size: Size) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A file in a folder: the size of its images, and what it computes with beyond the backbone."""
+    """A file in a folder: the size of its images, and what it computes with beyond the backbone.
+
+    ``own``  (blocks, multiply-adds, parameters) of a network that is not upon ``backbone``
+    """
 
     path: Path
     size: Size | None = None
     more_madds: int = 0
     more_weights: int = 0
+    own: tuple[int, int, int] | None = None
+
+    @property
+    def blocks(self) -> int:
+        """Return the number of searchable blocks."""
+        return self.own[0] if self.own else BLOCKS
 
     @property
     def madds(self) -> int:
         """Return the multiply-adds of the network."""
+        if self.own:
+            return self.own[1]
         return madds(self.size or SIZE) + self.more_madds
 
     @property
     def weights(self) -> int:
         """Return the number of parameters."""
+        if self.own:
+            return self.own[2]
         return WEIGHTS + BIASES + self.more_weights
 
     def beside(self, name: str) -> Path:
@@ -84,8 +97,8 @@ class Case:
 
 
 def inspected(case: Case) -> None:
-    """``inspect`` finds both blocks."""
-    assert len(inspect_file(case.path, InspectSettings()).blocks) == BLOCKS
+    """``inspect`` finds the blocks."""
+    assert len(inspect_file(case.path, InspectSettings()).blocks) == case.blocks
 
 
 def profiled(case: Case) -> None:
@@ -129,10 +142,10 @@ def emitted(case: Case) -> None:
 
 
 def expanded(case: Case) -> None:
-    """``expand`` gives both blocks a choice, and the seed comes back out of it."""
+    """``expand`` gives every block a choice, and the seed comes back out of it."""
     seed = Graph.load(case.path)
     made = expand(Graph.load(case.path), ExpandSettings(size=case.size))
-    assert len(read_layers(made.manifest)) == BLOCKS
+    assert len(read_layers(made.manifest)) == case.blocks
     made.save(case.beside("super.onnx"))
     derive(case.beside("super.onnx"), case.beside("back.onnx"), DeriveSettings(), arch="seed")
     take_pictures(seed, PassManager(verify=False))
@@ -152,10 +165,11 @@ def through(
     *,
     more_madds: int = 0,
     more_weights: int = 0,
+    own: tuple[int, int, int] | None = None,
     stages: Sequence[Stage] = STAGES,
 ) -> None:
     """Take a model through stages; the first that fails is named."""
-    case = Case(folder / "net.onnx", size, more_madds, more_weights)
+    case = Case(folder / "net.onnx", size, more_madds, more_weights, own)
     onnx.save(model, case.path)
     for stage in stages:
         try:

@@ -8,6 +8,8 @@ beside the images (Roboflow). Category ids become class ids 0.. in the order of 
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +24,10 @@ from ..folders import SPLIT_NAMES, require_folder
 from ..json_files import as_flag, as_key, as_number, short, unquoted
 from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
 from ..sets.listed import Listed, ListedSource
+from .coco_corners import look_like_corners
 from .coco_json import Images, Key, coco_classes, image_records, load_coco, require_names
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 _FILES = (
@@ -120,12 +125,15 @@ def _read_split(
     rows: dict[Key, list[list[float]]] = {key: [] for key in images}
     areas: dict[Key, list[float]] = {key: [] for key in images}
     ignored: dict[Key, list[list[float]]] = {key: [] for key in images}
+    stated: list[list[float]] = []
     for place, record in enumerate(content["annotations"]):
         box = _read_box(record, images, class_ids)
         if isinstance(box, str):
             key = record.get("id", f"number {place}") if isinstance(record, dict) else place
             problems.append(f"{path}: annotation {unquoted(key)}: {box}; {TODO}")
             continue
+        height, width = images[box.image][1]
+        stated.append([*box.stated, width, height, box.stated_area])
         if box.row is None:
             continue
         if box.crowd:
@@ -133,6 +141,12 @@ def _read_split(
         else:
             rows[box.image].append(box.row)
             areas[box.image].append(box.area)
+    if look_like_corners(stated):
+        logger.warning(
+            "%s: its %d boxes look like corners [x0, y0, x1, y1]; they are read as COCO's [x, y, "
+            "width, height]; write the width and height if they are corners",
+            path, len(stated),
+        )  # fmt: skip
     pictures = tuple(
         BoxPicture(
             image, str(key), size,
@@ -145,12 +159,18 @@ def _read_split(
 
 @dataclass(frozen=True)
 class _Box:
-    """One annotation; row: x0 y0 x1 y1 class, None for a class that is not used."""
+    """One annotation; row: x0 y0 x1 y1 class, None for a class that is not used.
+
+    stated       as the file gives it: x y width height
+    stated_area  NaN if the file states none
+    """
 
     image: Key
     row: list[float] | None
     area: float
     crowd: bool
+    stated: tuple[float, float, float, float]
+    stated_area: float
 
 
 def _read_box(record: Any, images: Images, class_ids: Mapping[Key, int | None]) -> _Box | str:
@@ -178,9 +198,10 @@ def _read_box(record: Any, images: Images, class_ids: Mapping[Key, int | None]) 
         return f"image {image}: iscrowd {short(record['iscrowd'])}; wanted 0 or 1"
     class_id = class_ids[category]
     if class_id is None:
-        return _Box(image, None, 0.0, crowd)
+        return _Box(image, None, 0.0, crowd, (x, y, w, h), math.nan)
     stated_area = record.get("area")
     area = w * h if stated_area is None else as_number(stated_area)
     if area is None or area < 0:
         return f"image {image}: area {short(stated_area)}; wanted the object's pixels"
-    return _Box(image, [*clipped(corners, size), class_id], area, crowd)
+    told = math.nan if stated_area is None else area
+    return _Box(image, [*clipped(corners, size), class_id], area, crowd, (x, y, w, h), told)

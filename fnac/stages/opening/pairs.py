@@ -15,7 +15,7 @@ from fnac.importer import ImportedModule
 from fnac.importer.building.builder import MADE_BY
 from fnac.passes.graph import Graph
 from fnac.passes.graph.model_checks import one_line
-from fnac.passes.running.batch import SAME
+from fnac.passes.running.batch import SAME, as_found
 from fnac.passes.running.run import probe_size, random_feed
 from fnac.passes.running.runner import Runner
 from fnac.passes.running.verify import NOISE_FACTOR, noise
@@ -57,6 +57,10 @@ def check_pair(module: ImportedModule, graph: Graph) -> None:
         if not first.ndim:
             why = f"output {output.name} is one number for the whole batch"
             raise UnsupportedGraphError(f"{why}; {WAY_OUT}")
+        if first.shape[1:] != second.shape[1:]:
+            why = f"output {output.name} {as_found(first.shape, second.shape)}"
+            at = _folding(module, (one, two, both), index)
+            raise UnsupportedGraphError(f"{at}{why}; {WAY_OUT}")
         joined = torch.cat([first, second])
         if pair.shape != joined.shape:
             why = f"with two images, output {output.name} has the shape {list(pair.shape)}"
@@ -137,6 +141,8 @@ def _folding(module: ImportedModule, feeds: Sequence[list[Tensor]], output: int)
 def _is_mixed(call: fx.Node, one: Results, two: Results, both: Results) -> bool:
     if call.op == "get_attr" or call not in both:
         return False  # a weight, or no tensor of floats
+    if one[call].shape[1:] != two[call].shape[1:]:
+        return True
     apart = torch.cat([one[call], two[call]])
     scale = float(apart.abs().max()) if apart.numel() else 0.0
     return apart.shape != both[call].shape or not torch.allclose(
