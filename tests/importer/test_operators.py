@@ -332,13 +332,60 @@ def test_dropout_acts_in_train_mode_only() -> None:
     assert not torch.equal(module.train()(x), x)
 
 
+@pytest.mark.parametrize("opset", [16, 20])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("outside", ["zeros", "border", "reflection"])
+def test_sampling_at_computed_places(opset: int, mode: str, outside: str) -> None:
+    if opset >= 20:
+        mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    places = np.random.default_rng(0).uniform(-1.3, 1.3, (2, 5, 6, 2)).astype(np.float32)
+    for corners in (0, 1):
+        attributes = f'mode="{mode}",padding_mode="{outside}",align_corners={corners}'
+        made = graph(
+            f"y = GridSample<{attributes}>(x, g)", "float[2,5,6,2] g", opset=opset, g=places
+        )
+        assert_imports(made, IMAGE)
+
+
+def test_places_of_an_affine_transformation() -> None:
+    made = graph(
+        "g = AffineGrid(t, n) y = GridSample(x, g)",
+        "float[2,2,3] t, int64[4] n = {2, 4, 5, 6}",
+        opset=20,
+    )
+    assert_imports(made, IMAGE)
+
+
+@pytest.mark.parametrize("nodes", ["Trilu<upper=0>(x, k)", "Trilu(x, k)", "Trilu(x)"])
+def test_triangles(nodes: str) -> None:
+    assert_imports(graph(f"y = {nodes}", "int64 k = {1}"), IMAGE)
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 2])
+def test_one_hot_with_indices_from_the_end_and_outside(axis: int) -> None:
+    made = graph(
+        f"s = Mul(x, c) i = Cast<to=7>(s) y = OneHot<axis={axis}>(i, d, v)",
+        "float c = {4}, int64 d = {5}, float[2] v = {-1, 3}",
+    )
+    assert_imports(made, IMAGE)
+
+
+def test_bits_of_whole_numbers() -> None:
+    made = graph(
+        "s = Mul(x, c) i = Cast<to=6>(s) n = BitwiseNot(i) a = BitwiseAnd(i, m) "
+        "o = BitwiseOr(n, a) e = BitwiseXor(o, m) y = Cast<to=1>(e)",
+        "float c = {40}, int32 m = {21}",
+    )
+    assert_imports(made, IMAGE)
+
+
 def test_unknown_operator_is_named_with_domain_version_and_node() -> None:
     made = graph("y = Relu(x)")
-    made.graph.node[0].op_type, made.graph.node[0].name = "Trilu", "mask"
+    made.graph.node[0].op_type, made.graph.node[0].name = "ReverseSequence", "mask"
     with pytest.raises(UnsupportedGraphError) as caught:
         import_onnx(made)
     assert str(caught.value) == (
-        "mask: operator Trilu of domain 'ai.onnx', version 18, is not supported; "
+        "mask: operator ReverseSequence of domain 'ai.onnx', version 18, is not supported; "
         "replace it, or export the network with standard operators"
     )
     assert caught.value.exit_code == 3

@@ -210,6 +210,21 @@ def logical_not(builder: Builder, node: Node) -> Any:
     return builder.call(torch.logical_not, node.inputs[0])
 
 
+def _bitwise(op: str, function: Callable[..., Any]) -> None:
+    @converter(op, 18)
+    def convert(builder: Builder, node: Node) -> Any:
+        return builder.call(function, *node.inputs)
+
+
+for _op, _function in [
+    ("BitwiseAnd", torch.bitwise_and),
+    ("BitwiseOr", torch.bitwise_or),
+    ("BitwiseXor", torch.bitwise_xor),
+    ("BitwiseNot", torch.bitwise_not),
+]:
+    _bitwise(_op, _function)
+
+
 @converter("Where", 9)
 def where(builder: Builder, node: Node) -> Any:
     """Where: the second input where the condition holds, else the third."""

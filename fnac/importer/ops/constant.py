@@ -14,7 +14,7 @@ from ..building.attributes import dtype_of, shortest, tensor_of
 from ..building.builder import Builder
 from ..building.registry import converter
 from ..building.values import Host, Node
-from ..runtime import elements, layout, quantized
+from ..runtime import elements, indexing, layout, quantized
 
 LARGEST = 2**28  # elements of a constant made from a shape: more is a damaged file
 
@@ -104,6 +104,23 @@ def eye_like(builder: Builder, node: Node) -> Any:
     """EyeLike: ones on a diagonal."""
     dtype = dtype_of(node.get("dtype"), node.label) if node.get("dtype") else None
     return builder.call(layout.eye_like, node.inputs[0], node.get("k", 0), dtype)
+
+
+@converter("Trilu", 14)
+def triangle(builder: Builder, node: Node) -> Any:
+    """Trilu: the part above a diagonal, or below it."""
+    diagonal = builder.known(node, 1, "the diagonal") or [0]
+    function = torch.triu if node.get("upper", 1) else torch.tril
+    return builder.call(function, node.inputs[0], diagonal[0])
+
+
+@converter("OneHot", 9)
+def one_hot(builder: Builder, node: Node) -> Any:
+    """OneHot: one value where an index points to, another one elsewhere."""
+    depth = builder.known(node, 1, "the number of classes") or [0]
+    return builder.call(
+        indexing.one_hot, node.inputs[0], int(depth[0]), node.inputs[2], node.get("axis", -1)
+    )
 
 
 @converter("DequantizeLinear", 10)

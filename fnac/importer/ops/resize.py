@@ -1,4 +1,4 @@
-"""Resize and Upsample."""
+"""Resize, Upsample, and sampling at computed places: GridSample, AffineGrid."""
 
 from __future__ import annotations
 
@@ -132,3 +132,27 @@ def _interpolation(
     if mode == "cubic" and rank == 4 and where == "align_corners":
         return "bicubic", True
     return None
+
+
+_SAMPLING = {"bilinear": "bilinear", "linear": "bilinear", "nearest": "nearest",
+             "bicubic": "bicubic", "cubic": "bicubic"}  # fmt: skip
+
+
+@converter("GridSample", 16)
+def grid_sample(builder: Builder, node: Node) -> Any:
+    """GridSample -> F.grid_sample; before version 20 the modes have the names of images."""
+    return builder.call(
+        F.grid_sample,
+        node.inputs[0],
+        node.inputs[1],
+        _SAMPLING[node.get("mode", "linear")],
+        node.get("padding_mode", "zeros"),
+        bool(node.get("align_corners", 0)),
+    )
+
+
+@converter("AffineGrid", 20)
+def affine_grid(builder: Builder, node: Node) -> Any:
+    """AffineGrid -> F.affine_grid."""
+    size = builder.numbers(node.inputs[1])
+    return builder.call(F.affine_grid, node.inputs[0], size, bool(node.get("align_corners", 0)))

@@ -68,3 +68,17 @@ def scatter_nd(x: Tensor, indices: Tensor, updates: Tensor, kind: str) -> Tensor
         return rows.scatter(0, where, news).reshape(x.shape)
     done = rows.scatter_reduce(0, where, news, _SCATTER[kind], include_self=True)
     return done.reshape(x.shape)
+
+
+def one_hot(indices: Tensor, depth: int, values: Tensor, axis: int) -> Tensor:
+    """Return ``values[1]`` where an index points to along a new axis, else ``values[0]``.
+
+    Negative indices count from the end; those outside point to nothing.
+    """
+    axis = axis % (indices.ndim + 1)
+    where = indices.long().unsqueeze(axis)
+    where = torch.where(where < 0, where + depth, where)
+    shape = [1] * where.ndim
+    shape[axis] = depth
+    places = torch.arange(depth, device=indices.device).reshape(shape)
+    return torch.where(where == places, values[1], values[0])
