@@ -45,6 +45,10 @@ class MakeBatchSymbolic(Pass):
                 if isinstance(first, int) and first > 1:
                     report.left[tensor.name] = f"its batch is fixed to {first}, not 1"
             return report
+        stored = [end.name for end in graph.outputs if isinstance(end, gs.Constant)]
+        if stored:
+            report.left[graph.inputs[0].name] = f"output {stored[0]} is stored, whatever the image"
+            return report
         trial = graph.copy()
         undone = _Trial(trial, known_at(graph, batch=1).shapes)
         for node in trial.nodes:

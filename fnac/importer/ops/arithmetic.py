@@ -216,13 +216,14 @@ def _bitwise(op: str, function: Callable[..., Any]) -> None:
         return builder.call(function, *node.inputs)
 
 
-for _op, _function in [
-    ("BitwiseAnd", torch.bitwise_and),
-    ("BitwiseOr", torch.bitwise_or),
-    ("BitwiseXor", torch.bitwise_xor),
-    ("BitwiseNot", torch.bitwise_not),
-]:
-    _bitwise(_op, _function)
+_BITWISE: dict[str, Callable[..., Any]] = {
+    "BitwiseAnd": torch.bitwise_and,
+    "BitwiseOr": torch.bitwise_or,
+    "BitwiseXor": torch.bitwise_xor,
+    "BitwiseNot": torch.bitwise_not,
+}
+for _name, _of_bits in _BITWISE.items():
+    _bitwise(_name, _of_bits)
 
 
 @converter("Where", 9)

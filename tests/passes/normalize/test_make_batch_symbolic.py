@@ -121,3 +121,10 @@ def test_an_image_is_standardised_by_itself_as_in_files_of_one(opset: int, passe
 def test_another_fixed_batch_is_left() -> None:
     _, report = applied(MakeBatchSymbolic(), graph("(float[4,2] x) => (float[4,2] y) {y=Relu(x)}"))
     assert report.left == {"x": "its batch is fixed to 4, not 1"}
+
+
+def test_an_output_that_is_stored_has_no_batch() -> None:
+    made = graph("(float[1,3,4,4] x) => (float[1,3,4,4] y) <float[1,3,1,1] w> { y = Mul(x, w) }")
+    made.put_outputs([*made.outputs, next(c for c in made.constants() if c.name == "w")])
+    _, report = applied(MakeBatchSymbolic(), made)
+    assert report.left == {"x": "output w is stored, whatever the image"}
