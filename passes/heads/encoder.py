@@ -120,11 +120,11 @@ def features_of_encoder(graph: Graph, cuts: list[gs.Tensor]) -> gs.Tensor:
 
 def _without_layers(graph: Graph, tensor: gs.Tensor) -> set[int]:
     """Return the ids of ``tensor`` and of what is made of it on a way without layers."""
-    made = {id(tensor)}
+    reached = {id(tensor)}
     for node in graph.nodes:
-        if node.op not in LAYERS and any(id(t) in made for t in node.inputs):
-            made.update(id(t) for t in node.outputs)
-    return made
+        if node.op not in LAYERS and any(id(t) in reached for t in node.inputs):
+            reached.update(id(t) for t in node.outputs)
+    return reached
 
 
 def _read_by_layers(graph: Graph) -> set[int]:
