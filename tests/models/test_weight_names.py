@@ -49,7 +49,7 @@ def exported_output(seed: str, net: nn.Module, x: Tensor, folder: Path) -> np.nd
     ],
 )
 def test_timms_networks(name: str, seed: str, options: dict, tmp_path: Path) -> None:
-    timm = pytest.importorskip("timm", reason="timm is not installed (pip install fnac[timm])")
+    timm = pytest.importorskip("timm", reason="timm is not installed (-e '.[timm]')")
     theirs = lively(timm.create_model(name, **options))
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_timms_networks(name: str, seed: str, options: dict, tmp_path: Path) -> 
 
 
 def test_timms_fbnetc_keeps_its_expansion_convolutions(tmp_path: Path) -> None:
-    timm = pytest.importorskip("timm", reason="timm is not installed (pip install fnac[timm])")
+    timm = pytest.importorskip("timm", reason="timm is not installed (-e '.[timm]')")
     net = timm.create_model("fbnetc_100")
     state, table = own_names(net.state_dict(), FBNETC)
     assert isinstance(table, MBConvTable)

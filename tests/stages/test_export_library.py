@@ -133,7 +133,9 @@ def test_what_a_library_has_not(settings: dict, why: str) -> None:
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm_torchvision.importlib.util, "find_spec", lambda name: None)
     for name, extra in (("timm:resnet18", "timm"), ("torchvision:resnet18", "onnxscript")):
-        with pytest.raises(UsageError, match=rf"is not installed; .*pip install 'fnac\[{extra}\]'"):
+        with pytest.raises(
+            UsageError, match=rf"is not installed; .*pip install -e '\.\[{extra}\]'"
+        ):
             export_seed(ExportSettings(name, "none", size=(32, 32)))
 
 

@@ -132,7 +132,7 @@ def test_a_run_in_another_process_writes_all_that_it_says(
 
 @pytest.mark.slow
 def test_runs_go_at_once_on_a_local_cluster(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed (pip install 'fnac[ray]')")
+    pytest.importorskip("ray", reason="Ray is not installed (pip install -e '.[ray]')")
     text = "runs: {own: {adapt: {strategy: seed, baseline: false}}}\nrandom_seeds: [0, 1]\n"
     file, folder = study_file(tmp_path, f"{text}processes: 2\n"), tmp_path / "study"
     assert run(["study", str(file), "-o", str(folder)]) == 0
