@@ -22,7 +22,9 @@ from fnac.adaptation.kept_files import KeptFiles
 from fnac.adaptation.resuming import (
     CONFIG,
     FINGERPRINT,
+    START_OF,
     check_as_left,
+    check_start,
     is_adaptation,
     latest,
 )
@@ -112,6 +114,7 @@ def working_in(
     device: str,
     source: DataSource,
     asked: Mapping[str, Any],
+    start: Mapping[str, str],
     *,
     resume: bool,
     account: DataAccount | None = None,
@@ -119,17 +122,20 @@ def working_in(
     """Hold the folder in which a single stage trains: a new one, or the one that is continued.
 
     asked  what the stage was told, section by section
+    start  the network that it is given: ``model``, its name, and ``network``, its digest
     """
     if resume:
         folder = latest(out, stage)
         with continued(folder, device) as ranks:
             if ranks.first:
                 check_as_left(folder, source)
+                check_start(folder, start)
             yield folder, ranks
         return
     with begun(out, stage, device) as (folder, ranks):
         if ranks.first:
             told = {name: as_plain(one) for name, one in asked.items()}
+            KeptFiles(folder).write(START_OF, as_json(start))
             describe(folder, told, source, account)
         yield folder, ranks
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fnac.adaptation.kept_files import KeptFiles
 from fnac.adaptation.plan import Plan, changed
-from fnac.config import Config, as_plain, read_yaml
+from fnac.adaptation.settings import AdaptSettings
+from fnac.config import Config, as_plain, converted, read_yaml
+from fnac.data.readers.names import PICTURES
 from fnac.errors import UsageError
+from fnac.search.settings import SearchSettings
+from fnac.stages.expand import ExpandSettings
+from fnac.stages.heal_settings import HealSettings
+from fnac.stages.tune_settings import TuneSettings
+from fnac.tasks import settings_kind
 from fnac.training.settings import NO_MATTER
 
 if TYPE_CHECKING:
@@ -18,6 +26,13 @@ if TYPE_CHECKING:
 CONFIG = "config.yaml"
 FINGERPRINT = "fingerprint.json"
 """Digests of a run's data (fnac.data.sets.fingerprint)."""
+START_OF = "start_of.json"
+"""With which network a single stage began: its name, and its digest."""
+KINDS: Mapping[str, type[Any]] = {
+    one.section: one
+    for one in (AdaptSettings, ExpandSettings, SearchSettings, TuneSettings, HealSettings)
+}
+"""The settings of the sections that a single stage reads; those of ``task`` depend on the task."""
 FREE = ("adapt.data", "adapt.no_verify", "derive.verify", "emit.no_verify")
 """Settings that a resumed run may be given anew, beside ``NO_MATTER``."""
 
@@ -61,6 +76,70 @@ def check_as_left(folder: Path, source: DataSource) -> None:
 
     KeptFiles(folder).check()
     check_same_data(source, json.loads((folder / FINGERPRINT).read_text()))
+
+
+def check_start(folder: Path, now: Mapping[str, str]) -> None:
+    """Raise UsageError if the run in ``folder`` began with another network than ``now``."""
+    if not (folder / START_OF).exists():
+        return
+    began = json.loads((folder / START_OF).read_text(encoding="utf-8"))
+    if began.get("network", now["network"]) != now["network"]:
+        raise UsageError(
+            f"--resume: {folder} began with {began['model']}, and {now['model']} is another "
+            "network (its weights, nodes or metadata differ); give the one that it began with, or "
+            "begin a new run"
+        )
+
+
+def stage_to_resume(out: Path | None, stage: str, given: Config) -> Config:
+    """Return the settings of the run of a single stage that is continued.
+
+    They are those that it was begun with. UsageError if ``given`` says something else, in any
+    section that the stage reads; what does not change the result may be given anew, and where the
+    data set lies.
+    """
+    folder = latest(out, stage)
+    if is_adaptation(folder):
+        raise UsageError(
+            f"--resume: {folder} is a run of fnac adapt; continue it with fnac adapt --resume -o "
+            f"{folder}, or name a run of fnac {stage}"
+        )
+    stored = read_yaml(folder / CONFIG, of_run=True)
+    if stage not in stored:
+        raise UsageError(
+            f"--resume: {folder} is no run of fnac {stage} (its {CONFIG} has the sections "
+            f"{', '.join(stored)}); name another folder with -o"
+        )
+    said = {name: given.get(name, {}) for name in ("adapt", "task", "expand", "heal", stage)}
+    if "heal" in stored:  # then the other settings of ``tune`` are said of the healing
+        teacher = {key: value for key, value in said["tune"].items() if key == "teacher"}
+        rest = {key: value for key, value in said["tune"].items() if key != "teacher"}
+        said |= {"tune": teacher, "heal": {**said["heal"], **rest}}
+    for section, values in said.items():
+        _check_section(folder, section, stored, values)
+    return {name: {**values, **said.get(name, {})} for name, values in stored.items()}
+
+
+def _check_section(folder: Path, section: str, stored: Config, given: Mapping[str, Any]) -> None:
+    """Raise UsageError if ``given`` differs from what the run in ``folder`` was begun with."""
+    kind: type[Any] = KINDS.get(section) or settings_kind(str(stored["adapt"]["task"]))
+    then, now = stored.get(section, {}), as_plain(converted(kind, given, section))
+    unsaid = as_plain({key: getattr(kind, key, None) for key in now})
+    for key, value in now.items():
+        before = then.get(key, unsaid[key])
+        path = f"{section}.{key}"
+        if path == "adapt.data" and _without_labels(before) == _without_labels(value):
+            continue
+        if before == value or key in NO_MATTER or path in (*FREE[1:], "adapt.seed"):
+            continue
+        raise UsageError(
+            f"--resume: {path} is {before!r} in {folder}, {value!r} was given; leave it out, or "
+            "begin a new run"
+        )
+
+
+def _without_labels(data: Any) -> bool:
+    return str(data).startswith(PICTURES)
 
 
 def plan_to_resume(folder: Path, given: Config) -> Plan:

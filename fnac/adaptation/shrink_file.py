@@ -14,6 +14,7 @@ from fnac.config import Config, read
 from fnac.data.preprocessing import state_preprocessing, tell_assumed
 from fnac.errors import UsageError
 from fnac.passes.graph import Graph
+from fnac.stages.opening.uncounted import tell_uncounted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +67,7 @@ class ShrinkJob:
         settings, how = read(ShrinkSettings, self.config), self.on.adapt
         budget = parse_budget(how.budget or DEFAULT_BUDGET, how.budget_of)
         graph = self.original.copy()
+        tell_uncounted(graph)
         state_preprocessing(graph.manifest, settings.mean, settings.std)
         tell_assumed(graph.manifest)
         if settings.size is not None:  # costs are counted there

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
@@ -225,12 +224,7 @@ class SearchRun(TrainingRun):
 
     def _losses(self) -> list[float]:
         """Return the losses of the weight steps; the first process has them."""
-        log = self.logs[METRICS]
-        if log.path is None:
-            return []
-        self.trace.flush()
-        with log.path.open() as file:
-            return [float(row["loss"]) for row in csv.DictReader(file) if row["kind"] == "weights"]
+        return [float(row["loss"]) for row in self.trace.rows() if row["kind"] == "weights"]
 
     def _budget_madds(self) -> int | None:
         return self.budget if self.space.unit == "madds" else None

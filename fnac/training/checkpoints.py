@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import pickle
@@ -13,17 +12,17 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 
 from fnac.errors import TrainingError
 from fnac.passes.files import write_atomically
-from fnac.passes.graph import Graph
 from fnac.training.settings import NO_MATTER
 
-BEGUN_WITH = "weights_begun_with"
-"""Entry of a run's settings: the digest of the weights that it began with."""
+BEGUN_WITH = "network_begun_with"
+"""Entry of a run's settings: the digest of the network that it began with."""
+TAUGHT_BY = "teacher_begun_with"
+"""Entry of a run's settings: the digest of the teacher that it began with; None: it has none."""
 _UNREADABLE = (
     *(OSError, RuntimeError, EOFError, NotImplementedError),
     *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),
@@ -70,10 +69,11 @@ def load_checkpoint(
     now = json.loads(fingerprint(settings))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
-            if key == BEGUN_WITH:
+            if key in (BEGUN_WITH, TAUGHT_BY):
+                what = "network" if key == BEGUN_WITH else "teacher"
                 raise TrainingError(
-                    f"{path}: this run began with a network of other weights than the one given "
-                    "now; give that one, or start a new run"
+                    f"{path}: this run began with another {what} than the one given now (its "
+                    "weights, nodes or metadata differ); give that one, or start a new run"
                 )
             raise TrainingError(
                 f"{path}: {key} was {before.get(key)!r} when this run began and is "
@@ -106,13 +106,3 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     """Return the settings that change results, as JSON."""
     kept = {key: value for key, value in settings.items() if key not in NO_MATTER}
     return json.dumps(kept, sort_keys=True)
-
-
-def weights_digest(graph: Graph) -> str:
-    """Return a digest of a network's stored values and their names."""
-    digest = hashlib.sha256()
-    for constant in graph.constants():
-        values = np.ascontiguousarray(constant.values)
-        digest.update(f"{constant.name} {values.dtype} {values.shape}".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()[:16]

@@ -40,6 +40,11 @@ class Imitation:
         self.names = tuple(one.name for one in raw)
         self.units: tuple[float, ...] = (1.0,) * len(self._raw)
 
+    @property
+    def teacher_digest(self) -> str:
+        """The digest of the teacher."""
+        return self._teacher.digest
+
     def __call__(self, outputs: Outputs, images: Tensor, truths: Tensor) -> Tensor:
         """Return the mean error of a batch in float32; ``truths`` are ignored."""
         return torch.stack(self.errors(outputs, images)).mean()

@@ -27,13 +27,14 @@ from fnac.passes.graph import Graph
 from fnac.progress import StepProgress
 from fnac.training.checkpoints import (
     BEGUN_WITH,
+    TAUGHT_BY,
     fingerprint,
     load_checkpoint,
     of_this_run,
     restore_precision,
     save_checkpoint,
-    weights_digest,
 )
+from fnac.training.digests import network_digest
 from fnac.training.objectives import Objective
 from fnac.training.run_log import CsvLog, LossTrace, Written
 from fnac.training.runtime import prepare_module, seed_step
@@ -99,7 +100,8 @@ class TrainingRun(abc.ABC):
         began = {
             "steps": setup.total,
             "network": self.stage,
-            BEGUN_WITH: weights_digest(setup.graph),
+            BEGUN_WITH: network_digest(setup.graph),
+            TAUGHT_BY: setup.objective.teacher_digest,
         }
         self.identity = {**setup.identity, **began}
         _check_epsilons(setup.module)
@@ -249,13 +251,17 @@ class TrainingRun(abc.ABC):
         return trained
 
     def _silent(self) -> tuple[Finding, ...]:
-        """Return a finding if the last loss is exactly zero."""
-        if self.trace.last != 0:
+        """Return a finding if the loss is exactly zero, at the end or in most steps."""
+        losses = [float(row["loss"]) for row in self.trace.rows() if row["loss"]]
+        zeros = sum(loss == 0 for loss in losses)
+        if self.trace.last != 0 and 2 * zeros <= len(losses):
             return ()
+        always = f"is exactly 0 in {zeros} of {len(losses)} steps"
+        when = "ends at exactly 0" if self.trace.last == 0 else always
         return (
             Finding(
                 "no-loss",
-                f"{self.stage}: the loss ends at exactly 0: nothing that counts is labelled in "
+                f"{self.stage}: the loss {when}: nothing that counts is labelled in "
                 "what was trained on, or nothing was left to learn; look at data.json",
             ),
         )

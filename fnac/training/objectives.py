@@ -23,6 +23,11 @@ BASELINE = "baseline"
 class Objective(Protocol):
     """A loss of a network's outputs for a batch."""
 
+    @property
+    def teacher_digest(self) -> str | None:
+        """The digest of the network that is learnt from; None: there is none."""
+        ...
+
     def __call__(
         self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, truths: Tensor
     ) -> Tensor:
@@ -35,6 +40,11 @@ class TaskLoss:
     """The task's own loss on the labels."""
 
     task: Task
+
+    @property
+    def teacher_digest(self) -> None:
+        """None: there is no teacher."""
+        return None
 
     def __call__(
         self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, truths: Tensor
@@ -54,6 +64,11 @@ class Distilled:
     teacher: Teacher
     weight: float
     temperature: float
+
+    @property
+    def teacher_digest(self) -> str:
+        """The digest of the teacher."""
+        return self.teacher.digest
 
     def __call__(
         self, outputs: Tensor | tuple[Tensor, ...], images: Tensor, truths: Tensor

@@ -127,6 +127,14 @@ class LossTrace:
         if self._watchers is not None:
             self._watchers.row({k: v for k, v in cells.items() if v is not None})
 
+    def rows(self) -> list[dict[str, str]]:
+        """Return what is logged; the first process has it, the others get []."""
+        if self._log.path is None:
+            return []
+        self.flush()
+        with self._log.path.open(encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
     def flush(self) -> Written:
         """Write everything to disk; return size and digest of the log."""
         self.read()

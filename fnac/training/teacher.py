@@ -14,6 +14,7 @@ from fnac.errors import UsageError
 from fnac.importer import import_onnx
 from fnac.passes.graph import Graph
 from fnac.tasks.network_check import check_pictures
+from fnac.training.digests import network_digest
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Teacher:
     ) -> None:
         graph.check_finite()
         check_pictures(graph)
-        self.name, self.manifest = name, graph.manifest
+        self.name, self.manifest, self.digest = name, graph.manifest, network_digest(graph)
         self._sides = _fixed_sides(graph)
         self._module = import_onnx(graph.to_model()).requires_grad_(False).to(device).eval()
         if self._module.choice_points:

@@ -130,7 +130,10 @@ def test_a_run_is_not_continued_with_another_network(
     network.save(other)
     capsys.readouterr()
     assert fnac(["tune", str(other), *words, "--resume"]) == 2
-    assert f"{tmp_path}/run began with {seed}, and {other} has other" in capsys.readouterr().err
+    assert (
+        f"{tmp_path}/run began with {seed}, and {other} is another network"
+        in capsys.readouterr().err
+    )
     assert fnac(["tune", str(moved), *words, "--resume"]) == 0
 
 

@@ -14,12 +14,13 @@ import torch
 from fnac.errors import TrainingError
 from fnac.training.checkpoints import (
     BEGUN_WITH,
+    TAUGHT_BY,
     fingerprint,
     load_checkpoint,
     of_this_run,
     save_checkpoint,
-    weights_digest,
 )
+from fnac.training.digests import network_digest
 from fnac.training.run_log import CsvLog
 from tests.support.graphs import graph
 
@@ -87,15 +88,21 @@ def test_what_another_network_ends_in_is_named(tmp_path: Path) -> None:
         )
 
 
-def test_the_weights_that_a_run_began_with_are_told_apart(tmp_path: Path) -> None:
+def test_the_networks_that_a_run_began_with_are_told_apart(tmp_path: Path) -> None:
     text = "(float[1,2] x) => (float[1,2] y) <float[2,2] w = {1,2,3,4}> { y = MatMul(x, w) }"
     one, same = graph(text), graph(text)
-    other = graph(text.replace("4}", "5}"))
-    assert weights_digest(one) == weights_digest(same) != weights_digest(other)
-    began = {**SETTINGS, BEGUN_WITH: weights_digest(one)}
+    other, nodes = graph(text.replace("4}", "5}")), graph(text.replace("MatMul", "Gemm<alpha=2.0>"))
+    told = graph(text)
+    told.manifest["preprocessing"] = {"mean": [0, 0, 0]}
+    assert network_digest(one) == network_digest(same)
+    assert len({network_digest(each) for each in (one, other, nodes, told)}) == 4
+    began = {**SETTINGS, BEGUN_WITH: network_digest(one)}
     torch.save({"settings": fingerprint(began)}, tmp_path / "last.ckpt")
-    with pytest.raises(TrainingError, match="this run began with a network of other weights"):
-        load_checkpoint(tmp_path / "last.ckpt", {**SETTINGS, BEGUN_WITH: weights_digest(other)})
+    with pytest.raises(TrainingError, match="this run began with another network"):
+        load_checkpoint(tmp_path / "last.ckpt", {**SETTINGS, BEGUN_WITH: network_digest(other)})
+    taught = {**began, TAUGHT_BY: network_digest(other)}
+    with pytest.raises(TrainingError, match="this run began with another teacher"):
+        load_checkpoint(tmp_path / "last.ckpt", taught)
 
 
 # ------------------------------------------------------------------ logs

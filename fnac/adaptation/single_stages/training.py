@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,11 +15,12 @@ from fnac.adaptation.folder import working_in
 from fnac.adaptation.history import tell_next
 from fnac.adaptation.kept_files import KeptFiles
 from fnac.adaptation.plan import Subject
+from fnac.adaptation.resuming import stage_to_resume
 from fnac.adaptation.settings import task_of
 from fnac.adaptation.single_stages.expanding import open_seed, prepare_graph
 from fnac.adaptation.single_stages.measuring import subject_of
 from fnac.adaptation.single_stages.plain import plain
-from fnac.config import Config, as_json, read
+from fnac.config import Config, read
 from fnac.data.batches import size_of_data
 from fnac.data.preprocessing import state_preprocessing, tell_assumed
 from fnac.data.readers.names import PICTURES
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-START_OF = "start_of.json"
-"""Of which network a run's start.onnx was made: its name, and the digest of its weights."""
-
-
 def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -> dict[str, Any]:
     """Search the super network ``model`` in a run folder of its own."""
     from fnac.architectures.budget import CostLimit
@@ -47,6 +43,7 @@ def run_search(model: Path, config: Config, *, out: Path | None, resume: bool) -
     from fnac.search.settings import SearchSettings
     from fnac.stages.search import search
 
+    config = stage_to_resume(out, "search", config) if resume else config
     settings, graph = read(SearchSettings, config), Graph.load(model)
     with _training(model, graph, config, settings, out=out, resume=resume) as (on, folder, ranks):
         how, kept = on.adapt, folder / "latency.json"
@@ -86,6 +83,7 @@ def run_tune(
     from fnac.stages.tune import tune
     from fnac.stages.tune_settings import TuneSettings
 
+    config = stage_to_resume(out, "tune", config) if resume else config
     if str(config.get("adapt", {}).get("data") or "").startswith(PICTURES):
         return run_heal(Path(model), config, out=out, resume=resume)
     settings = read(TuneSettings, config)
@@ -117,9 +115,6 @@ def tuning(
             if ranks.first and not start.exists():
                 _write_start(graph, on, settings, head, part := folder / "start.part.onnx")
                 KeptFiles(folder).take(part, start.name)
-                KeptFiles(folder).write(START_OF, as_json(_start_of(model, graph)))
-            elif (folder / START_OF).exists():
-                _check_start_of(model, graph, folder)
             ranks.wait()
             graph = Graph.load(start)
         manifest = copy.deepcopy(graph.manifest)
@@ -130,19 +125,9 @@ def tuning(
 
 
 def _start_of(model: Path | str, graph: Graph) -> dict[str, str]:
-    from fnac.training.checkpoints import weights_digest
+    from fnac.training.digests import network_digest
 
-    return {"model": str(model), "weights": weights_digest(graph)}
-
-
-def _check_start_of(model: Path | str, graph: Graph, folder: Path) -> None:
-    """Raise UsageError if the run in ``folder`` began with another network than ``model``."""
-    began = json.loads((folder / START_OF).read_text(encoding="utf-8"))
-    if began["weights"] != _start_of(model, graph)["weights"]:
-        raise UsageError(
-            f"--resume: {folder} began with {began['model']}, and {model} has other weights; give "
-            "the network that it began with, or begin a new run"
-        )
+    return {"model": str(model), "network": network_digest(graph)}
 
 
 def _check_task_said(graph: Graph, config: Config) -> None:
@@ -218,7 +203,9 @@ def run_heal(model: Path, config: Config, *, out: Path | None, resume: bool) -> 
         source.check()
     adapt = dataclasses.replace(on.adapt, seed=str(model))
     asked = {"adapt": adapt, "heal": settings, "tune": {"teacher": str(teacher)}}
-    with working_in(out, "tune", settings.device, source, asked, resume=resume) as (folder, ranks):
+    start = _start_of(model, graph)
+    work = working_in(out, "tune", settings.device, source, asked, start, resume=resume)
+    with work as (folder, ranks):
         ranks.wait()
         target = folder / "target.onnx"
         healed = heal(
@@ -260,6 +247,9 @@ def _training(
     asked: dict[str, Any] = {"adapt": adapt, stage: settings, "task": on.task}
     if stage == "tune" and config.get("expand"):
         asked["expand"] = config["expand"]
-    work = working_in(out, stage, settings.device, on.source, asked, resume=resume, account=account)
+    start = _start_of(model, graph)
+    work = working_in(
+        out, stage, settings.device, on.source, asked, start, resume=resume, account=account
+    )
     with work as (folder, ranks):
         yield on, folder, ranks
