@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import types
 import typing
@@ -33,6 +34,7 @@ RENAMED = {("search", "seed"): "random_seed", ("tune", "seed"): "random_seed"}
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _COUNTS = {2: "two", 3: "three"}
+_SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -65,12 +67,16 @@ def read_yaml(path: Path, *, of_run: bool = False) -> Config:
     """
     import yaml
 
+    from fnac.models.yaml_text import load_yaml
+
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); give a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 ({error}); save it as UTF-8") from error
     try:
-        loaded = yaml.safe_load(text) or {}
+        loaded = load_yaml(text) or {}
     except yaml.YAMLError as error:
         words = " ".join(str(error).split())
         raise UsageError(f"{path}: is not YAML: {words}") from error
@@ -97,12 +103,14 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
     """Read ``section.key=value`` (value as YAML) of ``--set``; raises UsageError."""
     import yaml
 
+    from fnac.models.yaml_text import load_yaml
+
     path, equals, value = text.partition("=")
     section, dot, key = path.strip().partition(".")
     if not equals or not dot or not key:
         raise UsageError(f"--set {text}: wanted section.key=value, e.g. --set tune.epochs=12")
     try:
-        return section, key, yaml.safe_load(value)
+        return section, key, load_yaml(value)
     except yaml.YAMLError as error:
         raise UsageError(f"--set {text}: {value!r} is not a YAML value") from error
 
@@ -220,17 +228,19 @@ def convert(value: Any, hint: Any, where: str) -> Any:
         return Path(value).expanduser()
     if hint is bool and isinstance(value, bool):
         return value
+    if hint is bool and isinstance(value, str) and value.lower() in _SWITCHES:
+        return _SWITCHES[value.lower()]
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise UsageError(f"{where}: {value} was found; wanted a finite number")
         return float(value)
-    if hint is float and isinstance(value, str):
-        try:
-            return float(value)  # YAML reads 1e-3 as text
-        except ValueError:
-            raise _wrong(where, value, hint) from None
+    if hint is float and isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
     if hint is str and isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
+        is_whole = isinstance(value, float) and value.is_integer()
+        return str(int(value) if is_whole else value)
     if value is None and hint is type(None):
         return None
     if isinstance(hint, type) and isinstance(value, hint) and not isinstance(value, bool):
@@ -321,9 +331,9 @@ def as_json(value: Any) -> bytes:
 
 def as_yaml(value: Any) -> bytes:
     """Return ``value`` as the text of a YAML file."""
-    import yaml
+    from fnac.models.yaml_text import dump_yaml
 
-    return bytes(yaml.safe_dump(as_plain(value), sort_keys=False).encode())
+    return dump_yaml(as_plain(value)).encode()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -181,8 +181,10 @@ def _read_results(file: Path) -> Mapping[str, Any]:
 def _read_yaml(file: Path) -> Mapping[str, Any]:
     import yaml
 
+    from fnac.models.yaml_text import load_yaml
+
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = load_yaml(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"not YAML: {error}") from error
     return content if isinstance(content, dict) else {}

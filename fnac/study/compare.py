@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fnac.errors import UsageError
+from fnac.models.yaml_text import load_yaml
 from fnac.study.one_run import read_results
 from fnac.study.table import Figures, figures_of
 from fnac.text import human, table
@@ -96,7 +95,7 @@ def _settings(path: Path) -> dict[str, Any]:
     """Return ``section.key`` -> value of a run's configuration; empty without one."""
     if not path.is_file():
         return {}
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = load_yaml(path.read_text(encoding="utf-8"))
     return {
         f"{section}.{key}": value
         for section, values in content.items()

@@ -99,8 +99,10 @@ def read_study(path: Path, given: Config | None = None) -> Study:
 def _content(path: Path) -> dict[str, Any]:
     import yaml
 
+    from fnac.models.yaml_text import load_yaml
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); give a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -33,11 +33,13 @@ def load_recipe(name_or_path: str | Path) -> dict[str, dict[str, Any]]:
     """
     import yaml
 
+    from ..yaml_text import load_yaml
+
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = recipe_path(str(name_or_path))
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -96,8 +96,10 @@ def load_space(name_or_path: str | Path) -> Space:
 def _mapping(path: Path) -> dict[str, Any]:
     import yaml
 
+    from ..yaml_text import load_yaml
+
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise SpaceError(f"{path}: not a YAML file ({reason})") from error

@@ -1,0 +1,74 @@
+"""Read and write YAML by the core schema of version 1.2: what looks like a name or a text is one.
+
+PyYAML reads version 1.1, where ``no`` is false, ``010`` is 8, ``1:30`` is 90, ``1e-3`` is a text
+and a date is no text. Of two equal keys it takes the last without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+_CORE = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+}
+"""Type -> what is one, and the letters that it may begin with."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Builds plain values only."""
+
+    def construct_core_int(self, node: yaml.ScalarNode) -> int:
+        """Read a whole number; a zero in front says nothing of its base."""
+        text = str(self.construct_scalar(node))
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Read a mapping; ConstructorError for a key that is given twice."""
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
+                continue
+            if (key.tag, key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"'{key.value}' is given twice; wanted it once", key.start_mark
+                )
+            seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes about texts that either version of YAML would read as something else."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [one for one in resolvers if one[0].rpartition(":")[2] in ("null", "merge")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_core_int)
+for _name, (_pattern, _first) in _CORE.items():
+    for _kind in (_Loader, _Dumper):
+        _kind.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), list(_first)
+        )
+
+
+def dump_yaml(value: Any) -> str:
+    """Return plain values as a YAML document that ``load_yaml`` reads back as they are."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False))
+
+
+def load_yaml(text: str) -> Any:
+    """Return the value of a YAML document; yaml.YAMLError says what is wrong with it."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (RecursionError, ValueError) as error:
+        raise yaml.YAMLError(str(error)) from error
