@@ -21,6 +21,7 @@ from fnac.text import human, table
 from .sets.doubts import doubts
 from .sets.joints import JointSet
 from .sets.listed import Counts, ListedSource, Seen
+from .sets.person_doubts import mirror_findings
 from .source import IGNORE, Dataset, DataSource
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,6 @@ class DataAccount:
     """The content of a data set.
 
     measured  the split that the metric is of, if one is measured
-    unpaired  joints that name a side and have no partner
     doubtful  what only all samples together show
     """
 
@@ -84,7 +84,6 @@ class DataAccount:
     classes: tuple[str, ...]
     splits: tuple[SplitAccount, ...]
     measured: str | None
-    unpaired: tuple[str, ...] = ()
     doubtful: tuple[Finding, ...] = ()
 
     @property
@@ -153,15 +152,6 @@ class DataAccount:
                     f"the metric counts them{self._todo(train)}",
                 )
             )
-        if self.unpaired:
-            findings.append(
-                Finding(
-                    "unpaired-joints",
-                    f"data: joints {_listed(self.unpaired)} name a side, and the other side's "
-                    "joint is not there: in a mirrored image (flip) they keep their names; set "
-                    "flip false, or give 'mirror' in a YAML file as --data",
-                )
-            )
         return (*findings, *self.doubtful)
 
     def as_json(self) -> dict[str, Any]:
@@ -202,11 +192,25 @@ class DataAccount:
             rows.append(["(ignored)", *cells])
         lines = [f"data    {self.name}: {counts} {samples}", table(heads, rows)]
         for split in self.splits:
+            lines += self._without(split)
             if not split.whole:
                 lines.append(f"{split.name}: counted are the first {split.counted} {samples}")
         if len(order) < len(self.classes):
             lines.append(f"the {len(order)} rarest of {len(self.classes)}; data.json has all")
         return "\n".join(lines)
+
+    def _without(self, split: SplitAccount) -> list[str]:
+        """Say how many samples of a split have nothing of any class, where that is not an error."""
+        if not split.unlabelled or self.task == "cls":
+            return []
+        count = f"{split.unlabelled:,}"
+        if self.task == "pose":
+            told = f"{count} more without a labelled joint, or crowds: not trained on"
+        elif self.task == "det":
+            told = f"{count} of {split.counted:,} images hold no box: background alone"
+        else:
+            told = f"{count} of {split.counted:,} masks are ignored as a whole"
+        return [f"{split.name}: {told}"]
 
     def _row(self, name: str, place: int) -> list[str]:
         cells = [name]
@@ -263,11 +267,10 @@ def take_account(
     classes = tuple(source.classes)
     joints = getattr(source, "joints", None)
     accounts = tuple(_account(source, name, task, len(classes)) for name in names)
-    unpaired = joints.unpaired if isinstance(joints, JointSet) else ()
-    doubtful: tuple[Finding, ...] = ()
+    doubtful = mirror_findings(joints) if isinstance(joints, JointSet) else ()
     if isinstance(source, ListedSource):
-        doubtful = tuple(doubts(source, measured))
-    return DataAccount(source.name, task, classes, accounts, measured, unpaired, doubtful)
+        doubtful += tuple(doubts(source, measured))
+    return DataAccount(source.name, task, classes, accounts, measured, doubtful)
 
 
 def checked_account(

@@ -64,7 +64,7 @@ def read_colours(path: Path) -> dict[str, Colour]:
     in front is passed over. Raises DataError.
     """
     colours: dict[str, Colour] = {}
-    for number, text in _lines(path, "a colour and a class name per line", hashes="# "):
+    for number, text in _lines(path, "a colour and a class name per line", comment="# "):
         named = _colour_and_name(text)
         if named is None:
             if not colours and re.search(r"name|label|class|r.*g.*b", text.lower()):
@@ -110,9 +110,12 @@ def packed_colours(colours: Mapping[str, Colour], classes: list[str]) -> dict[in
     }
 
 
-def _lines(path: Path, what: str, hashes: str = "#") -> Iterator[tuple[int, str]]:
-    """Yield (number, text) of the lines that are not empty, without comments."""
+def _lines(path: Path, what: str, comment: str = r"(^|\s)#") -> Iterator[tuple[int, str]]:
+    """Yield (number, text) of the lines that are not empty, without comments.
+
+    comment  where one begins: a ``#`` that is not part of a word (``C#``)
+    """
     for number, line in enumerate(read_text(path, what).split("\n"), 1):
-        text = line.split(hashes)[0].strip()
+        text = re.split(comment, line, maxsplit=1)[0].strip()
         if text:
             yield number, text

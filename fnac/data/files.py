@@ -242,6 +242,16 @@ def _colour(image: Image.Image, path: Path, kind: str) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def is_16_bit(path: Path) -> bool:
+    """Say whether the channels of an image have 16 bits in its file."""
+    with path.open("rb") as file:
+        head = file.read(25)
+    if head.startswith(b"\x89PNG"):
+        return head[24:] == b"\x10"  # the bit depth, whatever Pillow makes of it
+    with open_image(path) as image:
+        return image.mode in (*GREY_16, "I")
+
+
 def _ends_well(path: Path) -> bool:
     with path.open("rb") as stream:
         stream.seek(-min(2, path.stat().st_size), os.SEEK_END)

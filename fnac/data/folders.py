@@ -130,7 +130,7 @@ def image_named(folder: Path, name: str, others: Sequence[Path] = ()) -> Path:
                     return place / text
                 if Path(text).suffix.lower() not in IMAGE_SUFFIXES:
                     for suffix in IMAGE_SUFFIXES:
-                        for end in (suffix, suffix.upper()):
+                        for end in (suffix, suffix.upper(), f".{suffix[1:].capitalize()}"):
                             if (place / f"{text}{end}").is_file():
                                 return place / f"{text}{end}"
             except (OSError, ValueError):  # a name that no file can have

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from fnac.errors import FnacError, UsageError
+from fnac.models.yaml_text import load_yaml
 
 from .class_files import read_classes
 from .files import read_text
@@ -226,8 +227,8 @@ def _readers_that_open(root: Path, task: str, random_seed: int) -> list[str]:
 def _read_yaml(path: Path, task: str) -> tuple[str, Options]:
     text = read_text(path, "a YAML file")
     try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        content = load_yaml(text)
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())[:300]
         raise UsageError(f"{path}: not YAML ({reason}); wanted reader, path, ...") from error
     if not isinstance(content, dict) or str(content.get("reader")) not in READERS:
@@ -290,8 +291,8 @@ def _person_options(options: Options, where: str) -> Options:
     if not isinstance(files, dict) or not all(isinstance(f, str) for f in files.values()):
         raise UsageError(f"{where}: annotations {files!r}; wanted 'split: file' lines")
     sigmas = options.get("sigmas", [])
-    if not isinstance(sigmas, list) or not all(isinstance(s, float) and s > 0 for s in sigmas):
-        raise UsageError(f"{where}: sigmas {sigmas!r}; wanted a list of numbers, one per joint")
+    if not isinstance(sigmas, list) or not all(_is_positive(s) for s in sigmas):
+        raise UsageError(f"{where}: sigmas {sigmas!r}; wanted positive numbers, one per joint")
     mirror = options.get("mirror", [])
     if not isinstance(mirror, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(n, str) for n in pair)
@@ -300,6 +301,10 @@ def _person_options(options: Options, where: str) -> Options:
         raise UsageError(f"{where}: mirror {mirror!r}; wanted pairs of joints, [LEFT, RIGHT] each")
     _check_fraction(options, where)
     return options
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def _check_fraction(options: Options, where: str) -> None:

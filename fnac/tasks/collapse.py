@@ -20,19 +20,25 @@ def class_findings(
 
     what: that is counted, in the plural; () where nothing is wrong.
     """
-    findings = []
-    answers = [name for name, count in zip(names, said.tolist(), strict=True) if count]
-    if len(answers) == 1 and int(torch.count_nonzero(true)) > 1:
-        findings.append(
-            Finding(
-                "one-class-predicted",
-                f"the network predicts '{answers[0]}' for all {what}: it distinguishes nothing; "
-                "train it longer, look at the learning rate, and at the classes' shares in "
-                "data.json",
-            )
-        )
     absent = [name for name, count in zip(names, true.tolist(), strict=True) if not count]
-    return (*findings, *missing_finding(absent, len(names), what))
+    return (*one_class(names, said, true, what), *missing_finding(absent, len(names), what))
+
+
+def one_class(names: Sequence[str], said: Tensor, true: Tensor, what: str) -> tuple[Finding, ...]:
+    """Return the finding that one class is predicted for all ``what`` of several; () if not.
+
+    said, true  predicted and true counts: int64 (C,)
+    """
+    answers = [name for name, count in zip(names, said.tolist(), strict=True) if count]
+    if len(answers) != 1 or int(torch.count_nonzero(true)) < 2:
+        return ()
+    return (
+        Finding(
+            "one-class-predicted",
+            f"the network predicts '{answers[0]}' for all {what}: it distinguishes nothing; train "
+            "it longer, look at the learning rate, and at the classes' shares in data.json",
+        ),
+    )
 
 
 def missing_finding(absent: Sequence[str], count: int, what: str) -> tuple[Finding, ...]:

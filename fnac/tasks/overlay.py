@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fnac.data.class_files import Colour
 from fnac.data.source import IGNORE
+from fnac.passes.graph.joint_names import sides_of
 
 from .panels import class_palette, palette
 
@@ -81,17 +82,18 @@ def draw_skeletons(
     picture, factor = _enlarged(image)
     pen = ImageDraw.Draw(picture)
     width = max(2, picture.height // 120)
+    sides = [side for side, _ in sides_of(names)]
     for joints in persons:
         spots = [((float(x) + 0.5) * factor, (float(y) + 0.5) * factor) for x, y in joints]
         known = [not math.isnan(x) for x, _ in spots]
         for a, b in limbs:
             if known[a] and known[b]:
-                pen.line([spots[a], spots[b]], fill=_side(names[a], names[b]), width=width)
-        for name, (x, y) in zip(names, spots, strict=True):
+                pen.line([spots[a], spots[b]], fill=_colour_of(sides[a], sides[b]), width=width)
+        for side, (x, y) in zip(sides, spots, strict=True):
             if math.isnan(x):
                 continue
             place = (x - width, y - width, x + width, y + width)
-            pen.ellipse(place, fill=_side(name), outline="black")
+            pen.ellipse(place, fill=_colour_of(side), outline="black")
     return _with_legend(picture, [(LEFT, "left"), (RIGHT, "right"), (MIDDLE, "middle")])
 
 
@@ -173,7 +175,6 @@ def _colour(label: int, colours: npt.NDArray[np.uint8] | None = None) -> Colour:
     return r, g, b
 
 
-def _side(*names: str) -> Colour:
-    if any(name.startswith("left_") for name in names):
-        return MIDDLE if any(name.startswith("right_") for name in names) else LEFT
-    return RIGHT if any(name.startswith("right_") for name in names) else MIDDLE
+def _colour_of(*sides: str | None) -> Colour:
+    said = {side for side in sides if side is not None}
+    return MIDDLE if len(said) != 1 else LEFT if said == {"left"} else RIGHT

@@ -1,9 +1,9 @@
 """The contract of a file: how to prepare its input and what it outputs, kept in its manifest.
 
 The manifest's keys ``size``, ``preprocessing``, ``outputs``, ``task``, ``classes``, ``colours``,
-``limbs`` and ``stride`` are the contract (docs/metadata.md); this module alone knows their form.
-What other tools read (plain entries, spelled as Ultralytics spells them) is derived from it when a
-file is written.
+``limbs``, ``mirrored`` and ``stride`` are the contract (docs/metadata.md); this module alone knows
+their form. What other tools read (plain entries, spelled as Ultralytics spells them) is derived
+from it when a file is written.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+
+from .joint_names import mirrored_pairs
 
 Triple = tuple[float, float, float]
 Colour = tuple[int, int, int]
@@ -125,6 +127,7 @@ class Contract:
     outputs  one entry each: name, meaning, unit; for boxes box_format, for scores score_floor
     classes  names by id; for pose the names of the joints; None: not known
     limbs    pose: pairs of joints that a drawing connects
+    mirrored  pose: pairs (left, right) of joints that swap in a mirrored image
     colours  seg: the data set's RGB colour of each class; (): it has none of its own
     """
 
@@ -133,6 +136,7 @@ class Contract:
     outputs: tuple[Entry, ...] = ()
     classes: tuple[str, ...] | None = None
     limbs: tuple[tuple[int, int], ...] = ()
+    mirrored: tuple[tuple[int, int], ...] = ()
     colours: tuple[Colour, ...] = ()
 
     @classmethod
@@ -149,6 +153,7 @@ class Contract:
         values.setdefault("assumed", "mean" not in stated)
         values["size"] = (int(size[0]), int(size[1])) if size else None
         names = manifest.get("classes")
+        pairs = manifest.get("mirrored")
         colours = tuple((int(r), int(g), int(b)) for r, g, b in manifest.get("colours") or ())
         return cls(
             input=InputContract(**values),
@@ -156,6 +161,11 @@ class Contract:
             outputs=tuple(manifest.get("outputs") or ()),
             classes=None if names is None else tuple(names),
             limbs=tuple((int(a), int(b)) for a, b in manifest.get("limbs") or ()),
+            mirrored=(
+                mirrored_pairs(names or ())
+                if pairs is None
+                else tuple((int(a), int(b)) for a, b in pairs)
+            ),
             colours=colours if len(colours) == len(names or ()) else (),
         )
 
@@ -169,7 +179,7 @@ class Contract:
         if self.task == "pose":
             joints = list(self.classes or ())
             entries |= {"joints": joints, "limbs": [list(pair) for pair in self.limbs]}
-            entries["mirrored"] = [list(pair) for pair in mirrored_pairs(joints)]
+            entries["mirrored"] = [list(pair) for pair in self.mirrored]
         else:
             entries["classes"] = None if self.classes is None else list(self.classes)
             if self.colours:
@@ -224,14 +234,6 @@ def state_outputs(
     for place, meaning in enumerate(meanings[: len(entries) - first], first):
         entries[place] |= meaning
     manifest["outputs"] = entries
-
-
-def mirrored_pairs(joints: Sequence[str]) -> list[tuple[int, int]]:
-    """Return pairs of joints that swap when mirrored: ``left_x`` and ``right_x``."""
-    place = {name: index for index, name in enumerate(joints)}
-    lefts = [name for name in joints if name.startswith("left_")]
-    pairs = [(name, "right_" + name.removeprefix("left_")) for name in lefts]
-    return [(place[left], place[right]) for left, right in pairs if right in place]
 
 
 def plain_entries(manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -103,7 +103,9 @@ FORM: dict[str, tuple[str, Check]] = {
     "preprocessing": ("an object with mean and std, three numbers each, ...", _preprocessing),
     "outputs": ("a list of objects, each with a name", _list_of(_output)),
     "colours": ("a list of RGB colours, three numbers of 0 to 255 each", _list_of(_colour)),
-    "limbs": ("a list of pairs of joints", _list_of(_list_of(_count, 2))),
+    **dict.fromkeys(
+        ("limbs", "mirrored"), ("a list of pairs of joints", _list_of(_list_of(_count, 2)))
+    ),
     "stride": ("a count or null", _or_null(_count)),
     **dict.fromkeys(
         ("fixed_madds", "fixed_params", "seed_madds", "seed_params"), ("a count", _count)

@@ -11,7 +11,7 @@ from ..class_files import read_classes
 from ..folders import same_spelling
 
 COCO_KEYS = frozenset({"annotations", "images", "classes"})
-VOC_KEYS = frozenset({"lists", "images", "annotations", "classes"})
+VOC_KEYS = frozenset({"lists", "images", "annotations", "classes", "first_pixel"})
 
 
 def coco_options(options: dict[str, Any], base: Path, where: str) -> dict[str, Any]:
@@ -37,6 +37,10 @@ def voc_options(options: dict[str, Any], base: Path, where: str) -> dict[str, An
     for key in ("images", "annotations"):
         if not isinstance(options.get(key, ""), str):
             raise UsageError(f"{where}: {key} {options[key]!r}; wanted a folder's name")
+        if set("{}") & set(str(options.get(key, "")).replace("{split}", "")):
+            raise UsageError(f"{where}: {key} {options[key]!r}; only {{split}} may stand in braces")
+    if options.get("first_pixel", 1) not in (0, 1):
+        raise UsageError(f"{where}: first_pixel {options['first_pixel']!r}; wanted 0 or 1")
     return with_classes(options, base, where)
 
 

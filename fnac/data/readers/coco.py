@@ -24,7 +24,7 @@ from ..folders import SPLIT_NAMES, require_folder
 from ..json_files import as_flag, as_key, as_number, short, unquoted
 from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
 from ..sets.listed import Listed, ListedSource
-from .coco_corners import look_like_corners
+from .coco_corners import warn_of_corners
 from .coco_json import Images, Key, coco_classes, image_records, load_coco, require_names
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,12 @@ def read_coco(
     if not files:
         forms = ", ".join(name.format(split="train") for name in _FILES)
         raise DataError(f"{root}: no annotations; wanted one of {forms}; check the path in --data")
+    alone = [split for split in images or {} if split not in files]
+    if alone:
+        raise DataError(
+            f"{root}: images of '{alone[0]}', which has no annotations; wanted folders of "
+            f"{', '.join(files)}"
+        )
     folders = {s: _folder(root, s, f, (images or {}).get(s)) for s, f in files.items()}
     # the smallest file says the categories; each other one is held to it when it is read
     first = min(files.values(), key=lambda f: f.stat().st_size if f.is_file() else 0)
@@ -141,12 +147,7 @@ def _read_split(
         else:
             rows[box.image].append(box.row)
             areas[box.image].append(box.area)
-    if look_like_corners(stated):
-        logger.warning(
-            "%s: its %d boxes look like corners [x0, y0, x1, y1]; they are read as COCO's [x, y, "
-            "width, height]; write the width and height if they are corners",
-            path, len(stated),
-        )  # fmt: skip
+    warn_of_corners(path, stated)
     pictures = tuple(
         BoxPicture(
             image, str(key), size,
@@ -196,6 +197,10 @@ def _read_box(record: Any, images: Images, class_ids: Mapping[Key, int | None]) 
     crowd = as_flag(record.get("iscrowd"))
     if crowd is None:
         return f"image {image}: iscrowd {short(record['iscrowd'])}; wanted 0 or 1"
+    left_out = as_flag(record.get("ignore"))  # of data sets in COCO's form: CrowdHuman, EuroCity
+    if left_out is None:
+        return f"image {image}: ignore {short(record['ignore'])}; wanted 0 or 1"
+    crowd = crowd or left_out
     class_id = class_ids[category]
     if class_id is None:
         return _Box(image, None, 0.0, crowd, (x, y, w, h), math.nan)

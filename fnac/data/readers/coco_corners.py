@@ -7,9 +7,13 @@ larger than the first, and goes up with it, while a wide box has to begin far le
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+
+logger = logging.getLogger(__name__)
 
 FEW = 20
 """Boxes below which nothing is said."""
@@ -39,6 +43,16 @@ def look_like_corners(boxes: Sequence[Sequence[float]]) -> bool:
         return False
     # of sides the sum is below zero: the farther in a box begins, the less room it has
     return _correlation(x / wide, w / wide) + _correlation(y / high, h / high) > 0
+
+
+def warn_of_corners(path: Path, boxes: Sequence[Sequence[float]]) -> None:
+    """Warn if the boxes of the file ``path`` are corners; see :func:`look_like_corners`."""
+    if look_like_corners(boxes):
+        logger.warning(
+            "%s: its %d boxes look like corners [x0, y0, x1, y1]; they are read as COCO's [x, y, "
+            "width, height]; write the width and height if they are corners",
+            path, len(boxes),
+        )  # fmt: skip
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def coco_classes(content: dict[str, Any], path: Path) -> dict[Key, str]:
     """Return category id -> name, in the order of the file; raises DataError."""
     classes: dict[Key, str] = {}
     names: list[str] = []
+    entries = [one for one in content["annotations"] if isinstance(one, dict)]
+    used = {as_key(one.get("category_id")) for one in entries}
     for record in content["categories"]:
         key = as_key(record.get("id")) if isinstance(record, dict) else None
         name = record.get("name") if isinstance(record, dict) else None
@@ -44,11 +47,16 @@ def coco_classes(content: dict[str, Any], path: Path) -> dict[Key, str]:
         name = same_spelling(str(name).strip())
         if key in classes:
             raise DataError(f"{path}: category {key} is listed twice; wanted each id once")
-        if name in names:
-            ids = ", ".join(str(k) for k, n in classes.items() if n == name)
-            raise DataError(
-                f"{path}: categories {ids}, {key} are all called '{name}'; wanted each name once"
-            )
+        if name in names:  # tools write a group's name beside its classes', and use one of them
+            other = next(k for k, n in classes.items() if n == name)
+            if {key, other} <= used:
+                raise DataError(
+                    f"{path}: categories {other}, {key} are both called '{name}', and annotations "
+                    "have both; wanted each name once; give one of the two ids to all of them"
+                )
+            if key in used:
+                classes = {key if k == other else k: n for k, n in classes.items()}
+            continue
         classes[key] = name
         names.append(name)
     if not classes:
@@ -89,17 +97,18 @@ def image_records(content: dict[str, Any], path: Path, folder: Path, problems: l
             problems.append(f"{path}: image {key}: the id is there twice; wanted each id once")
             continue
         image = image_named(folder, name, (path.parent, path.parent.parent))
-        if image in owners:  # a folder left out of a name, or data sets that were put together
+        place_of = Path(os.path.normpath(image))
+        if place_of in owners:  # a folder left out of a name, or data sets that were put together
             problems.append(
-                f"{path}: images {unquoted(owners[image])} and {unquoted(key)} are both {image}; "
-                "wanted each file once, with all its annotations"
+                f"{path}: images {unquoted(owners[place_of])} and {unquoted(key)} are both {image}"
+                "; wanted each file once, with all its annotations"
             )
             continue
         size = _size(record, image)
         if isinstance(size, str):
             problems.append(f"{path}: image {key}: {size}")
             continue
-        records[key], owners[image] = (image, size), key
+        records[key], owners[place_of] = (image, size), key
     return records
 
 

@@ -8,6 +8,7 @@ labelled joint; crowds and other persons are known to the evaluation alone.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from ..sets.boxes import box_problem
 from ..sets.joints import COCO, OKS_AP, JointSet, oks_sigmas
 from ..sets.listed import Listed
 from ..sets.persons import PADDING, TODO, Person, PersonSource, person_source, read_persons
+from .coco_corners import warn_of_corners
 from .coco_json import Key, coco_classes, image_records, load_coco
 
 SPLITS = ("train", "val", "test")
@@ -126,12 +128,17 @@ def _joint_set(
 def _named_pairs(
     mirror: Sequence[Sequence[str]], names: Sequence[str], path: Path
 ) -> tuple[tuple[int, int], ...]:
-    for left, right in mirror:
-        for name in (left, right):
-            if name not in names:
-                raise DataError(
-                    f"{path}: 'mirror' names joint '{name}'; wanted one of {', '.join(names)}"
-                )
+    named = [name for pair in mirror for name in pair]
+    for place, name in enumerate(named):
+        if name not in names:
+            raise DataError(
+                f"{path}: 'mirror' names joint '{name}'; wanted one of {', '.join(names)}"
+            )
+        if name in named[:place]:
+            raise DataError(
+                f"{path}: 'mirror' names joint '{name}' twice; wanted each joint in one pair, with "
+                "the joint that takes its place"
+            )
     return tuple((names.index(left), names.index(right)) for left, right in mirror)
 
 
@@ -209,8 +216,16 @@ def _read_split(path: Path, folder: Path, joints: JointSet) -> Listed[Person]:
         return _person({**entry, "id": key, "image_id": image_id}, where, image, size, order)
 
     persons = read_persons(content["annotations"], make)
+    warn_of_corners(path, [_stated_box(person) for person in persons.items])
     told = (f"{problem}; {TODO}" for problem in problems)
     return Listed(persons.items, (*told, *persons.problems))
+
+
+def _stated_box(person: Person) -> list[float]:
+    """Return the box as it was read, the image's width and height, and an area that is unknown."""
+    x0, y0, x1, y1 = person.box
+    wide, high = person.picture or (0, 0)
+    return [x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0, wide, high, math.nan]
 
 
 def _person(

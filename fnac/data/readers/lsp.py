@@ -13,6 +13,7 @@ as visible here, which neither loss nor metric would tell apart.
 from __future__ import annotations
 
 import logging
+import re
 import zlib
 from collections.abc import Mapping
 from functools import partial
@@ -32,6 +33,7 @@ from .coco_keypoints import STEM, find_annotations, read_coco_keypoints
 
 logger = logging.getLogger(__name__)
 
+_IMAGE = re.compile(r"im(\d+)\.jpe?g", re.IGNORECASE)
 BOX_MARGIN = 0.1
 """What the box has around the joints, in lengths of its longer side: hands, feet, hair."""
 
@@ -58,7 +60,10 @@ def read_lsp(
             f"{root}: neither joints.mat nor annotations/{STEM}_train.json; wanted LSP's own "
             "layout or COCO's keypoint format with LSP's joints; check the path in --data"
         )
-    named = {split: str(path.relative_to(root)) for split, path in files.items()}
+    named = {
+        split: str(path.relative_to(root) if path.is_relative_to(root) else path)
+        for split, path in files.items()
+    }
     source = read_coco_keypoints(root, annotations=named, skip_bad=skip_bad)
     if source.joints.names != LSP.names:
         raise DataError(
@@ -75,18 +80,8 @@ def _read_matlab(root: Path, val_fraction: float, random_seed: int, skip_bad: bo
     extended = joints.shape[1] == 3
     if extended:
         joints = joints.transpose(1, 0, 2)
-    names = sorted(p.name for p in (root / "images").glob("im*.jpg"))
     count = joints.shape[2]
-    if len(names) != count:
-        raise DataError(
-            f"{root / 'images'}: {len(names)} images im*.jpg; wanted {count}, one per person in "
-            "joints.mat; copy the rest"
-        )
-
-    def make(number: int, columns: npt.NDArray[np.float64]) -> Person | None:
-        return _person(path, number, root / "images" / names[number], columns, extended)
-
-    columns = np.moveaxis(joints, 2, 0)
+    names = _numbered(root / "images", count)
     numbers = range(count)
     if extended:
         if not 0 < val_fraction < 1:
@@ -99,15 +94,47 @@ def _read_matlab(root: Path, val_fraction: float, random_seed: int, skip_bad: bo
         )  # fmt: skip
     else:
         kept = set(numbers[count // 2 :])
-    everybody = read_persons(list(columns), make)
 
     def part(split: str) -> Listed[Person]:
-        """The persons of a split; problems are reported with the first one."""
-        persons = tuple(p for p in everybody.items if (p.id in kept) == (split == "val"))
-        return Listed(persons, everybody.problems if split == "train" else ())
+        """The persons of a split, and what is wrong with others of it."""
+        mine = [number for number in numbers if (number in kept) == (split == "val")]
+
+        def make(_: int, number: int) -> Person:
+            image = root / "images" / names[number]
+            return _person(path, number, image, joints[:, :, number], extended)
+
+        return read_persons(mine, make)
 
     items = {split: partial(part, split) for split in ("train", "val")}
     return person_source("lsp", root, LSP, items, skip_bad)
+
+
+def _numbered(folder: Path, count: int) -> list[str]:
+    """Return the names of the images im0001.jpg, ... by their numbers, one per person.
+
+    Raises DataError where one is missing, or two have one number: the persons behind it would be
+    those of other images.
+    """
+    numbers: dict[int, str] = {}
+    for path in sorted(folder.iterdir()):
+        match = _IMAGE.fullmatch(path.name)
+        if match is None:
+            continue
+        other = numbers.setdefault(int(match[1]), path.name)
+        if other != path.name:
+            raise DataError(f"{folder}: {other} and {path.name}; wanted one image of each number")
+    todo = f"wanted {count}, im1.jpg (or im0001.jpg) to im{count}.jpg, one per person"
+    if len(numbers) != count:
+        raise DataError(
+            f"{folder}: {len(numbers)} images im*.jpg; {todo} in joints.mat; copy the rest"
+        )
+    first = min(numbers, default=0)
+    missing = next(
+        (number for number in range(first, first + count) if number not in numbers), None
+    )
+    if missing is not None:
+        raise DataError(f"{folder}: there is no image im{missing}.jpg; {todo}; copy the rest")
+    return [numbers[number] for number in sorted(numbers)]
 
 
 def _load(path: Path) -> npt.NDArray[np.float64]:

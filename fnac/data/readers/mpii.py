@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from fnac.errors import DataError
 
-from ..folders import require_folder
+from ..folders import image_named, require_folder
 from ..json_files import read_json, read_numbers
 from ..matlab_files import read_matlab
 from ..sets.joints import MPII
@@ -106,7 +106,7 @@ def _person(
     return Person(
         where=where,
         id=number,
-        image=images / entry["image"],
+        image=image_named(images, entry["image"]),
         image_id=entry["image"],
         joints=joints,
         centre=(float(x), float(y)),

@@ -8,8 +8,10 @@ Corners in the files are 1-based and inclusive: pixel k covers k-1 .. k. Objects
 
 from __future__ import annotations
 
+import logging
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +20,11 @@ from fnac.errors import DataError
 from ..class_files import read_classes
 from ..files import IMAGE_SUFFIXES, image_size, is_there, read_text
 from ..folders import image_named, require_folder, same_spelling
-from ..json_files import as_whole
+from ..json_files import as_number, as_whole
 from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
 from ..sets.listed import Listed, ListedSource
+
+logger = logging.getLogger(__name__)
 
 CLASSES = [
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -38,6 +42,7 @@ def read_voc(
     images: str = "JPEGImages",
     annotations: str = "Annotations",
     classes: Sequence[str] | None = None,
+    first_pixel: int = 1,
     skip_bad: bool = False,
 ) -> ListedSource[BoxPicture]:
     """Find the lists of each split; annotations are read when a split is asked for.
@@ -45,7 +50,8 @@ def read_voc(
     lists: split -> files of image names relative to ``root``, where the data set is laid out
     in VOC's way but is not VOC. images, annotations: folders beside ``ImageSets`` (or beside the
     list), ``{split}`` in them stands for the split. classes: names in the order of their ids;
-    default those of ``classes.txt`` or ``labels.txt``, else the twenty of VOC. Raises DataError.
+    default those of ``classes.txt`` or ``labels.txt``, else the twenty of VOC. first_pixel: its
+    number; 0 where the boxes of a tool count from 0, xmax and ymax being edges. Raises DataError.
     """
     require_folder(root, "the VOCdevkit folder")
     if lists is not None:
@@ -61,10 +67,11 @@ def read_voc(
     if classes is None and listing is not None:
         classes = read_classes(listing, least=1)
     names = list(CLASSES if classes is None else classes)
+    form = _Form({name: place for place, name in enumerate(names)}, first_pixel)
     readers = {
         split: partial(
-            _read_split, tuple(paths), images.format(split=split),
-            annotations.format(split=split), names,
+            _read_split, tuple(paths), images.replace("{split}", split),
+            annotations.replace("{split}", split), form,
         )
         for split, paths in files.items()
         if paths
@@ -117,10 +124,18 @@ def _names(listing: Path, annotations: Path) -> Iterator[str]:
                 break
 
 
+@dataclass(frozen=True)
+class _Form:
+    """How annotations are read: ids of the classes, the number of the first pixel (1 or 0)."""
+
+    ids: Mapping[str, int]
+    first_pixel: int
+
+
 def _read_split(
-    listings: Sequence[Path], images: str, annotations: str, classes: Sequence[str]
+    listings: Sequence[Path], images: str, annotations: str, form: _Form
 ) -> Listed[BoxPicture]:
-    ids = {name: place for place, name in enumerate(classes)}
+    at_zero: list[Path] = []
     pictures: list[BoxPicture] = []
     problems: list[str] = []
     for listing in listings:
@@ -133,11 +148,28 @@ def _read_split(
                 problems.append(f"{file}: no such file; wanted the annotations of {name}; {TODO}")
                 continue
             except (ElementTree.ParseError, LookupError, ValueError, OSError) as error:
-                problems.append(f"{file}: not XML ({error}); wanted VOC annotations; {TODO}")
+                problems.append(
+                    f"{file}: not XML ({error}); wanted VOC annotations, as UTF-8; {TODO}"
+                )
                 continue
-            picture = _read_picture(tree.getroot(), file, home / images, name, ids, problems)
+            root = _plainly_tagged(tree.getroot())
+            if root.tag != "annotation":
+                problems.append(
+                    f"{file}: <{root.tag}> was found; wanted <annotation>, VOC's annotations of "
+                    f"one image; {TODO}"
+                )
+                continue
+            picture = _read_picture(root, file, home / images, name, form, problems)
             if picture is not None:
                 pictures.append(picture)
+                at_zero += [file] * _begins_at_zero(root)
+    if at_zero and form.first_pixel:
+        logger.warning(
+            "%s: boxes begin at 0 (in %d of %d files), and VOC counts pixels from 1, so that all "
+            "boxes are moved by one; if these count from 0, add 'first_pixel: 0' to a YAML file as "
+            "--data",
+            at_zero[0], len(at_zero), len(pictures),
+        )  # fmt: skip
     return Listed(tuple(pictures), tuple(problems))
 
 
@@ -146,7 +178,7 @@ def _read_picture(
     file: Path,
     folder: Path,
     name: str,
-    ids: Mapping[str, int],
+    form: _Form,
     problems: list[str],
 ) -> BoxPicture | None:
     image = _picture_file(folder, name, root.findtext("filename"))
@@ -160,7 +192,7 @@ def _read_picture(
     rows: list[list[float]] = []
     ignored: list[list[float]] = []
     for place, thing in enumerate(root.iter("object")):
-        row = _read_object(thing, (height, width), ids)
+        row = _read_object(thing, (height, width), form)
         if isinstance(row, str):
             problems.append(f"{file}: object {place}: {row}; {TODO}")
         elif _says_yes(thing.find("difficult")):
@@ -186,12 +218,15 @@ def _picture_file(folder: Path, name: str, stated: str | None) -> Path:
 
 
 def _read_object(
-    thing: ElementTree.Element, size: tuple[int, int], ids: Mapping[str, int]
+    thing: ElementTree.Element, size: tuple[int, int], form: _Form
 ) -> list[float] | str:
     """Return the row x0, y0, x1, y1, class id, or what is wrong."""
     name = same_spelling((thing.findtext("name") or "").strip())
-    if name not in ids:
-        return f"class '{name}'; wanted one of {', '.join(ids)}; other classes stand in classes.txt"
+    if name not in form.ids:
+        known = ", ".join(form.ids)
+        return f"class '{name}'; wanted one of {known}; other classes stand in classes.txt"
+    if len(thing.findall("bndbox")) > 1:
+        return f"{len(thing.findall('bndbox'))} bndbox; wanted one; write an object for each"
     corners = [thing.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
     try:
         x0, y0, x1, y1 = (float((value or "").strip()) for value in corners)
@@ -199,9 +234,23 @@ def _read_object(
         return f"bndbox {corners}; wanted the numbers xmin, ymin, xmax, ymax"
     if x1 <= x0 or y1 <= y0:  # in whole pixels, such a box is one row or column: a slip
         return f"box [{x0:g}, {y0:g}, {x1:g}, {y1:g}] has no area; wanted xmax > xmin, ymax > ymin"
-    edges = (x0 - 1, y0 - 1, x1, y1)
+    edges = (x0 - form.first_pixel, y0 - form.first_pixel, x1, y1)
     problem = box_problem(edges, size)
-    return problem if problem is not None else [*clipped(edges, size), ids[name]]
+    return problem if problem is not None else [*clipped(edges, size), form.ids[name]]
+
+
+def _plainly_tagged(root: ElementTree.Element) -> ElementTree.Element:
+    """Return the tree with tags in small letters, without namespaces; changed in place."""
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition("}")[2].lower()
+    return root
+
+
+def _begins_at_zero(root: ElementTree.Element) -> bool:
+    """Say whether a box begins at pixel 0, which annotations that count from 1 cannot have."""
+    sides = [root.iter(side) for side in ("xmin", "ymin")]
+    return any((as_number((one.text or "").strip()) or 0) <= 0 for side in sides for one in side)
 
 
 def _says_yes(element: ElementTree.Element | None) -> bool:

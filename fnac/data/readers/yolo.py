@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from fnac.errors import DataError
+from fnac.models.yaml_text import load_yaml
 
 from ..class_files import read_classes
 from ..files import image_size, read_text
@@ -116,8 +117,8 @@ def _stated(root: Path) -> _Stated | None:
     if path is None:
         return None
     try:
-        content: Any = yaml.safe_load(read_text(path, "the names of the classes"))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        content: Any = load_yaml(read_text(path, "the names of the classes"))
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: not YAML ({reason}); wanted 'names:' of the classes") from error
     return _Stated(path, content if isinstance(content, Mapping) else {})
@@ -225,6 +226,8 @@ def _read_split(
 ) -> Listed[BoxPicture]:
     pictures: list[BoxPicture] = []
     problems: list[str] = []
+    twice: list[str] = []
+    unlabelled: list[Path] = []
     for image, labels in pairs:
         try:
             size = image_size(image)
@@ -232,6 +235,7 @@ def _read_split(
         except DataError as error:
             problems.append(f"{error}; {TODO}")
             continue
+        unlabelled += [] if labels.is_file() else [image]
         rows: list[list[float]] = []
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -243,11 +247,20 @@ def _read_split(
             row = _row(line.replace(",", " ").split(), size, names, keypoint_numbers)
             if isinstance(row, str):
                 problems.append(f"{labels}: line {number}: {row}; {TODO}")
-            elif row not in rows:  # tools write an object twice
+            elif row in rows:  # tools write an object twice
+                twice.append(f"{labels}: line {number}")
+            else:
                 rows.append(row)
         boxes = box_rows(rows)
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         pictures.append(BoxPicture(image, image.stem, size, boxes, areas, box_rows([])))
+    if twice:
+        logger.warning("%s repeats a box (%d such lines): it counts once", twice[0], len(twice))
+    if unlabelled:
+        logger.warning(
+            "%s: no label file (%d of %d images): background without a box",
+            unlabelled[0], len(unlabelled), len(pairs),
+        )  # fmt: skip
     return Listed(tuple(pictures), tuple(problems))
 
 

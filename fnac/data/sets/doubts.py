@@ -1,4 +1,4 @@
-"""Problems between samples: images in two splits or listed twice, duplicate boxes, mixed palettes.
+"""Problems between samples: images in two splits or listed twice, boxes twice, mixed palettes.
 
 Each of these trains and measures without an error and ends in a number that is wrong.
 """
@@ -14,10 +14,16 @@ import numpy as np
 
 from fnac.findings import Finding
 
+from ..files import is_16_bit, read_image
 from .boxes import BoxPicture
 from .listed import ListedSource, Seen
 from .masks import Pair
+from .person_doubts import person_doubts
 
+DARK = 64
+"""The brightest pixel of images that are not told of, of 255: 14 bits in files of 16 have 63."""
+LOOKED_AT = 8
+"""About as many images of a split are looked at."""
 ENDS = 4096
 """Bytes at either end of a file by which, with its size, two images are told apart."""
 
@@ -30,6 +36,8 @@ def doubts(source: ListedSource[object], measured: str | None) -> Iterator[Findi
     for name in dict.fromkeys(names):
         yield from _images_twice(name, source.kept(name))
         yield from _boxes_twice(name, source.kept(name))
+        yield from person_doubts(name, source.kept(name))
+        yield from _dark(name, _images(source.kept(name)))
     pairs = [(i, s) for name in dict.fromkeys(names) for i, s in _looks(source, name)]
     yield from _mixed_palettes(pairs)
 
@@ -99,6 +107,19 @@ def _boxes_twice(name: str, items: Sequence[object]) -> Iterator[Finding]:
             f"boxes-twice-{name}",
             f"data: {boxes} in '{name}' twice, with the same corners and class (first in {where}): "
             "no network can find the second of two, which lowers the metric; remove them",
+        )
+
+
+def _dark(name: str, images: Sequence[Path]) -> Iterator[Finding]:
+    """Find images that are nearly black, as 10 or 12 bits in files of 16 are."""
+    some = [path for path in images[:: max(1, len(images) // LOOKED_AT)] if is_16_bit(path)]
+    brightest = max((int(read_image(path).max()) for path in some[:LOOKED_AT]), default=DARK)
+    if brightest < DARK:
+        yield Finding(
+            f"images-dark-{name}",
+            f"data: images of 16 bits in '{name}' are nearly black: the brightest pixel is "
+            f"{brightest} of 255 (first {some[0].name}); if they hold 10, 12 or 14 bits, scale "
+            "them so that white is 65535",
         )
 
 

@@ -7,11 +7,11 @@ as in CrowdPose.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fnac.errors import DataError
+from fnac.passes.graph.joint_names import mirrored_pairs, sides_of
 
 PCKH, PCK, OKS_AP = "PCKh@0.5", "PCK@0.2", "AP"
 METRICS = (PCKH, PCK, OKS_AP)
@@ -51,15 +51,7 @@ class JointSet:
     @property
     def flip_pairs(self) -> tuple[tuple[int, int], ...]:
         """Pairs (left, right) of joints that swap when mirrored."""
-        if self.mirror is not None:
-            return self.mirror
-        sided = [side_of(name) for name in self.names]
-        right = {rest: i for i, (side, rest) in enumerate(sided) if side == "right"}
-        return tuple(
-            (i, right[rest])
-            for i, (side, rest) in enumerate(sided)
-            if side == "left" and rest in right
-        )
+        return mirrored_pairs(self.names) if self.mirror is None else self.mirror
 
     @property
     def unpaired(self) -> tuple[str, ...]:
@@ -67,13 +59,22 @@ class JointSet:
         paired = {place for pair in self.flip_pairs for place in pair}
         return tuple(
             name
-            for place, name in enumerate(self.names)
-            if side_of(name)[0] is not None and place not in paired
+            for place, (name, (side, _)) in enumerate(
+                zip(self.names, sides_of(self.names), strict=True)
+            )
+            if side is not None and place not in paired
         )
+
+    @property
+    def sideless(self) -> bool:
+        """Whether nothing says which joints swap when mirrored: neither names nor ``mirror``."""
+        if self.mirror is not None or len(self.names) < 2:
+            return False
+        return all(side is None for side, _ in sides_of(self.names))
 
     def place(self, side: str, part: str) -> int | None:
         """Return the index of a joint such as (left, shoulder), however its name is written."""
-        sided = [side_of(name) for name in self.names]
+        sided = sides_of(self.names)
         return sided.index((side, part)) if (side, part) in sided else None
 
     @property
@@ -85,43 +86,10 @@ class JointSet:
         return order
 
 
-_SIDES = {
-    "left": "left",
-    "l": "left",
-    "lft": "left",
-    "right": "right",
-    "r": "right",
-    "rgt": "right",
-}
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
-
-
-def side_of(name: str) -> tuple[str | None, str]:
-    """Return the side that a joint's name says (left, right or None), and the name without it.
-
-    Read are the words of ``left_hip``, ``hip-left``, ``Left Hip``, ``LHip``, ``leftHip``, ``l_hip``
-    and ``hip.L`` alike; the rest comes in small letters with ``_`` between its words. One letter is
-    a side at either end of a name alone.
-    """
-    words = [word.lower() for word in _WORDS.findall(_split_capital(name))]
-    for place in (0, len(words) - 1, *range(1, len(words) - 1)):
-        ends = place in (0, len(words) - 1)
-        if len(words) > 1 and words[place] in _SIDES and (ends or len(words[place]) > 1):
-            side = _SIDES[words[place]]
-            return side, "_".join(words[:place] + words[place + 1 :])
-    return None, "_".join(words) or name
-
-
-def _split_capital(name: str) -> str:
-    """Insert a space between a capital side and the word after it: ``LHip`` becomes ``L Hip``."""
-    return re.sub(r"\b([LR])(?=[A-Z][a-z])", r"\1 ", name)
-
-
 def oks_sigmas(names: Sequence[str], where: str) -> tuple[float, ...]:
     """Look up the sigma of each joint by its name without the side; DataError for unknown ones."""
     sigmas = []
-    for name in names:
-        plain = side_of(name)[1]
+    for name, (_, plain) in zip(names, sides_of(names), strict=True):
         if plain not in _SIGMAS:
             raise DataError(
                 f"{where}: joint '{name}' has no OKS sigma; wanted (left_, right_) "

@@ -18,6 +18,7 @@ import yaml
 from torch import Tensor
 
 from fnac.errors import DataError, UsageError
+from fnac.models.yaml_text import load_yaml
 
 from ..folders import same_spelling
 from ..loader import Subset
@@ -173,7 +174,7 @@ def _spelled(name: str) -> str:
 
 def _read(path: Path) -> Mapping[str, str | None]:
     try:
-        loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded: Any = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         words = " ".join(str(error).split())
         raise UsageError(

@@ -96,7 +96,7 @@ class Predictor:
         tell_assumed(self.manifest)
         self.size = self.network.evaluation_size(size)
         names = contract.classes or self._numbered(name)
-        joints = JointSet(tuple(names), contract.limbs, PCK)
+        joints = JointSet(tuple(names), contract.limbs, PCK, mirror=contract.mirrored)
         colours = dict(enumerate(contract.colours))
         self.task = make_task(name, _Named(list(names), joints, colours), self.manifest)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,7 +18,7 @@ from fnac.errors import DataError, UsageError
 from fnac.findings import Finding
 
 from ..base import Outputs, Scores
-from ..collapse import absent_names, missing_finding
+from ..collapse import absent_names, missing_finding, one_class
 from .coco_metric import Found, Truth, coco_scores
 from .decoding import Detections
 
@@ -59,9 +62,15 @@ class DetectionEvaluation:
         absent = absent_names(scores.per_class)
         missing = missing_finding(absent, len(self._classes), "boxes")
         if any(len(one.scores) for one in self._detections):
-            return missing
+            said = self._counts(one.labels for one in self._detections)
+            true = self._counts(one.boxes[:, 4] for one in self._truths)
+            return (*one_class(self._classes, said, true, "boxes"), *missing)
         text = "the network finds nothing in any image: no box has a score that counts"
         return (Finding("nothing-found", text), *missing)
+
+    def _counts(self, labels: Iterable[npt.NDArray[Any]]) -> Tensor:
+        joined = np.concatenate([np.asarray(one, np.int64) for one in labels])
+        return torch.from_numpy(np.bincount(joined, minlength=len(self._classes)))
 
 
 def _truth(dataset: Dataset, index: int) -> tuple[Truth, tuple[int, int]]:

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from fnac.data.sets.joints import JointSet, side_of
+from fnac.data.sets.joints import JointSet
+from fnac.passes.graph.joint_names import sides_of
 
 from ..panels import lay_beside
 
@@ -51,7 +52,8 @@ def _skeleton(
 
 
 def _colour(joints: JointSet, *places: int) -> tuple[int, int, int]:
-    sides = {side_of(joints.names[place])[0] for place in places}
+    named = sides_of(joints.names)
+    sides = {named[place][0] for place in places}
     if "left" in sides:
         return MIDDLE if "right" in sides else LEFT
     return RIGHT if "right" in sides else MIDDLE

@@ -75,10 +75,11 @@ class Pose(Task):
         return self.joints.names
 
     def describe(self, manifest: dict[str, Any]) -> None:
-        """Write joints, limbs and the window of a person into a network's manifest."""
+        """Write joints, limbs, mirror pairs and a person's window into a network's manifest."""
         super().describe(manifest)
         state_input(manifest, window=PERSON_WINDOW)
         manifest["limbs"] = [list(pair) for pair in self.joints.limbs]
+        manifest["mirrored"] = [list(pair) for pair in self.joints.flip_pairs]
 
     def check_network(self, manifest: Manifest) -> None:
         """Raise UsageError if the network was made for another number of joints."""

@@ -110,8 +110,35 @@ def test_a_wrong_annotation_is_refused_or_left_out(
 
 def test_two_categories_of_one_name_are_refused(tmp_path: Path) -> None:
     coco_folder(tmp_path, record("categories", 1, name="cat"))
-    with pytest.raises(DataError, match="are all called 'cat'; wanted each name once"):
+    with pytest.raises(DataError, match="both called 'cat', and annotations have both; wanted"):
         read_coco(tmp_path)
+
+
+def test_a_category_that_nothing_uses_may_have_the_name_of_another(tmp_path: Path) -> None:
+    def group(content: Content) -> None:
+        content["categories"].insert(0, {"id": 0, "name": "dog", "supercategory": "none"})
+
+    source = read_coco(coco_folder(tmp_path, group))
+    assert source.classes == ["dog", "cat"]
+    assert source.split("train")[0][1].tolist() == [[1, 2, 4, 6, 0]]
+
+
+def test_an_object_to_ignore_is_not_trained_on(tmp_path: Path) -> None:
+    source = read_coco(coco_folder(tmp_path, record("annotations", 0, ignore=1)))
+    info = source.split("train").info(0)
+    assert (len(info.boxes), len(info.ignored)) == (0, 2)
+
+
+def test_images_of_a_split_without_annotations_are_refused(tmp_path: Path) -> None:
+    coco_folder(tmp_path)
+    with pytest.raises(DataError, match="images of 'trian', which has no annotations; wanted fold"):
+        read_coco(tmp_path, images={"trian": "train2017"})
+
+
+def test_one_file_under_two_spellings_is_one_image(tmp_path: Path) -> None:
+    coco_folder(tmp_path, record("images", 1, file_name="../train2017/a.png"))
+    with pytest.raises(DataError, match=r"images 1 and 2 are both .*; wanted each file once"):
+        read_coco(tmp_path).check()
 
 
 def test_wrong_pictures_are_refused_or_left_out(
@@ -233,6 +260,39 @@ def test_voc_corners_start_at_one_and_difficult_objects_are_set_aside(tmp_path: 
     assert info.boxes.tolist() == [[0, 0, 20, 10, CLASSES.index("cat")]]
     assert info.areas.tolist() == [200]
     assert info.ignored.tolist() == [[1, 2, 4, 5, CLASSES.index("dog")]]
+
+
+def test_boxes_that_count_from_zero_are_told_and_can_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    voc_folder(tmp_path, OBJECT.format(name="cat", difficult=0, box=(0, 2, 5, 9)))
+    boxes = read_voc(tmp_path).split("train").info(0).boxes
+    assert boxes.tolist() == [[0, 1, 5, 9, CLASSES.index("cat")]]
+    assert "boxes begin at 0 (in 1 of 1 files), and VOC counts pixels from 1" in caplog.text
+    caplog.clear()
+    (tmp_path / "d.yaml").write_text("reader: voc\npath: .\nfirst_pixel: 0\n")
+    train = open_data(str(tmp_path / "d.yaml"), "det").split("train")
+    assert train[0][1].tolist() == [[0, 2, 5, 9, CLASSES.index("cat")]]
+    assert caplog.text == ""
+
+
+def test_tags_in_other_spellings_are_read_and_other_files_refused(tmp_path: Path) -> None:
+    voc_folder(tmp_path, OBJECT.format(name="cat", difficult=0, box=(1, 1, 5, 9)))
+    file = tmp_path / "VOCdevkit" / "VOC2012" / "Annotations" / "one.xml"
+    text = file.read_text()
+    file.write_text(
+        text.replace("<annotation>", '<Annotation xmlns="urn:voc">').replace(
+            "</annotation>", "</Annotation>"
+        ).replace("object>", "Object>")
+    )  # fmt: skip
+    assert len(read_voc(tmp_path).split("train").info(0).boxes) == 1
+    file.write_text(text.replace("annotation>", "annotations>"))
+    with pytest.raises(DataError, match=r"<annotations> was found; wanted <annotation>, VOC's"):
+        read_voc(tmp_path).check()
+    twice = text.replace("</bndbox>", "</bndbox><bndbox><xmin>1</xmin></bndbox>")
+    file.write_text(twice)
+    with pytest.raises(DataError, match="object 0: 2 bndbox; wanted one; write an object for each"):
+        read_voc(tmp_path).check()
 
 
 @pytest.mark.parametrize(

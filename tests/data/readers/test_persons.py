@@ -385,8 +385,36 @@ def test_lsp_extended_layout(tmp_path: Path) -> None:
     assert person.joints[3].tolist() == [0, 0, 0]
     (tmp_path / "images" / "im0002.jpg").unlink()
     assert message_of(read_lsp, tmp_path).startswith(
-        f"{tmp_path}/images: 9 images im*.jpg; wanted 10, one per person in joints.mat"
+        f"{tmp_path}/images: 9 images im*.jpg; wanted 10, im1.jpg (or im0001.jpg) to im10.jpg, "
+        "one per person in joints.mat"
     )
+
+
+def test_lsp_images_are_those_of_their_numbers(tmp_path: Path) -> None:
+    places = np.random.default_rng(0).integers(5, 55, (3, 14, 12)).astype(float)
+    matlab_lsp(tmp_path, places)
+    for image in sorted((tmp_path / "images").iterdir()):
+        image.rename(image.with_name(f"IM{int(image.stem[2:])}.JPG"))
+    source = read_lsp(tmp_path)
+    persons = [*source.split("train").persons, *source.split("val").persons]
+    assert [int(one.image.stem[2:]) for one in persons] == list(range(1, 13))
+    (tmp_path / "images" / "IM3.JPG").rename(tmp_path / "images" / "im13.jpg")
+    assert f"{tmp_path}/images: there is no image im3.jpg; wanted 12" in message_of(
+        read_lsp, tmp_path
+    )
+    (tmp_path / "images" / "im0001.jpg").write_bytes(b"")
+    assert "IM1.JPG and im0001.jpg; wanted one image of each number" in message_of(
+        read_lsp, tmp_path
+    )
+
+
+def test_a_wrong_person_of_lsp_is_told_in_its_own_split(tmp_path: Path) -> None:
+    places = np.random.default_rng(0).integers(5, 55, (3, 14, 4)).astype(float)
+    places[0, 3, 3] = np.nan
+    source = matlab_lsp(tmp_path, places)
+    source.check(["train"])
+    with pytest.raises(DataError, match=r"person 3 \(im0004.jpg\): a joint is not of finite"):
+        source.check(["val"])
 
 
 def test_spec_of_persons(tmp_path: Path) -> None:
@@ -407,7 +435,7 @@ def test_spec_of_persons(tmp_path: Path) -> None:
         open_data(str(file), "pose")
     for line, wanted in (
         ("annotations: mine.json", "annotations 'mine.json'; wanted 'split: file' lines"),
-        ("sigmas: 0.1", "sigmas 0.1; wanted a list of numbers, one per joint"),
+        ("sigmas: 0.1", "sigmas 0.1; wanted positive numbers, one per joint"),
     ):
         file.write_text(f"reader: coco-keypoints\npath: .\n{line}\n")
         with pytest.raises(UsageError) as caught:

@@ -17,10 +17,11 @@ from fnac.data.readers.coco import read_coco
 from fnac.data.readers.coco_keypoints import read_coco_keypoints
 from fnac.data.readers.folder import FolderOptions, read_folder
 from fnac.data.readers.voc import read_voc
-from fnac.data.sets.joints import COCO, LSP, MPII, JointSet, side_of
+from fnac.data.sets.joints import COCO, LSP, MPII, JointSet
 from fnac.data.sets.persons import Person, joint_outside
 from fnac.data.spec import open_data
 from fnac.errors import DataError, UsageError
+from fnac.passes.graph.joint_names import side_of
 
 Content = dict[str, Any]
 

@@ -14,11 +14,11 @@ from fnac.passes.graph.contract import (
     BOXES,
     Contract,
     InputContract,
-    mirrored_pairs,
     plain_entries,
     state_input,
     state_outputs,
 )
+from fnac.passes.graph.joint_names import mirrored_pairs
 from tests.support.graphs import graph
 
 NETWORK = """(float[N,3,32,48] x) => (y) <float[2,3,1,1] w> { y = Conv(x, w) }"""
@@ -75,7 +75,10 @@ def test_joints_and_their_mirror_are_part_of_a_pose_contract() -> None:
     assert found["joints"] == JOINTS
     assert found["limbs"] == [[0, 1], [0, 2]]
     assert found["mirrored"] == [[1, 2]]
-    assert mirrored_pairs(JOINTS) == [(1, 2)]
+    assert mirrored_pairs(JOINTS) == ((1, 2),)
+    stated = Contract.read({"task": "pose", "classes": ["a", "b", "c"], "mirrored": [[2, 0]]})
+    assert stated.as_json()["mirrored"] == [[2, 0]]
+    assert Contract.read({"task": "pose", "classes": ["LHip", "RHip"]}).mirrored == ((0, 1),)
 
 
 def test_other_tools_find_their_entries_beside_the_manifest(tmp_path: Path) -> None:
