@@ -38,6 +38,7 @@ NOT_COUNTED = (
     "Einsum", "LSTM", "GRU", "RNN", "Attention", "DeformConv", "If", "Loop", "Scan", "DFT", "STFT",
 )  # fmt: skip
 """Operators that hold products which are counted nowhere; who counts says so."""
+HOLDS_BODIES = ("If", "Loop", "Scan")
 HANDS_ON = ("Identity", "Cast")  # operators that leave the numbers of what they read as they are
 READS_NUMBERS = (  # sizes, limits, thresholds: never trained
     *("Resize", "Upsample", "Clip", "Pad", "Dropout", "Range", "Tile", "TopK"),
@@ -59,6 +60,8 @@ class NodeCost:
     part: str
 
 
+NAMED_NODES = 5
+"""Nodes without a count that a note names."""
 SHOWN_OPS = 6
 """Operators that a printed profile names."""
 
@@ -81,6 +84,11 @@ class Profile:
         """Parameters of the whole network; shared tensors once."""
         return sum(node.params for node in self.nodes)
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on the nodes that hold products which are not counted; [] without any."""
+        return uncounted(self.nodes)
+
     def by(self, key: str) -> dict[str, tuple[int, int]]:
         """Sum (madds, params) by ``op`` or ``part``, largest first."""
         sums: dict[str, tuple[int, int]] = {}
@@ -99,7 +107,7 @@ class Profile:
         ]
         for op, (madds, params) in list(self.by("op").items())[:SHOWN_OPS]:
             lines.append(f"  {op:<22} {madds:>15,} MAdds {params:>13,} params")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``fnac profile --json`` prints."""
@@ -109,7 +117,19 @@ class Profile:
             "params": self.params,
             "madds": self.madds,
             "nodes": [dataclasses.asdict(node) for node in self.nodes],
+            **({"notes": self.notes} if self.notes else {}),
         }
+
+
+def uncounted(nodes: Iterable[NodeCost | gs.Node]) -> list[str]:
+    """Return sentences on the nodes that hold products which are not counted; [] without any."""
+    left = [node for node in nodes if node.op in NOT_COUNTED]
+    if not left:
+        return []
+    named = ", ".join(f"{node.name} ({node.op})" for node in left[:NAMED_NODES])
+    more = f" and {len(left) - NAMED_NODES} more" if len(left) > NAMED_NODES else ""
+    bodies = ", and weights in their bodies" if any(n.op in HOLDS_BODIES for n in left) else ""
+    return [f"products of these nodes{bodies} are not counted: {named}{more}"]
 
 
 def profile(graph: Graph, size: Sequence[int] | None = None, convention: str = "exact") -> Profile:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from fnac.errors import UnsupportedGraphError, UsageError
-from fnac.passes.cost import NOT_COUNTED, Profile, profile
+from fnac.passes.cost import Profile, profile
 from fnac.passes.graph import Graph
 
 
@@ -33,15 +33,6 @@ def profile_file(path: Path, settings: ProfileSettings) -> tuple[Profile, Graph]
         return profile(folded, settings.size, settings.convention), folded
 
 
-def notes(graph: Graph) -> list[str]:
-    """Say which nodes contain multiplications that are not counted."""
-    left = [f"{node.name} ({node.op})" for node in graph.nodes if node.op in NOT_COUNTED]
-    if not left:
-        return []
-    more = f" and {len(left) - 5} more" if len(left) > 5 else ""
-    return [f"products of these nodes are not counted: {', '.join(left[:5])}{more}"]
-
-
 def profile_json(counted: Profile, graph: Graph, by: str, top: int | None) -> dict[str, Any]:
     """Return what ``fnac profile --json`` prints, by ``--by`` and ``--top``.
 
@@ -51,8 +42,6 @@ def profile_json(counted: Profile, graph: Graph, by: str, top: int | None) -> di
     ``madds`` and ``params`` are always those of the whole network.
     """
     whole = counted.as_json()
-    if notes(graph):
-        whole["notes"] = notes(graph)
     if by != "node":
         whole["groups"] = grouped(counted, graph, by)
     if top is not None:

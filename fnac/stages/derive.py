@@ -28,6 +28,7 @@ from fnac.passes.manager import PassManager
 from fnac.passes.super_network.choice_points import find_choice_points
 from fnac.passes.super_network.choose import Choose
 from fnac.search.health import skip_finding, softmax_rows
+from fnac.stages.opening.uncounted import tell_uncounted
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ def derive(
     if settings.weights == "random":
         manager.run([Randomize(random_seed=settings.random_seed)], target)
     counted = profile(target)
+    tell_uncounted(target)
     _check_cost(counted.madds, madds, solution.arch)
     target.manifest["role"] = "target"
     target.manifest[FINDINGS] = written(together(read_findings(graph.manifest), solution.findings))

@@ -45,6 +45,7 @@ from fnac.passes.normalize.raise_opset import RaiseOpset
 from fnac.passes.running.run import check_runs
 from fnac.passes.running.runner import Runner
 from fnac.stages.deployment.kit import Costs, beside, has_contract, write_kit
+from fnac.stages.opening.uncounted import tell_uncounted
 
 ANY = 224  # pixels of a side that the network leaves open, to count at
 
@@ -199,6 +200,7 @@ def emit(
         _take_pixels(graph, manager, model)
     _state_opset(graph, manager, settings.opset, model)
     counted = profile(graph, size)
+    tell_uncounted(graph)
     for node, cost in zip(graph.nodes, counted.nodes, strict=True):
         node.metadata["fnac.madds"] = str(cost.madds)
     graph.save(out)

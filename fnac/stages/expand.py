@@ -42,6 +42,7 @@ from fnac.stages.opening.task_head import (
     keep_own_head,
     state_answers,
 )
+from fnac.stages.opening.uncounted import tell_uncounted
 from fnac.tasks.network_check import check_pictures
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ OF_HEAD = (
     "stride",
     "outputs",
     "limbs",
+    "mirrored",
     "colours",
     "postprocess",
 )
@@ -284,6 +286,7 @@ def _count(graph: Graph) -> None:
     graph.name_batch()
     state_answers(graph)
     cost = profile(graph)
+    tell_uncounted(graph)
     graph.manifest["role"] = "seed"
     graph.manifest["seed_madds"] = cost.madds
     graph.manifest["seed_params"] = cost.params

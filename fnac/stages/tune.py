@@ -26,6 +26,8 @@ from fnac.passes.graph import Graph
 from fnac.stages.evaluate import Feeding, evaluate_module
 from fnac.stages.opening.as_trained import state_training
 from fnac.stages.opening.pairs import check_pair
+from fnac.stages.opening.probabilities import check_no_probabilities
+from fnac.stages.opening.task_head import OWN_HEAD
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.base import Task
 from fnac.tasks.network_check import check_logits, check_pictures
@@ -98,7 +100,7 @@ def open_tuning(
         size = graph.image_size() or size_of_data(source.split("train"), task.name)
         settings = dataclasses.replace(settings, size=size)
     state_training(graph, task, settings.size, settings.mean, settings.std)
-    module = _trainable(graph, task, model)
+    module = _trainable(graph, task, model, settings.size or graph.image_size())
     settings = for_batch(settings, settings.batch_size)
     return TuneRun(graph, module, source, task, folder, settings, baseline)
 
@@ -276,7 +278,9 @@ class TuneRun(TrainingRun):
         return TuneResult(output, self.done, self.trace.last, val, weights["weights"], held)
 
 
-def _trainable(graph: Graph, task: Task, model: Path) -> ImportedModule:
+def _trainable(
+    graph: Graph, task: Task, model: Path, size: tuple[int, int] | None
+) -> ImportedModule:
     """Import the network of ``model``; UsageError where it cannot be tuned for ``task``."""
     graph.check_finite()
     task.check_network(graph.manifest)
@@ -294,6 +298,8 @@ def _trainable(graph: Graph, task: Task, model: Path) -> ImportedModule:
             "an architecture first (`fnac derive`)"
         )
     check_pair(module, graph)
+    if graph.manifest.get("head") in (None, OWN_HEAD):  # heads of fnac output logits
+        check_no_probabilities(module, graph.outputs[0].name, task.name, size)
     return module
 
 

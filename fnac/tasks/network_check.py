@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import onnx_graphsurgeon as gs
+
 from fnac.errors import UnsupportedGraphError, UsageError
 from fnac.passes.graph import Graph
 
-SHAPES_ONLY = ("Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Transpose")
-"""Operators that leave the numbers of what they read as they are."""
+HANDS_ON = (
+    *("Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Dropout"),
+    *("Resize", "Upsample", "Clip", "Slice", "Pad", "Mul", "Div", "Add", "Sub"),
+)
+"""Operators behind which probabilities are still some, or numbers that a constant changed."""
+PROBABILITIES = ("Softmax", "Sigmoid", "HardSigmoid")
 
 
 def check_count(
@@ -57,9 +63,11 @@ def check_logits(graph: Graph, task: str) -> None:
         return
     for output in graph.outputs:
         maker = graph.producer(output)
-        while maker is not None and maker.op in SHAPES_ONLY and maker.inputs:
-            maker = graph.producer(maker.inputs[0])
-        if maker is not None and maker.op in ("Softmax", "Sigmoid"):
+        while maker is not None and maker.op in HANDS_ON:
+            read = [tensor for tensor in maker.inputs if isinstance(tensor, gs.Variable)]
+            both = maker.op in ("Mul", "Div", "Add", "Sub") and len(read) != 1
+            maker = None if both or not read else graph.producer(read[0])
+        if maker is not None and maker.op in PROBABILITIES:
             raise UnsupportedGraphError(
                 f"{maker.name} ({maker.op}): the output {output.name} holds probabilities, and the "
                 "loss has a softmax of its own; export the network without it, or expand with "

@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from fnac.data.batches import BatchSettings
 from fnac.data.loader import EpochLoader
@@ -98,6 +99,8 @@ def prepare_module(module: nn.Module, fabric: Fabric, settings: RuntimeSettings)
     for name, part in module.named_modules():
         if isinstance(part, _BatchNorm) and not isinstance(part, nn.SyncBatchNorm):
             part.register_forward_pre_hook(functools.partial(_check_values, name))
+        if isinstance(part, _InstanceNorm):
+            part.register_forward_pre_hook(functools.partial(_check_pixels, name))
     return module
 
 
@@ -109,6 +112,16 @@ def _check_values(name: str, part: nn.Module, inputs: tuple[Tensor, ...]) -> Non
             f"{name}: this BatchNorm normalises over the batch, and sees one value per channel "
             f"(1 image per device, map {'x'.join(map(str, shape[2:])) or '1x1'}): its output would "
             "be the same for every image; give a --batch of at least 2 images per device"
+        )
+
+
+def _check_pixels(name: str, part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Refuse statistics over a single pixel, whose variance is zero."""
+    if part.training and inputs[0].shape[2:].numel() == 1:
+        raise TrainingError(
+            f"{name}: this InstanceNormalization normalises over the map, and sees one pixel: its "
+            "output is the same for every image, and nothing in front of it would be trained; "
+            "give larger images (--size), or a network without it"
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from torch import nn
 from fnac.adaptation.dry_run import dry_run
 from fnac.adaptation.plan import Plan
 from fnac.errors import TrainingError
+from fnac.importer import import_onnx
 from fnac.stages.tune import tune
 from fnac.stages.tune_settings import TuneSettings
 from fnac.tasks.segmentation import Segmentation
@@ -52,6 +55,23 @@ def test_tuning_on_single_images_names_the_layer_and_the_way_out(tmp_path: Path)
     assert "this BatchNorm normalises over the batch, and sees one value per channel" in text
     assert "give a --batch of at least 2 images per device" in text
     assert not (tmp_path / "o.onnx").exists()
+
+
+def test_a_map_of_one_pixel_has_no_statistics_of_its_own(tmp_path: Path) -> None:
+    text = POOLED.replace("BatchNormalization(q, g, b, m, v)", "InstanceNormalization(q, g, b)")
+    made = graph(text)
+    made.manifest = {"role": "seed", "size": [32, 32]}
+    model = made.save(tmp_path / "net.onnx")
+    settings = TuneSettings(
+        epochs=1, batch_size=2, scale=(1.0, 1.0), workers=0, device="cpu", recalibrate_bn=0
+    )
+    source, task = SquaresSource(), Segmentation(CLASSES)
+    with pytest.raises(TrainingError, match="normalises over the map, and sees one pixel"):
+        tune(model, source, task, tmp_path / "o.onnx", tmp_path / "t", settings)
+    images = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    (wanted,) = onnxruntime.InferenceSession(str(model)).run(None, {"x": images})
+    answer = import_onnx(made.to_model()).eval()(torch.from_numpy(images))
+    assert np.allclose(answer.detach().numpy(), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_two_images_are_enough(tmp_path: Path) -> None:

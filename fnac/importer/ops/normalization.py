@@ -61,17 +61,15 @@ def batch_normalization(builder: Builder, node: Node) -> Any:
 
 @converter("InstanceNormalization", 1)
 def instance_normalization(builder: Builder, node: Node) -> Any:
-    """InstanceNormalization -> nn.InstanceNorm1d/2d/3d with affine weights."""
+    """InstanceNormalization -> an InstanceNorm1d/2d/3d with affine weights."""
     x, scale, bias = node.inputs[:3]
     assert x is not None
     epsilon = node.get("epsilon", 1e-5)
     weight, own_bias = builder.trainable(scale), builder.trainable(bias)
-    kinds = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
+    kinds = {3: normal.InstanceNorm1d, 4: normal.InstanceNorm2d, 5: normal.InstanceNorm3d}
     rank = builder.rank(node) or 0
     if weight is None or own_bias is None or rank not in kinds:
-        return builder.call(
-            F.instance_norm, x, weight=scale, bias=bias, use_input_stats=True, eps=epsilon
-        )
+        return builder.call(normal.instance_norm, x, scale, bias, epsilon)
     part = kinds[rank](weight.tensor.numel(), epsilon, affine=True, device="meta")
     return builder.module(node, part, [x], {"weight": weight, "bias": own_bias})
 

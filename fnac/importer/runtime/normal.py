@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 
 class BatchNorm(_BatchNorm):
@@ -16,6 +17,39 @@ class BatchNorm(_BatchNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         if input.ndim < 2:
             raise ValueError(f"{input.ndim} dimensions were found; wanted (N, C, ...)")
+
+
+class _OfOnePixel(_InstanceNorm):
+    """Answers with its bias where a map has one pixel, as ONNX says; torch refuses such a map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize each channel of each image."""
+        if x.shape[2:].numel() == 1:
+            return _bias_alone(x, self.bias)
+        return super().forward(x)
+
+
+class InstanceNorm1d(_OfOnePixel, nn.InstanceNorm1d):
+    """Of (N, C, L)."""
+
+
+class InstanceNorm2d(_OfOnePixel, nn.InstanceNorm2d):
+    """Of (N, C, H, W)."""
+
+
+class InstanceNorm3d(_OfOnePixel, nn.InstanceNorm3d):
+    """Of (N, C, D, H, W)."""
+
+
+def instance_norm(x: Tensor, scale: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    """Normalize each channel of each image, at any rank."""
+    if x.shape[2:].numel() == 1:
+        return _bias_alone(x, bias)
+    return F.instance_norm(x, weight=scale, bias=bias, use_input_stats=True, eps=epsilon)
+
+
+def _bias_alone(x: Tensor, bias: Tensor) -> Tensor:
+    return torch.zeros_like(x) + bias.reshape(1, -1, *[1] * (x.ndim - 2))
 
 
 def batch_norm_update(

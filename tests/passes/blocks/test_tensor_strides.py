@@ -31,16 +31,36 @@ def halved(net: Written, how: str) -> str:
             return str(net.op("Resize", "x", "", net.keep([1, 1, 0.5, 0.5], np.float32)))
         case "sizes":
             return str(net.op("Resize", "x", "", "", net.keep([1, 3, 16, 16])))
-    cut = net.op("Reshape", "x", net.keep([1, 3, 16, 2, 16, 2]))
+        case "slices without axes":
+            numbers = ([0, 0, 1, 1], [2**31] * 4)
+            ends = (net.keep(n) for n in numbers)
+            return str(net.op("Slice", "x", *ends, "", net.keep([1, 1, 2, 2])))
+        case "rows gathered":
+            rows = net.op("Gather", "x", net.keep(range(1, 32, 2)), axis=2)
+            return str(net.op("Gather", rows, net.keep(range(0, 32, 2)), axis=3))
+        case "patches averaged":
+            cut = net.op("Reshape", "x", net.keep([0, 3, 16, 2, 16, 2]))
+            return str(net.op("ReduceMean", cut, axes=[3, 5], keepdims=0))
+        case "sizes that are computed":
+            sides = net.op("Slice", net.op("Shape", "x"), *(net.keep(n) for n in ([2], [4], [0])))
+            half = net.op("Div", sides, net.keep([2]))
+            first = net.op("Slice", net.op("Shape", "x"), *(net.keep(n) for n in ([0], [2], [0])))
+            return str(net.op("Resize", "x", "", "", net.op("Concat", first, half, axis=0)))
+    cut = net.op("Reshape", "x", net.keep([0, 3, 16, 2, 16, 2]))
     turned = net.op("Transpose", cut, perm=[0, 1, 3, 5, 2, 4])
-    return str(net.op("Reshape", turned, net.keep([1, 12, 16, 16])))
+    return str(net.op("Reshape", turned, net.keep([0, 12, 16, 16])))
 
 
-@pytest.mark.parametrize(
-    "how", ["convolution", "space to depth", "slices", "scales", "sizes", "patches"]
-)
-def test_a_stem_halves_however_it_is_written(how: str) -> None:
-    net = Written((1, 3, 32, 32), 17)
+HALVED = (
+    "convolution", "space to depth", "slices", "slices without axes", "scales", "sizes",
+    "sizes that are computed", "patches", "patches averaged", "rows gathered",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("first", [1, "N"])
+@pytest.mark.parametrize("how", HALVED)
+def test_a_stem_halves_however_it_is_written(how: str, first: int | str) -> None:
+    net = Written((first, 3, 32, 32), 17)
     graph = Graph.from_model(net.model(net.op("Relu", halved(net, how))))
     graph.refresh_shapes()
     assert stride_pairs(graph)[id(graph.outputs[0])] == (2, 2)
