@@ -25,6 +25,7 @@ import onnx_graphsurgeon as gs
 from .errors import UnsupportedGraphError
 from .graph import Graph, Shape
 from .graph.convolution import Conv
+from .graph.layout import image_axes
 from .graph.stored_numbers import FLOATS, is_padding
 from .graph.tensor_checks import is_float
 from .shapes.sized_shapes import shapes_at
@@ -68,11 +69,15 @@ SHOWN_OPS = 6
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """The cost of a network at one input size, batch 1, under one convention."""
+    """The cost of a network at one input size under one convention.
+
+    batch  1, or the file's own, where it computes with no other
+    """
 
     convention: str
     size: tuple[int, int] | None
     nodes: tuple[NodeCost, ...]
+    batch: int = 1
 
     @property
     def madds(self) -> int:
@@ -86,8 +91,9 @@ class Profile:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on the nodes that hold products which are not counted; [] without any."""
-        return uncounted(self.nodes)
+        """Sentences on what the numbers leave out, or are of; [] where nothing is to be said."""
+        several = f"the file computes with batches of {self.batch} alone: counted are all images"
+        return [*([several] if self.batch > 1 else []), *uncounted(self.nodes)]
 
     def by(self, key: str) -> dict[str, tuple[int, int]]:
         """Sum (madds, params) by ``op`` or ``part``, largest first."""
@@ -162,7 +168,17 @@ def profile(graph: Graph, size: Sequence[int] | None = None, convention: str = "
                 part=node.metadata.get("fnac.part", "backbone"),
             )
         )
-    return Profile(convention, (int(at[0]), int(at[1])) if at else None, tuple(nodes))
+    size_of = (int(at[0]), int(at[1])) if at else None
+    return Profile(convention, size_of, tuple(nodes), _batch(graph, shapes))
+
+
+def _batch(graph: Graph, shapes: dict[str, Shape]) -> int:
+    """Return the first side of the images, as it was counted."""
+    for tensor in graph.inputs:
+        shape = shapes.get(tensor.name, ())
+        if image_axes(tensor) is not None and isinstance(shape[0], int):
+            return shape[0]
+    return 1
 
 
 def _shapes_at(graph: Graph, at: Sequence[int] | None) -> dict[str, Shape]:

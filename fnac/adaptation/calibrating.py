@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fnac.data.preprocessing import state_pixels
 from fnac.data.readers.names import PICTURES
 from fnac.data.readers.picture_folder import PictureDataset, read_pictures
 from fnac.data.transforms.plain_images import plain_images
@@ -65,6 +66,8 @@ def emit_images(graph: Graph, settings: EmitSettings, on: Subject) -> np.ndarray
     """Return the images that int8 is calibrated on; None if they are not needed."""
     if not settings.int8:
         return None
+    if getattr(graph.inputs[0].dtype, "kind", "f") in "iu":
+        state_pixels(graph.manifest)
     return images_to_calibrate(on, graph, image_size(graph), settings.calibration)
 
 

@@ -16,6 +16,8 @@ from fnac.errors import TrainingError
 from fnac.passes.files import write_atomically
 
 DIGESTS = "digests.json"
+NEEDED = ("config.yaml", "fingerprint.json", "latency.json", "search/limit.json", "start_of.json")
+"""Files that cannot be made again as they were; a stage makes each other one again."""
 _BLOCK = 1 << 20
 
 
@@ -52,9 +54,17 @@ class KeptFiles:
             self.note(f"{folder}/{path.name}")
 
     def check(self) -> None:
-        """Check existing files against their digests; TrainingError names the first changed one."""
+        """Check files against their digests; TrainingError names the first changed one.
+
+        Also the first of ``NEEDED`` that is gone.
+        """
         for name, digests in self._read().items():
             path = self.folder / name
+            if name in NEEDED and not path.is_file():
+                raise TrainingError(
+                    f"{path}: it is gone, and the run was begun with it; put it back, or begin a "
+                    "new run"
+                )
             if path.is_file() and digest_of(path) not in digests:
                 raise TrainingError(
                     f"{path}: it is not as this run left it (its digest is not the one in "

@@ -16,7 +16,7 @@ OTHERS = {
     "dataset": "--data SPEC",
 }
 """Options of other tools -> what is meant here."""
-ORDER = ("tune", "search", "expand", "derive", "emit", "eval", "shrink", "adapt")
+ORDER = ("tune", "search", "adapt", "expand", "derive", "emit", "eval", "shrink")
 """Sections by how likely a setting of them is meant."""
 
 

@@ -19,10 +19,9 @@ T = TypeVar("T")
 
 ONNX_FILES = ("seed.onnx", "super.onnx", "target.onnx", "model.onnx")
 MARKS = (
-    "config.yaml", "results.json", "ledger.json", "arch.json", "search/metrics.csv",
-    "tune/metrics.csv",
+    "config.yaml", "results.json", "ledger.json", "search/metrics.csv", "tune/metrics.csv",
 )  # fmt: skip
-"""Files that make a folder a run; networks and profiles lie in other folders as well."""
+"""Files that make a folder a run; networks, architectures and profiles lie in others, too."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ from fnac.passes.normalize.raise_opset import RaiseOpset
 from fnac.passes.running.run import check_runs
 from fnac.passes.running.runner import Runner
 from fnac.stages.deployment.kit import Costs, beside, has_contract, write_kit
+from fnac.stages.opening.canonical import leave_training_mode
+from fnac.stages.opening.half_range import check_half_range
 from fnac.stages.opening.uncounted import tell_uncounted
 
 ANY = 224  # pixels of a side that the network leaves open, to count at
@@ -180,9 +182,13 @@ def emit(
     manager = PassManager(verify=not settings.no_verify, dump=dump)
     if manager.verify:
         _check_it_runs(graph, model, manager.runner)
+    leave_training_mode(graph, manager)
     size = _counted_at(graph, settings)
     before = profile(graph, size, "paper")
-    manager.run(pipeline(graph, settings), graph)
+    for one in pipeline(graph, settings):
+        if isinstance(one, ConvertFloat16) and manager.verify:
+            check_half_range(graph, manager.runner, model)
+        manager.run([one], graph)
     for entry in manager.ledger:
         if entry.name == MakeSizeSymbolic.name and entry.report.left:
             reason = next(iter(entry.report.left.values()))

@@ -17,6 +17,8 @@ from ..graph.operators import FLOAT32_UNSTATED, STATES_TYPE
 from ..graph.surgery import leave_instead, set_input
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+LOST = 0.01
+"""Of the length of a stored tensor: what rounding to float16 may take away."""
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow")
 NO_HALF = ("NonMaxSuppression", "Range", "CumSum")  # ONNX or onnxruntime has them in float32 alone
@@ -107,25 +109,49 @@ def _why_not_converted(graph: Graph) -> str | None:
         largest = float(np.abs(constant.values).max())
         if largest > LARGEST:
             return f"{constant.name} holds {largest:.3g}, float16 ends at {LARGEST:g}"
+        lost = _lost(constant.values)
+        if lost > LOST:
+            return (
+                f"{constant.name} holds numbers of {largest:.1g} at most, of which float16 loses "
+                f"{lost:.0%}"
+            )
     return None
+
+
+def _lost(values: np.ndarray) -> float:
+    """Return the part of the numbers' length that rounding to float16 takes away."""
+    numbers = values.astype(np.float64)
+    length = float(np.linalg.norm(numbers))
+    error = float(np.linalg.norm(numbers - values.astype(np.float16).astype(np.float64)))
+    return error / length if length > 0 and np.isfinite(length) else 0.0
 
 
 def _why_not_number(node: gs.Node) -> str | None:
     """Say which number that ``node`` computes with is lost in float16; None: none is."""
-    if node.op not in ARITHMETIC:
-        return None
-    for tensor in node.inputs:
-        if not isinstance(tensor, gs.Constant) or tensor.dtype != np.float32:
+    epsilon = float(node.attrs.get("epsilon", 1.0))
+    if 0 < epsilon < SMALLEST:
+        return f"{node.op} {node.name} has the epsilon {epsilon:g}, which is 0 in float16"
+    limits = FULL_INPUTS.get(node.op, ())
+    for index, tensor in enumerate(node.inputs):
+        if index in limits:
             continue
-        if tensor.values.size != 1:
+        number = _number(tensor)
+        if number is None or not np.isfinite(number):
             continue
-        number = abs(float(tensor.values.reshape(())))
-        if np.isfinite(number) and (number > LARGEST or 0 < number < SMALLEST):
+        too_large = node.op in ARITHMETIC and number > LARGEST
+        if too_large or 0 < number < SMALLEST:
             return (
                 f"{node.op} {node.name} computes with {number:g}; float16 goes from "
                 f"{SMALLEST:.1g} to {LARGEST:g}"
             )
     return None
+
+
+def _number(tensor: gs.Tensor) -> float | None:
+    """Return the size of the single float32 number that a tensor stores; None: it has others."""
+    if not isinstance(tensor, gs.Constant) or tensor.dtype != np.float32:
+        return None
+    return abs(float(tensor.values.reshape(()))) if tensor.values.size == 1 else None
 
 
 def _half(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import onnx_graphsurgeon as gs
 
 from ..base import Keeps, Pass, Report
 from ..errors import PassFailedError, UnsupportedGraphError
@@ -66,7 +69,14 @@ def _why_not_running(graph: Graph, trial: Graph, size: tuple[int, int]) -> str |
 
     larger = size[0] + MORE[0], size[1] + MORE[1]
     try:
-        here, there = run(graph, random_feed(graph)), run(trial, random_feed(trial, larger))
+        resizes = [node for node in graph.nodes if node.op == "Resize"]
+        ends = [t.name for node in resizes for t in (node.inputs[0], node.outputs[0])]
+        inner = [name for name in ends if name not in {t.name for t in graph.inputs}]
+        here = run(graph, random_feed(graph), inner)
+        there = run(trial, random_feed(trial, larger), inner)
+        for node in resizes:
+            if _stays(node, here, there):
+                return f"{node.name} (Resize) has fixed sizes"
         for output in trial.outputs:
             shape = output.shape
             for axis, sides in enumerate(zip(here[output.name].shape, there[output.name].shape)):
@@ -76,3 +86,11 @@ def _why_not_running(graph: Graph, trial: Graph, size: tuple[int, int]) -> str |
     except (PassFailedError, UnsupportedGraphError) as error:
         return f"at {larger[0]}x{larger[1]}, {error}"
     return None
+
+
+def _stays(node: gs.Node, here: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    """Say whether a Resize answers with one size, whatever it reads."""
+    name = node.outputs[0].name
+    read = node.inputs[0].name
+    follows = read not in here or here[read].shape != there[read].shape
+    return bool(follows and here[name].shape[1:] == there[name].shape[1:])

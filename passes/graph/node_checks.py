@@ -10,6 +10,9 @@ from onnx.defs import OpSchema
 
 from ..errors import UnsupportedGraphError
 
+POSITIVE = ("group", "strides", "dilations", "kernel_shape", "blocksize")
+"""Attributes that count something of which there is at least one."""
+
 
 def check_node(node: onnx.NodeProto, schema: OpSchema, label: str) -> None:
     """Raise UnsupportedGraphError unless ``node`` has the inputs and attributes of its operator.
@@ -56,6 +59,15 @@ def check_node(node: onnx.NodeProto, schema: OpSchema, label: str) -> None:
             raise UnsupportedGraphError(
                 f"{label}: attribute {name} of {node.op_type} is of {kind}; wanted {expected}"
             )
+        _check_positive(attributes[name], label)
+
+
+def _check_positive(attribute: AttributeProto, label: str) -> None:
+    """Raise UnsupportedGraphError for groups, strides or sides of windows below one."""
+    numbers = [attribute.i] if attribute.type == AttributeProto.INT else list(attribute.ints)
+    if attribute.name in POSITIVE and any(number < 1 for number in numbers):
+        told = numbers[0] if attribute.type == AttributeProto.INT else numbers
+        raise UnsupportedGraphError(f"{label}: attribute {attribute.name} is {told}; wanted >= 1")
 
 
 def _holds(attribute: AttributeProto, kind: str) -> bool:

@@ -25,13 +25,23 @@ def shapes_at(graph: Graph, size: Sequence[int] | None) -> dict[str, Shape]:
 
     Raises UnsupportedGraphError if ONNX cannot infer the graph.
     """
-    inferred = _inferred_for_one(graph, size)
-    shapes = _shapes_of(graph, inferred)
-    if _hidden(graph, shapes):
-        shapes |= follow(inferred).shapes
-    if size is not None:
+    shapes = _all_shapes(graph, _inferred_for_one(graph, size))
+    if size is None:
+        return shapes
+    try:
+        _check_reshapes(graph, shapes, size)
+    except UnsupportedGraphError:
+        firsts = {tensor.shape[0] for tensor in graph.inputs if tensor.shape}
+        if firsts <= {1} or not all(isinstance(first, int) for first in firsts):
+            raise
+        shapes = _all_shapes(graph, inferred_model(graph.skeleton(size)))  # as it is declared
         _check_reshapes(graph, shapes, size)
     return shapes
+
+
+def _all_shapes(graph: Graph, inferred: onnx.ModelProto) -> dict[str, Shape]:
+    shapes = _shapes_of(graph, inferred)
+    return shapes | follow(inferred).shapes if _hidden(graph, shapes) else shapes
 
 
 def _inferred_for_one(graph: Graph, size: Sequence[int] | None) -> onnx.ModelProto:

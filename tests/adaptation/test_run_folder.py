@@ -57,6 +57,19 @@ def test_a_file_is_as_it_was_left_or_it_is_named(tmp_path: Path) -> None:
     kept.check()
 
 
+@pytest.mark.parametrize("name", ["latency.json", "search/limit.json", "fingerprint.json"])
+def test_a_file_that_cannot_be_made_again_is_missed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "search").mkdir()
+    kept = KeptFiles(tmp_path)
+    kept.write(name, b"1")
+    kept.write("super.onnx", b"2")
+    (tmp_path / "super.onnx").unlink()
+    kept.check()
+    (tmp_path / name).unlink()
+    with pytest.raises(TrainingError, match=f"{name}: it is gone, and the run was begun with it"):
+        kept.check()
+
+
 def test_who_finds_a_folder_held_leaves_it_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

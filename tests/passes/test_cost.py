@@ -89,3 +89,26 @@ def test_a_size_that_the_network_does_not_take_is_named() -> None:
     assert text.startswith("--size 8x4: the network does not take it, its own is 4x4; ")
     assert "y (Gemm): " in text
     assert profile(net).madds == 96
+
+
+@pytest.mark.parametrize("target", ["-1,48", "4,24"])
+def test_a_batch_that_the_file_insists_on_is_told(target: str) -> None:
+    rows = 2 if target == "-1,48" else 4
+    whole = graph(
+        f"(float[4,3,8,8] x) => (float[{rows},2] y) <float[24,3,1,1] w, int64[2] t = {{{target}}}, "
+        f"float[{96 // rows},2] v> {{ c = Conv(x, w) p = GlobalAveragePool(c) f = Reshape(p, t) "
+        "y = MatMul(f, v) }"
+    )
+    counted = profile(whole)
+    assert (counted.batch, counted.madds) == (4, 4 * 64 * 72 + 96 * 2)
+    assert counted.notes == ["the file computes with batches of 4 alone: counted are all images"]
+    assert counted.as_json()["notes"] == counted.notes
+
+
+def test_what_is_not_counted_is_told_by_the_profile_itself() -> None:
+    einsum = graph(
+        '(float[1,4] x) => (float[1,4] y) <float[4,4] w> { y = Einsum<equation="ab,bc->ac">(x, w) }'
+    )
+    note = "products of these nodes are not counted: y (Einsum)"
+    assert profile(einsum).notes == [note]
+    assert note in repr(profile(einsum))

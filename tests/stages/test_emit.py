@@ -183,6 +183,78 @@ def test_smaller_numbers_answer_nearly_the_same(
     assert sum(madds) == profile(Graph.load(target)).madds > 0
 
 
+def test_features_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
+    found = graph(
+        """(float[N,3,8,8] x) => (float[N,3,8,8] y) <float[3,3,1,1] w, float h = {600}, float s>
+           { a = Mul(x, h) b = Mul(a, a) c = Mul(b, s) y = Conv(c, w) }""",
+        values={"s": 1e-5},
+    )
+    path = found.save(tmp_path / "large.onnx")
+    with pytest.raises(UnsupportedGraphError, match=r"fp16: b \(Mul\) computes .* ends at 65504"):
+        emit(path, tmp_path / "n.onnx", EmitSettings(fp16=True))
+    assert not (tmp_path / "n.onnx").exists()
+    emit(path, tmp_path / "n.onnx", EmitSettings(fp16=True, no_verify=True))
+
+
+def test_a_file_in_training_mode_is_emitted_with_its_statistics(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = """(float[N,3,8,8] x) => (float[N,3,8,8] y)
+      <float[3,3,1,1] w, float[3] g, float[3] b, float[3] m, float[3] v>
+      {{ c = Conv(x, w) y{} = BatchNormalization{}(c, g, b, m, v) }}"""
+    stored = {"g": [1, 2, 1], "b": [0, 1, 0], "m": [0.5, 0, 1], "v": [2, 1, 3]}
+    trains = graph(text.format(", n, s", "<training_mode=1>"), values=stored)
+    path = trains.save(tmp_path / "trains.onnx")
+    emitted = emit(path, tmp_path / "m.onnx", EmitSettings())
+    assert "exported in training mode: 1 BatchNormalizations use their stored" in caplog.text
+    images = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype("f4")
+    a = run(graph(text.format("", ""), values=stored), {"x": images})["y"]
+    b = run(Graph.load(emitted.path), {"x": images})["y"]
+    assert [node.op for node in Graph.load(emitted.path).nodes] == ["Conv"]
+    assert np.abs(a - b).max() < 1e-5
+
+
+KINDS = {
+    "uint8, channels last": (
+        "uint8[N,16,16,3] x",
+        "f = Cast<to=1>(x) i = Transpose<perm=[0,3,1,2]>(f)",
+    ),
+    "uint8": ("uint8[N,3,16,16] x", "i = Cast<to=1>(x)"),
+    "int32": ("int32[N,3,16,16] x", "i = Cast<to=1>(x)"),
+    "channels last": ("float[N,16,16,3] x", "i = Transpose<perm=[0,3,1,2]>(x)"),
+    "four at once": ("float[4,3,16,16] x", "i = Identity(x)"),
+    "float16": ("float16[N,3,16,16] x", "i = Cast<to=1>(x)"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_is_calibrated_through_any_input(tmp_path: Path, kind: str) -> None:
+    taken, body = KINDS[kind]
+    batch = 4 if kind == "four at once" else "N"
+    found = graph(
+        f"({taken}) => (float[{batch},8] y) <float[8,3,3,3] w> "
+        f"{{ {body} c = Conv(i, w) r = Relu(c) p = GlobalAveragePool(r) y = Flatten(p) }}"
+    )
+    path = found.save(tmp_path / "found.onnx")
+    random, count = np.random.default_rng(0), 4
+    images = (random.random((count, 3, 16, 16)) * 255).astype("f4")
+    emitted = emit(path, tmp_path / "m.onnx", EmitSettings(int8=True), images=images)
+    made = Graph.load(emitted.path)
+    assert any(node.op == "QuantizeLinear" for node in made.nodes)
+    feed = np.rint(images).astype(found.inputs[0].dtype)
+    feed = feed.transpose(0, 2, 3, 1) if "last" in kind else feed
+    a, b = (run(one, {"x": np.ascontiguousarray(feed)})["y"] for one in (found, made))
+    assert np.abs(a - b).max() < 0.05 * np.abs(a).max()
+
+
+@pytest.mark.parametrize("shape", ["N,1,16,16", "N,4,16,16", "N,16"])
+def test_int8_of_what_takes_no_colour_images_is_refused(tmp_path: Path, shape: str) -> None:
+    path = graph(f"(float[{shape}] x) => (y) {{ y = Relu(x) }}").save(tmp_path / "f.onnx")
+    images = np.zeros((2, 3, 16, 16), "f4")
+    with pytest.raises(UnsupportedGraphError, match=r"--int8: input x .*; wanted colour images to"):
+        emit(path, tmp_path / "m.onnx", EmitSettings(int8=True), images=images)
+
+
 def test_contradictions_and_missing_pictures_are_refused(target: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--fp16 and --int8 were both given"):
         EmitSettings(fp16=True, int8=True)

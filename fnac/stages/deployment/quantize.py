@@ -8,20 +8,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
 from fnac.errors import PassFailedError, UnsupportedGraphError
 from fnac.passes.graph import Graph
+from fnac.passes.graph.layout import LAST, image_axes
 from fnac.passes.graph.model_checks import one_line
+from fnac.stages.opening.sessions import SESSION_ERRORS
 
 QUANTIZED_OPS = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "GlobalAveragePool"]
 
 
 class _Pictures:
-    """Feeds images to onnxruntime's calibration, one at a time."""
+    """Feeds images to onnxruntime's calibration, one at a time, as the input takes them."""
 
-    def __init__(self, name: str, images: np.ndarray) -> None:
+    def __init__(self, taken: gs.Tensor, images: np.ndarray) -> None:
+        shape, kind = list(taken.shape or ()), np.dtype(taken.dtype or np.float32)
+        first = shape[0] if shape and isinstance(shape[0], int) and shape[0] > 0 else 1
+
+        def fed(image: np.ndarray) -> np.ndarray:
+            values = image.transpose(1, 2, 0) if image_axes(taken) == LAST else image
+            if kind.kind in "iu":
+                values = np.rint(values).clip(0, 255)
+            return np.repeat(values[None], first, axis=0).astype(kind)
+
         self.batches: Iterator[dict[str, np.ndarray]] = (
-            {name: images[i : i + 1].astype(np.float32)} for i in range(len(images))
+            {taken.name: fed(image)} for image in images
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
@@ -32,7 +44,8 @@ class _Pictures:
 def quantize(graph: Graph, images: np.ndarray) -> Graph:
     """Return ``graph`` with int8 weights and activations calibrated on ``images``.
 
-    images  (N, C, H, W) float32, preprocessed
+    images  (N, 3, H, W) float32, preprocessed; they are turned where the input has its channels
+            last, rounded where it takes whole numbers, and repeated where it takes several at once
 
     Metadata and manifest are kept. Raises UnsupportedGraphError if the network has more than one
     input, PassFailedError with onnxruntime's words if it cannot quantize the network.
@@ -43,6 +56,7 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
         raise UnsupportedGraphError(
             f"--int8: the network has {len(graph.inputs)} inputs; wanted one image"
         )
+    _check_input(graph.inputs[0])
     logging.getLogger("onnxruntime").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -54,7 +68,7 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
             quantize_static(
                 str(source),
                 str(result),
-                _Pictures(graph.inputs[0].name, images),
+                _Pictures(graph.inputs[0], images),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
@@ -62,7 +76,7 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
                 op_types_to_quantize=QUANTIZED_OPS,
                 nodes_to_exclude=[n.name for n in graph.nodes if _is_postprocess(n.metadata)],
             )
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, *SESSION_ERRORS) as error:
             raise PassFailedError(
                 f"--int8: onnxruntime cannot quantize: {one_line(error)}"
             ) from error
@@ -76,6 +90,18 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
     quantized.manifest = {**graph.manifest, "precision": "int8"}
     quantized.producer_name = graph.producer_name
     return quantized
+
+
+def _check_input(taken: gs.Tensor) -> None:
+    """Raise UnsupportedGraphError unless an input takes colour images."""
+    axes, shape = image_axes(taken), list(taken.shape or ())
+    channels = None if axes is None else shape[3 if axes == LAST else 1]
+    kind = np.dtype(taken.dtype or np.float32)
+    if channels is None or (isinstance(channels, int) and channels != 3) or kind.kind not in "fiu":
+        raise UnsupportedGraphError(
+            f"--int8: input {taken.name} {shape} of {kind}; wanted colour images to calibrate on, "
+            "(N, 3, H, W) or (N, H, W, 3)"
+        )
 
 
 def _is_postprocess(metadata: dict[str, str]) -> bool:

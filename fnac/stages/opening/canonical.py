@@ -28,11 +28,10 @@ def check_control_flow(graph: Graph) -> None:
             )
 
 
-def take_pictures(graph: Graph, manager: PassManager) -> None:
-    """Let ``graph`` compute in float32 and take images as floats, channels first, in place.
+def leave_training_mode(graph: Graph, manager: PassManager) -> None:
+    """Let BatchNormalizations of a file that was exported in training mode use what they store.
 
-    One of integers is given the pixels as they are, 0 to 255. Raises UnsupportedGraphError for one
-    that computes with the integers themselves.
+    Such a file normalises each image by its batch. A warning says so.
     """
     training = [node.name for node in graph.nodes if trains(node)]
     if training:
@@ -43,6 +42,15 @@ def take_pictures(graph: Graph, manager: PassManager) -> None:
             training[0],
         )
         manager.run([UseStoredStatistics()], graph)
+
+
+def take_pictures(graph: Graph, manager: PassManager) -> None:
+    """Let ``graph`` compute in float32 and take images as floats, channels first, in place.
+
+    One of integers is given the pixels as they are, 0 to 255. Raises UnsupportedGraphError for one
+    that computes with the integers themselves.
+    """
+    leave_training_mode(graph, manager)
     if channels_last(graph):
         manager.run([MakeChannelsFirst()], graph)
     if integer_pictures(graph):

@@ -13,10 +13,9 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from fnac.data.preprocessing import manifest_size
+from fnac.data.preprocessing import manifest_size, state_pixels
 from fnac.errors import FileNotThereError, UnsupportedGraphError, UsageError
 from fnac.passes.graph import Graph
-from fnac.passes.graph.contract import state_input
 from fnac.passes.graph.model_checks import one_line
 
 from .sessions import SESSION_ERRORS, open_session
@@ -65,9 +64,8 @@ class OnnxNetwork:
                 f"{path}: input {inputs[0].name} {inputs[0].shape} has {channels} "
                 f"channel{'s' * (channels > 1)}; images have 3 (RGB); wanted (N, 3, H, W)"
             )
-        if self._dtype == np.uint8 and "preprocessing" not in self.manifest:
-            pixels = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "range": (0.0, 255.0)}
-            state_input(self.manifest, **pixels, assumed=False)
+        if self._dtype == np.uint8:
+            state_pixels(self.manifest)
 
     @property
     def fixed_batch(self) -> int | None:

@@ -42,6 +42,29 @@ def test_computes_in_half_and_is_called_with_float() -> None:
             {},
             "QuantizeLinear q cannot be converted",
         ),
+        (  # what keeps a division from zero
+            """(float[N,2] x) => (float[N,2] y) <float[2] w, float e = {1e-12}>
+               { s = Mul(x, w) m = Max(s, e) y = Div(x, m) }""",
+            {"w": [1, 1]},
+            "Max m computes with 1e-12; float16 goes from 6e-08 to 65504",
+        ),
+        (
+            """(float[N,2] x) => (float[N,2] y) <float[2] w, float e = {1e-12}>
+               { s = Mul(x, w) m = Clip(s, e) y = Div(x, m) }""",
+            {"w": [1, 1]},
+            "Clip m computes with 1e-12; float16 goes from 6e-08 to 65504",
+        ),
+        (
+            """(float[N,2,2] x) => (float[N,2,2] y) <float[2] w, float[2] b>
+               { y = InstanceNormalization<epsilon=1e-9>(x, w, b) }""",
+            {"w": [1, 1], "b": [1, 1]},
+            "InstanceNormalization y has the epsilon 1e-09, which is 0 in float16",
+        ),
+        (
+            "(float[N,2] x) => (float[N,2] y) <float[2] w> { y = Mul(x, w) }",
+            {"w": [1e-9, 2e-9]},
+            "w holds numbers of 2e-09 at most, of which float16 loses 100%",
+        ),
     ],
 )
 def test_leaves_alone_and_says_why(body: str, values: dict[str, object], why: str) -> None:

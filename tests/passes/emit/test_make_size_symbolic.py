@@ -36,6 +36,9 @@ def test_height_and_width_are_freed_with_the_outputs_that_follow() -> None:
             { a = Resize<mode = "nearest">(x, , s) y = Relu(a) }""", None),
         ("""(float[1,3,4,4] x) => (float[1,3,8,8] y) <int64[4] s = {1, 3, 8, 8}>
             { y = Resize<mode = "nearest">(x, , , s) }""", "y (Resize) has fixed sizes"),
+        ("""(float[N,3,4,4] x) => (float[N,3,8,8] y) <int64[3] s = {3, 8, 8}>
+            { n = Shape<end = 1>(x) t = Concat<axis = 0>(n, s)
+              y = Resize<mode = "nearest">(x, , , t) }""", "y (Resize) has fixed sizes"),
         ("""(float[1,3,4,4] x) => (float[1,48] y) <int64[2] t = {1, 48}>
             { y = Reshape(x, t) }""", "at 68x36, "),
         ("(float[N,3,H,W] x) => (float[N,3,H,W] y) { y = Relu(x) }", ""),

@@ -142,9 +142,19 @@ def strangers(m: onnx.ModelProto) -> None:
     m.graph.node[2].op_type, m.graph.node[2].domain = "FusedConv", "com.microsoft"
 
 
+def no_group(m: onnx.ModelProto) -> None:
+    m.graph.node[0].attribute.append(helper.make_attribute("group", 0))
+
+
+def no_step(m: onnx.ModelProto) -> None:
+    m.graph.node[0].attribute.append(helper.make_attribute("strides", [2, -1]))
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
+        (no_group, "c: attribute group is 0; wanted >= 1"),
+        (no_step, "c: attribute strides is [2, -1]; wanted >= 1"),
         (short_weight, "w: 12 bytes are stored for the shape [2, 2, 1, 1], which takes 16; "),
         (huge_weight, "w: the shape [1099511627776, 2, 1, 1] of a stored tensor; "),
         (negative_weight, "w: the shape [-2, 2, 1, 1] of a stored tensor; "),
