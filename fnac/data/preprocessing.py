@@ -95,6 +95,16 @@ def state_preprocessing(manifest: dict[str, Any], mean: Stated | None, std: Stat
     state_input(manifest)
 
 
+def state_pixels(manifest: dict[str, Any]) -> None:
+    """Write into the manifest of a network that takes whole numbers that they are the pixels.
+
+    What the manifest says already stays.
+    """
+    if "preprocessing" not in manifest:
+        pixels = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "range": (0.0, 255.0)}
+        state_input(manifest, **pixels, assumed=False)
+
+
 def _tell_other(manifest: Mapping[str, Any], stated: tuple[Triple, Triple, str]) -> None:
     """Warn if a user states another preprocessing than a file does."""
     if Contract.read(manifest).input.assumed or not manifest.get("preprocessing"):

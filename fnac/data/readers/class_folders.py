@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,6 +88,9 @@ def read_class_folders(
             )
         elif len(names) < 2 and named:
             told = f"one class folder alone, {named[0]}; wanted at least two to tell apart"
+            inner = next((path for path in root.iterdir() if path.name == named[0]), None)
+            if inner is not None and sum(path.is_dir() for path in inner.iterdir()) > 1:
+                told += f" (is the data set folder:{inner}?)"
         else:
             told = (
                 "no class folder with images in it; wanted train/CLASS/ and val/CLASS/, or CLASS/"
@@ -102,6 +105,7 @@ def read_class_folders(
         )
         for split, classes_below in below.items()
     }
+    _tell_left_out(root, folders, below)
     if not folders:
         files = _split_off(root, files[""], val_fraction, random_seed)
     if not any(files.values()):
@@ -110,6 +114,25 @@ def read_class_folders(
         "folder", root, names, files_of(files), partial(_look, len(names)), ClassDataset,
         layout="{split}/CLASS/*.jpg", skip_bad=skip_bad,
     )  # fmt: skip
+
+
+def _tell_left_out(
+    root: Path, folders: Mapping[str, Path], below: Mapping[str, Mapping[str, Sequence[Path]]]
+) -> None:
+    """Warn of folders with images beside those of the splits, and of a split without classes."""
+    if not folders:
+        return
+    others = [path for path in sorted(root.iterdir()) if path.is_dir()]
+    alone = [
+        path for path in others if path not in folders.values() and not is_hidden(Path(path.name))
+    ]
+    alone += [folder for split, folder in folders.items() if not below[split]]
+    for path in alone:
+        if count := sum(1 for _ in images_below(path)):
+            logger.warning(
+                "%s: its %d images are not read: wanted train, val or test, with a folder of each "
+                "class", path, count,
+            )  # fmt: skip
 
 
 def _is_class_folder_alone(root: Path) -> bool:

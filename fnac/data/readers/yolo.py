@@ -218,6 +218,9 @@ def _names_of_yaml(stated: _Stated) -> list[str]:
         names = list(names.values())
     if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
         raise DataError(f"{path}: no 'names'; wanted the class names in the order of their ids")
+    count = as_whole(stated.content.get("nc"))
+    if count not in (None, len(names)):
+        raise DataError(f"{path}: nc is {count}, and there are {len(names)} names; correct one")
     return [same_spelling(str(name)) for name in names]
 
 
@@ -228,6 +231,7 @@ def _read_split(
     problems: list[str] = []
     twice: list[str] = []
     unlabelled: list[Path] = []
+    of_points: list[int] = []
     for image, labels in pairs:
         try:
             size = image_size(image)
@@ -244,7 +248,9 @@ def _read_split(
                 text = line.strip()[:60]
                 problems.append(f"{labels}: line {number}: '{text}'; wanted decimal points; {TODO}")
                 continue
-            row = _row(line.replace(",", " ").split(), size, names, keypoint_numbers)
+            words = line.replace(",", " ").split()
+            of_points += [_points_of(words[1:])]
+            row = _row(words, size, names, keypoint_numbers)
             if isinstance(row, str):
                 problems.append(f"{labels}: line {number}: {row}; {TODO}")
             elif row in rows:  # tools write an object twice
@@ -254,6 +260,13 @@ def _read_split(
         boxes = box_rows(rows)
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         pictures.append(BoxPicture(image, image.stem, size, boxes, areas, box_rows([])))
+    if not keypoint_numbers and of_points and min(of_points) == max(of_points) > 0:
+        count = of_points[0]
+        problems.insert(
+            0,
+            f"{pairs[0][1].parent}: all {len(of_points)} lines hold a box and {count} numbers of "
+            f"keypoints behind it; wanted 'kpt_shape: [{count // 3}, 3]' in {NAME_FILES[0]}",
+        )
     if twice:
         logger.warning("%s repeats a box (%d such lines): it counts once", twice[0], len(twice))
     if unlabelled:
@@ -262,6 +275,24 @@ def _read_split(
             unlabelled[0], len(unlabelled), len(pairs),
         )  # fmt: skip
     return Listed(tuple(pictures), tuple(problems))
+
+
+def _points_of(words: Sequence[str]) -> int:
+    """Return how many numbers of x, y, visibility follow a box; 0 where it is no such line.
+
+    Each visibility is 0, 1 or 2, which no point of a polygon is, and the points lie in the box.
+    """
+    numbers = [as_number(word) for word in words]
+    if len(numbers) < 7 or (len(numbers) - 4) % 3 or any(one is None for one in numbers):
+        return 0
+    x, y, w, h, *rest = (float(one or 0) for one in numbers)
+    points = [rest[i : i + 3] for i in range(0, len(rest), 3)]
+    inside = all(
+        seen in (0, 1, 2)
+        and (not seen or (abs(a - x) <= w / 2 + EDGE and abs(b - y) <= h / 2 + EDGE))
+        for a, b, seen in points
+    )
+    return len(rest) if inside else 0
 
 
 def _row(
@@ -281,6 +312,11 @@ def _row(
         read, numbers = read[:4], [number for number in read[:4] if number is not None]
     if len(numbers) < len(read) or len(numbers) < 4 or (len(numbers) > 6 and len(numbers) % 2):
         return f"'{' '.join(words)[:60]}'; wanted CLASS x y width height, or a polygon"
+    if len(numbers) == 5 and not 0 <= numbers[4] <= 1:
+        return (
+            f"'{' '.join(words)[:60]}'; the last number is no score of 0..1; wanted CLASS x y "
+            "width height; a rotated box is written by its four corners"
+        )
     if len(numbers) <= 5:  # a fifth: the score of a prediction
         x, y, w, h = numbers[:4]
         parts = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)

@@ -160,6 +160,25 @@ def test_class_folders(tmp_path: Path) -> None:
         read_class_folders(tmp_path, classes=["cat", "dog"])
 
 
+def test_folders_beside_the_splits_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    classes(tmp_path, "train")
+    classes(tmp_path, "dev", ("cat",))
+    (tmp_path / "test").mkdir()
+    image = next((tmp_path / "train" / "ape").iterdir())
+    image.rename(tmp_path / "test" / image.name)
+    assert read_class_folders(tmp_path).classes == ["ape", "cat"]
+    assert f"{tmp_path}/dev: its 5 images are not read: wanted train, val or test" in caplog.text
+    assert f"{tmp_path}/test: its 1 images are not read" in caplog.text
+
+
+def test_a_data_set_inside_of_a_folder_is_pointed_to(tmp_path: Path) -> None:
+    classes(tmp_path, "whole")
+    with pytest.raises(DataError, match=r"one class folder alone, whole; .*folder:.*/whole\?\)"):
+        read_class_folders(tmp_path)
+
+
 def test_class_folders_without_splits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     classes(tmp_path)
     with caplog.at_level(logging.INFO):

@@ -156,3 +156,37 @@ def test_the_splits_that_the_data_file_names(
     assert all(len(split[i][1]) == 1 for i in range(len(split)))
     assert source.split("val").id(0) == ("e" if "gone" in text else "d")
     assert ("train: images/gone is not there" in caplog.text) is ("gone" in text)
+
+
+def test_keypoints_without_a_shape_are_no_polygons(tmp_path: Path) -> None:
+    line = "0 0.5 0.5 0.2 0.2 0.45 0.45 1 0.55 0.55 2\n"
+    write(tmp_path, "train/a", line)
+    source = read_yolo(tmp_path, classes=["cat", "dog"])
+    with pytest.raises(DataError, match=r"all 1 lines hold a box and 6 numbers of .*2, 3"):
+        source.check()
+    write(tmp_path, "train/a", "0 0.1 0.1 0.5 0.1 0.5 0.6 0.1 0.6 0.1 0.5\n")
+    (box,) = read_yolo(tmp_path, classes=["cat", "dog"]).split("train")[0][1].tolist()
+    assert box == pytest.approx([2, 1, 10, 6, 0])
+
+
+def test_an_angle_is_no_score(tmp_path: Path) -> None:
+    write(tmp_path, "train/a", "0 0.5 0.5 0.2 0.2 1.2\n")
+    with pytest.raises(DataError, match=r"the last number is no score of 0\.\.1; wanted"):
+        read_yolo(tmp_path, classes=["cat", "dog"]).check()
+
+
+def test_a_count_of_other_names_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "train/a")
+    (tmp_path / "data.yaml").write_text("nc: 3\nnames: [no, yes]\n")
+    with pytest.raises(DataError, match="nc is 3, and there are 2 names; correct one"):
+        read_yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text("nc: 2\nnames: [no, yes]\n")
+    assert read_yolo(tmp_path).classes == ["no", "yes"]
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, "train/a", 2 * LINES)
+    write(tmp_path, "train/b", None)
+    assert len(read_yolo(tmp_path, classes=["cat", "dog"]).split("train")[0][1]) == 1
+    assert "a.txt: line 2 repeats a box (1 such lines): it counts once" in caplog.text
+    assert "b.jpg: no label file (1 of 2 images): background without a box" in caplog.text
