@@ -30,10 +30,10 @@ def check_half_range(graph: Graph, runner: Runner, where: Path) -> None:
     values = runner.run(graph, feed, inner)
     for node in graph.nodes:
         for tensor in node.outputs:
-            found = values.get(tensor.name)
-            if found is None or found.dtype != np.float32 or not found.size:
+            numbers = values.get(tensor.name)
+            if numbers is None or numbers.dtype != np.float32 or not numbers.size:
                 continue
-            largest = float(np.abs(found[np.isfinite(found)]).max(initial=0))
+            largest = float(np.abs(numbers[np.isfinite(numbers)]).max(initial=0))
             if largest > LARGEST:
                 raise UnsupportedGraphError(
                     f"{where}: fp16: {node.name} ({node.op}) computes {largest:.3g} on images of "
