@@ -201,8 +201,11 @@ class DataAccount:
 
     def _without(self, split: SplitAccount) -> list[str]:
         """Say how many samples of a split have nothing of any class, where that is not an error."""
+        lines = []
+        if self.task == "det" and split.ignored:
+            lines = [f"{split.name}: {split.ignored:,} boxes of crowds, or difficult, are ignored"]
         if not split.unlabelled or self.task == "cls":
-            return []
+            return lines
         count = f"{split.unlabelled:,}"
         if self.task == "pose":
             told = f"{count} more without a labelled joint, or crowds: not trained on"
@@ -210,7 +213,7 @@ class DataAccount:
             told = f"{count} of {split.counted:,} images hold no box: background alone"
         else:
             told = f"{count} of {split.counted:,} masks are ignored as a whole"
-        return [f"{split.name}: {told}"]
+        return [*lines, f"{split.name}: {told}"]
 
     def _row(self, name: str, place: int) -> list[str]:
         cells = [name]
@@ -307,7 +310,7 @@ def _account(source: DataSource, name: str, task: str, classes: int) -> SplitAcc
         amounts += counts
         present += counts > 0
         ignored += one.ignored
-        unlabelled += not counts.any()
+        unlabelled += not counts.any() and not (task == "det" and one.ignored)
     return SplitAccount(
         name,
         len(dataset),

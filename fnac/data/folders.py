@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 from fnac.errors import DataError
 
-from .files import IMAGE_SUFFIXES
+from .files import IMAGE_SUFFIXES, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +107,25 @@ def list_by_stem(folder: Path, what: str = "images") -> dict[str, Path]:
 def same_spelling(name: str) -> str:
     """Return a name in one Unicode normal form."""
     return unicodedata.normalize("NFC", name)
+
+
+def names_in_list(listing: Path, is_known: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the names of a list of images, one per line, without folder and suffix.
+
+    What stands behind the first blank (a mask's path, the 1 or -1 of a per-class list) is passed
+    over, and so are lines that ``#`` begins. A name with blanks is one where it ``is_known``.
+    """
+    for line in read_text(listing, "one image name per line").split("\n"):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        for spelt in (text, text.split()[0]):
+            name = spelt.replace("\\", "/").rsplit("/", 1)[-1]
+            end = Path(name).suffix.lower()
+            name = name[: -len(end)] if end in (*IMAGE_SUFFIXES, ".xml") else name
+            if " " not in name or is_known(name):
+                yield name
+                break
 
 
 def image_named(folder: Path, name: str, others: Sequence[Path] = ()) -> Path:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
-from ..files import read_text
-from ..folders import list_by_stem, require_folder
+from ..folders import list_by_stem, names_in_list, require_folder
 from ..sets.labels import plain_labels
 from ..sets.listed import ListedSource
 from ..sets.masks import Pair, list_masks, mask_source
@@ -46,7 +45,7 @@ def _list_split(root: Path, split: str) -> tuple[Pair, ...]:
     names, known = list(by_stem), dict[str, Path]()
     listing = root / f"{split}.txt"
     if listing.is_file() and images.parent.name == "images":
-        names = read_text(listing, "names of images").split()
+        names = list(names_in_list(listing, by_stem.__contains__))
     else:
         known = list_masks(masks, by_stem)
     suffix = next(iter(by_stem.values())).suffix if by_stem else ".jpg"

@@ -1,5 +1,6 @@
 """Pascal VOC detection: ``VOCdevkit/VOC2007`` and/or ``VOC2012`` with Annotations, ImageSets/Main.
 
+Or ``train/`` and ``val/`` with each image's XML beside it, as labelImg and Roboflow leave them.
 Splits follow the usual protocol where ``VOC2007``'s test set is annotated: training on trainval of
 all years, evaluation on the 2007 test; otherwise the lists ``train`` and ``val`` of every year.
 Corners in the files are 1-based and inclusive: pixel k covers k-1 .. k. Objects marked
@@ -18,8 +19,8 @@ from pathlib import Path
 from fnac.errors import DataError
 
 from ..class_files import read_classes
-from ..files import IMAGE_SUFFIXES, image_size, is_there, read_text
-from ..folders import image_named, require_folder, same_spelling
+from ..files import image_size, is_there
+from ..folders import image_named, names_in_list, require_folder, same_spelling, split_folders
 from ..json_files import as_number, as_whole
 from ..sets.boxes import TODO, BoxPicture, box_problem, box_rows, box_source, clipped
 from ..sets.listed import Listed, ListedSource
@@ -59,9 +60,12 @@ def read_voc(
     else:
         files = _find_lists(root, annotations)
     if not any(files.values()):
+        files = {s: [f] for s, f in split_folders(root).items() if any(f.glob("*.xml"))}
+    if not any(files.values()):
         raise DataError(
             f"{root}: no lists of images; wanted VOCdevkit/VOC2007/ImageSets/Main/trainval.txt "
-            "or VOC2012's; check the path in --data"
+            "or VOC2012's, or train/ and val/ with NAME.xml beside NAME.jpg; check the path in "
+            "--data, or name the lists in a YAML file (reader: voc, lists: {train: FILE})"
         )
     listing = next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
     if classes is None and listing is not None:
@@ -107,21 +111,11 @@ def _home(listing: Path) -> Path:
 
 
 def _names(listing: Path, annotations: Path) -> Iterator[str]:
-    """Yield the names of a list, without folder, suffix, and the 1 or -1 of a per-class list.
-
-    A name with blanks is one where its annotations say so.
-    """
-    for line in read_text(listing, "one image name per line").split("\n"):
-        text = line.strip()
-        if not text:
-            continue
-        for name in (text, text.split()[0]):
-            name = name.replace("\\", "/").rsplit("/", 1)[-1]
-            end = Path(name).suffix.lower()
-            name = name[: -len(end)] if end in (*IMAGE_SUFFIXES, ".xml") else name
-            if " " not in name or is_there(annotations / f"{name}.xml"):
-                yield name
-                break
+    """Yield the names of a list, or of the annotations in a folder."""
+    if listing.is_dir():
+        yield from sorted(path.stem for path in listing.glob("*.xml"))
+        return
+    yield from names_in_list(listing, lambda name: is_there(annotations / f"{name}.xml"))
 
 
 @dataclass(frozen=True)
@@ -140,8 +134,11 @@ def _read_split(
     problems: list[str] = []
     for listing in listings:
         home = _home(listing)
-        for name in _names(listing, home / annotations):
-            file = home / annotations / f"{name}.xml"
+        flat = listing.is_dir()
+        folder = listing if flat else home / annotations
+        beside = listing if flat else home / images
+        for name in _names(listing, folder):
+            file = folder / f"{name}.xml"
             try:
                 tree = ElementTree.parse(file)
             except FileNotFoundError:
@@ -159,7 +156,7 @@ def _read_split(
                     f"one image; {TODO}"
                 )
                 continue
-            picture = _read_picture(root, file, home / images, name, form, problems)
+            picture = _read_picture(root, file, beside, name, form, problems)
             if picture is not None:
                 pictures.append(picture)
                 at_zero += [file] * _begins_at_zero(root)

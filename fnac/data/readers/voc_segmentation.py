@@ -11,8 +11,9 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
-from ..files import is_there, read_text
-from ..folders import image_named, require_folder
+from ..class_files import COLOUR_FILES
+from ..files import is_there
+from ..folders import image_named, names_in_list, require_folder
 from ..sets.labels import plain_labels
 from ..sets.listed import ListedSource
 from ..sets.masks import Pair, mask_source
@@ -24,12 +25,21 @@ CLASSES = [
 ]  # fmt: skip
 LABELS = plain_labels(len(CLASSES))
 MASKS = "SegmentationClass"
+OWN_CLASSES = (*COLOUR_FILES, "classes.txt", "labels.txt")
+"""Files that name the classes of a data set in VOC's layout which is not VOC."""
 
 
 def read_voc_segmentation(root: Path, *, skip_bad: bool = False) -> ListedSource[Pair]:
     """List the splits; raises DataError if the layout is a different one."""
     require_folder(root, "the VOC folder")
     folder = _year_folder(root)
+    listing = next((folder / name for name in OWN_CLASSES if (folder / name).is_file()), None)
+    if listing is not None:
+        raise DataError(
+            f"{listing}: VOC's segmentation has classes of its own ({', '.join(CLASSES[:3])}, ...);"
+            f" read others as --data folder:{folder} with a YAML file (reader: folder, images: "
+            f"JPEGImages, masks: {MASKS}), which takes this list"
+        )
     pairs = {split: _list_split(folder, split) for split in ("train", "val", "test")}
     if not any(pairs.values()):
         raise DataError(
@@ -61,7 +71,7 @@ def _list_split(folder: Path, split: str) -> tuple[Pair, ...]:
     listing = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.is_file():
         return ()
-    names = read_text(listing, "names of images").split()
+    names = names_in_list(listing, lambda name: is_there(folder / MASKS / f"{name}.png"))
     images = folder / "JPEGImages"
     return tuple(
         Pair(_image(images, name), folder / MASKS / f"{name}.png", LABELS) for name in names

@@ -276,6 +276,20 @@ def test_boxes_that_count_from_zero_are_told_and_can_be_read(
     assert caplog.text == ""
 
 
+def test_annotations_beside_their_images(tmp_path: Path) -> None:
+    voc_folder(tmp_path / "made", OBJECT.format(name="cat", difficult=0, box=(1, 1, 5, 9)))
+    year = tmp_path / "made" / "VOCdevkit" / "VOC2012"
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        for name, folder in (("one.xml", "Annotations"), ("one.jpg", "JPEGImages")):
+            shutil.copy(year / folder / name, tmp_path / split / name)
+    (tmp_path / "classes.txt").write_text("dog\ncat\n")
+    source = read_voc(tmp_path)
+    source.check()
+    assert source.splits == ("train", "val")
+    assert source.split("val")[0][1].tolist() == [[0, 0, 5, 9, 1]]
+
+
 def test_tags_in_other_spellings_are_read_and_other_files_refused(tmp_path: Path) -> None:
     voc_folder(tmp_path, OBJECT.format(name="cat", difficult=0, box=(1, 1, 5, 9)))
     file = tmp_path / "VOCdevkit" / "VOC2012" / "Annotations" / "one.xml"

@@ -109,6 +109,28 @@ def test_voc_labels_and_folders(tmp_path: Path) -> None:
         read_voc_segmentation(tmp_path / "VOCdevkit" / "VOC2007").check()
 
 
+@pytest.mark.parametrize(
+    "line", ["a.jpg", "JPEGImages/a.jpg SegmentationClass/a.png", "# these\n/JPEGImages/a.jpg"]
+)
+def test_lists_with_folders_and_suffixes(tmp_path: Path, line: str) -> None:
+    voc(tmp_path, np.array([[1]]))
+    listing = tmp_path / "ImageSets" / "Segmentation" / "train.txt"
+    name = listing.read_text().split()[0]
+    listing.write_text(line.replace("/a.", f"/{name}.").replace("a.jpg", f"{name}.jpg"))
+    source = read_voc_segmentation(tmp_path)
+    source.check()
+    assert len(source.split("train")) == 1
+
+
+def test_a_set_of_other_classes_in_vocs_layout_is_refused(tmp_path: Path) -> None:
+    voc(tmp_path, np.array([[1]]))
+    (tmp_path / "labelmap.txt").write_text("background:0,0,0::\nroad:128,64,128::\n")
+    with pytest.raises(
+        DataError, match=r"labelmap\.txt: VOC's segmentation has classes of"
+    ):
+        read_voc_segmentation(tmp_path)
+
+
 def test_voc_without_masks_or_lists(tmp_path: Path, shared_data: Path) -> None:
     with pytest.raises(DataError, match="no SegmentationClass folder, here or in VOC20"):
         read_voc_segmentation(shared_data / "fixtures" / "voc" / "VOCdevkit")
