@@ -10,6 +10,7 @@ from typing import Any
 
 from fnac import flow
 from fnac.adaptation.plan import Plan
+from fnac.adaptation.resuming import CONFIG, check_as_left, plan_to_resume
 from fnac.errors import FnacError, UsageError
 from fnac.study.shared import hand_on, shared_stages, take_over
 from fnac.study.study_file import StudyRun
@@ -18,6 +19,16 @@ log = logging.getLogger(__name__)
 
 RUNS, STORE, ERRORS = "runs", "shared", "errors"
 """Folders of a study."""
+
+
+def check_begun(run: StudyRun, folder: Path) -> None:
+    """Check a run that was begun, or is done, before the study goes on.
+
+    Raises UsageError if the file gives it other settings now, DataError if its data changed.
+    """
+    out = folder / RUNS / run.folder
+    if (out / CONFIG).exists():
+        check_as_left(out, plan_to_resume(out, run.config).source)
 
 
 def run_one(run: StudyRun, folder: Path) -> str | None:
@@ -31,7 +42,7 @@ def run_one(run: StudyRun, folder: Path) -> str | None:
     plan = Plan.of(run.config)
     stages = shared_stages(plan)
     try:
-        if (out / "config.yaml").exists():
+        if (out / CONFIG).exists():
             flow.resume(run.config, out=out)
         else:
             shutil.rmtree(out, ignore_errors=True)  # it never began

@@ -12,7 +12,7 @@ from typing import Any
 from fnac.adaptation.plan import Plan
 from fnac.errors import TrainingError, UsageError
 from fnac.passes.files import write_atomically
-from fnac.study.one_run import run_one
+from fnac.study.one_run import check_begun, run_one
 from fnac.study.shared import shared_stages
 from fnac.study.study_file import Study, StudyRun, read_study
 
@@ -44,6 +44,8 @@ def run_study(
     plans = [Plan.of(run.config) for run in study.runs]  # all are refused before one begins
     if (folder / COPY).exists() and not resume:
         raise UsageError(f"-o {folder}: a study was begun there; continue it with --resume")
+    for run in study.runs:
+        check_begun(run, folder)
     folder.mkdir(parents=True, exist_ok=True)
     if file.resolve() != (folder / COPY).resolve():
         write_atomically(folder / COPY, file.read_bytes())

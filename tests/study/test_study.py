@@ -115,6 +115,11 @@ def test_two_runs_share_their_start_and_resume_run_by_run(
     assert run([*words, "--resume"]) == 0
     assert (runs / "own-0" / "model.onnx").read_bytes() == model
     assert (runs / "sample-0" / "results.json").stat().st_mtime_ns == before
+    capsys.readouterr()
+    study_file(tmp_path, f"{text.replace('0.8x', '0.7x')}\nreference: own\n")
+    assert run([*words, "--resume"]) == 2  # the run is done, and was of another budget
+    assert "adapt.budget is '0.8x' in" in capsys.readouterr().err
+    assert "0.8x" in (folder / "study.yaml").read_text()
 
 
 def test_a_run_in_another_process_writes_all_that_it_says(
