@@ -125,9 +125,7 @@ def test_lists_with_folders_and_suffixes(tmp_path: Path, line: str) -> None:
 def test_a_set_of_other_classes_in_vocs_layout_is_refused(tmp_path: Path) -> None:
     voc(tmp_path, np.array([[1]]))
     (tmp_path / "labelmap.txt").write_text("background:0,0,0::\nroad:128,64,128::\n")
-    with pytest.raises(
-        DataError, match=r"labelmap\.txt: VOC's segmentation has classes of"
-    ):
+    with pytest.raises(DataError, match=r"labelmap\.txt: VOC's segmentation has classes of"):
         read_voc_segmentation(tmp_path)
 
 
