@@ -19,8 +19,10 @@ Colour = tuple[int, int, int]
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
-def read_classes(path: Path, least: int = 2) -> list[str]:
+def read_classes(path: Path, least: int = 2, *, numbered: bool = True) -> list[str]:
     """Read class names, one per line, ``#`` starts a comment; raises DataError.
+
+    numbered  numbers in front of all names are their ids, and no part of them
 
     Lines that are numbered throughout (``0 road``, ``1: sky``) lose their numbers; a single line
     with commas or semicolons is a list.
@@ -28,10 +30,14 @@ def read_classes(path: Path, least: int = 2) -> list[str]:
     names = [text for _, text in _lines(path, "the class names, one per line in the order of ids")]
     if len(names) == 1 and re.search("[,;]", names[0]):
         names = re.split("[,;]", names[0])
-    numbered = [re.fullmatch(r"(\d+)\s*[\s:,;=.]\s*(.+)", name) for name in names]
-    counts = [int(match[1]) for match in numbered if match and len(match[1]) < 6]
-    if len(names) > 1 and counts in (list(range(len(names))), list(range(1, len(names) + 1))):
-        names = [match[2] for match in numbered if match]
+    with_ids = [re.fullmatch(r"(\d+)\s*[\s:,;=.]\s*(.+)", name) for name in names]
+    counts = [int(match[1]) for match in with_ids if match and len(match[1]) < 6]
+    if (
+        numbered
+        and len(names) > 1
+        and counts in (list(range(len(names))), list(range(1, len(names) + 1)))
+    ):
+        names = [match[2] for match in with_ids if match]
     names = [name.strip().strip("\"'").rstrip(",;").strip("\"'") for name in names]
     return checked_classes([name for name in names if name], str(path), least)
 

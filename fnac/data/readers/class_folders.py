@@ -79,6 +79,9 @@ def read_class_folders(
     listing = root / "classes.txt"
     if classes is None and listing.is_file():
         classes = read_classes(listing)
+        plain = read_classes(listing, numbered=False)
+        if not set(named) <= set(classes) and set(named) <= set(plain):
+            classes = plain  # folders called "1 euro", "2 euros"
     names = list(classes) if classes is not None else named
     if len(names) < 2 or not set(named) <= set(names):
         extra = sorted(set(named) - set(names))

@@ -180,6 +180,15 @@ def test_class_folders(tmp_path: Path) -> None:
         read_class_folders(tmp_path, classes=["cat", "dog"])
 
 
+@pytest.mark.parametrize("names", [("1 euro", "2 euros"), ("C#", "F#")])
+def test_names_of_classes_that_look_like_something_else(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    classes(tmp_path, "train", names)
+    (tmp_path / "classes.txt").write_text("\n".join(reversed(names)))
+    assert read_class_folders(tmp_path).classes == [*reversed(names)]
+
+
 def test_folders_beside_the_splits_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
