@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from fnac.errors import UnsupportedGraphError, UsageError
@@ -245,6 +246,21 @@ def test_int8_is_calibrated_through_any_input(tmp_path: Path, kind: str) -> None
     feed = feed.transpose(0, 2, 3, 1) if "last" in kind else feed
     a, b = (run(one, {"x": np.ascontiguousarray(feed)})["y"] for one in (found, made))
     assert np.abs(a - b).max() < 0.05 * np.abs(a).max()
+
+
+def test_what_does_not_run_in_int8_stays_in_floats(tmp_path: Path) -> None:
+    found = graph(
+        """(float[N,3,16,16] x) => (float[N,8] y) <float[8,3,3,3] w, float[8] g, float[8] b>
+           { c = Conv(x, w) n = InstanceNormalization(c, g, b) p = GlobalAveragePool(n)
+             y = Flatten(p) }""",
+        values={"g": 1, "b": 0},
+    )
+    images = np.random.default_rng(0).random((8, 3, 16, 16)).astype("f4")
+    path = found.save(tmp_path / "found.onnx")
+    made = emit(path, tmp_path / "m.onnx", EmitSettings(int8=True), images=images)
+    session = onnxruntime.InferenceSession(str(made.path))
+    (answers,) = session.run(None, {"x": images})
+    assert np.abs(answers - run(found, {"x": images})["y"]).max() < 0.05
 
 
 @pytest.mark.parametrize("shape", ["N,1,16,16", "N,4,16,16", "N,16"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,14 @@ from fnac.errors import PassFailedError, UnsupportedGraphError
 from fnac.passes.graph import Graph
 from fnac.passes.graph.layout import LAST, image_axes
 from fnac.passes.graph.model_checks import one_line
-from fnac.stages.opening.sessions import SESSION_ERRORS
+from fnac.stages.opening.sessions import SESSION_ERRORS, open_session
 
+logger = logging.getLogger(__name__)
+
+MEANS = "GlobalAveragePool"
+"""An operator that onnxruntime refuses in int8 where its output is far smaller than its input."""
+RUN = 4
+"""Images that the quantized network is run on."""
 QUANTIZED_OPS = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "GlobalAveragePool"]
 
 
@@ -48,8 +54,34 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
             last, rounded where it takes whole numbers, and repeated where it takes several at once
 
     Metadata and manifest are kept. Raises UnsupportedGraphError if the network has more than one
-    input, PassFailedError with onnxruntime's words if it cannot quantize the network.
+    input, PassFailedError with onnxruntime's words if it cannot quantize the network, or not run
+    what it made of it.
     """
+    quantized = _quantized(graph, images, QUANTIZED_OPS)
+    if (why := _why_not_running(quantized, images)) is not None:
+        logger.info("int8: %s stays in floats: %s", MEANS, why)
+        quantized = _quantized(graph, images, [op for op in QUANTIZED_OPS if op != MEANS])
+        if (why := _why_not_running(quantized, images)) is not None:
+            raise PassFailedError(f"--int8: onnxruntime does not run the quantized network: {why}")
+    return quantized
+
+
+def _why_not_running(graph: Graph, images: np.ndarray) -> str | None:
+    """Return onnxruntime's words if it does not run a network on some images; None if it does."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = graph.save(Path(folder) / "int8.onnx")
+        feeds = _Pictures(graph.inputs[0], images[:RUN])
+        try:
+            session = open_session(path, "cpu", 0)
+            while (feed := feeds.get_next()) is not None:
+                session.run(None, feed)
+        except (UnsupportedGraphError, *SESSION_ERRORS) as error:
+            return one_line(error)
+    return None
+
+
+def _quantized(graph: Graph, images: np.ndarray, ops: Sequence[str]) -> Graph:
+    """Return the network in int8, as ``quantize`` does, with operators ``ops`` in int8."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     if len(graph.inputs) != 1:
@@ -73,7 +105,7 @@ def quantize(graph: Graph, images: np.ndarray) -> Graph:
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                op_types_to_quantize=QUANTIZED_OPS,
+                op_types_to_quantize=list(ops),
                 nodes_to_exclude=[n.name for n in graph.nodes if _is_postprocess(n.metadata)],
             )
         except (RuntimeError, ValueError, KeyError, TypeError, *SESSION_ERRORS) as error:
