@@ -26,23 +26,33 @@ _CORE = {
 class _Loader(yaml.SafeLoader):
     """Builds plain values only."""
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._merged: set[int] = set()
+
     def construct_core_int(self, node: yaml.ScalarNode) -> int:
         """Read a whole number; a zero in front says nothing of its base."""
         text = str(self.construct_scalar(node))
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Read a mapping; ConstructorError for a key that is given twice."""
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
-                continue
-            if (key.tag, key.value) in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"'{key.value}' is given twice; wanted it once", key.start_mark
-                )
-            seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge ``<<`` into a mapping; ConstructorError for a key that is given twice."""
+        if id(node) not in self._merged:  # what is merged stands beside what it is merged into
+            self._merged.add(id(node))
+            _check_keys(node)
+        super().flatten_mapping(node)
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
+            continue
+        if (key.tag, key.value) in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"'{key.value}' is given twice; wanted it once", key.start_mark
+            )
+        seen.add((key.tag, key.value))
 
 
 class _Dumper(yaml.SafeDumper):

@@ -64,8 +64,8 @@ class _Maps:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._of = {id(tensor): self.own(tensor) for tensor in graph.inputs}
         self._shapes: dict[str, Shape] | None = None
+        self._of = {id(tensor): self.own(tensor) for tensor in graph.inputs}
 
     def behind(self, node: gs.Node) -> Map | None:
         """Return the features that a node reads, the largest of several."""
@@ -166,26 +166,13 @@ def _ratio(op: str, before: Map | None, after: Map | None) -> Pair:
     return (float(whole[0]), float(whole[1])) if after[0] == before[0] * patches else (1.0, 1.0)
 
 
-def shrinks(node: gs.Node) -> bool:
-    """Say whether a Resize makes the features smaller, as a stem may; shapes must be known."""
-    return node.op in RESIZES and max(_shrinking(node)) > 1
-
-
-def _shrinking(node: gs.Node, maps: _Maps | None = None) -> Pair:
+def _shrinking(node: gs.Node, maps: _Maps) -> Pair:
     """Return the factor by which a resize shrinks; one that enlarges belongs to a decoder."""
     scales = stored(argument(node, 2 if node.op == "Resize" and len(node.inputs) > 2 else 1))
     if scales is not None and scales.size == 4 and scales.dtype.kind == "f":
         down, across = (1.0 / float(s) for s in scales[2:])
         return max(1.0, down), max(1.0, across)
-    ends = node.inputs[0], node.outputs[0]
-    before, after = (_plain(end) if maps is None else maps.own(end) for end in ends)
+    before, after = maps.own(node.inputs[0]), maps.own(node.outputs[0])
     if before is None or after is None:
         return 1.0, 1.0
     return max(1.0, before[1] / after[1]), max(1.0, before[2] / after[2])
-
-
-def _plain(tensor: gs.Tensor) -> Map | None:
-    shape = tensor.shape
-    if shape is None or len(shape) != 4 or not _numbers(shape):
-        return None
-    return int(shape[1]), int(shape[2]), int(shape[3])

@@ -6,9 +6,11 @@ of different strides meet.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx_graphsurgeon as gs
 
-from ..blocks.tensor_strides import shrinks, tensor_strides
+from ..blocks.tensor_strides import tensor_strides
 from ..errors import UnsupportedGraphError
 from ..graph import Graph
 from ..graph.operators import (
@@ -40,7 +42,8 @@ def has_own_head(graph: Graph) -> bool:
     needed = ancestors(*graph.outputs)
     if any(id(node) in needed and node.op == "NonMaxSuppression" for node in graph.nodes):
         return True
-    enlarges = any(id(node) in needed and _enlarges(node) for node in graph.nodes)
+    strides = tensor_strides(graph)
+    enlarges = any(id(node) in needed and _enlarges(node, strides) for node in graph.nodes)
     if enlarges and not any(cut.inputs[0].op in POOLS_TO_POINT for cut in cuts):
         return True
     joined = _of_several_strides(graph)
@@ -62,8 +65,10 @@ def _of_several_strides(graph: Graph) -> set[int]:
     return joined
 
 
-def _enlarges(node: gs.Node) -> bool:
-    return node.op in ENLARGING and not shrinks(node)
+def _enlarges(node: gs.Node, strides: Mapping[int, float]) -> bool:
+    """Say whether a node makes features larger; a Resize may make them smaller, in a stem."""
+    ends = (strides.get(id(one), 1.0) for one in (node.outputs[0], node.inputs[0]))
+    return node.op in ENLARGING and next(ends) <= next(ends)
 
 
 def encoder_ends(graph: Graph) -> list[gs.Tensor]:
@@ -153,7 +158,7 @@ def _of_one_stride(graph: Graph, strides: dict[int, float]) -> list[int]:
             continue
         several = len({strides[id(t)] for t in made_of}) > 1
         several = several or (node.op == "Concat" and any(id(t) in pooled for t in made_of))
-        if _enlarges(node) or several or any(id(t) in mixed for t in made_of):
+        if _enlarges(node, strides) or several or any(id(t) in mixed for t in made_of):
             mixed.update(id(t) for t in node.outputs)
         elif node.op in GLOBAL_POOLS or all(id(t) in pooled for t in made_of):
             pooled.update(id(t) for t in node.outputs)

@@ -48,6 +48,8 @@ def test_a_key_is_given_once() -> None:
     with pytest.raises(yaml.YAMLError, match="'lr' is given twice; wanted it once"):
         load_yaml("tune: {lr: 1, epochs: 2, lr: 3}")
     assert load_yaml("a: &x {b: 1}\nc: {<<: *x, b: 2}")["c"] == {"b": 2}
+    chain = "a: &x {b: 1, c: 1}\nd: &y {<<: *x, b: 2}\ne: {<<: *y}\nf: {<<: [*x, *y]}"
+    assert load_yaml(chain)["e"] == {"b": 2, "c": 1}
 
 
 @pytest.mark.parametrize("text", ["a: [", "- " + "9" * 5000, "[" * 3000])

@@ -67,6 +67,25 @@ def test_a_stem_halves_however_it_is_written(how: str, first: int | str) -> None
     assert why_not_square(graph, graph.outputs) is None
 
 
+@pytest.mark.parametrize("how", ["computed patches", "sizes that are computed", "slices"])
+def test_a_stem_halves_images_of_any_size(how: str) -> None:
+    net = Written(("N", 3, "H", "W"), 17)
+    if how == "computed patches":
+        shape = net.op("Shape", "x")
+        side = [net.op("Slice", shape, *map(net.keep, ([k], [k + 1], [0]))) for k in (2, 3)]
+        half = [net.op("Div", one, net.keep([2])) for one in side]
+        first, two = net.keep([-1, 3]), net.keep([2])
+        target = net.op("Concat", first, half[0], two, half[1], two, axis=0)
+        turned = net.op("Transpose", net.op("Reshape", "x", target), perm=[0, 1, 3, 5, 2, 4])
+        target = net.op("Concat", net.keep([-1, 12]), *half, axis=0)
+        end = net.op("Reshape", turned, target)
+    else:
+        end = halved(net, how)
+    graph = Graph.from_model(net.model(net.op("Relu", end)))
+    graph.refresh_shapes()
+    assert stride_pairs(graph)[id(graph.outputs[0])] == (2, 2)
+
+
 def test_rows_that_are_halved_alone_are_no_square() -> None:
     net = Written((1, 3, 32, 32), 17)
     end = net.op("Conv", "x", net.weight(4, 3, 3, 3), strides=[2, 1], pads=[1] * 4)
