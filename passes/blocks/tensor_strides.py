@@ -154,11 +154,12 @@ def _steps(node: gs.Node) -> Pair:
 def _ratio(op: str, before: Map | None, after: Map | None) -> Pair:
     """Return how many times smaller the sides became; 1, 1 if other axes changed as well.
 
-    The channels stay as they are, or (Reshape) hold the patches that the sides lost.
+    The channels stay as they are, or (Reshape) hold the patches that the sides lost. A side of one
+    is pooled, as the strips of a coordinate attention are: that is no stride.
     """
-    if before is None or after is None or after[1:] == (1, 1):
+    if before is None or after is None:
         return 1.0, 1.0
-    ratios = before[1] / after[1], before[2] / after[2]
+    ratios = [b / a if a > 1 else 1.0 for b, a in zip(before[1:], after[1:], strict=True)]
     whole = [max(1, round(one)) for one in ratios]
     if any(abs(one - near) > WHOLE * near for one, near in zip(ratios, whole, strict=True)):
         return 1.0, 1.0

@@ -86,6 +86,18 @@ def test_a_stem_halves_images_of_any_size(how: str) -> None:
     assert stride_pairs(graph)[id(graph.outputs[0])] == (2, 2)
 
 
+@pytest.mark.parametrize("kind", ["ReduceMean", "ReduceMax"])
+def test_strips_that_are_pooled_have_no_stride(kind: str) -> None:
+    net = Written((1, 3, 32, 32), 17)
+    small = net.conv("x", 3, 4, s=2)
+    rows = net.op(kind, small, axes=[3], keepdims=1)
+    columns = net.op(kind, small, axes=[2], keepdims=1)
+    gate = net.op("Sigmoid", net.op("Mul", rows, columns))
+    graph = Graph.from_model(net.model(net.op("Mul", small, gate)))
+    graph.refresh_shapes()
+    assert stride_pairs(graph)[id(graph.outputs[0])] == (2, 2)
+
+
 def test_rows_that_are_halved_alone_are_no_square() -> None:
     net = Written((1, 3, 32, 32), 17)
     end = net.op("Conv", "x", net.weight(4, 3, 3, 3), strides=[2, 1], pads=[1] * 4)
