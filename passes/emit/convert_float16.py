@@ -13,13 +13,14 @@ import onnx_graphsurgeon as gs
 from ..base import Keeps, Pass, Report
 from ..graph import Graph
 from ..graph.node_maker import new_node
-from ..graph.operators import FLOAT32_UNSTATED, STATES_TYPE
+from ..graph.operators import FLOAT32_UNSTATED, LAYERS, STATES_TYPE
 from ..graph.surgery import leave_instead, set_input
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 LOST = 0.01
 """Of the length of a stored tensor: what rounding to float16 may take away."""
 SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+MULTIPLIES = (*LAYERS, "Mul", "Div")
 ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow")
 NO_HALF = ("NonMaxSuppression", "Range", "CumSum")  # ONNX or onnxruntime has them in float32 alone
 LARGEST = float(np.finfo(np.float16).max)
@@ -105,11 +106,12 @@ def _why_not_converted(graph: Graph) -> str | None:
         why_not = _why_not_number(node)
         if why_not is not None:
             return why_not
+    factors = {id(t) for node in graph.nodes if node.op in MULTIPLIES for t in node.inputs[:2]}
     for constant in floats:
         largest = float(np.abs(constant.values).max())
         if largest > LARGEST:
             return f"{constant.name} holds {largest:.3g}, float16 ends at {LARGEST:g}"
-        lost = _lost(constant.values)
+        lost = _lost(constant.values) if id(constant) in factors else 0.0  # a summand may be small
         if lost > LOST:
             return (
                 f"{constant.name} holds numbers of {largest:.1g} at most, of which float16 loses "
@@ -128,9 +130,6 @@ def _lost(values: np.ndarray) -> float:
 
 def _why_not_number(node: gs.Node) -> str | None:
     """Say which number that ``node`` computes with is lost in float16; None: none is."""
-    epsilon = float(node.attrs.get("epsilon", 1.0))
-    if 0 < epsilon < SMALLEST:
-        return f"{node.op} {node.name} has the epsilon {epsilon:g}, which is 0 in float16"
     limits = FULL_INPUTS.get(node.op, ())
     for index, tensor in enumerate(node.inputs):
         if index in limits:

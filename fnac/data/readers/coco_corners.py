@@ -15,6 +15,8 @@ import numpy as np
 
 logger = logging.getLogger(__name__)
 
+CLEARLY = 0.5
+"""The sum of both correlations that is none of chance."""
 FEW = 20
 """Boxes below which nothing is said."""
 CLOSE = 0.02
@@ -42,7 +44,7 @@ def look_like_corners(boxes: Sequence[Sequence[float]]) -> bool:
     if told.any() and of_sides[told].mean() > MOST and not of_corners[told].mean() > MOST:
         return False
     # of sides the sum is below zero: the farther in a box begins, the less room it has
-    return _correlation(x / wide, w / wide) + _correlation(y / high, h / high) > 0
+    return _correlation(x / wide, w / wide) + _correlation(y / high, h / high) > CLEARLY
 
 
 def warn_of_corners(path: Path, boxes: Sequence[Sequence[float]]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from fnac.errors import DataError
 
 from ..folders import SPLIT_NAMES, require_folder
-from ..json_files import as_flag, as_key, as_whole, read_numbers, short, unquoted
+from ..json_files import as_flag, as_key, as_number, as_whole, read_numbers, short, unquoted
 from ..sets.boxes import box_problem
 from ..sets.joints import COCO, OKS_AP, JointSet, oks_sigmas
 from ..sets.listed import Listed
@@ -216,16 +216,22 @@ def _read_split(path: Path, folder: Path, joints: JointSet) -> Listed[Person]:
         return _person({**entry, "id": key, "image_id": image_id}, where, image, size, order)
 
     persons = read_persons(content["annotations"], make)
-    warn_of_corners(path, [_stated_box(person) for person in persons.items])
+    areas = {as_key(e.get("id")): e.get("area") for e in content["annotations"] if _is_entry(e)}
+    warn_of_corners(path, [_stated_box(one, areas.get(one.id)) for one in persons.items])
     told = (f"{problem}; {TODO}" for problem in problems)
     return Listed(persons.items, (*told, *persons.problems))
 
 
-def _stated_box(person: Person) -> list[float]:
-    """Return the box as it was read, the image's width and height, and an area that is unknown."""
+def _is_entry(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _stated_box(person: Person, area: object) -> list[float]:
+    """Return the box as it was read, the image's width and height, the stated area or nan."""
     x0, y0, x1, y1 = person.box
     wide, high = person.picture or (0, 0)
-    return [x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0, wide, high, math.nan]
+    stated = as_number(area) if area is not None else None
+    return [x0 + 0.5, y0 + 0.5, x1 - x0, y1 - y0, wide, high, stated or math.nan]
 
 
 def _person(

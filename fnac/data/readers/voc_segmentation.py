@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fnac.errors import DataError
 
-from ..class_files import COLOUR_FILES
+from ..class_files import COLOUR_FILES, read_classes, read_colours
 from ..files import is_there
 from ..folders import image_named, names_in_list, require_folder
 from ..sets.labels import plain_labels
@@ -34,7 +34,7 @@ def read_voc_segmentation(root: Path, *, skip_bad: bool = False) -> ListedSource
     require_folder(root, "the VOC folder")
     folder = _year_folder(root)
     listing = next((folder / name for name in OWN_CLASSES if (folder / name).is_file()), None)
-    if listing is not None:
+    if listing is not None and not _names_vocs(listing):
         raise DataError(
             f"{listing}: VOC's segmentation has classes of its own ({', '.join(CLASSES[:3])}, ...);"
             f" read others as --data folder:{folder} with a YAML file (reader: folder, images: "
@@ -47,6 +47,20 @@ def read_voc_segmentation(root: Path, *, skip_bad: bool = False) -> ListedSource
             "wanted the lists of VOC's segmentation task; check the path in --data"
         )
     return mask_source("voc", folder, CLASSES, pairs, skip_bad)
+
+
+def _names_vocs(listing: Path) -> bool:
+    """Say whether a list of classes has no other than VOC's; "border" (CVAT's "ignored") is one."""
+    try:
+        names = (
+            list(read_colours(listing))
+            if listing.name in COLOUR_FILES
+            else read_classes(listing, least=1)
+        )
+    except DataError:
+        return False
+    known = {*CLASSES, "border", "ignored", "void", "_background_", "__ignore__"}
+    return {name.lower() for name in names} <= known
 
 
 def _year_folder(root: Path) -> Path:

@@ -129,6 +129,21 @@ def test_a_set_of_other_classes_in_vocs_layout_is_refused(tmp_path: Path) -> Non
         read_voc_segmentation(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.txt", "background\naeroplane\nbicycle\n"),
+        ("labelmap.txt", "background:0,0,0::\naeroplane:128,0,0::\nborder:224,224,192::\n"),
+    ],
+)
+def test_vocs_own_names_beside_its_masks_are_no_others(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    voc(tmp_path, np.array([[1]]))
+    (tmp_path / name).write_text(text)
+    assert len(read_voc_segmentation(tmp_path).split("train")) == 1
+
+
 def test_voc_without_masks_or_lists(tmp_path: Path, shared_data: Path) -> None:
     with pytest.raises(DataError, match="no SegmentationClass folder, here or in VOC20"):
         read_voc_segmentation(shared_data / "fixtures" / "voc" / "VOCdevkit")
