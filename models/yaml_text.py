@@ -71,9 +71,13 @@ for _name, (_pattern, _first) in _CORE.items():
         )
 
 
-def dump_yaml(value: Any) -> str:
-    """Return plain values as a YAML document that ``load_yaml`` reads back as they are."""
-    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False))
+def dump_yaml(value: Any, *, in_line: bool = False) -> str:
+    """Return plain values as a YAML document that ``load_yaml`` reads back as they are.
+
+    in_line  in one line, mappings and lists in brackets
+    """
+    form = {"default_flow_style": True, "width": 10_000} if in_line else {"sort_keys": False}
+    return str(yaml.dump(value, Dumper=_Dumper, **form))
 
 
 def load_yaml(text: str) -> Any:

@@ -7,11 +7,10 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import yaml
-
 from fnac.adaptation.plan import SECTIONS, Plan
 from fnac.adaptation.settings import with_recipe
 from fnac.config import Config, as_plain, as_yaml, read
+from fnac.models.yaml_text import dump_yaml
 from fnac.overview.settings_table import section_kind, settings_of
 
 WIDTH = 96
@@ -79,5 +78,5 @@ def _wrapped(meaning: str) -> list[str]:
 
 
 def _flow(value: Any) -> str:
-    text: str = yaml.safe_dump(as_plain(value), default_flow_style=True, width=10_000)
+    text = dump_yaml(as_plain(value), in_line=True)
     return text.strip().removesuffix("...").strip()

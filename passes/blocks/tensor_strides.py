@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import onnx_graphsurgeon as gs
 
@@ -51,8 +51,8 @@ def stride_pairs(graph: Graph) -> dict[int, Pair]:
         pairs = [strides[id(t)] for t in node.inputs if id(t) in strides]
         if not pairs:
             continue
-        down, across = _factors(node, maps)
-        maps.pass_on(node)
+        down, across = _factors(node, maps, strides)
+        maps.pass_on(node, strides)
         enlarged = max(p[0] for p in pairs) * down, max(p[1] for p in pairs) * across
         for tensor in node.outputs:
             strides[id(tensor)] = enlarged
@@ -67,10 +67,12 @@ class _Maps:
         self._shapes: dict[str, Shape] | None = None
         self._of = {id(tensor): self.own(tensor) for tensor in graph.inputs}
 
-    def behind(self, node: gs.Node) -> Map | None:
-        """Return the features that a node reads, the largest of several."""
-        read = [one for t in node.inputs if (one := self._of.get(id(t))) is not None]
-        return max(read, key=lambda one: one[1] * one[2], default=None)
+    def behind(self, node: gs.Node, strides: Mapping[int, Pair]) -> Map | None:
+        """Return the features that a node reads, of several those of the largest stride."""
+        read = [(strides[id(t)], self._of.get(id(t))) for t in node.inputs if id(t) in strides]
+        most = max((stride for stride, _ in read), default=None)
+        made = [one for stride, one in read if stride == most and one is not None]
+        return max(made, key=lambda one: one[1] * one[2], default=None)
 
     def own(self, tensor: gs.Tensor) -> Map | None:
         """Return a tensor's own last three sides if it has four; None if they are not known."""
@@ -82,9 +84,9 @@ class _Maps:
             return None
         return int(shape[1]), int(shape[2]), int(shape[3])
 
-    def pass_on(self, node: gs.Node) -> None:
+    def pass_on(self, node: gs.Node, strides: Mapping[int, Pair]) -> None:
         """Note what the outputs of a node are."""
-        before = self.behind(node)
+        before = self.behind(node, strides)
         for tensor in node.outputs:
             after = self.own(tensor)
             turned = node.op == "Transpose"
@@ -119,7 +121,7 @@ def why_not_square(graph: Graph, tensors: Iterable[gs.Tensor]) -> str | None:
     return None
 
 
-def _factors(node: gs.Node, maps: _Maps) -> Pair:
+def _factors(node: gs.Node, maps: _Maps, strides: Mapping[int, Pair]) -> Pair:
     match node.op:
         case op if op in WINDOWED:
             return pair(node, "strides")
@@ -137,7 +139,7 @@ def _factors(node: gs.Node, maps: _Maps) -> Pair:
         case op if op in RESIZES:
             return _shrinking(node, maps)
         case op if op in BY_SHAPE:
-            return _ratio(op, maps.behind(node), maps.own(node.outputs[0]))
+            return _ratio(op, maps.behind(node, strides), maps.own(node.outputs[0]))
     return 1.0, 1.0
 
 
