@@ -71,8 +71,8 @@ class _Maps:
         """Return the features that a node reads, of several those of the largest stride."""
         read = [(strides[id(t)], self._of.get(id(t))) for t in node.inputs if id(t) in strides]
         most = max((stride for stride, _ in read), default=None)
-        made = [one for stride, one in read if stride == most and one is not None]
-        return max(made, key=lambda one: one[1] * one[2], default=None)
+        largest = [one for stride, one in read if stride == most and one is not None]
+        return max(largest, key=lambda one: one[1] * one[2], default=None)
 
     def own(self, tensor: gs.Tensor) -> Map | None:
         """Return a tensor's own last three sides if it has four; None if they are not known."""
