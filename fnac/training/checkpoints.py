@@ -22,7 +22,7 @@ from fnac.training.settings import NO_MATTER
 BEGUN_WITH = "network_begun_with"
 """Entry of a run's settings: the digest of the network that it began with."""
 TAUGHT_BY = "teacher_begun_with"
-"""Entry of a run's settings: the digest of the teacher that it began with; None: it has none."""
+"""Entry of a run's settings: the digest of the teacher that it began with, if it has one."""
 _UNREADABLE = (
     *(OSError, RuntimeError, EOFError, NotImplementedError),
     *(pickle.UnpicklingError, zipfile.BadZipFile, zlib.error),

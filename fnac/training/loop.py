@@ -101,8 +101,9 @@ class TrainingRun(abc.ABC):
             "steps": setup.total,
             "network": self.stage,
             BEGUN_WITH: network_digest(setup.graph),
-            TAUGHT_BY: setup.objective.teacher_digest,
         }
+        if (teacher := setup.objective.teacher_digest) is not None:
+            began[TAUGHT_BY] = teacher
         self.identity = {**setup.identity, **began}
         _check_epsilons(setup.module)
         module = prepare_module(setup.module, setup.fabric, setup.settings)
